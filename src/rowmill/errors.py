@@ -1,0 +1,144 @@
+"""Every error Rowmill raises on purpose, as one tree.
+
+    RowmillError
+    ├── UsageError                a call that makes no sense (exit code 2)
+    ├── SpecError                 the spec is wrong; lists every problem at once (exit code 2)
+    ├── StateError                the run database is not as it must be
+    │   ├── Locked                another process holds it (exit code 4, names the pid)
+    │   ├── Incompatible          run database and spec do not fit (exit code 5)
+    │   ├── Damaged               the file cannot be trusted (exit code 6)
+    │   └── WriteFailed           a turn could not be committed: disk full, file gone (exit code 1)
+    ├── ProviderError             a model endpoint said no
+    │   ├── RateLimited           429: deferred, never counts against the attempt budget
+    │   ├── Transient             time-out, 5xx, connection: deferred with back-off, counts
+    │   └── Rejected              the same request would fail again: the row is dropped
+    │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
+    ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
+    ├── InternalError             a contradiction inside Rowmill (exit code 1)
+    └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
+
+Types decide what happens, texts never do. The dispatcher turns an exception of a generator into an
+outcome by its type alone (:func:`rowmill.task.classify`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class RowmillError(Exception):
+    """Root of the tree. ``exit_code`` is what the command line ends with when nothing handles it."""
+
+    exit_code = 1
+
+
+class UsageError(RowmillError):
+    """A command or call that makes no sense as given."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a spec: where (``columns.3.prompt``), and what to do about it."""
+
+    place: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.place})" if self.place else self.message
+
+
+class SpecError(RowmillError):
+    """The spec is wrong. Carries every problem found, in document order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: list[Problem]) -> None:
+        if not problems:
+            raise ValueError("a SpecError needs at least one problem")
+        self.problems = list(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class StateError(RowmillError):
+    """The run database is not as it must be."""
+
+
+class Locked(StateError):
+    """Another process holds the run database. ``pid`` is None when the engine does not name it."""
+
+    exit_code = 4
+
+    def __init__(self, message: str, pid: int | None = None) -> None:
+        self.pid = pid
+        super().__init__(message)
+
+
+class Incompatible(StateError):
+    """The run database and the spec, or this version of Rowmill, do not fit."""
+
+    exit_code = 5
+
+
+class Damaged(StateError):
+    """The run database cannot be trusted as it is."""
+
+    exit_code = 6
+
+
+class WriteFailed(StateError):
+    """A transaction could not be committed. Everything acknowledged before it is safe."""
+
+
+class ProviderError(RowmillError):
+    """A model endpoint did not give an answer that can be used."""
+
+
+class RateLimited(ProviderError):
+    """The endpoint asks to wait (429). ``retry_after_s`` is None when it does not say how long."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(message)
+
+
+class Transient(ProviderError):
+    """Worth another attempt: time-out, 5xx, connection lost, answer cut off.
+
+    ``error_type`` names the kind for people (``Timeout``, ``HTTP 503``, ``ConnectionReset``).
+    """
+
+    def __init__(self, message: str, error_type: str = "Transient") -> None:
+        self.error_type = error_type
+        super().__init__(message)
+
+
+class Rejected(ProviderError):
+    """The same request would fail again: other 4xx, context too long, output that cannot be used."""
+
+    def __init__(self, message: str, error_type: str = "Rejected") -> None:
+        self.error_type = error_type
+        super().__init__(message)
+
+
+class RunStopping(Rejected):
+    """Every row would fail (authentication, unknown model): the run stops and drops nothing."""
+
+
+class GeneratorError(RowmillError):
+    """A generator's own code raised, or returned something other than it declared."""
+
+    def __init__(self, message: str, error_type: str = "GeneratorError") -> None:
+        self.error_type = error_type
+        super().__init__(message)
+
+
+class InternalError(RowmillError):
+    """Rowmill contradicts itself. Please report it with the printed contradiction."""
+
+
+class Interrupted(RowmillError):
+    """The user stopped the run; everything that arrived is committed."""
+
+    exit_code = 75

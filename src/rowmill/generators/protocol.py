@@ -1,0 +1,91 @@
+"""What a generator is to the rest of Rowmill: rows in, values out, typed errors.
+
+A generator holds no state that matters for resume; it may be called again for the same row after a
+crash. It raises provider errors as they come; any other exception rejects its row (F3).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from rowmill.providers.protocol import ChatAnswer
+from rowmill.spec.model import ModelConfig
+from rowmill.task import Request, Row
+
+
+class Call:
+    """One call of a generator: who it is for, and the requests made on its behalf.
+
+    ``row_ids`` and ``row_group`` say which rows; ``requests`` fills while the call runs and becomes
+    rows of ``attempt`` whether the call succeeds or not.
+    """
+
+    __slots__ = ("requests", "row_group", "row_ids")
+
+    def __init__(self, row_group: int, row_ids: Sequence[int]) -> None:
+        self.row_group = row_group
+        self.row_ids = row_ids
+        self.requests: list[Request] = []
+
+
+class CellGenerator(ABC):
+    """Makes the outputs of one row from the row's inputs."""
+
+    @abstractmethod
+    async def generate(self, row: Row, call: Call) -> Sequence[Any]:
+        """Returns one value per declared output, in their order."""
+
+    async def generate_rows(self, rows: Sequence[Row], call: Call) -> Sequence[Sequence[Any] | Exception]:
+        """Several rows in one call, used when ``max_rows_per_call`` > 1: per row its values or its error.
+
+        Override it where one call can do many rows for less; errors of single rows are returned,
+        an error of the whole call is raised.
+        """
+        results: list[Sequence[Any] | Exception] = []
+        for row in rows:
+            try:
+                results.append(await self.generate(row, call))
+            except Exception as error:  # recorded: becomes this row's outcome, classified by type
+                results.append(error)
+        return results
+
+
+class BatchGenerator(ABC):
+    """Makes the outputs of all live rows of a row group in one call."""
+
+    @abstractmethod
+    async def generate_batch(self, rows: pa.Table, call: Call) -> pa.Table:
+        """Takes ``row_index``, ``row_id`` and the input columns; returns ``row_index`` and the outputs (R5)."""
+
+
+class Model(Protocol):
+    """A model of the spec, ready to be asked. Journals each request into the call."""
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        ...
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], call: Call, parameters: Mapping[str, Any] | None = None
+    ) -> ChatAnswer:
+        """One chat completion; ``parameters`` override the model's inference parameters."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a column may ask for when it is bound for an invocation."""
+
+    @property
+    def spec_directory(self) -> Path:
+        """Where relative paths and ``module:function`` names of the spec start."""
+        ...
+
+    def model(self, alias: str) -> Model:
+        """The model of that alias."""
+        ...

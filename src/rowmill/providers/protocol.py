@@ -1,0 +1,46 @@
+"""What a provider is: one request in, one answer or one typed error out.
+
+A provider never retries and never waits for capacity: every request it makes is an attempt in the
+run database, and limits belong to the dispatcher. Errors are :class:`~rowmill.errors.RateLimited`,
+:class:`~rowmill.errors.Transient`, :class:`~rowmill.errors.Rejected` or
+:class:`~rowmill.errors.RunStopping`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One chat completion to ask for. ``messages`` are dictionaries with ``role`` and ``content``."""
+
+    messages: Sequence[Mapping[str, Any]]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Inference parameters sent as they are: temperature, top_p, max_tokens, seed, stop, …"""
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswer:
+    """A usable answer. ``text`` is never None; token counts are 0 when the endpoint does not say."""
+
+    text: str
+    reasoning_content: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class Provider(Protocol):
+    """One model endpoint (one provider, URL and model), open for the length of an invocation."""
+
+    async def chat(self, request: ChatRequest) -> ChatAnswer:
+        """Makes exactly one request. Raises one of the four typed errors if there is no answer."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes connections. Safe to call twice."""
+        ...

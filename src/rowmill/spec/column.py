@@ -1,0 +1,51 @@
+"""The base of every column type's configuration.
+
+A column type is one module of ``rowmill.generators``: a subclass of :class:`ColumnConfig` with its
+fields, :meth:`~ColumnConfig.declare` for the graph and, unless its strategy is ``sql``,
+:meth:`~ColumnConfig.bind` for the work, registered under its ``column_type``
+(:func:`rowmill.spec.registry.register_column_type`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rowmill.spec.declaration import DeclareContext, Declaration
+
+
+class StrictModel(BaseModel):
+    """A part of the spec: unknown fields are errors, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+
+class SkipConfig(StrictModel):
+    """When not to make a cell, and what it holds instead.
+
+    ``when`` is a Jinja template (it contains ``{{`` or ``{%``; skipped when it renders to a true
+    value) or otherwise an SQL predicate over the row.
+    """
+
+    when: str
+    value: Any = None
+
+
+class ColumnConfig(StrictModel):
+    """What every column has: a name, whether the dataset keeps it, and when to skip it."""
+
+    name: str = Field(min_length=1, max_length=255)
+    column_type: str
+    drop: bool = False
+    """Generate it for others to use, but leave it out of the view ``dataset``."""
+    skip: SkipConfig | None = None
+    propagate_skip: bool = True
+
+    def declare(self, context: DeclareContext) -> Declaration:
+        """Says what this column needs, makes and how it is called. Never does I/O on data."""
+        raise NotImplementedError(type(self).__name__)
+
+    def bind(self, runtime: Any) -> Any:
+        """Makes the generator that does the work (``rowmill.generators.protocol``) for one invocation."""
+        raise NotImplementedError(type(self).__name__)

@@ -1,0 +1,156 @@
+"""What a column says of itself: inputs, outputs, strategy. The graph is built from nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from rowmill.spec.spec import Spec
+
+
+class Strategy(StrEnum):
+    """How a generator is called."""
+
+    CELL = "cell"
+    """One task a row (a call may take several ready rows)."""
+    BATCH = "batch"
+    """One task a row group."""
+    DATASET = "dataset"
+    """One task over all rows: a true barrier."""
+    SQL = "sql"
+    """Never a task: evaluated set-wise inside the turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A column that is needed, and the place in the spec that names it (``columns.3.prompt``)."""
+
+    name: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A column a generator makes. ``sql_type`` is a DuckDB type (``VARCHAR``, ``BIGINT``, …)."""
+
+    name: str
+    sql_type: str
+    side_effect: bool = False
+    drop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnValue:
+    """An argument of a :class:`SamplerCall` that is the value of another column of the row."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerCall:
+    """A call of one of our own SQL macros (``sql/functions/``).
+
+    The store renders it as ``function(seed, column, row_id, *arguments)``. Arguments are plain
+    Python values (None, bool, int, float, str, datetime, lists and dicts of those) or
+    :class:`ColumnValue`; the store writes them as SQL literals.
+    """
+
+    function: str
+    arguments: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SqlExpression:
+    """A user's SQL expression over the columns of one row, in DuckDB's dialect."""
+
+    text: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeedColumn:
+    """The value of a column of the seed dataset."""
+
+    name: str
+
+
+SqlSource = SamplerCall | SqlExpression | SeedColumn
+
+
+@dataclass(frozen=True, slots=True)
+class SkipRule:
+    """``skip.when`` as either a Jinja template or an SQL predicate; exactly one is set (S1)."""
+
+    template: str | None
+    sql: str | None
+    value: Any
+    inputs: tuple[Reference, ...]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """All the graph, the store and ``rowmill plan`` need to know of one generator."""
+
+    name: str
+    """The generator's name: that of its first column."""
+    column_type: str
+    place: str
+    inputs: tuple[Reference, ...]
+    outputs: tuple[Output, ...]
+    strategy: Strategy
+    reason: str
+    """Why this strategy, for people: ``one request a row``."""
+    resource: str | None = None
+    """What a task occupies while it runs. None for ``sql`` generators. See :data:`LOCAL`, :data:`THREADS`."""
+    max_rows_per_call: int = 1
+    timeout_s: float | None = None
+    """Deadline of one attempt, seconds; None: no deadline."""
+    sql: SqlSource | None = None
+    skip: SkipRule | None = None
+    propagate_skip: bool = True
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    """Everything that shapes the values (V2), as plain JSON values; not parallelism, not time-outs."""
+
+
+LOCAL = "local"
+"""Resource of work done on the event loop: async functions, templates."""
+THREADS = "local/threads"
+"""Resource of sync functions, run in worker threads."""
+
+
+@dataclass(frozen=True, slots=True)
+class SqlAnalysis:
+    """What parsing a user's SQL expression told: the columns it names, or why it is refused."""
+
+    columns: tuple[str, ...]
+    problem: str | None = None
+
+
+class DeclareContext(Protocol):
+    """What a column may ask while it declares itself."""
+
+    @property
+    def spec(self) -> Spec:
+        """The whole spec."""
+        ...
+
+    @property
+    def index(self) -> int:
+        """The column's position in ``spec.columns``, for places."""
+        ...
+
+    def analyse_sql(self, text: str) -> SqlAnalysis:
+        """Parses a scalar SQL expression without running it."""
+        ...
+
+    def problem(self, place: str, message: str) -> None:
+        """Records something wrong with the spec; declaring goes on so that all problems are found."""
+        ...
+
+    def endpoint(self, model_alias: str, place: str) -> str | None:
+        """The resource name of a model's endpoint; records a problem if there is no such alias."""
+        ...

@@ -1,0 +1,96 @@
+"""The values that travel between the state engine and the dispatcher: tasks out, outcomes back.
+
+They are named tuples because tens of thousands are made each second. Nothing here knows SQL, HTTP,
+templates or anyio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from rowmill import errors
+
+
+class Task(NamedTuple):
+    """One call to make. (generator, row group, row index) is the only identity this work has (R8).
+
+    ``inputs`` is a mapping from column name to value for a cell task, a ``pyarrow.Table`` with the
+    columns ``row_index``, ``row_id`` and the input columns for a batch task.
+    """
+
+    generator: int
+    """The generator's number: its bit in the done set, its position in ``Graph.generators``."""
+    row_group: int
+    row_index: int | None
+    """None for a batch task."""
+    row_id: int | None
+    attempts: int
+    """Failed attempts so far that count against ``max_attempts``; rate-limited ones do not."""
+    inputs: Any
+
+
+class Request(NamedTuple):
+    """One request a call made to a model endpoint: a row of ``attempt``, successful or not."""
+
+    model: str
+    started_at: float
+    """Seconds since the epoch."""
+    duration_ms: float
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    error_type: str | None
+    message: str | None
+
+
+class OutcomeKind(StrEnum):
+    """How a task ended. Errors are sorted into these by type, never by text."""
+
+    SUCCEEDED = "succeeded"
+    SKIPPED = "skipped"
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"
+    REJECTED = "rejected"
+    STOP = "stop"
+    """Every row would fail: stop the run, drop nothing."""
+    RELEASED = "released"
+    """Handed out but never started, or cancelled when the invocation ended: simply ready again."""
+
+
+class Outcome(NamedTuple):
+    """What became of a task.
+
+    ``values`` of a succeeded cell task: one value per output of the generator, in the order of
+    ``Generator.outputs``. Of a batch task: a ``pyarrow.Table`` with ``row_index`` and the outputs.
+    """
+
+    kind: OutcomeKind
+    task: Task
+    values: Any = None
+    error: BaseException | None = None
+    requests: Sequence[Request] = ()
+    started_at: float = 0.0
+    duration_ms: float = 0.0
+
+
+def classify(error: BaseException) -> OutcomeKind:
+    """Sorts an exception of a generator's call into an outcome kind, by its type (F1, F2, F3)."""
+    if isinstance(error, errors.RateLimited):
+        return OutcomeKind.RATE_LIMITED
+    if isinstance(error, (errors.Transient, TimeoutError)):
+        return OutcomeKind.TRANSIENT
+    if isinstance(error, errors.RunStopping):
+        return OutcomeKind.STOP
+    return OutcomeKind.REJECTED
+
+
+def error_type(error: BaseException) -> str:
+    """The short name of an error's kind, as stored in ``attempt`` and ``dropped_row``."""
+    if isinstance(error, TimeoutError):
+        return "Timeout"
+    return str(getattr(error, "error_type", type(error).__name__))
+
+
+Row = Mapping[str, Any]
