@@ -92,7 +92,14 @@ class WriteFailed(StateError):
 
 
 class ProviderError(RowmillError):
-    """A model endpoint did not give an answer that can be used."""
+    """A model endpoint did not give an answer that can be used.
+
+    ``input_tokens`` and ``output_tokens`` are what the request used all the same (a refusal is paid
+    for too); 0 when the endpoint does not say.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
 
 
 class RateLimited(ProviderError):
@@ -107,10 +114,12 @@ class Transient(ProviderError):
     """Worth another attempt: time-out, 5xx, connection lost, answer cut off.
 
     ``error_type`` names the kind for people (``Timeout``, ``HTTP 503``, ``ConnectionReset``).
+    ``retry_after_s`` is set when the endpoint said how long to wait (503 with ``Retry-After``).
     """
 
-    def __init__(self, message: str, error_type: str = "Transient") -> None:
+    def __init__(self, message: str, error_type: str = "Transient", retry_after_s: float | None = None) -> None:
         self.error_type = error_type
+        self.retry_after_s = retry_after_s
         super().__init__(message)
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rowmill.spec.declaration import DeclareContext, Declaration
+from rowmill.spec.name import column_name_problem
 
 
 class StrictModel(BaseModel):
@@ -41,6 +42,14 @@ class ColumnConfig(StrictModel):
     """Generate it for others to use, but leave it out of the view ``dataset``."""
     skip: SkipConfig | None = None
     propagate_skip: bool = True
+
+    @field_validator("name", mode="after")
+    @classmethod
+    def _name_is_allowed(cls, value: str) -> str:
+        problem = column_name_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
 
     def declare(self, context: DeclareContext) -> Declaration:
         """Says what this column needs, makes and how it is called. Never does I/O on data."""

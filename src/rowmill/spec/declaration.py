@@ -109,6 +109,8 @@ class Declaration:
     max_rows_per_call: int = 1
     timeout_s: float | None = None
     """Deadline of one attempt, seconds; None: no deadline."""
+    may_drop_rows: bool = False
+    """A ``batch`` generator that may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
     sql: SqlSource | None = None
     skip: SkipRule | None = None
     propagate_skip: bool = True

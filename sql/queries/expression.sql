@@ -1,0 +1,23 @@
+/*
+Looking at users' SQL without running it, in a hardened in-memory connection.
+*/
+
+-- name: parse_expression
+-- The syntax tree of `select <expression>` as JSON, or the parser's error. O(text).
+select json_serialize_sql($text) as tree;
+
+-- name: function_stability
+-- What is known of the functions an expression names. O(functions).
+select
+  lower(function_name) as function_name,
+  list(distinct function_type) as function_types,
+  bool_and(coalesce(stability, 'CONSISTENT') = 'CONSISTENT') as is_deterministic
+from duckdb_functions()
+where lower(function_name) in (select unnest($names::varchar[]))
+group by lower(function_name);
+
+-- name: bind_expression
+-- Binds an expression over no rows, to learn whether names and types fit. O(text).
+select {expression} as result
+from (select {typed_nulls}) as empty_row
+limit 0;

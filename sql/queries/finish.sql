@@ -1,0 +1,71 @@
+/*
+Finishing row groups (K1, K2): every live row done by every generator, or no row live. Rows move to the dataset, the
+working rows go, the facts are recorded, all in the turn's transaction.
+*/
+
+-- name: finishable_row_groups
+-- Active row groups that are complete. O(active rows).
+select row_group
+from state.row_group_done
+where live_rows = 0 or ({all_done});
+
+-- name: move_finished_rows
+-- Moves the rows of the row groups in $row_groups into the dataset. O(active rows).
+insert into state.dataset_row ({columns})
+select {columns}
+from state.active_row
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_id;
+
+-- name: record_finished_skips
+-- How many cells of each generator were skipped in those row groups, where any was (S3). O(active rows).
+insert into state.finished_skip (row_group, generator, skipped)
+select
+  a.row_group,
+  g.generator,
+  count(*)
+from state.active_row as a
+inner join state.generator as g on {is_skipped_of_a}
+where a.row_group in (select unnest($row_groups::bigint[]))
+group by
+  a.row_group,
+  g.generator;
+
+-- name: record_finished_row_groups
+-- Records the facts of those row groups, for ever, also with zero rows (K1). O(active rows).
+insert into state.finished_row_group (
+  row_group, first_row, row_count, rows_finished, rows_dropped, admitted_at, finished_at
+)
+select
+  row_group,
+  first_row,
+  row_count,
+  live_rows,
+  row_count - live_rows,
+  admitted_at,
+  $now
+from state.row_group_done
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_group
+returning row_group, rows_finished, rows_dropped;
+
+-- name: delete_finished_rows
+-- Takes the moved rows out of the working set. O(active rows).
+delete from state.active_row
+where row_group in (select unnest($row_groups::bigint[]));
+
+-- name: delete_finished_row_groups
+-- Those row groups are no longer active. O(active groups).
+delete from state.active_row_group
+where row_group in (select unnest($row_groups::bigint[]));
+
+-- name: touch_run
+-- The run moved on at this time. O(1).
+update state.run
+set updated_at = $now;
+
+-- name: finish_run
+-- Every row group is finished: so is the run. O(1).
+update state.run
+set state = 'finished', reason = null, updated_at = $now, finished_at = $now
+where state <> 'finished';

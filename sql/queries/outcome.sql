@@ -1,0 +1,130 @@
+/*
+What a turn does with the outcomes that arrived: values into the working set, failures into
+deferrals and drops, requests into the journal. All of it is written so that doing it twice changes nothing
+(R9). Each registered table (outcome_value, done_task, …) is an Arrow table of this turn's outcomes.
+*/
+
+-- name: write_values
+-- Puts the results of one generator into its rows; rows that are gone or done stay as they are. O(active rows).
+update state.active_row as a
+set {assignments}, {set_done}
+from {outcome} as o
+where a.row_group = o.row_group and a.row_index = o.row_index and {not_done};
+
+-- name: write_skips
+-- Marks cells whose skip.when was true: done, skipped, holding skip.value, side effects null (S1). O(active rows).
+update state.active_row as a
+set {assignments}, {set_done}, {set_skipped}
+from skipped_task as o
+where o.generator = $generator and a.row_group = o.row_group and a.row_index = o.row_index and {not_done};
+
+-- name: clear_in_flight
+-- The tasks of this turn's outcomes are no longer in flight. O(in flight).
+delete from in_flight as f
+using done_task as d
+where f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
+
+-- name: clear_deferred
+-- Tasks that ended or are deferred anew lose their old deferral. O(deferred).
+delete from state.deferred_task as f
+using done_task as d
+where d.settled and f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
+
+-- name: merge_deferred
+-- Defers tasks of live rows until their own not_before (F4); how long a task has been deferred in all stays known. O(deferred).
+merge into state.deferred_task as f
+using (
+  select n.*
+  from new_deferral as n
+  semi join state.frontier as r
+    on n.generator = r.generator and n.row_group = r.row_group and n.row_index = r.row_index
+) as n
+  on f.generator = n.generator and f.row_group = n.row_group and f.row_index = n.row_index
+when matched then update set
+  attempts = n.attempts, error_type = n.error_type, message = n.message, not_before = n.not_before, deferred_at = $now
+when not matched then insert (
+  generator, row_group, row_index, attempts, error_type, message, not_before, deferred_at, first_deferred_at
+)
+values (
+  n.generator, n.row_group, n.row_index, n.attempts, n.error_type, n.message, n.not_before, $now, $now
+);
+
+-- name: tasks_to_give_up
+-- Deferred tasks whose patience (give_up_after_s, $deferred_before) has run out (F1). O(deferred).
+select
+  generator,
+  row_group,
+  row_index,
+  attempts,
+  error_type,
+  message
+from state.deferred_task
+where first_deferred_at <= $deferred_before and not_before > $now
+order by
+  generator,
+  row_group,
+  row_index;
+
+-- name: record_drops
+-- Gives rows up with their reason; the first reason counts, rows already gone are left alone (R9). O(active rows).
+insert into state.dropped_row (
+  row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
+)
+select
+  a.row_id,
+  a.row_group,
+  a.row_index,
+  n.generator,
+  n.reason,
+  n.error_type,
+  n.message,
+  n.attempts,
+  $now
+from state.active_row as a
+inner join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index
+qualify row_number() over (partition by a.row_id order by n.generator) = 1;
+
+-- name: keep_dropped_values
+-- The values of dropped rows rest beside them: a revived row starts from what was paid for. O(active rows).
+insert into state.dropped_row_value
+select a.*
+from state.active_row as a
+semi join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index;
+
+-- name: delete_dropped_rows
+-- Takes dropped rows out of the working set. O(active rows).
+delete from state.active_row as a
+using new_drop as n
+where a.row_group = n.row_group and a.row_index = n.row_index;
+
+-- name: delete_stale_deferrals
+-- Deferrals of rows that are gone wait for nothing. O(deferred).
+delete from state.deferred_task as f
+using new_drop as n
+where f.row_group = n.row_group and f.row_index = n.row_index;
+
+-- name: delete_orphaned_batch_deferrals
+-- A deferred batch task of a row group without live rows will never run (R4). O(active rows).
+delete from state.deferred_task as f
+where
+  f.row_index = -1
+  and not exists (select 1 from state.active_row as a where a.row_group = f.row_group);
+
+-- name: insert_attempts
+-- Journals requests and failed calls, also those whose row is gone: their cost is real (R9). O(attempts).
+insert into state.attempt by name
+select * from new_attempt;
+
+-- name: live_rows_of_group
+-- The rows a batch task stands for: live and not done by its generator (S5). O(active rows).
+select a.row_index
+from state.active_row as a
+where a.row_group = $row_group and {not_done}
+order by a.row_index;
+
+-- name: cool_resources
+-- Endpoints that answered 429: nothing starts there before cooling_until. O(resources).
+update state.resource as r
+set cooling_until = greatest(coalesce(r.cooling_until, n.cooling_until), n.cooling_until), reason = n.reason
+from new_cooling as n
+where r.resource = n.resource;

@@ -1,0 +1,176 @@
+/*
+Creating, opening and closing a run: who works on it, on what spec, under which plan. Run once per
+invocation, never per turn.
+*/
+
+-- name: insert_schema_version
+-- Records the layout this database has. O(1).
+insert into state.schema_version (version, rowmill_version, migrated_at)
+values ($version, $rowmill_version, $now);
+
+-- name: newest_schema_version
+-- The layout's version; no row if the tables are there but creation did not finish. O(1).
+select max(version) as version
+from state.schema_version;
+
+-- name: has_state_schema
+-- Is this a run database at all? O(1).
+select count(*) > 0 as has_state
+from duckdb_tables()
+where schema_name = 'state' and table_name = 'schema_version';
+
+-- name: table_count
+-- How many tables a database that is not ours holds. O(tables).
+select count(*) as tables
+from duckdb_tables();
+
+-- name: insert_run
+-- The one row of state.run. O(1).
+insert into state.run (name, seed, spec_directory, created_at, updated_at)
+values ($name, $seed, $spec_directory, $now, $now);
+
+-- name: insert_spec_version
+-- Keeps the spec inside the database: a resume needs no other file. O(1).
+insert into state.spec_version (version, spec, accepted_at)
+select
+  coalesce(max(version), 0) + 1,
+  $spec,
+  $now
+from state.spec_version;
+
+-- name: newest_spec
+-- The spec the run goes on with, and where its relative paths start. O(spec versions).
+select
+  s.spec,
+  r.spec_directory
+from state.spec_version as s
+cross join state.run as r
+order by s.version desc
+limit 1;
+
+-- name: insert_generator
+-- The graph's nodes, from the registered table new_generator. O(columns).
+insert into state.generator by name
+select * from new_generator;
+
+-- name: insert_column_def
+-- The columns, from the registered table new_column. O(columns).
+insert into state.column_def by name
+select * from new_column;
+
+-- name: insert_dependency
+-- The graph's edges, from the registered table new_dependency. O(edges).
+insert into state.dependency by name
+select * from new_dependency;
+
+-- name: stored_generators
+-- What the database was made for, to compare with a spec. O(columns).
+select
+  generator,
+  name,
+  fingerprint
+from state.generator
+order by generator;
+
+-- name: insert_plan_segment
+-- Appends a segment to the plan: one row, whatever the number of row groups (P5). O(1).
+insert into state.plan_segment (segment, first_row_group, row_groups, row_group_size, first_row, "rows")
+values ($segment, $first_row_group, $row_groups, $row_group_size, $first_row, $rows);
+
+-- name: plan_segments
+-- The whole plan. O(segments).
+select
+  first_row_group,
+  row_groups,
+  row_group_size,
+  first_row,
+  "rows"
+from state.plan_segment
+order by segment;
+
+-- name: reopen_run
+-- A plan that grew makes a finished run unfinished again. O(1).
+update state.run
+set state = 'stopped', finished_at = null, reason = 'extended', updated_at = $now
+where state = 'finished';
+
+-- name: upsert_resource
+-- Sets the configured limits; what was learned stays as far as the new limit allows. O(resources).
+merge into state.resource as r
+using new_resource as n on r.resource = n.resource
+when matched then update set
+  configured_limit = n.configured_limit, learned_limit = n.configured_limit
+when not matched then insert (resource, configured_limit, learned_limit)
+values (n.resource, n.configured_limit, n.configured_limit);
+
+-- name: cooling_resources
+-- Endpoints that asked for patience before this invocation began. O(resources).
+select
+  resource,
+  cooling_until
+from state.resource
+where cooling_until > $now;
+
+-- name: begin_invocation
+-- Signs in. An earlier invocation that never signed out is closed as crashed. O(invocations).
+insert into state.invocation (invocation, pid, host, version, started_at)
+select
+  coalesce(max(invocation), 0) + 1,
+  $pid,
+  $host,
+  $version,
+  $now
+from state.invocation
+returning invocation;
+
+-- name: close_crashed_invocations
+-- Whoever did not sign out is gone: this process holds the file. O(invocations).
+update state.invocation
+set ended_at = $now, end_reason = 'crashed'
+where ended_at is null;
+
+-- name: end_invocation
+-- Signs out. O(invocations).
+update state.invocation
+set ended_at = $now, end_reason = $reason
+where invocation = $invocation;
+
+-- name: start_run
+-- The run works from now on. O(1).
+update state.run
+set state = 'running', reason = null, started_at = coalesce(started_at, $now), updated_at = $now
+where state <> 'finished';
+
+-- name: stop_run
+-- The run stops before its end, with the reason. O(1).
+update state.run
+set state = 'stopped', reason = $reason, updated_at = $now
+where state = 'running';
+
+-- name: run_state
+-- Where the run is. O(1).
+select
+  name,
+  state,
+  reason,
+  seed,
+  next_row_group
+from state.run;
+
+-- name: insert_event
+-- Something people may want to know later. O(1).
+insert into state.event (at, kind, subject, detail)
+values ($now, $kind, $subject, $detail);
+
+-- name: contradictions
+-- The first few broken invariants, for the message of an internal error. O(rows).
+select
+  "rule",
+  subject,
+  detail
+from main.invariant_violation
+limit 5;
+
+-- name: checkpoint
+-- Folds the log into the file; after DDL at once, because replay of DDL is where logs break. O(log).
+checkpoint;

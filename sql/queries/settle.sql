@@ -1,0 +1,53 @@
+/*
+Set-wise work inside the turn: generators of strategy `sql` (R7) and skips (S1, S2). Each statement handles one
+generator, in topological order, for the rows whose inputs are there.
+*/
+
+-- name: settle_expression
+-- Evaluates an SQL generator where its inputs are there. A row for which it fails keeps its bit clear. O(active rows).
+update state.active_row
+set {column} = try({expression}), {set_done}
+where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is not null;
+
+-- name: unsettled_rows
+-- Rows whose inputs are there but whose SQL generator or skip predicate failed. O(active rows).
+select
+  row_group,
+  row_index,
+  row_id
+from state.active_row
+where {upstream_done} and {not_done}
+order by row_id;
+
+-- name: values_of_row
+-- The values of one row, to learn elsewhere why an expression fails for it: an error here would abort the turn. O(active rows).
+select *
+from state.active_row
+where row_id = $row_id;
+
+-- name: evaluate_for_row
+-- Evaluates an expression outside TRY for the row staged as failing_row; runs in a private in-memory database. O(1).
+select {expression} as result
+from failing_row;
+
+-- name: settle_propagated_skip
+-- Skips cells of which something required was skipped (S2). O(active rows).
+update state.active_row
+set {assignments}, {set_done}, {set_skipped}
+where {upstream_done} and {not_done} and ({upstream_skipped});
+
+-- name: settle_predicate_skip
+-- Skips cells whose SQL skip.when is true (S1). O(active rows).
+update state.active_row
+set {assignments}, {set_done}, {set_skipped}
+where {upstream_done} and {not_done} and coalesce(try(cast(({predicate}) as boolean)), false);
+
+-- name: failed_predicates
+-- Rows for which an SQL skip.when cannot be evaluated (S4). O(active rows).
+select
+  row_group,
+  row_index,
+  row_id
+from state.active_row
+where {upstream_done} and {not_done} and try(struct_pack(v := cast(({predicate}) as boolean))) is null
+order by row_id;

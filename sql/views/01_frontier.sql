@@ -1,0 +1,85 @@
+/*
+The frontier: which tasks have all their inputs (rules R1 to R5). Private views in `state`, on which the
+turn's pull and the public views `ready_task` and `cell` stand, so that there is one definition.
+
+Many rows share one done set, so each set is compared with each generator once and rows find their
+ready generators by an equality join: no comparison of every row with every generator.
+Slots: {set_columns} done_0, …; {same_set} a.done_0 = b.done_0 and …; {upstream_done} and {not_done} compare
+d.done_N with g.upstream_N and g.own_N; {group_done} bit_and over the group; {skipped_set} skipped_0, ….
+*/
+
+/* Which generators are ready, waiting or done for a row with a given done set. */
+create view state.done_set as
+with seen as (
+  select distinct {set_columns}
+  from state.active_row
+)
+
+select
+  {set_columns_of_d},
+  g.generator,
+  g.strategy,
+  g.resource,
+  {is_done} as is_done,
+  {upstream_done} as has_inputs
+from seen as d
+cross join state.generator as g;
+
+/* One row per active row group: the generators done for every live row, and how many rows live. */
+create view state.row_group_done as
+select
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at,
+  count(a.row_id) as live_rows,
+  {group_done}
+from state.active_row_group as g
+left join state.active_row as a on g.row_group = a.row_group
+group by
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at;
+
+/* Cell tasks: a live row, not done by the generator, everything upstream done for that row (R3). */
+create view state.ready_cell as
+select
+  d.generator,
+  d.resource,
+  a.row_group,
+  a.row_index,
+  a.row_id
+from state.active_row as a
+inner join state.done_set as d on {same_set}
+where d.strategy = 'cell' and d.has_inputs and not d.is_done;
+
+/* Batch tasks: everything upstream done for every live row, at least one row lives and is not done (R4). */
+create view state.ready_batch as
+select
+  g.generator,
+  g.resource,
+  d.row_group,
+  -1 as row_index,
+  d.first_row as row_id
+from state.row_group_done as d
+cross join state.generator as g
+where g.strategy = 'batch' and d.live_rows > 0 and {upstream_done} and not {is_done};
+
+/* All tasks that have their inputs, with what is known of earlier attempts. */
+create view state.frontier as
+select
+  r.generator,
+  r.resource,
+  r.row_group,
+  r.row_index,
+  r.row_id,
+  f.not_before,
+  coalesce(f.attempts, 0) as attempts
+from (
+  select * from state.ready_cell
+  union all
+  select * from state.ready_batch
+) as r
+left join state.deferred_task as f
+  on r.generator = f.generator and r.row_group = f.row_group and r.row_index = f.row_index;

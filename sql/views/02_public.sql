@@ -1,0 +1,303 @@
+/*
+The public views (design: public contract). Anyone may read them, while a run works and after.
+Columns may be added; those that are here stay. Times are UTC.
+*/
+
+create view main.run_status as
+select
+  r.name,
+  case
+    when r.state = 'running' and not coalesce(try_cast(getvariable('rowmill_live') as boolean), false) then 'stopped'
+    else r.state
+  end as state,
+  (select coalesce(sum(p."rows"), 0)::bigint from state.plan_segment as p) as records,
+  f.rows_finished,
+  (select count(*) from state.dropped_row) as rows_dropped,
+  (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as row_groups,
+  (select count(*) from state.active_row_group) as row_groups_active,
+  f.row_groups_finished,
+  (select count(*) from state.invocation) as invocations,
+  a.requests,
+  a.input_tokens,
+  a.output_tokens,
+  a.cost_usd,
+  r.started_at,
+  r.updated_at,
+  r.reason
+from state.run as r
+cross join (
+  select
+    count(*) as row_groups_finished,
+    coalesce(sum(rows_finished), 0)::bigint as rows_finished
+  from state.finished_row_group
+) as f
+cross join (
+  select
+    count(*) filter (where model is not null) as requests,
+    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+    coalesce(sum(output_tokens), 0)::bigint as output_tokens,
+    coalesce(sum(cost_usd), 0.0)::double as cost_usd
+  from state.attempt
+) as a;
+
+create view main.progress as
+with active as (
+  select
+    d.generator,
+    count(*) filter (where d.is_done) as settled
+  from state.active_row as a
+  inner join state.done_set as d on {same_set}
+  group by d.generator
+),
+
+active_skip as (
+  select
+    g.generator,
+    sum(s.live_rows)::bigint as skipped
+  from (
+    select
+      {skipped_set},
+      count(*) as live_rows
+    from state.active_row
+    group by all
+  ) as s
+  inner join state.generator as g on {is_skipped}
+  group by g.generator
+),
+
+finished_skip as (
+  select
+    generator,
+    sum(skipped)::bigint as skipped
+  from state.finished_skip
+  group by generator
+),
+
+deferred as (
+  select
+    d.generator,
+    count(*) as deferred
+  from state.deferred_task as d
+  group by d.generator
+),
+
+counted as (
+  select
+    c.column_name,
+    g.name as generator,
+    g.strategy,
+    c.position,
+    s.records as cells,
+    s.rows_finished + coalesce(a.settled, 0) as settled,
+    coalesce(k.skipped, 0) + coalesce(f.skipped, 0) as skipped,
+    s.rows_dropped as dropped,
+    coalesce(d.deferred, 0) as deferred
+  from state.column_def as c
+  inner join state.generator as g on c.generator = g.generator
+  cross join main.run_status as s
+  left join active as a on g.generator = a.generator
+  left join active_skip as k on g.generator = k.generator
+  left join finished_skip as f on g.generator = f.generator
+  left join deferred as d on g.generator = d.generator
+)
+
+select
+  column_name,
+  generator,
+  strategy,
+  cells,
+  settled - skipped as done,
+  skipped,
+  dropped,
+  deferred,
+  cells - settled - dropped - deferred as waiting
+from counted
+order by position;
+
+create view main.row_group as
+select
+  row_group,
+  'active' as state,
+  first_row,
+  row_count,
+  0::bigint as rows_finished,
+  row_count - live_rows as rows_dropped,
+  admitted_at,
+  null::timestamp as finished_at
+from state.row_group_done
+union all
+select
+  row_group,
+  'finished' as state,
+  first_row,
+  row_count,
+  rows_finished,
+  rows_dropped,
+  admitted_at,
+  finished_at
+from state.finished_row_group;
+
+create view main.ready_task as
+select
+  g.name as generator,
+  g.strategy,
+  f.resource,
+  f.row_group,
+  nullif(f.row_index, -1) as row_index,
+  f.row_id
+from state.frontier as f
+inner join state.generator as g on f.generator = g.generator
+where f.not_before is null or f.not_before <= (select r.updated_at from state.run as r);
+
+create view main.cell as
+with live as (
+  select
+    a.row_id,
+    a.row_group,
+    a.row_index,
+    c.column_name,
+    c.position,
+    case
+      when {is_skipped_of_a} then 'skipped'
+      when d.is_done then 'done'
+      when t.generator is not null then 'deferred'
+      when r.generator is not null then 'ready'
+      else 'waiting'
+    end as state
+  from state.active_row as a
+  inner join state.done_set as d on {same_set}
+  inner join state.generator as g on d.generator = g.generator
+  inner join state.column_def as c on d.generator = c.generator
+  left join state.deferred_task as t
+    on d.generator = t.generator and a.row_group = t.row_group and t.row_index in (a.row_index, -1)
+  left join state.frontier as r
+    on d.generator = r.generator and a.row_group = r.row_group and r.row_index in (a.row_index, -1)
+),
+
+dropped as (
+  select
+    d.row_id,
+    d.row_group,
+    d.row_index,
+    c.column_name,
+    c.position,
+    'dropped' as state
+  from state.dropped_row as d
+  inner join state.active_row_group as g on d.row_group = g.row_group
+  cross join state.column_def as c
+)
+
+select
+  row_id,
+  row_group,
+  row_index,
+  column_name,
+  state
+from (
+  select * from live
+  union all
+  select * from dropped
+)
+order by
+  row_id,
+  position;
+
+create view main.dropped_row as
+select
+  d.row_id,
+  d.row_group,
+  d.row_index,
+  g.name as column_name,
+  d.reason,
+  d.error_type,
+  d.message,
+  d.attempts,
+  d.dropped_at
+from state.dropped_row as d
+inner join state.generator as g on d.generator = g.generator;
+
+create view main.deferred_task as
+select
+  g.name as generator,
+  d.row_group,
+  nullif(d.row_index, -1) as row_index,
+  case when d.row_index >= 0 then a.first_row + d.row_index end as row_id,
+  d.attempts,
+  d.error_type,
+  d.message,
+  d.not_before,
+  g.resource
+from state.deferred_task as d
+inner join state.generator as g on d.generator = g.generator
+inner join state.active_row_group as a on d.row_group = a.row_group;
+
+create view main.attempt as
+select
+  a.invocation,
+  g.name as generator,
+  a.row_id,
+  a.attempt,
+  a.outcome,
+  a.error_type,
+  a.message,
+  a.model,
+  a.started_at,
+  a.duration_ms,
+  a.input_tokens,
+  a.output_tokens,
+  a.cost_usd
+from state.attempt as a
+inner join state.generator as g on a.generator = g.generator;
+
+create view main.usage as
+select
+  model,
+  invocation,
+  date_trunc('hour', started_at) as hour,
+  count(*) as requests,
+  count(*) filter (where error_type is null) as succeeded,
+  count(*) filter (where error_type is not null) as failed,
+  sum(input_tokens)::bigint as input_tokens,
+  sum(output_tokens)::bigint as output_tokens,
+  coalesce(sum(cost_usd), 0.0)::double as cost_usd
+from state.attempt
+where model is not null
+group by
+  model,
+  invocation,
+  date_trunc('hour', started_at);
+
+create view main.resource as
+select
+  r.resource,
+  r.configured_limit,
+  r.learned_limit,
+  0::bigint as in_flight,
+  r.cooling_until,
+  r.reason
+from state.resource as r;
+
+create view main.event as
+select
+  at,
+  kind,
+  subject,
+  detail
+from state.event;
+
+create view main.invocation as
+select
+  invocation,
+  pid,
+  host,
+  version,
+  started_at,
+  ended_at,
+  end_reason
+from state.invocation;
+
+create view main.dataset as
+select
+  {dataset_columns}
+from state.dataset_row
+order by row_id;

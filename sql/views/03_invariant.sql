@@ -1,0 +1,160 @@
+/*
+What must never be true, as a view that is always empty. The run checks it when it finds itself stuck
+(F9), the tests after every step, and people whenever they like.
+*/
+
+create view main.invariant_violation as
+select
+  'plan: no gap between segments' as "rule",
+  p.segment::varchar as subject,
+  'starts at row group ' || p.first_row_group || ', row ' || p.first_row as detail
+from (
+  select
+    *,
+    coalesce(lag(first_row_group + row_groups) over (order by segment), 0) as next_row_group,
+    coalesce(lag(first_row + "rows") over (order by segment), 0) as next_row
+  from state.plan_segment
+) as p
+where
+  p.first_row_group <> p.next_row_group
+  or p.first_row <> p.next_row
+  or p.row_groups <> (p."rows" + p.row_group_size - 1) // p.row_group_size
+union all
+select
+  'R1: active row group beyond the cursor',
+  g.row_group::varchar,
+  'next_row_group is ' || r.next_row_group
+from state.active_row_group as g
+cross join state.run as r
+where g.row_group >= r.next_row_group
+union all
+select
+  'R1: row outside an active row group',
+  a.row_id::varchar,
+  'row group ' || a.row_group
+from state.active_row as a
+anti join state.active_row_group as g on a.row_group = g.row_group
+union all
+select
+  'K2: row group active and finished',
+  g.row_group::varchar,
+  'finished at ' || f.finished_at
+from state.active_row_group as g
+inner join state.finished_row_group as f on g.row_group = f.row_group
+union all
+select
+  'K2: row group finished twice',
+  row_group::varchar,
+  count(*) || ' times'
+from state.finished_row_group
+group by row_group
+having count(*) > 1
+union all
+select
+  'K2: admitted row groups do not add up',
+  'run',
+  'next_row_group is '
+  || r.next_row_group
+  || ', '
+  || (select count(*) from state.active_row_group)
+  || ' active and '
+  || (select count(*) from state.finished_row_group)
+  || ' finished'
+from state.run as r
+where r.next_row_group
+  <> (select count(*) from state.active_row_group) + (select count(*) from state.finished_row_group)
+union all
+select
+  'K2: rows of a finished row group do not add up',
+  f.row_group::varchar,
+  f.rows_finished || ' recorded as finished, ' || count(d.row_id) || ' in the dataset'
+from state.finished_row_group as f
+left join state.dataset_row as d on f.row_group = d.row_group
+group by
+  f.row_group,
+  f.rows_finished
+having count(d.row_id) <> f.rows_finished
+union all
+select
+  'K4: dataset row of a row group that is not finished',
+  d.row_id::varchar,
+  'row group ' || d.row_group
+from state.dataset_row as d
+anti join state.finished_row_group as f on d.row_group = f.row_group
+union all
+select
+  'row is there twice',
+  row_id::varchar,
+  string_agg(kind, ', ' order by kind)
+from (
+  select
+    row_id,
+    'active' as kind
+  from state.active_row
+  union all
+  select
+    row_id,
+    'dataset' as kind
+  from state.dataset_row
+  union all
+  select
+    row_id,
+    'dropped' as kind
+  from state.dropped_row
+)
+group by row_id
+having count(*) > 1
+union all
+select
+  'row of an active row group is missing',
+  g.row_group::varchar,
+  g.row_count || ' rows, ' || g.live_rows || ' live, ' || count(d.row_id) || ' dropped'
+from state.row_group_done as g
+left join state.dropped_row as d on g.row_group = d.row_group
+group by
+  g.row_group,
+  g.row_count,
+  g.live_rows
+having g.live_rows + count(d.row_id) <> g.row_count
+union all
+select
+  'row_id does not follow the plan',
+  a.row_id::varchar,
+  'row group ' || a.row_group || ', index ' || a.row_index
+from state.active_row as a
+inner join state.active_row_group as g on a.row_group = g.row_group
+where a.row_id <> g.first_row + a.row_index or a.row_index < 0 or a.row_index >= g.row_count
+union all
+select
+  'R3: done before its inputs',
+  g.name,
+  'done set ' || {done_text}
+from state.done_set as d
+inner join state.generator as g on d.generator = g.generator
+where d.is_done and not d.has_inputs
+union all
+select
+  'S3: skipped but not done',
+  row_id::varchar,
+  'row group ' || row_group
+from state.active_row
+where not {skipped_is_done}
+union all
+select
+  'deferred task of a row that does not wait for it',
+  f.generator || '/' || f.row_group || '/' || f.row_index,
+  f.error_type
+from state.deferred_task as f
+anti join state.frontier as r
+  on f.generator = r.generator and f.row_group = r.row_group and f.row_index = r.row_index
+union all
+select
+  'R8: task deferred twice',
+  generator || '/' || row_group || '/' || row_index,
+  count(*) || ' times'
+from state.deferred_task
+group by
+  generator,
+  row_group,
+  row_index
+having count(*) > 1;

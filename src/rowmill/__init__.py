@@ -1,0 +1,60 @@
+"""Rowmill: crash-safe synthetic dataset generation, with every piece of run state in one DuckDB file.
+
+    report = rowmill.run("spec.yaml", "penguins.duckdb")
+    with rowmill.RunDatabase.open("penguins.duckdb") as database:
+        table = database.to_arrow()
+
+Everything is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rowmill.errors import RowmillError, SpecError
+    from rowmill.generators.decorator import generator
+    from rowmill.run_database import AsyncRunDatabase, RunDatabase, run, run_async
+    from rowmill.spec.loading import load_spec
+    from rowmill.spec.spec import Spec
+
+__all__ = [
+    "AsyncRunDatabase",
+    "RowmillError",
+    "RunDatabase",
+    "Spec",
+    "SpecError",
+    "generator",
+    "load_spec",
+    "run",
+    "run_async",
+]
+
+_HOMES = {
+    "AsyncRunDatabase": "rowmill.run_database",
+    "RowmillError": "rowmill.errors",
+    "RunDatabase": "rowmill.run_database",
+    "Spec": "rowmill.spec.spec",
+    "SpecError": "rowmill.errors",
+    "generator": "rowmill.generators.decorator",
+    "load_spec": "rowmill.spec.loading",
+    "run": "rowmill.run_database",
+    "run_async": "rowmill.run_database",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rowmill")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rowmill' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -1,0 +1,93 @@
+"""How a command ends: errors become one message on stderr and the exit code of their type."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from rowmill.errors import InternalError, RowmillError, SpecError
+
+BROKEN_PIPE = 141
+"""Exit code when the reader of our output went away: 128 + SIGPIPE, as for any other Unix tool."""
+INTERRUPTED = 130
+"""Exit code of a command other than ``run`` that was interrupted: 128 + SIGINT."""
+
+_shows_traceback = False
+
+
+def print_tracebacks() -> None:
+    """From now on unexpected errors come with their traceback."""
+    global _shows_traceback
+    _shows_traceback = True
+
+
+def guard(command: Callable[[], Any]) -> int:
+    """Runs a click command outside its standalone mode and returns the exit code it ends with."""
+    try:
+        code = command()
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        say("Interrupted.")
+        return INTERRUPTED
+    except SpecError as error:
+        for problem in error.problems:
+            say(f"Error: {problem}")
+        return error.exit_code
+    except RowmillError as error:
+        if isinstance(error, InternalError) and _wants_traceback():
+            _print_traceback(error)
+        say(f"Error: {error}")
+        return error.exit_code
+    except Exception as error:  # the last resort: recorded on stderr, ends the process with code 1
+        if is_broken_pipe(error):
+            _silence_stdout()
+            return BROKEN_PIPE
+        if _wants_traceback():
+            _print_traceback(error)
+            say(f"Error: {type(error).__name__}: {error}")
+        else:
+            say(f"Error: {type(error).__name__}: {error}\nUnexpected; 'rowmill -v …' prints the traceback.")
+        return 1
+
+
+def say(message: str) -> None:
+    """Prints a line on stderr. Losing stderr is no reason to fail."""
+    try:
+        click.echo(message, err=True)
+    except OSError:
+        # There is nobody left to tell.
+        return
+
+
+def is_broken_pipe(error: BaseException) -> bool:
+    """Whether ``error`` says that the reader of our output went away."""
+    return isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE)
+
+
+def _wants_traceback() -> bool:
+    return _shows_traceback or os.environ.get("ROWMILL_DEBUG", "") not in {"", "0"}
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    say("".join(traceback.format_exception(error)).rstrip())
+
+
+def _silence_stdout() -> None:
+    # The interpreter flushes stdout once more when it ends and would print the same error.
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(descriptor, sys.stdout.fileno())
+    os.close(descriptor)

@@ -1,0 +1,50 @@
+"""Numbers as people read them: ``1,234``, ``2:05:09``, ``$0.42``."""
+
+from __future__ import annotations
+
+
+def count(number: int) -> str:
+    """An integer with thousands separators."""
+    return f"{number:,}"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 row``, ``2,000 rows``; for nouns that take an s."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def short_count(number: float) -> str:
+    """Three significant figures with k, M or G: ``12.3k``."""
+    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if number >= size:
+            scaled = number / (1e3 if suffix == "k" else size)
+            return f"{scaled:.3g}{suffix}" if scaled < 1000 else f"{scaled:.0f}{suffix}"
+    return f"{number:,.0f}"
+
+
+def rate(per_second: float) -> str:
+    """A rate without its unit: one decimal below ten."""
+    return f"{per_second:.1f}" if per_second < 10 else short_count(per_second)
+
+
+def share(part: int, whole: int) -> str:
+    """``37 %``; never 100 % before all is there."""
+    if whole <= 0 or part >= whole:
+        return "100 %"
+    return f"{min(int(100 * part / whole), 99)} %"
+
+
+def duration(seconds: float) -> str:
+    """``0:07``, ``12:30``, ``5:00:00`` or ``3 d 04:00``."""
+    whole = max(round(seconds), 0)
+    days, rest = divmod(whole, 86_400)
+    hours, rest = divmod(rest, 3_600)
+    minutes, rest = divmod(rest, 60)
+    if days:
+        return f"{days} d {hours:02d}:{minutes:02d}"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def money(dollars: float) -> str:
+    """US dollars; small amounts keep two significant figures."""
+    return f"${dollars:,.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"

@@ -1,0 +1,53 @@
+"""A group of commands that lists them without importing what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command is used.
+
+    ``commands_of`` maps a command to its module, which holds the click command ``command``, and to the
+    line shown for it in the list of commands.
+    """
+
+    def __init__(self, *arguments: Any, commands_of: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._commands_of = commands_of
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order a user meets them."""
+        return list(self._commands_of)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command, or None if there is no such command."""
+        if cmd_name not in self._commands_of:
+            return None
+        module_name, line = self._commands_of[cmd_name]
+        command = import_module(module_name).command
+        assert isinstance(command, click.Command)
+        command.short_help = line
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As in click, and names the nearest command when there is no such one."""
+        name = args[0]
+        if not name.startswith("-") and name not in self._commands_of:
+            import difflib
+
+            near = difflib.get_close_matches(name, self._commands_of, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else " 'rowmill -h' lists them."
+            ctx.fail(f"There is no command '{name}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands from their lines alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self._commands_of.items()])

@@ -1,0 +1,68 @@
+"""The command ``rowmill``: which commands there are, and how each ends."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from rowmill.cli import failure
+from rowmill.cli.lazy import LazyGroup
+
+COMMANDS = {
+    "init": ("rowmill.cli.init", "Write an example spec to start from."),
+    "validate": ("rowmill.cli.validate", "Check a spec and list every problem in it."),
+    "plan": ("rowmill.cli.plan", "Explain what a run of a spec would do."),
+    "preview": ("rowmill.cli.preview", "Generate a few rows and show them."),
+    "run": ("rowmill.cli.run", "Start a run, or go on where it stopped."),
+    "status": ("rowmill.cli.status", "Show how far a run is."),
+    "sql": ("rowmill.cli.sql", "Query a run database with SQL."),
+    "show": ("rowmill.cli.show", "List rows, row groups, dropped rows, attempts …"),
+    "export": ("rowmill.cli.export", "Write the finished rows to a file."),
+}
+"""Command → its module (which holds the click command ``command``) and the line that lists it."""
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    from importlib.metadata import version
+
+    click.echo(f"rowmill {version('rowmill')}")
+    context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_of=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Exit codes: 0 complete, 1 failed, 2 wrong usage or invalid spec, 3 complete with dropped rows, 4 locked by"
+    " another process, 5 run database and spec do not fit, 6 run database damaged, 75 stopped before the end (run"
+    " again to go on), 130 interrupted twice.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print the traceback of an unexpected error.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+@click.pass_context
+def rowmill(context: click.Context, verbose: bool) -> None:
+    """Generate datasets from a spec of columns, crash-safe, with all state in one DuckDB file.
+
+    \b
+    Example:
+      rowmill init penguins && cd penguins
+      rowmill run spec.yaml
+    """
+    if verbose:
+        failure.print_tracebacks()
+
+
+def execute(arguments: Sequence[str]) -> int:
+    """Runs one command line; returns its exit code, all errors printed on stderr."""
+    return failure.guard(lambda: rowmill.main(args=list(arguments), prog_name="rowmill", standalone_mode=False))
+
+
+def main() -> None:
+    """Entry point of the command ``rowmill``."""
+    sys.exit(execute(sys.argv[1:]))

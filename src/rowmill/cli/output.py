@@ -1,0 +1,156 @@
+"""Listings: the option ``--format`` every listing has, and what each format looks like.
+
+``json`` is one list of objects, ``jsonl`` an object a line, ``csv`` has a header; these three are
+contracts for programs, never shortened, written as :mod:`rowmill.export` writes them. ``table`` is for
+people: rich on a terminal, aligned plain text of full width elsewhere; control characters in values
+are shown as escapes, so that no value can steer a terminal.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class OutputFormat(StrEnum):
+    """How a listing is written to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+def output_option(function: _Function) -> _Function:
+    """Adds ``--format`` to a listing; the command receives ``output_format``."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(OutputFormat, case_sensitive=False),
+        default=OutputFormat.TABLE,
+        show_default=True,
+        help="How to write the listing.",
+    )(function)
+
+
+def write_listing(rows: pa.Table | pa.RecordBatchReader, output_format: OutputFormat) -> None:
+    """Writes rows to stdout. All formats but ``table`` hold one batch in memory when given a reader."""
+    if output_format is OutputFormat.TABLE:
+        import pyarrow as pa
+
+        _write_table(rows if isinstance(rows, pa.Table) else rows.read_all())
+    elif output_format is OutputFormat.JSON:
+        _write_json(_batches(rows))
+    else:
+        _write_stream(rows.schema, _batches(rows), output_format)
+    sys.stdout.flush()
+
+
+def _batches(rows: pa.Table | pa.RecordBatchReader) -> Iterable[pa.RecordBatch]:
+    import pyarrow as pa
+
+    return rows.to_batches() if isinstance(rows, pa.Table) else rows
+
+
+def _write_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output_format: OutputFormat) -> None:
+    from rowmill.export.format import ExportFormat
+    from rowmill.export.writer import open_writer
+
+    writer = open_writer(ExportFormat(output_format.value), sys.stdout.buffer, schema, is_pipe=True)
+    for batch in batches:
+        writer.write(batch)
+        sys.stdout.buffer.flush()
+    writer.finish()
+
+
+def _write_json(batches: Iterable[pa.RecordBatch]) -> None:
+    from rowmill.export.json_text import json_objects
+
+    stream = sys.stdout.buffer
+    stream.write(b"[")
+    separator = b"\n"
+    for batch in batches:
+        for text in json_objects(batch):
+            stream.write(separator + text.encode("utf-8"))
+            separator = b",\n"
+    stream.write(b"]\n" if separator == b"\n" else b"\n]\n")
+
+
+def _write_table(table: pa.Table) -> None:
+    columns = [_cells(column) for column in table.columns]
+    numeric = [_is_numeric(field.type) for field in table.schema]
+    headers = [escaped(name) for name in table.schema.names]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    if sys.stdout.isatty():
+        _write_rich(headers, columns, numeric)
+    else:
+        _write_plain(headers, columns, numeric)
+    if table.num_rows == 0:
+        click.echo("No rows.", err=True)
+
+
+def _cells(column: pa.ChunkedArray) -> list[str]:
+    import pyarrow as pa
+
+    from rowmill.export.csv_text import csv_batch
+
+    texts: list[str] = []
+    for chunk in column.chunks:
+        plain = csv_batch(pa.record_batch([chunk], names=["value"])).column(0)
+        texts.extend("" if value is None else escaped(_text(value)) for value in plain.to_pylist())
+    return texts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def escaped(text: str) -> str:
+    """``text`` on one line, every control character as its escape."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _write_plain(headers: list[str], columns: list[list[str]], numeric: list[bool]) -> None:
+    widths = [max(map(len, [header, *cells])) for header, cells in zip(headers, columns, strict=True)]
+    rules = ["-" * width for width in widths]
+    for row in [headers, rules, *zip(*columns, strict=True)]:
+        cells = [
+            cell.rjust(width) if is_number else cell.ljust(width)
+            for cell, width, is_number in zip(row, widths, numeric, strict=True)
+        ]
+        sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _write_rich(headers: list[str], columns: list[list[str]], numeric: list[bool]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for header, is_number in zip(headers, numeric, strict=True):
+        table.add_column(Text(header), justify="right" if is_number else "left", overflow="fold")
+    for row in zip(*columns, strict=True):
+        table.add_row(*map(Text, row))
+    Console(highlight=False).print(table)

@@ -1,0 +1,47 @@
+"""Which run database, and whether a file is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rowmill.errors import UsageError
+
+_SUFFIXES = {".duckdb", ".db", ".ddb"}
+_MAGIC = b"DUCK"
+_MAGIC_OFFSET = 8
+
+_Function = TypeVar("_Function", bound=Any)
+
+database_argument = click.argument(
+    "database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]"
+)
+"""A run database; left out, the only one in the current directory."""
+
+
+def is_run_database(path: Path) -> bool:
+    """Tells a run database from a spec: by its content, or by its ending when there is no such file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_MAGIC_OFFSET)
+            if file.read(len(_MAGIC)) == _MAGIC:
+                return True
+    except OSError:
+        pass
+    return path.suffix.lower() in _SUFFIXES
+
+
+def existing_database(path: Path | None) -> Path:
+    """``path``, or the only run database of the current directory. Raises :class:`UsageError` otherwise."""
+    if path is not None:
+        if not path.exists():
+            raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
+        return path
+    found = sorted(Path().glob("*.duckdb"))
+    if not found:
+        raise UsageError("There is no run database (*.duckdb) in this directory. Name one, or start with 'rowmill run'.")
+    if len(found) > 1:
+        raise UsageError(f"Which run database? This directory has {', '.join(map(str, found))}.")
+    return found[0]

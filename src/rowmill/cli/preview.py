@@ -1,0 +1,29 @@
+"""``rowmill preview``: a few rows, nothing kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rowmill.cli.output import OutputFormat, output_option, write_listing
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("-n", "--rows", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
+@output_option
+def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
+    """Generate the first rows of a spec and show them; asks the models, writes no run database.
+
+    \b
+    Example:
+      rowmill preview spec.yaml -n 3
+    """
+    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preview import preview
+
+    table = preview(prepare(spec), rows)
+    write_listing(table, output_format)
+    if table.num_rows < rows:
+        click.echo(f"{table.num_rows} of {rows} rows: the others were dropped, or the spec has fewer.", err=True)

@@ -1,0 +1,78 @@
+"""Progress without a terminal: one plain line on stderr every few seconds."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from rowmill.cli.figures import count, duration, money, rate, share, short_count
+from rowmill.cli.pace import Pace, Pacemaker
+
+if TYPE_CHECKING:
+    from rowmill.store.status import Status
+
+
+class Display(Protocol):
+    """Something that shows a run's statuses while it works; a context manager."""
+
+    def show(self, status: Status) -> None:
+        """Shows a status. Never raises because of the terminal: a run goes on without its display."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class LogLines:
+    """A line for each status it is shown."""
+
+    def __init__(self) -> None:
+        self._pacemaker = Pacemaker()
+        self._is_lost = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, status: Status) -> None:
+        """Prints the line. Stops doing so when stderr is gone."""
+        if self._is_lost:
+            return
+        pace = self._pacemaker.observe(status, time.monotonic())
+        try:
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {progress_line(status, pace)}\n")
+            sys.stderr.flush()
+        except OSError:
+            self._is_lost = True
+
+
+def progress_line(status: Status, pace: Pace) -> str:
+    """One status as one line of text."""
+    settled = status.rows_finished + status.rows_dropped
+    parts = [
+        f"{count(status.rows_finished)}/{count(status.records)} rows ({share(settled, status.records)})",
+        f"{rate(pace.cells_per_s)} cells/s",
+    ]
+    if pace.seconds_left is not None:
+        parts.append(f"ETA {duration(pace.seconds_left)}")
+    if status.requests:
+        parts.append(f"{count(status.requests)} requests")
+        parts.append(f"{short_count(status.input_tokens)} + {short_count(status.output_tokens)} tokens")
+    if status.cost_usd:
+        parts.append(money(status.cost_usd))
+    parts.append(f"{count(sum(resource.in_flight for resource in status.resources))} in flight")
+    deferred = sum(column.deferred for column in status.columns)
+    if deferred:
+        parts.append(f"{count(deferred)} deferred")
+    if status.rows_dropped:
+        parts.append(f"{count(status.rows_dropped)} dropped")
+    return ", ".join(parts)

@@ -1,0 +1,104 @@
+"""``rowmill run``: start, go on, or say that all is there."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rowmill.cli.figures import count, plural
+from rowmill.cli.place import is_run_database
+from rowmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from rowmill.cli.progress import Display
+    from rowmill.engine.invocation import RunReport
+    from rowmill.engine.preparation import Prepared
+
+_PANEL_INTERVAL_S = 0.5
+_LOG_INTERVAL_S = 5.0
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC|DATABASE")
+@click.argument("database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.pass_context
+def command(context: click.Context, spec: Path, database: Path | None, quiet: bool) -> None:
+    """Start the run of a spec, go on where it stopped, or say that it is complete.
+
+    Without DATABASE, the run database is <name>.duckdb in the current directory. A run database alone
+    goes on with the spec inside it. Interrupt once to stop after the running calls, twice to stop now;
+    the same command goes on.
+
+    \b
+    Example:
+      rowmill run spec.yaml
+      rowmill run penguins.duckdb
+    """
+    prepared, path = _what(spec, database)
+    report = _run(prepared, path, quiet=quiet)
+    if not quiet:
+        _summarise(report, spec, database, path)
+    context.exit(report.exit_code)
+
+
+def _what(spec: Path, database: Path | None) -> tuple[Prepared | None, Path]:
+    if is_run_database(spec):
+        if database is not None:
+            raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run SPEC {database}")
+        if not spec.exists():
+            raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
+        return None, spec
+    from rowmill.engine.preparation import prepare
+
+    prepared = prepare(spec)
+    return prepared, database if database is not None else Path(f"{prepared.spec.name}.duckdb")
+
+
+def _run(prepared: Prepared | None, path: Path, *, quiet: bool) -> RunReport:
+    import anyio
+
+    from rowmill.engine.invocation import run
+
+    if quiet:
+        return anyio.run(partial(run, prepared, path, handle_signals=True))
+    display, interval_s = _display()
+    with display:
+        return anyio.run(
+            partial(
+                run, prepared, path, on_progress=display.show, progress_interval_s=interval_s, handle_signals=True
+            )
+        )
+
+
+def _display() -> tuple[Display, float]:
+    if sys.stderr.isatty():
+        from rowmill.cli.panel import Panel
+
+        return Panel(), _PANEL_INTERVAL_S
+    from rowmill.cli.progress import LogLines
+
+    return LogLines(), _LOG_INTERVAL_S
+
+
+def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:
+    click.echo(f"{report.message}" if report.message else f"The run is {report.state}.", err=True)
+    click.echo(
+        f"{path}: {count(report.rows_finished)} of {plural(report.records, 'row')} finished,"
+        f" {count(report.rows_dropped)} dropped.",
+        err=True,
+    )
+    again = f"rowmill run {spec}" if database is None else f"rowmill run {spec} {database}"
+    steps = []
+    if report.exit_code not in {0, 3}:
+        steps.append(f"{again}    goes on where it stopped")
+    if report.rows_dropped:
+        steps.append(f"rowmill show dropped {path}    says which rows were dropped and why")
+    if report.rows_finished:
+        steps.append(f"rowmill export {path}    writes the finished rows to a file")
+    steps.append(f'rowmill sql {path} "from usage"    answers any question in SQL')
+    click.echo("Next:\n  " + "\n  ".join(steps), err=True)

@@ -1,0 +1,46 @@
+"""``rowmill sql``: any question, in SQL."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from rowmill.cli.output import OutputFormat, output_option, write_listing
+from rowmill.cli.place import existing_database, is_run_database
+from rowmill.errors import UsageError
+
+
+@click.command()
+@click.argument("arguments", nargs=-1, required=True, metavar="[DATABASE] QUERY")
+@output_option
+def command(arguments: tuple[str, ...], output_format: OutputFormat) -> None:
+    """Query a run database with SQL; nothing can be changed this way. The query - is read from stdin.
+
+    Without DATABASE, the only *.duckdb file of the current directory.
+
+    \b
+    Example:
+      rowmill sql penguins.duckdb "from progress"
+      rowmill sql "select reason, count(*) from dropped_row group by all" --format csv
+    """
+    from rowmill.store.reader import Reader
+
+    path, query = _split(arguments)
+    if query == "-":
+        query = sys.stdin.read()
+    if not query.strip():
+        raise UsageError("The query is empty.")
+    with Reader.open(path) as reader, reader.batches(query) as rows:
+        write_listing(rows, output_format)
+
+
+def _split(arguments: tuple[str, ...]) -> tuple[Path, str]:
+    if len(arguments) == 2:
+        return existing_database(Path(arguments[0])), arguments[1]
+    if len(arguments) > 2:
+        raise UsageError("More than a DATABASE and a QUERY were given. Put the query into quotes.")
+    if " " not in arguments[0] and is_run_database(Path(arguments[0])):
+        raise UsageError(f"A query is missing. For example: rowmill sql {arguments[0]} \"from progress\"")
+    return existing_database(None), arguments[0]

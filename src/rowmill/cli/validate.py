@@ -1,0 +1,30 @@
+"""``rowmill validate``: is this spec right?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rowmill.cli.figures import count, plural
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+def command(spec: Path) -> None:
+    """Check a spec and list every problem in it; creates no file.
+
+    \b
+    Example:
+      rowmill validate spec.yaml
+    """
+    from rowmill.engine.preparation import prepare
+
+    prepared = prepare(spec)
+    checked = prepared.spec
+    row_groups = -(-checked.records // checked.row_group_size)
+    click.echo(
+        f"{spec} is valid: '{checked.name}', {plural(checked.records, 'record')} in"
+        f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
+        f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
+    )

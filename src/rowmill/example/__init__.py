@@ -1,0 +1,1 @@
+"""The example that ``rowmill init`` writes and ``tools/quickstart`` runs."""

@@ -1,0 +1,88 @@
+"""A file that appears whole or not at all: temporary file beside it, fsync, rename, fsync of the directory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from rowmill.errors import UsageError
+
+
+@contextmanager
+def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+    """An open binary file that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    An existing file stays as it was until then, and for good unless ``force``. A symbolic link is
+    followed; a pipe or a device is written as it is. Raises :class:`UsageError` when ``path`` exists
+    (without ``force``) or cannot be a file.
+    """
+    target = Path(os.path.realpath(path))
+    _check(path, target, force=force)
+    if target.exists() and not target.is_file():
+        with target.open("wb") as stream:
+            yield stream
+        return
+    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+    except OSError as error:
+        raise UsageError(f"Cannot write to '{target.parent}': {error.strerror or error}.") from error
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        _name(temporary, target, path, force=force)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    _sync_directory(target.parent)
+
+
+def _check(path: Path, target: Path, *, force: bool) -> None:
+    try:
+        kind = target.stat().st_mode
+    except FileNotFoundError:
+        if not target.parent.is_dir():
+            raise UsageError(f"There is no directory '{target.parent}' to write '{target.name}' into.") from None
+        return
+    except OSError as error:
+        raise UsageError(f"Cannot write '{path}': {error.strerror or error}.") from error
+    if stat.S_ISDIR(kind):
+        raise UsageError(f"'{path}' is a directory; name a file in it.")
+    if stat.S_ISREG(kind) and not force:
+        raise _exists(path)
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(f"'{path}' exists already. Use --force to replace it, or another --output.")
+
+
+def _name(temporary: Path, target: Path, path: Path, *, force: bool) -> None:
+    if force:
+        os.replace(temporary, target)
+        return
+    # A rename would replace a file that appeared meanwhile; a hard link does not.
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError:
+        # This file system has no hard links.
+        os.replace(temporary, target)
+    else:
+        temporary.unlink()
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

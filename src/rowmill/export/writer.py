@@ -1,0 +1,180 @@
+"""One writer a format: record batches in, bytes into an open binary file out.
+
+Memory is bounded by one batch, for parquet and arrow by one group of rows of the file.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.export.csv_text import csv_batch, csv_schema
+from rowmill.export.format import ExportFormat
+from rowmill.export.json_text import json_objects
+
+_ROWS_PER_GROUP = 122_880
+_BYTES_PER_GROUP = 64 * 1024 * 1024
+
+
+class Writer(ABC):
+    """Writes batches of one schema; the file is whole only after :meth:`finish`."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
+        self._schema = schema
+
+    @abstractmethod
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends the rows of ``batch``."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Writes what is still held back and the end of the format. Does not close the file."""
+
+
+class JsonLinesWriter(Writer):
+    """One JSON object a row and line (:mod:`rowmill.export.json_text`), UTF-8."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends one line a row."""
+        for start in range(0, batch.num_rows, 4096):
+            lines = "\n".join(json_objects(batch.slice(start, 4096)))
+            self._file.write(lines.encode("utf-8") + b"\n")
+
+    def finish(self) -> None:
+        """Nothing is held back."""
+
+
+class CsvWriter(Writer):
+    """Comma-separated with a header, quoted as RFC 4180 says (:mod:`rowmill.export.csv_text`), UTF-8."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        from pyarrow import csv
+
+        super().__init__(file, schema)
+        self._writer: Any = csv.CSVWriter(_Unclosed(file), csv_schema(schema))
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Appends one record a row."""
+        self._writer.write_batch(csv_batch(batch))
+
+    def finish(self) -> None:
+        """Writes the header too if there was no batch."""
+        self._writer.close()
+
+
+class _GroupingWriter(Writer):
+    """Gathers small batches, so that a file has few groups of many rows."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        super().__init__(file, schema)
+        self._held: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._bytes = 0
+        self._writer: Any = self._open()
+
+    @abstractmethod
+    def _open(self) -> Any:
+        """The pyarrow writer."""
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Holds the rows until a group is full."""
+        self._held.append(batch)
+        self._rows += batch.num_rows
+        self._bytes += batch.nbytes
+        if self._rows >= _ROWS_PER_GROUP or self._bytes >= _BYTES_PER_GROUP:
+            self._release()
+
+    def _release(self) -> None:
+        if self._held:
+            table = pa.Table.from_batches(self._held, schema=self._schema).combine_chunks()
+            self._held.clear()
+            self._rows = self._bytes = 0
+            self._writer.write_table(table)
+
+    def finish(self) -> None:
+        """Writes the last group and the footer."""
+        self._release()
+        self._writer.close()
+
+
+class ParquetWriter(_GroupingWriter):
+    """Parquet with zstd, row groups of at most 122,880 rows or about 64 MiB."""
+
+    def _open(self) -> Any:
+        from pyarrow import parquet
+
+        return parquet.ParquetWriter(_Unclosed(self._file), self._schema, compression="zstd")
+
+
+class ArrowFileWriter(_GroupingWriter):
+    """Arrow IPC file format (Feather version 2), uncompressed, so that it can be memory-mapped."""
+
+    def _open(self) -> Any:
+        return pa.ipc.new_file(_Unclosed(self._file), self._schema)
+
+
+class ArrowStreamWriter(_GroupingWriter):
+    """Arrow IPC streaming format, for pipes: its reader need not seek."""
+
+    def _open(self) -> Any:
+        return pa.ipc.new_stream(_Unclosed(self._file), self._schema)
+
+
+class _Unclosed:
+    """A file pyarrow may write to but not close: syncing and naming it is the target's work."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._position = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data)
+        self._file.write(view)
+        self._position += view.nbytes
+        return view.nbytes
+
+    def tell(self) -> int:
+        return self._position
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.flush()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+
+def open_writer(file_format: ExportFormat, file: BinaryIO, schema: pa.Schema, *, is_pipe: bool = False) -> Writer:
+    """The writer of a format. ``is_pipe``: the reader cannot seek (arrow then uses its streaming format).
+
+    Raises :class:`UsageError` when the format cannot hold a column's type.
+    """
+    kind = _WRITERS[file_format]
+    if kind is ArrowFileWriter and is_pipe:
+        kind = ArrowStreamWriter
+    try:
+        return kind(file, schema)
+    except pa.ArrowNotImplementedError as error:
+        raise UsageError(f"The format {file_format} cannot hold this dataset: {error}. Try another --format.") from error
+
+
+_WRITERS: dict[ExportFormat, type[Writer]] = {
+    ExportFormat.JSONL: JsonLinesWriter,
+    ExportFormat.CSV: CsvWriter,
+    ExportFormat.PARQUET: ParquetWriter,
+    ExportFormat.ARROW: ArrowFileWriter,
+}

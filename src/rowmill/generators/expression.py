@@ -1,0 +1,144 @@
+"""Columns of type ``expression``: computed from the row, by a Jinja template or in SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from rowmill.errors import GeneratorError
+from rowmill.generators.protocol import Call, CellGenerator, Runtime
+from rowmill.generators.template_field import template_references
+from rowmill.spec.column import ColumnConfig
+from rowmill.spec.declaration import LOCAL, Declaration, DeclareContext, Output, Reference, SqlExpression, Strategy
+from rowmill.spec.dtype import Dtype, sql_type
+from rowmill.spec.registry import register_column_type
+from rowmill.spec.template import Template
+from rowmill.task import Row
+
+_ROWS_PER_CALL = 256
+_LONE_COLUMN = re.compile(r"\{\{-?\s*[^\W\d]\w*\s*-?\}\}\n?")
+_PYTHON_TYPES: dict[str, type] = {"BIGINT": int, "DOUBLE": float, "BOOLEAN": bool, "VARCHAR": str}
+
+
+@register_column_type
+class ExpressionColumn(ColumnConfig):
+    """A value computed from other columns: ``expr`` in sandboxed Jinja, or ``sql`` in DuckDB's dialect.
+
+    The text ``expr`` renders to is converted to ``dtype`` as DataDesigner does (3.7 as int is 3); text that does not
+    convert rejects its row. An ``expr`` of nothing but ``{{ column }}`` passes the value on, null included.
+    """
+
+    column_type: Literal["expression"] = "expression"
+    expr: str | None = Field(default=None, min_length=1)
+    sql: str | None = Field(default=None, min_length=1)
+    dtype: Dtype = "str"
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> Self:
+        if (self.expr is None) == (self.sql is None):
+            raise ValueError("An expression has exactly one of 'expr' (Jinja) and 'sql'.")
+        if self.expr is not None and sql_type(self.dtype) not in _PYTHON_TYPES:
+            raise ValueError(f"A template makes int, float, str or bool, not {self.dtype}; use 'sql' for other types.")
+        return self
+
+    def declare(self, context: DeclareContext) -> Declaration:
+        """One output. ``sql`` is evaluated in the database, ``expr`` here, hundreds of rows a call."""
+        place = f"columns.{context.index}"
+        source: dict[str, Any]
+        if self.sql is not None:
+            inputs = self._sql_references(context, f"{place}.sql")
+            source = {
+                "strategy": Strategy.SQL,
+                "reason": "SQL expression: evaluated in the database",
+                "sql": SqlExpression(self.sql, f"{place}.sql"),
+                "fingerprint": {"sql": self.sql, "dtype": self.dtype},
+            }
+        else:
+            inputs = template_references(context, self.expr, "expr")
+            source = {
+                "strategy": Strategy.CELL,
+                "reason": "template rendered for each row",
+                "resource": LOCAL,
+                "max_rows_per_call": _ROWS_PER_CALL,
+                "fingerprint": {"expr": self.expr, "dtype": self.dtype},
+            }
+        return Declaration(
+            name=self.name,
+            column_type=self.column_type,
+            place=place,
+            inputs=inputs,
+            outputs=(Output(self.name, sql_type(self.dtype), drop=self.drop),),
+            propagate_skip=self.propagate_skip,
+            **source,
+        )
+
+    def _sql_references(self, context: DeclareContext, place: str) -> tuple[Reference, ...]:
+        analysis = context.analyse_sql(self.sql or "")
+        if analysis.problem is not None:
+            context.problem(place, analysis.problem)
+        return tuple(Reference(column, place) for column in analysis.columns)
+
+    def bind(self, runtime: Runtime) -> CellGenerator:
+        """The renderer of ``expr``; ``sql`` has none."""
+        return ExpressionGenerator(Template(self.expr or "", f"{self.name}.expr"), self.name, sql_type(self.dtype))
+
+
+class ExpressionGenerator(CellGenerator):
+    """Renders a template and converts the text. Never waits, so a call may take many rows."""
+
+    def __init__(self, template: Template, column: str, of: str) -> None:
+        self._template = template
+        self._column = column
+        self._type = of
+        self._python_type = _PYTHON_TYPES[of]
+        lone = len(template.references) == 1 and _LONE_COLUMN.fullmatch(template.text)
+        self._passed_on = template.references[0] if lone else None
+
+    async def generate(self, row: Row, call: Call) -> Sequence[Any]:
+        """The value of one row."""
+        return (self._value(row),)
+
+    async def generate_rows(self, rows: Sequence[Row], call: Call) -> Sequence[Sequence[Any] | Exception]:
+        """The values of many rows, without giving up the event loop in between."""
+        results: list[Sequence[Any] | Exception] = []
+        for row in rows:
+            try:
+                results.append((self._value(row),))
+            except GeneratorError as error:
+                results.append(error)
+        return results
+
+    def _value(self, row: Row) -> Any:
+        if self._passed_on is not None and self._passed_on in row:
+            value = row[self._passed_on]
+            if value is None or type(value) is self._python_type:
+                return value
+        text = self._template.render(row)
+        if self._python_type is str:
+            return text
+        try:
+            return converted(text, self._python_type)
+        except (ValueError, OverflowError):
+            shown = ascii(text if len(text) <= 60 else text[:59] + "…")
+            raise GeneratorError(
+                f"Column '{self._column}' is {self._type}, but its expression gives {shown}.", "NotConvertible"
+            ) from None
+
+
+def converted(text: str, to: type) -> bool | int | float:
+    """The value a rendered text stands for. Raises ValueError or OverflowError when it stands for none."""
+    text = text.strip()
+    if to is float:
+        return float(text)
+    if to is bool:
+        return text.lower() == "true" if text.lower() in {"true", "false"} else bool(int(float(text)))
+    try:
+        number = int(text)
+    except ValueError:
+        number = int(float(text))
+    if not -(2**63) <= number < 2**63:
+        raise OverflowError(number)
+    return number

@@ -1,0 +1,70 @@
+"""A model ready to be asked: its provider, its parameters, and the journal of what was asked."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from rowmill.generators.protocol import Call
+from rowmill.providers.protocol import ChatAnswer, ChatRequest, Provider
+from rowmill.spec.model import ModelConfig
+from rowmill.task import Request, error_type
+
+
+class ModelHandle:
+    """One model of the spec over an open provider. Every request is recorded in ``call.requests``, failed ones too."""
+
+    def __init__(self, config: ModelConfig, provider: Provider) -> None:
+        self._config = config
+        self._provider = provider
+        self._parameters = config.inference_parameters.request_parameters()
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self._config
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], call: Call, parameters: Mapping[str, Any] | None = None
+    ) -> ChatAnswer:
+        """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
+        merged = {**self._parameters, **parameters} if parameters else self._parameters
+        request = ChatRequest(messages, merged, self._config.timeout_s)
+        started_at, start = time.time(), anyio.current_time()
+        try:
+            answer = await self._provider.chat(request)
+        except anyio.get_cancelled_exc_class():
+            self._record(call, started_at, start, "Cancelled", "given up while waiting for the answer")
+            raise
+        except Exception as error:  # recorded as an attempt, and raised again
+            used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
+            self._record(call, started_at, start, error_type(error), str(error), *used)
+            raise
+        self._record(call, started_at, start, None, None, answer.input_tokens, answer.output_tokens)
+        return answer
+
+    def _record(
+        self,
+        call: Call,
+        started_at: float,
+        start: float,
+        error: str | None,
+        message: str | None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+    ) -> None:
+        call.requests.append(
+            Request(
+                model=self._config.model,
+                started_at=started_at,
+                duration_ms=(anyio.current_time() - start) * 1000,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=self._config.cost_usd(input_tokens, output_tokens),
+                error_type=error,
+                message=message,
+            )
+        )

@@ -1,0 +1,25 @@
+"""What columns get when they are bound for an invocation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rowmill.errors import InternalError
+from rowmill.generators.protocol import Model
+
+
+@dataclass(frozen=True)
+class InvocationRuntime:
+    """The directory of the spec and the models of one invocation, by alias."""
+
+    spec_directory: Path
+    models: Mapping[str, Model] = field(default_factory=dict)
+
+    def model(self, alias: str) -> Model:
+        """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""
+        try:
+            return self.models[alias]
+        except KeyError:
+            raise InternalError(f"model '{alias}' was not opened for this invocation") from None

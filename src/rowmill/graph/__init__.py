@@ -1,0 +1,1 @@
+"""The graph of generators built from a spec, and the plan of its row groups. Values without I/O."""

@@ -1,0 +1,216 @@
+"""Building: from a spec to its graph, or to every problem its columns have with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+
+from rowmill.errors import Problem, SpecError
+from rowmill.graph.declaring import AnalyseSql, Declaring
+from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.spec.declaration import Declaration, Output, Reference, SqlExpression
+from rowmill.spec.name import column_name_problem, fold
+from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.problems import in_document_order
+from rowmill.spec.spec import Spec
+
+_MAX_SUGGESTIONS = 50
+"""Unknown names a nearest one is looked for: it takes milliseconds each among thousands of columns."""
+
+
+def build_graph(
+    spec: Spec,
+    seed_columns: Sequence[tuple[str, str]],
+    analyse_sql: AnalyseSql,
+    spec_directory: Path | None = None,
+) -> Graph:
+    """The graph of a spec. ``seed_columns`` are name and DuckDB type of each column of the seed file, in order.
+
+    ``spec_directory`` is where columns look for a user's modules. Seed columns that the spec does not declare come first, as generators of their own. Raises
+    :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles, outputs made twice.
+    """
+    declaring = Declaring(spec, analyse_sql, spec_directory)
+    declarations = declaring.declarations(seed_columns)
+    problems = declaring.problems
+    columns = _Columns(declarations, problems)
+    needs = [_needs(position, declaration, columns, problems) for position, declaration in enumerate(declarations)]
+    order = _topological_order([need.upstream for need in needs])
+    if len(order) < len(declarations):
+        problems += _cycles(declarations, needs, set(range(len(declarations))) - set(order))
+    if not declarations and not problems:
+        problems.append(Problem("columns", "The spec has no columns, so there is nothing to generate."))
+    if problems:
+        raise SpecError(in_document_order(problems, spec.model_dump(mode="json", warnings=False)))
+    number_of = {position: number for number, position in enumerate(order)}
+    nodes = tuple(
+        GeneratorNode(
+            number=number,
+            declaration=declarations[position],
+            upstream=tuple(sorted(number_of[other] for other in needs[position].upstream)),
+            required=tuple(sorted(number_of[other] for other in needs[position].required)),
+            inputs=tuple(needs[position].inputs),
+            kept=columns.kept[position],
+        )
+        for number, position in enumerate(order)
+    )
+    outputs = (nodes[number_of[position]].columns for position in range(len(declarations)))
+    return Graph(nodes, tuple(output for made in outputs for output in made))
+
+
+class _Columns:
+    """Which declaration makes which column."""
+
+    def __init__(self, declarations: Sequence[Declaration], problems: list[Problem]) -> None:
+        self._problems = problems
+        self.maker: dict[str, int] = {}
+        """Position of the declaration that makes a column."""
+        self.folded: dict[str, str] = {}
+        """Declared name of a column, by its name without case."""
+        self.suggestions_left = _MAX_SUGGESTIONS
+        self._declarations = declarations
+        hidden: set[tuple[int, int]] = set()
+        for side_effect in (False, True):
+            for position, declaration in enumerate(declarations):
+                for index, output in enumerate(declaration.outputs):
+                    if output.side_effect is side_effect and not self._add(position, output):
+                        hidden.add((position, index))
+        self.kept = [
+            tuple(index for index in range(len(declaration.outputs)) if (position, index) not in hidden)
+            for position, declaration in enumerate(declarations)
+        ]
+
+    def _add(self, position: int, output: Output) -> bool:
+        """Takes a column in. False: it is hidden by a declared one, or a problem."""
+        declaration = self._declarations[position]
+        other_name = self.folded.get(fold(output.name))
+        if other_name is not None:
+            other = self._declarations[self.maker[other_name]]
+            if output.side_effect and not self._is_side_effect(other, other_name):
+                return False  # a declared column of the same name wins (R11)
+            self._report_duplicate(output, declaration, other_name, other)
+            return False
+        broken = column_name_problem(output.name)
+        if broken and output.name != declaration.name:  # its own name is checked with the spec
+            self._problems.append(
+                Problem(declaration.place, f"Column '{declaration.name}' cannot make '{output.name}': {broken}")
+            )
+        self.folded[fold(output.name)] = output.name
+        self.maker[output.name] = position
+        return True
+
+    @staticmethod
+    def _is_side_effect(declaration: Declaration, name: str) -> bool:
+        return any(output.side_effect for output in declaration.outputs if output.name == name)
+
+    def _report_duplicate(self, output: Output, declaration: Declaration, other_name: str, other: Declaration) -> None:
+        what = "Side-effect column" if output.side_effect else "Column"
+        same = "" if other_name == output.name else f" (as '{other_name}': names must differ by more than case)"
+        if other is declaration:
+            message = f"{what} '{output.name}' is made twice by column '{declaration.name}'{same}."
+        else:
+            message = (
+                f"{what} '{output.name}' of column '{declaration.name}' is made by column '{other.name}' already{same}."
+            )
+        self._problems.append(Problem(declaration.place, message))
+
+    def find(self, name: str, ignore_case: bool) -> str | None:
+        """The declared name of a column someone refers to."""
+        if name in self.maker:
+            return name
+        return self.folded.get(fold(name)) if ignore_case else None
+
+    def did_you_mean(self, name: str) -> str:
+        """A hint for an unknown name, as long as there are not too many."""
+        self.suggestions_left -= 1
+        return did_you_mean(name, self.maker) if self.suggestions_left >= 0 else ""
+
+
+@dataclass
+class _Needs:
+    """What a generator needs; positions of declarations."""
+
+    upstream: set[int] = field(default_factory=set)
+    required: set[int] = field(default_factory=set)
+    inputs: dict[str, None] = field(default_factory=dict)
+
+
+def _needs(position: int, declaration: Declaration, columns: _Columns, problems: list[Problem]) -> _Needs:
+    needs = _Needs()
+    skip = declaration.skip
+    skip_references = set(skip.inputs) if skip is not None else set()
+    # SQL compares names without case, templates do not.
+    sql_places = {skip.place} if skip is not None and skip.sql is not None else set()
+    if isinstance(declaration.sql, SqlExpression):
+        sql_places.add(declaration.sql.place)
+    reported: set[tuple[str, str]] = set()
+    for reference in dict.fromkeys((*declaration.inputs, *(skip.inputs if skip is not None else ()))):
+        name = columns.find(reference.name, reference.place in sql_places)
+        maker = columns.maker[name] if name is not None else None
+        if name is not None and maker is not None and maker != position:
+            needs.inputs[name] = None
+            needs.upstream.add(maker)
+            if reference not in skip_references:
+                needs.required.add(maker)
+        elif (reference.name, reference.place) not in reported:
+            reported.add((reference.name, reference.place))
+            problems.append(_reference_problem(reference, name, declaration, columns))
+    return needs
+
+
+def _reference_problem(reference: Reference, name: str | None, declaration: Declaration, columns: _Columns) -> Problem:
+    if name is None:
+        return Problem(
+            reference.place, f"Column '{reference.name}' is not defined.{columns.did_you_mean(reference.name)}"
+        )
+    if name == declaration.name:
+        return Problem(reference.place, f"Column '{name}' refers to itself.")
+    return Problem(reference.place, f"Column '{declaration.name}' refers to '{name}', which it makes itself.")
+
+
+def _topological_order(upstream: Sequence[Iterable[int]]) -> list[int]:
+    """Positions so that each comes after its upstream, the smallest first; those in or behind a cycle are left out."""
+    waiting = [0] * len(upstream)
+    dependents: list[list[int]] = [[] for _ in upstream]
+    for position, others in enumerate(upstream):
+        for other in others:
+            waiting[position] += 1
+            dependents[other].append(position)
+    ready = [position for position, count in enumerate(waiting) if count == 0]
+    heapify(ready)
+    order = []
+    while ready:
+        position = heappop(ready)
+        order.append(position)
+        for dependent in dependents[position]:
+            waiting[dependent] -= 1
+            if waiting[dependent] == 0:
+                heappush(ready, dependent)
+    return order
+
+
+def _cycles(declarations: Sequence[Declaration], needs: Sequence[_Needs], stuck: set[int]) -> list[Problem]:
+    """One problem for each separate cycle among generators that cannot be ordered."""
+    problems = []
+    done: set[int] = set()
+    for start in sorted(stuck):
+        path: list[int] = []
+        at: dict[int, int] = {}
+        position = start
+        while position not in done and position not in at:
+            at[position] = len(path)
+            path.append(position)
+            # Each stuck generator waits for at least one other; the first makes the choice stable.
+            position = min(needs[position].upstream & stuck)
+        if position in at:
+            members = path[at[position] :]
+            first = members.index(min(members))
+            members = members[first:] + members[:first]
+            names = " → ".join(f"'{declarations[member].name}'" for member in [*members, members[0]])
+            nothing = " Nothing can start." if len(stuck) == len(declarations) else ""
+            problems.append(
+                Problem(declarations[members[0]].place, f"Columns need each other in a circle: {names}.{nothing}")
+            )
+        done.update(path)
+    return problems

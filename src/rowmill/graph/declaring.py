@@ -1,0 +1,196 @@
+"""Declaring: what every column of a spec says of itself, with its skip rule, and seed columns added."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rowmill.errors import Problem, SpecError
+from rowmill.graph.endpoint import endpoint_of_alias
+from rowmill.spec.column import ColumnConfig
+from rowmill.spec.declaration import (
+    DeclareContext,
+    Declaration,
+    Output,
+    Reference,
+    SeedColumn,
+    SkipRule,
+    SqlAnalysis,
+    Strategy,
+)
+from rowmill.spec.name import column_name_problem, fold
+from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.spec import Spec
+from rowmill.spec.template import compile_condition, is_template
+
+AnalyseSql = Callable[[str], SqlAnalysis]
+
+SEED_PLACE = "seed_dataset"
+"""Place of everything that is about the seed file and not about a declared column."""
+
+
+class Declaring:
+    """The context a spec's columns declare themselves in. Collects problems instead of raising them."""
+
+    def __init__(self, spec: Spec, analyse_sql: AnalyseSql, spec_directory: Path | None = None) -> None:
+        self.problems: list[Problem] = []
+        self.spec_directory = spec_directory
+        """Where relative paths and ``module:function`` names of the spec start; None: nowhere in particular."""
+        self._spec = spec
+        self._index = 0
+        self._analyse_sql = analyse_sql
+        self._endpoints = endpoint_of_alias(spec)
+
+    @property
+    def spec(self) -> Spec:
+        """The whole spec."""
+        return self._spec
+
+    @property
+    def index(self) -> int:
+        """The position in ``spec.columns`` of the column that declares itself."""
+        return self._index
+
+    def analyse_sql(self, text: str) -> SqlAnalysis:
+        """Parses a scalar SQL expression without running it."""
+        return self._analyse_sql(text)
+
+    def problem(self, place: str, message: str) -> None:
+        """Records something wrong with the spec."""
+        self.problems.append(Problem(place, message))
+
+    def endpoint(self, model_alias: str, place: str) -> str | None:
+        """The resource name of a model's endpoint; records a problem if there is no such alias."""
+        found = self._endpoints.get(model_alias)
+        if found is None:
+            hint = did_you_mean(model_alias, self._endpoints)
+            if not hint:
+                hint = (
+                    f" Known aliases: {', '.join(self._endpoints)}." if self._endpoints else " The spec has no models."
+                )
+            self.problem(place, f"Model '{model_alias}' is not defined.{hint}")
+        return found
+
+    def declarations(self, seed_columns: Sequence[tuple[str, str]]) -> list[Declaration]:
+        """The declarations of all columns: seed columns nobody declared first, then those of the spec in order."""
+        declared = []
+        seed_types = dict(seed_columns)
+        for index, column in enumerate(self._spec.columns):
+            self._index = index
+            declaration = self._declaration(column, seed_types)
+            if declaration is not None:
+                declared.append(declaration)
+        return self._undeclared_seed_columns(seed_columns, declared) + declared
+
+    def _declaration(self, column: ColumnConfig, seed_types: dict[str, str]) -> Declaration | None:
+        try:
+            declaration = column.declare(self)
+        except SpecError as error:
+            self.problems += error.problems
+            return None
+        skip = skip_rule(column, self, declaration.strategy)
+        if skip is not None:
+            own = {reference.name for reference in declaration.inputs}
+            inputs = (*declaration.inputs, *(reference for reference in skip.inputs if reference.name not in own))
+            declaration = dataclasses.replace(declaration, skip=skip, inputs=inputs)
+        if isinstance(declaration.sql, SeedColumn):
+            declaration = self._with_seed_type(declaration, declaration.sql.name, seed_types)
+        return declaration
+
+    def _with_seed_type(self, declaration: Declaration, name: str, seed_types: dict[str, str]) -> Declaration:
+        if self._spec.seed_dataset is None:
+            self.problem(
+                f"{declaration.place}.column_type", f"Column '{name}' needs a seed_dataset; the spec has none."
+            )
+        elif name not in seed_types:
+            hint = did_you_mean(name, seed_types) or f" It has: {', '.join(list(seed_types)[:20]) or 'no columns'}."
+            self.problem(f"{declaration.place}.name", f"The seed dataset has no column '{name}'.{hint}")
+        sql_type = seed_types.get(name, "VARCHAR")
+        outputs = tuple(dataclasses.replace(output, sql_type=sql_type) for output in declaration.outputs)
+        return dataclasses.replace(declaration, outputs=outputs, fingerprint=self._seed_fingerprint(name))
+
+    def _seed_fingerprint(self, name: str) -> dict[str, object]:
+        seed = self._spec.seed_dataset
+        return {"seed_column": name, "seed_dataset": None if seed is None else seed.fingerprint()}
+
+    def _undeclared_seed_columns(
+        self, seed_columns: Sequence[tuple[str, str]], declared: Sequence[Declaration]
+    ) -> list[Declaration]:
+        taken = {declaration.sql.name for declaration in declared if isinstance(declaration.sql, SeedColumn)}
+        others = {
+            fold(output.name): declaration
+            for declaration in declared
+            if not isinstance(declaration.sql, SeedColumn)
+            for output in declaration.outputs
+            if not output.side_effect
+        }
+        seen: dict[str, str] = {}
+        made = []
+        for name, sql_type in seed_columns:
+            first = seen.setdefault(fold(name), name)
+            if first is not name:
+                self.problem(
+                    f"{SEED_PLACE}.path",
+                    f"The seed dataset has two columns '{first}' and '{name}', whose names differ by nothing but case."
+                    if first != name
+                    else f"The seed dataset has two columns named '{name}'.",
+                )
+                continue
+            broken = column_name_problem(name)
+            if broken:
+                self.problem(f"{SEED_PLACE}.path", f"A column of the seed dataset cannot be used: {broken}")
+                continue
+            other = others.get(fold(name))
+            if other is not None:
+                self.problem(
+                    f"{other.place}.name",
+                    f"Column '{other.name}' is a column of the seed dataset, too; rename it, or make it a seed-dataset column.",
+                )
+            elif name not in taken:
+                made.append(
+                    Declaration(
+                        name=name,
+                        column_type="seed-dataset",
+                        place=SEED_PLACE,
+                        inputs=(),
+                        outputs=(Output(name, sql_type),),
+                        strategy=Strategy.SQL,
+                        reason="read from the seed dataset",
+                        sql=SeedColumn(name),
+                        fingerprint=self._seed_fingerprint(name),
+                    )
+                )
+        return made
+
+
+def skip_rule(column: ColumnConfig, context: DeclareContext, strategy: Strategy) -> SkipRule | None:
+    """The column's ``skip`` as a rule: Jinja if ``when`` contains ``{{`` or ``{%``, an SQL predicate otherwise (S1)."""
+    if column.skip is None:
+        return None
+    place = f"columns.{context.index}.skip.when"
+    text = column.skip.when
+    if not text.strip():
+        context.problem(place, "The condition is empty; leave 'skip' out to never skip.")
+        return None
+    if not is_template(text):
+        analysis = context.analyse_sql(text)
+        if analysis.problem is not None:
+            hint = " A Jinja condition is written in '{{ … }}'." if strategy is not Strategy.SQL else ""
+            context.problem(place, f"{analysis.problem}{hint}")
+        inputs = tuple(Reference(name, place) for name in analysis.columns)
+        return SkipRule(None, text, column.skip.value, inputs, place)
+    if strategy is Strategy.SQL:
+        context.problem(
+            place,
+            f"Column '{column.name}' is evaluated in the database, so its condition must be SQL, not Jinja: "
+            "for example 'rating < 3' in place of '{{ rating < 3 }}'.",
+        )
+        return None
+    try:
+        references = compile_condition(text, place).references
+    except SpecError as error:
+        for problem in error.problems:
+            context.problem(problem.place, problem.message)
+        return None
+    return SkipRule(text, None, column.skip.value, tuple(Reference(name, place) for name in references), place)

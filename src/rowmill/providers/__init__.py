@@ -1,0 +1,1 @@
+"""Model endpoints: an OpenAI-compatible client, a simulated one, and their typed errors."""

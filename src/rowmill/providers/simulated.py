@@ -1,0 +1,268 @@
+"""A model without a model: answers, latency, 429s and 5xx made from a hash of the prompt.
+
+The answer depends on model, messages and parameters alone: the same in every process, whatever went
+wrong before. So does whether a request is refused for good, together with the seed. 429s and 5xx also
+depend on how often this request failed in this process, so that retries get through in the end and a
+run can be repeated exactly. ``tools/provider_simulator.py`` serves the same behaviour over HTTP.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import anyio
+
+from rowmill.errors import InternalError, RateLimited, Rejected, Transient
+from rowmill.providers.protocol import ChatAnswer, ChatRequest
+
+if TYPE_CHECKING:
+    from rowmill.spec.model import SimulationConfig
+
+
+class Fate(StrEnum):
+    """What becomes of a request."""
+
+    ANSWERED = "answered"
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"
+    REJECTED = "rejected"
+    TRUNCATED = "truncated"
+    """The connection ends in the middle of the answer (only over HTTP)."""
+    HANGING = "hanging"
+    """No answer ever comes (only over HTTP)."""
+
+
+class Decision(NamedTuple):
+    """What becomes of one request, and after how many seconds."""
+
+    fate: Fate
+    latency_s: float
+
+
+class Fates:
+    """Decides the fate of each request, in the shares given and in an order fixed by the seed.
+
+    ``rejected`` is the share of requests refused every time they are made; the others fail by chance
+    each time. Only requests that failed last time are remembered, so memory does not grow with those
+    answered. Latency is spread evenly over ``latency_ms`` ± the share ``latency_jitter``.
+    """
+
+    def __init__(
+        self,
+        shares: Mapping[Fate, float],
+        *,
+        rejected: float = 0.0,
+        seed: int = 0,
+        latency_ms: float = 0.0,
+        latency_jitter: float = 0.0,
+    ) -> None:
+        self._rejected = rejected
+        self._seed = seed
+        self._latency_s = latency_ms / 1000.0
+        self._jitter = latency_jitter
+        self._thresholds: list[tuple[float, Fate]] = []
+        threshold = 0.0
+        for fate, share in shares.items():
+            if share > 0.0:
+                threshold += share / (1.0 - rejected) if rejected < 1.0 else 0.0
+                self._thresholds.append((threshold, fate))
+        self._is_constant = not (self._thresholds or rejected or latency_jitter)
+        self._failures: dict[bytes, int] = {}
+
+    def decide(self, digest: bytes) -> Decision:
+        """The fate of one more request with this digest (:func:`request_digest`)."""
+        if self._is_constant:
+            return Decision(Fate.ANSWERED, self._latency_s)
+        failures = self._failures.get(digest, 0)
+        fate = Fate.ANSWERED
+        if self._rejected and self._chances(digest, b"always")[0] < self._rejected:
+            fate = Fate.REJECTED
+        chance, position = self._chances(digest, b"%d" % failures)
+        if fate is Fate.ANSWERED:
+            fate = next((fate for threshold, fate in self._thresholds if chance < threshold), Fate.ANSWERED)
+            if fate is not Fate.ANSWERED:
+                self._failures[digest] = failures + 1
+            elif failures:
+                del self._failures[digest]
+        return Decision(fate, self._latency_s * (1.0 + self._jitter * (2.0 * position - 1.0)))
+
+    def _chances(self, digest: bytes, purpose: bytes) -> tuple[float, float]:
+        """Two numbers from 0 up to 1, uniform over digests and independent between purposes."""
+        bits = int.from_bytes(blake2b(b"%d:%b:%b" % (self._seed, purpose, digest), digest_size=12).digest(), "little")
+        return (bits & _MASK_48) / _TWO_48, (bits >> 48) / _TWO_48
+
+
+class SimulatedProvider:
+    """A simulated model in this process; on any event loop anyio knows, virtual clocks included.
+
+    ``seed`` (the run's) and ``simulation.seed`` together choose which requests fail.
+    """
+
+    def __init__(self, model: str, simulation: SimulationConfig, seed: int = 0) -> None:
+        self._model = model
+        self._simulation = simulation
+        self._fates = Fates(
+            {Fate.RATE_LIMITED: simulation.rate_limited, Fate.TRANSIENT: simulation.transient},
+            rejected=simulation.rejected,
+            seed=seed * 1_000_003 + simulation.seed,
+            latency_ms=simulation.latency_ms,
+            latency_jitter=simulation.latency_jitter,
+        )
+        self._closed = False
+
+    async def chat(self, request: ChatRequest) -> ChatAnswer:
+        """Waits the simulated latency, then answers or fails as decided for this request.
+
+        Raises :class:`RateLimited`, :class:`Transient` (also when the latency exceeds
+        ``request.timeout_s``) or :class:`Rejected`.
+        """
+        if self._closed:
+            raise InternalError(f"the provider of model {self._model!r} was asked after it was closed")
+        digest = request_digest(self._model, request.messages, request.parameters)
+        fate, latency_s = self._fates.decide(digest)
+        if latency_s > request.timeout_s:
+            await anyio.sleep(request.timeout_s)
+            raise Transient(f"{self._model} gave no answer within {request.timeout_s:g} s (simulated)", "Timeout")
+        await anyio.sleep(latency_s)
+        if fate is Fate.ANSWERED:
+            return simulated_answer(
+                digest,
+                request.messages,
+                request.parameters,
+                text=self._simulation.answer,
+                output_tokens=self._simulation.output_tokens,
+            )
+        if fate is Fate.RATE_LIMITED:
+            raise RateLimited(f"{self._model} answered 429 (simulated)", self._simulation.retry_after_s)
+        if fate is Fate.TRANSIENT:
+            raise Transient(f"{self._model} answered 503 (simulated)", "HTTP 503")
+        raise Rejected(f"{self._model} answered 400 (simulated)", "HTTP 400")
+
+    async def aclose(self) -> None:
+        """Nothing to close; later calls of :meth:`chat` are errors all the same."""
+        self._closed = True
+
+
+def request_digest(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> bytes:
+    """16 bytes that stand for model, messages and parameters, in any process and key order.
+
+    Raises :class:`Rejected` for values JSON cannot express, as a real endpoint's client would.
+    """
+    try:
+        canonical = _encode([model, messages, parameters])
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Rejected(f"The request cannot be written as JSON: {error}", "InvalidRequest") from error
+    return blake2b(canonical.encode("ascii"), digest_size=16).digest()
+
+
+def simulated_answer(
+    digest: bytes,
+    messages: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    *,
+    text: str | None,
+    output_tokens: int,
+) -> ChatAnswer:
+    """The answer to the request of that digest: ``text``, or one composed from the prompt's words.
+
+    A composed answer has about ``output_tokens`` tokens, never more than ``max_tokens`` or
+    ``max_completion_tokens`` of the parameters allow (``finish_reason`` is then ``length``). A token
+    counts as four characters.
+    """
+    contents = [_text_of(message.get("content")) for message in messages]
+    if text is None:
+        text = _composed(digest, contents[-1] if contents else "", output_tokens)
+    finish_reason = "stop"
+    limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
+    if isinstance(limit, int) and len(text) > 4 * limit:
+        text = text[: 4 * limit].rstrip()
+        finish_reason = "length"
+    return ChatAnswer(
+        text=text,
+        finish_reason=finish_reason,
+        input_tokens=sum(4 + (len(content) + 3) // 4 for content in contents),
+        output_tokens=(len(text) + 3) // 4,
+    )
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
+
+
+def _composed(digest: bytes, prompt: str, output_tokens: int) -> str:
+    bits = int.from_bytes(digest, "little")
+    words = [word for word in _KEY_WORD.findall(prompt[-_READ_CHARACTERS:]) if word.lower() not in _COMMON]
+    words = words or ["this"]
+    sentences: list[str] = []
+    length = 0
+    bits, opening = divmod(bits, len(_OPENINGS))
+    bits, position = divmod(bits, len(_SENTENCES))
+    bits, stride = divmod(bits, len(_SENTENCES) // 2)
+    stride = 2 * stride + 1
+    template = _OPENINGS[opening]
+    while True:
+        bits, first = divmod(bits, len(words))
+        bits, second = divmod(bits, len(words))
+        sentence = template.format(words[first], words[second])
+        sentences.append(sentence)
+        length += len(sentence) + 1
+        if length >= 4 * output_tokens:
+            return " ".join(sentences)
+        template = _SENTENCES[position]
+        position = (position + stride) % len(_SENTENCES)
+        bits = bits or int.from_bytes(blake2b(digest + b"%d" % length, digest_size=16).digest(), "little")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), sort_keys=True, allow_nan=False, check_circular=False).encode
+_MASK_48 = 2**48 - 1
+_TWO_48 = float(2**48)
+_READ_CHARACTERS = 2000
+_KEY_WORD = re.compile(r"[^\W\d_]{4,24}")
+_COMMON = frozenset(
+    re.findall(
+        r"\w+",
+        """
+        about after also answer because been before between both could describe does each exactly from give
+        have into just list make more most must only other over please review says seen sentence sentences
+        short should some such that their them then there these they this those through under using very
+        what when where which while will with word words would write your
+        """,
+    )
+)
+_OPENINGS = (
+    "At first sight {0} is what stands out.",
+    "Seen from close by, {0} and {1} belong together.",
+    "Most people think of {0} first, and they are right.",
+    "There is a good deal to say about {0}.",
+    "The short answer is {0}.",
+    "It begins with {0}, as so often.",
+    "What matters here is {0}.",
+    "Everything turns on {0} and {1}.",
+)
+_SENTENCES = (
+    "The part about {0} deserves a second look.",
+    "Compared with {1}, {0} holds up well.",
+    "Nobody would choose {0} for its own sake.",
+    "After a week {0} feels quite natural.",
+    "It is hard to imagine {0} without {1}.",
+    "Some will find {0} a little too much.",
+    "In practice {0} makes the difference.",
+    "On balance {0} is worth it.",
+    "Careful observers will notice {0} as well.",
+    "That leaves {0}, which is another matter.",
+    "With {0} there is room to improve.",
+    "Taken together, {0} and {1} explain the rest.",
+    "Its strength is {0}, its weakness is {1}.",
+    "The details of {0} are easy to miss.",
+    "For everyday use {0} is enough.",
+    "Those who know {1} will recognise {0}.",
+)

@@ -1,0 +1,191 @@
+"""Python's way in: running a spec, and reading a run database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import anyio
+import anyio.to_thread
+import pyarrow as pa
+
+from rowmill.engine import invocation
+from rowmill.engine.invocation import RunReport
+from rowmill.engine.preparation import Prepared, prepare
+from rowmill.errors import UsageError
+from rowmill.export.dataset import ExportReport, export_dataset
+from rowmill.export.format import ExportFormat
+from rowmill.spec.loading import LoadedSpec
+from rowmill.spec.spec import Spec
+from rowmill.store.reader import Reader
+
+if TYPE_CHECKING:
+    from rowmill.store.status import Status
+
+SpecSource = str | Path | Spec | LoadedSpec | Mapping[str, Any]
+"""A spec file, a loaded spec, or the spec as objects or plain data."""
+OnProgress = Callable[["Status"], None]
+
+
+async def run_async(
+    spec: SpecSource | None,
+    path: str | Path | None = None,
+    *,
+    directory: str | Path | None = None,
+    on_progress: OnProgress | None = None,
+    progress_interval_s: float = 0.5,
+) -> RunReport:
+    """Starts the run of ``spec``, goes on where it stopped, or does nothing when it is complete.
+
+    ``path`` is the run database (default: ``<name>.duckdb`` in the current directory); a ``spec`` of None
+    goes on with the one inside it. Relative paths of a spec that is no file start at ``directory``
+    (default: the current one). ``on_progress`` is called about every ``progress_interval_s`` seconds; what it raises
+    stops the run. Raises a :class:`~rowmill.errors.RowmillError`.
+    """
+    if spec is None:
+        if path is None:
+            raise UsageError("Neither a spec nor a run database was given.")
+        prepared, database = None, Path(path)
+    else:
+        prepared = await anyio.to_thread.run_sync(_prepared, spec, directory)
+        database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
+    return await invocation.run(
+        prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s
+    )
+
+
+def run(
+    spec: SpecSource | None,
+    path: str | Path | None = None,
+    *,
+    directory: str | Path | None = None,
+    on_progress: OnProgress | None = None,
+    progress_interval_s: float = 0.5,
+) -> RunReport:
+    """:func:`run_async` on an event loop of its own; for code that has none."""
+    return anyio.run(
+        partial(
+            run_async,
+            spec,
+            path,
+            directory=directory,
+            on_progress=on_progress,
+            progress_interval_s=progress_interval_s,
+        )
+    )
+
+
+def _prepared(spec: SpecSource, directory: str | Path | None) -> Prepared:
+    if isinstance(spec, (str, Path)):
+        return prepare(Path(spec))
+    if isinstance(spec, LoadedSpec):
+        return prepare(spec.spec, spec.directory)
+    made = spec if isinstance(spec, Spec) else Spec.from_data(spec)
+    return prepare(made, Path(directory) if directory is not None else Path.cwd())
+
+
+class RunDatabase:
+    """A run database, open for reading. Close it before a run goes on with the file."""
+
+    def __init__(self, path: Path, reader: Reader) -> None:
+        self.path = path
+        self._reader = reader
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunDatabase:
+        """Opens the file read-only.
+
+        Raises :class:`~rowmill.errors.UsageError` if there is none, :class:`~rowmill.errors.Locked`,
+        :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.Damaged`.
+        """
+        return cls(Path(path), Reader.open(Path(path)))
+
+    def status(self) -> Status:
+        """How far the run is."""
+        return self._reader.status()
+
+    def sql(self, query: str) -> pa.Table:
+        """The result of a query over the public views; nothing can be changed this way."""
+        return self._reader.table(query)
+
+    def to_arrow(self) -> pa.Table:
+        """All finished rows in the order of ``row_id``, in memory."""
+        return pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
+
+    def export(
+        self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False
+    ) -> ExportReport:
+        """Writes the finished rows to a file, whole or not at all, in bounded memory.
+
+        ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. Raises
+        :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
+        """
+        try:
+            chosen = ExportFormat(format) if format is not None else None
+        except ValueError:
+            raise UsageError(f"There is no export format '{format}'; use one of {', '.join(ExportFormat)}.") from None
+        return export_dataset(self._reader, Path(path), chosen, force=force, database=self.path)
+
+    def close(self) -> None:
+        """Lets the file go. Safe to call twice."""
+        self._reader.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncRunDatabase:
+    """The async twin of :class:`RunDatabase`: the same methods, each in a worker thread, one at a time."""
+
+    def __init__(self, database: RunDatabase) -> None:
+        self._database = database
+        self._lock = anyio.Lock()
+
+    @classmethod
+    async def open(cls, path: str | Path) -> AsyncRunDatabase:
+        """As :meth:`RunDatabase.open`."""
+        return cls(await anyio.to_thread.run_sync(RunDatabase.open, path))
+
+    async def status(self) -> Status:
+        """As :meth:`RunDatabase.status`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self._database.status)
+
+    async def sql(self, query: str) -> pa.Table:
+        """As :meth:`RunDatabase.sql`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self._database.sql, query)
+
+    async def to_arrow(self) -> pa.Table:
+        """As :meth:`RunDatabase.to_arrow`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self._database.to_arrow)
+
+    async def export(
+        self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False
+    ) -> ExportReport:
+        """As :meth:`RunDatabase.export`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(self._database.export, path, format, force)
+
+    async def close(self) -> None:
+        """As :meth:`RunDatabase.close`."""
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                await anyio.to_thread.run_sync(self._database.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()

@@ -1,0 +1,209 @@
+"""Models: which endpoint answers under which alias, with what parameters, and how its key is found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
+
+from rowmill.errors import Problem, SpecError
+from rowmill.spec.column import StrictModel
+from rowmill.spec.name import model_alias_problem
+
+_SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_RESERVED_BODY_FIELDS = frozenset({"messages", "model", "stream"})
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+"""A part of a whole, 0 to 1."""
+Seconds = Annotated[float, Field(strict=True, gt=0, le=7 * 86_400, allow_inf_nan=False)]
+"""A duration of more than nothing and at most a week."""
+
+
+def resolve_secret(text: str, environ: Mapping[str, str], place: str = "") -> str:
+    """The value of a ``${NAME}`` reference. Errors name the variable, never a value.
+
+    Raises :class:`~rowmill.errors.SpecError` when the text is no reference, the variable is not set or
+    empty, or its value cannot travel in an HTTP header.
+    """
+    match = _SECRET.fullmatch(text)
+    if match is None:
+        raise SpecError([Problem(place, _LITERAL_SECRET)])
+    name = match[1]
+    value = environ.get(name, "")
+    if not value:
+        raise SpecError([Problem(place, f"The environment variable '{name}' is not set. Set it and run again.")])
+    if not (value.isascii() and value.isprintable()) or value != value.strip():
+        raise SpecError(
+            [
+                Problem(
+                    place,
+                    f"The environment variable '{name}' has a line break, a space at an end, or other "
+                    "characters that cannot be sent in a header.",
+                )
+            ]
+        )
+    return value
+
+
+_LITERAL_SECRET = (
+    "A key is never written into a spec. Put it into an environment variable and refer to it, "
+    "for example '${MY_API_KEY}'."
+)
+
+
+class InferenceParameters(StrictModel):
+    """What is sent along with every request to the model."""
+
+    temperature: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
+    max_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = None
+    extra_body: dict[str, JsonValue] = Field(default_factory=dict)
+    """Further fields of the request body, sent as they are: ``seed``, ``stop``, what a server adds."""
+
+    @field_validator("extra_body")
+    @classmethod
+    def _leaves_the_request_alone(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        reserved = sorted(_RESERVED_BODY_FIELDS & value.keys())
+        if reserved:
+            raise ValueError(f"'{reserved[0]}' is set by Rowmill and cannot be part of extra_body.")
+        return value
+
+    def request_parameters(self) -> dict[str, Any]:
+        """The fields to add to a request's body; those not given are left to the server."""
+        given = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        return {name: value for name, value in given.items() if value is not None} | self.extra_body
+
+
+class SimulationConfig(StrictModel):
+    """How the in-process provider ``simulated`` behaves. Answers and failures follow from seed and prompt."""
+
+    latency_ms: Annotated[float, Field(strict=True, ge=0, le=3_600_000, allow_inf_nan=False)] = 50.0
+    latency_jitter: Share = 0.0
+    """Latency varies by this share around ``latency_ms``: 0.2 means ± 20 %."""
+    rate_limited: Share = 0.0
+    """Share of requests answered with 429."""
+    transient: Share = 0.0
+    """Share of requests answered with 503."""
+    rejected: Share = 0.0
+    """Share of prompts that are always refused with 400."""
+    retry_after_s: Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] | None = None
+    """What a 429 asks for. None: it does not say."""
+    seed: Annotated[int, Field(strict=True)] = 0
+    answer: str | None = None
+    """The text of every answer, as it stands (no template). None: made up from the prompt."""
+    output_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 32
+    """About how long a made-up answer is, and what the usage says."""
+
+    @field_validator("answer")
+    @classmethod
+    def _is_plain_text(cls, value: str | None) -> str | None:
+        if value is not None and ("{{" in value or "{%" in value):
+            raise ValueError("The simulated answer is plain text: it is not rendered as a template.")
+        return value
+
+    @model_validator(mode="after")
+    def _shares_fit_into_one(self) -> Self:
+        total = self.rate_limited + self.transient + self.rejected
+        if total > 1:
+            raise ValueError(f"rate_limited, transient and rejected add up to {total:g}; at most 1 is possible.")
+        return self
+
+
+class ModelConfig(StrictModel):
+    """A model under an alias: columns name the alias, requests go to the endpoint."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    alias: str
+    provider: Literal["openai", "simulated"] = "openai"
+    """``openai``: any OpenAI-compatible URL. ``simulated``: answers made up in this process."""
+    base_url: str | None = None
+    """Up to and including ``/v1``; required for ``openai``."""
+    model: str = Field(min_length=1, max_length=500)
+    api_key: str | None = None
+    """A reference ``${ENV_NAME}`` or nothing; never the key itself."""
+    max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
+    timeout_s: Seconds = 60.0
+    inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
+    simulation: SimulationConfig | None = None
+    """Only for ``simulated``; None there means all defaults."""
+    input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    output_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+
+    @field_validator("alias")
+    @classmethod
+    def _alias_is_a_name(cls, value: str) -> str:
+        problem = model_alias_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _url_is_http(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            port = parts.port
+        except ValueError:
+            raise ValueError("The URL cannot be read; it looks like 'http://127.0.0.1:8000/v1'.") from None
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("The URL carries a user name or password. Use api_key: '${MY_API_KEY}' instead.")
+        if parts.scheme not in {"http", "https"}:
+            raise ValueError("The URL must start with http:// or https://, like 'http://127.0.0.1:8000/v1'.")
+        if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
+            raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
+        if parts.query or parts.fragment:
+            raise ValueError("The URL must end with its path: no '?' and no '#'.")
+        return value
+
+    @field_validator("api_key", mode="before")
+    @classmethod
+    def _key_is_a_reference(cls, value: object) -> object:
+        if value is not None and not (isinstance(value, str) and _SECRET.fullmatch(value)):
+            raise ValueError(_LITERAL_SECRET)
+        return value
+
+    @model_validator(mode="after")
+    def _fits_its_provider(self) -> Self:
+        if self.provider == "openai" and self.base_url is None:
+            raise ValueError("Provider 'openai' needs a base_url, like 'http://127.0.0.1:8000/v1'.")
+        if self.provider == "openai" and self.simulation is not None:
+            raise ValueError("'simulation' belongs to provider 'simulated', not to 'openai'.")
+        if self.provider == "simulated" and self.base_url is not None:
+            raise ValueError("Provider 'simulated' works in this process and takes no base_url.")
+        return self
+
+    def resolved_api_key(self, environ: Mapping[str, str]) -> str | None:
+        """The key itself, for the one place that sends it; None when the model needs none."""
+        if self.api_key is None:
+            return None
+        return resolve_secret(self.api_key, environ, f"models.{self.alias}.api_key")
+
+    def simulated_behaviour(self) -> SimulationConfig:
+        """``simulation``, or its defaults when the spec leaves it out."""
+        return self.simulation if self.simulation is not None else SimulationConfig()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What of a model shapes values (V2): not its URL, key, limits, time-outs or prices."""
+        shaping: dict[str, Any] = {
+            "provider": self.provider,
+            "model": self.model,
+            "inference_parameters": self.inference_parameters.request_parameters(),
+        }
+        if self.provider == "simulated":
+            behaviour = self.simulated_behaviour()
+            shaping["simulation"] = behaviour.model_dump(mode="json", include={"seed", "answer", "output_tokens"})
+        return shaping
+
+    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
+        """What a request cost, or None when the spec names no price."""
+        if self.input_usd_per_million_tokens is None and self.output_usd_per_million_tokens is None:
+            return None
+        input_price = self.input_usd_per_million_tokens or 0.0
+        output_price = self.output_usd_per_million_tokens or 0.0
+        return (input_tokens * input_price + output_tokens * output_price) / 1_000_000

@@ -1,0 +1,21 @@
+"""The nearest valid name to a wrong one, for messages that help."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name a person most likely meant, or None when nothing is close. Case is ignored."""
+    by_folded: dict[str, str] = {}
+    for candidate in names:
+        by_folded.setdefault(candidate.casefold(), candidate)
+    close = difflib.get_close_matches(name.casefold()[:255], by_folded, n=1, cutoff=0.6)
+    return by_folded[close[0]] if close else None
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """``" Did you mean 'review'?"``, or an empty text when nothing is close."""
+    found = nearest(name, names)
+    return f" Did you mean '{found}'?" if found is not None else ""

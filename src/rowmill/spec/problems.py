@@ -1,0 +1,187 @@
+"""Problems: what pydantic found wrong, in plain words, with the place in the spec and the nearest name."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from rowmill.errors import Problem
+from rowmill.spec.nearest import did_you_mean
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_EXPECTED = {
+    "int": "a whole number",
+    "int_from_float": "a whole number",
+    "float": "a number",
+    "decimal": "a number",
+    "string": "text",
+    "bool": "true or false",
+    "dict": "a mapping of fields",
+    "model": "a mapping of fields",
+    "mapping": "a mapping of fields",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "date": "a date",
+    "datetime": "a date and time",
+    "time": "a time",
+    "finite_number": "a finite number",
+    "none_required": "nothing",
+}
+_BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "greater_than": ("gt", "more than"),
+    "less_than_equal": ("le", "at most"),
+    "less_than": ("lt", "less than"),
+}
+_SECRET_WORDS = ("key", "token", "secret", "password")
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], data: object) -> list[Problem]:
+    """All problems of a failed validation of ``data`` as ``model``, in document order."""
+    found = [_problem(details, model, data) for details in error.errors(include_url=False)]
+    return in_document_order(found, data)
+
+
+def in_document_order(problems: Iterable[Problem], data: object) -> list[Problem]:
+    """The problems without repetition, in the order their places have in the document."""
+
+    def position(problem: Problem) -> list[int]:
+        positions = []
+        here = data
+        for part in problem.place.split("."):
+            step = _step(here, part)
+            if step is None:
+                positions.append(1 << 60)
+                break
+            index, here = step
+            positions.append(index)
+        return positions
+
+    return sorted(dict.fromkeys(problems), key=position)
+
+
+def _step(here: object, part: str) -> tuple[int, object] | None:
+    if isinstance(here, Mapping):
+        for index, (key, value) in enumerate(here.items()):
+            if str(key) == part:
+                return index, value
+    elif isinstance(here, Sequence) and not isinstance(here, str) and part.isdecimal() and int(part) < len(here):
+        return int(part), here[int(part)]
+    return None
+
+
+def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Problem:
+    path, levels = _walk(details, model, data)
+    place = ".".join(str(part) for part in path)
+    if details["type"] == "extra_forbidden":
+        return Problem(place, _unknown_field(str(details["loc"][-1]), path, levels))
+    return Problem(place, _message(details, path))
+
+
+def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[list[str | int], list[dict[str, None]]]:
+    """The part of pydantic's location that is in the document, and the field names known at each level."""
+    from rowmill.spec.registry import column_type  # the registry needs column.py, which raises these
+
+    path: list[str | int] = []
+    levels: list[dict[str, None]] = []
+    here = data
+    models: list[type[BaseModel]] = [model]
+    location = details["loc"]
+    missing = details["type"] == "missing"
+    for position, part in enumerate(location):
+        last = position == len(location) - 1
+        if isinstance(part, int) and isinstance(here, (list, tuple)) and part < len(here):
+            here = here[part]
+            if path == ["columns"] and isinstance(here, Mapping):
+                name = here.get("column_type")
+                cls = column_type(name) if isinstance(name, str) else None
+                models = [cls] if cls is not None else models
+        elif (
+            isinstance(part, str)
+            and isinstance(here, Mapping)
+            and (part in here or (last and (missing or any(part in each.model_fields for each in models))))
+        ):
+            levels.append({name: None for each in models for name in each.model_fields})
+            here = here.get(part)
+            models = [
+                inner
+                for each in models
+                if part in each.model_fields
+                for inner in _models_in(each.model_fields[part].annotation)
+            ]
+        else:  # the name of a union's branch or a validator: pydantic's, not the document's
+            continue
+        path.append(part)
+    return path, levels
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in typing.get_args(annotation) for model in _models_in(inner)]
+
+
+def _unknown_field(name: str, path: Sequence[str | int], levels: Sequence[Mapping[str, None]]) -> str:
+    known = levels[-1] if levels else {}
+    hint = did_you_mean(name, known)
+    if not hint and any(name in level for level in levels[:-1]):
+        hint = f" '{name}' is a field of the level above."
+    if not hint and known:
+        hint = f" Known fields: {', '.join(known)}."
+    return f"Unknown field '{name}'.{hint}"
+
+
+def _message(details: ErrorDetails, path: Sequence[str | int]) -> str:
+    kind = details["type"]
+    context: Mapping[str, Any] = details.get("ctx", {})
+    given = _shown(details["input"], path)
+    if kind == "missing":
+        return f"Field '{path[-1] if path else details['loc'][-1]}' is required."
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in {"literal_error", "enum"}:
+        return _not_one_of(str(context["expected"]), details["input"], given)
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"Must be {words} {context[key]}{given}."
+    if kind in {"string_too_short", "too_short"}:
+        return "Must not be empty." if context["min_length"] == 1 else f"Needs at least {context['min_length']}."
+    if kind in {"string_too_long", "too_long"}:
+        unit = "characters" if kind == "string_too_long" else "entries"
+        return f"Has more than {context['max_length']} {unit}."
+    stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_attributes")
+    if stem in _EXPECTED:
+        return f"Expected {_EXPECTED[stem]}{given}."
+    return _own_words(details["msg"])
+
+
+def _own_words(message: str) -> str:
+    for start in ("Value error, ", "Assertion failed, "):
+        message = message.removeprefix(start)
+    message = message.replace("Input should be", "Must be")
+    return message if message.endswith((".", "?", "!")) else message + "."
+
+
+def _not_one_of(expected: str, value: object, given: str) -> str:
+    names = [name.strip().strip("'") for name in expected.replace(" or ", ", ").split(",")]
+    hint = did_you_mean(value, names) if isinstance(value, str) else ""
+    return f"Must be one of {', '.join(names)}{given}.{hint}"
+
+
+def _shown(value: object, path: Sequence[str | int]) -> str:
+    """``, not 'abc'``: what was given, shortened; nothing where it may be a secret."""
+    if any(word in str(part).lower() for part in path for word in _SECRET_WORDS if part != "max_tokens"):
+        return ""
+    if value is None:
+        return ", not nothing"
+    if isinstance(value, (bool, int, float, str)):
+        text = repr(value) if not isinstance(value, bool) else str(value).lower()
+        return f", not {text}" if len(text) <= 60 else f", not {text[:57]}…"
+    kinds: list[tuple[type, str]] = [(Mapping, "a mapping"), (list, "a list"), (tuple, "a list")]
+    return next((f", not {words}" for kind, words in kinds if isinstance(value, kind)), "")

@@ -1,0 +1,46 @@
+"""Run settings: how hard and how patiently a run works. They never change a value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from rowmill.spec.column import StrictModel
+from rowmill.spec.model import Seconds
+
+
+def _count(low: int, high: int) -> object:
+    return Field(strict=True, ge=low, le=high)
+
+
+class RunSettings(StrictModel):
+    """The spec's field ``run``. Durations are in the unit their name ends with."""
+
+    max_in_flight: Annotated[int, _count(1, 1_000_000)] = 1024
+    """Tasks running at once, over all resources (C5)."""
+    max_active_rows: Annotated[int, _count(1, 100_000_000)] = 8192
+    """Rows of all active row groups; one larger group is let in when none is active (A2)."""
+    max_active_row_groups: Annotated[int, _count(1, 1_000_000)] = 64
+    max_local_workers: Annotated[int, _count(1, 1024)] = 4
+    """Worker threads for synchronous functions."""
+    max_attempts: Annotated[int, _count(1, 1000)] = 4
+    """Tries of a task that fails transiently before its row is dropped (F2)."""
+    give_up_after_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    """How long a rate-limited task is patient (F1). None: for ever."""
+    backoff_base_s: Seconds = 1.0
+    backoff_max_s: Seconds = 60.0
+    rate_limit_cooldown_s: Seconds = 2.0
+    """How long an endpoint rests after a 429 that does not say (C2)."""
+    task_timeout_s: Seconds = 600.0
+    """Deadline of one call of local work: custom functions."""
+    commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
+    """How long a result may wait for others before it is committed (D2)."""
+
+    @model_validator(mode="after")
+    def _backoff_grows(self) -> Self:
+        if self.backoff_max_s < self.backoff_base_s:
+            raise ValueError(
+                f"backoff_max_s ({self.backoff_max_s:g}) is below backoff_base_s ({self.backoff_base_s:g})."
+            )
+        return self

@@ -1,0 +1,192 @@
+"""The spec: everything a user asks for, as one immutable value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from rowmill.errors import Problem, SpecError
+from rowmill.spec.column import ColumnConfig, StrictModel
+from rowmill.spec.model import ModelConfig
+from rowmill.spec.name import fold, spec_name_problem
+from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.problems import in_document_order, problems_of
+from rowmill.spec.registry import column_type, column_type_names
+from rowmill.spec.run_settings import RunSettings
+from rowmill.spec.seed import SeedDatasetConfig
+
+
+def _failing(title: str, errors: Sequence[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    # The messages are arguments, not templates: a name with braces must not be taken for one.
+    return ValidationError.from_exception_data(
+        title,
+        [
+            InitErrorDetails(type=PydanticCustomError("rowmill", "{text}", {"text": text}), loc=location, input=None)
+            for location, text in errors
+        ],
+    )
+
+
+def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) -> ColumnConfig:
+    """Validates a column as the class its ``column_type`` names; errors keep their place."""
+    if isinstance(value, ColumnConfig):
+        if type(value) is ColumnConfig:
+            raise ValueError("A column is an object of a column type, like LlmTextColumn, not of their base.")
+        return value
+    if not isinstance(value, Mapping):
+        validated: ColumnConfig = handler(value)
+        return validated
+    name = value.get("column_type")
+    if name is None:
+        text = f"Field 'column_type' is required: one of {', '.join(column_type_names())}."
+        raise _failing("column", [(("column_type",), text)])
+    try:
+        cls = column_type(name) if isinstance(name, str) else None
+    except SpecError as error:
+        raise _failing("column", [(("column_type",), error.problems[0].message)]) from error
+    if cls is None:
+        names = column_type_names()
+        hint = did_you_mean(str(name), names) or f" Known types: {', '.join(names)}."
+        raise _failing("column", [(("column_type",), f"Unknown column type '{str(name)[:100]}'.{hint}")])
+    return cls.model_validate(value)
+
+
+Column = Annotated[SerializeAsAny[ColumnConfig], WrapValidator(_choose_column_type)]
+
+
+class Spec(StrictModel):
+    """What to generate: how many records, from which seed data, with which models, column by column."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    name: str = "dataset"
+    """Names the run and its file. A spec file that has none is named after the file."""
+    records: Annotated[int, Field(strict=True, ge=0, le=10**15)]
+    row_group_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 500
+    seed: Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)] = 0
+    """Every sampled value is a function of (seed, column, row_id) (V1)."""
+    models: tuple[ModelConfig, ...] = ()
+    seed_dataset: SeedDatasetConfig | None = None
+    columns: tuple[Column, ...] = ()
+    run: RunSettings = Field(default_factory=RunSettings)
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, value: str) -> str:
+        problem = spec_name_problem(value)
+        if problem:
+            raise ValueError(problem)
+        return value
+
+    @model_validator(mode="after")
+    def _has_no_contradictions(self) -> Self:
+        errors = [
+            (tuple(int(part) if part.isdecimal() else part for part in problem.place.split(".")), problem.message)
+            for problem in _contradictions(self.models, self.columns, lambda item, name: getattr(item, name, None))
+        ]
+        if errors:
+            raise _failing("Spec", errors)
+        return self
+
+    @classmethod
+    def from_data(cls, data: object) -> Spec:
+        """A spec from plain data (dicts, lists, scalars). Raises SpecError with every problem found."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            problems = problems_of(error, cls, data)
+        except UnicodeEncodeError:  # pydantic cannot read such a text at all
+            raise SpecError(
+                [Problem("", "A text contains half of a surrogate pair, which is not valid Unicode.")]
+            ) from None
+        if isinstance(data, Mapping):
+            problems += _contradictions(_items(data, "models"), _items(data, "columns"), _field_of_mapping)
+        raise SpecError(in_document_order(problems, data))
+
+    @classmethod
+    def from_json(cls, text: str) -> Spec:
+        """The spec whose :meth:`to_json` is ``text``. Raises SpecError with every problem found."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise SpecError([Problem("", f"The spec is not valid JSON: {error}")]) from error
+        return cls.from_data(data)
+
+    def to_json(self) -> str:
+        """The spec as one line of JSON, the same for equal specs, secrets only as ``${NAME}``.
+
+        Fields come in the order of their declaration. Keys of free mappings keep the user's order,
+        since it may mean something (the first condition that holds).
+        """
+        return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def model_of(self, alias: str) -> ModelConfig | None:
+        """The model of that alias, or None."""
+        return next((model for model in self.models if model.alias == alias), None)
+
+    def column_of(self, name: str) -> ColumnConfig | None:
+        """The declared column of that name, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+def _items(data: Mapping[Any, Any], field: str) -> Sequence[object]:
+    value = data.get(field)
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+def _field_of_mapping(item: object, name: str) -> object:
+    return item.get(name) if isinstance(item, Mapping) else getattr(item, name, None)
+
+
+def _contradictions(
+    models: Sequence[object], columns: Sequence[object], field: Callable[[object, str], object]
+) -> list[Problem]:
+    """What no single part of the spec can see: names given twice, one endpoint with two behaviours.
+
+    Works on data that is not validated yet, so that these are reported along with everything else.
+    """
+    problems = [
+        Problem(f"models.{again}.alias", f"Model alias '{alias}' is taken by models.{first} already.")
+        for first, again, alias in _repeated([field(model, "alias") for model in models], lambda text: text)
+    ]
+    for first, again, name in _repeated([field(column, "name") for column in columns], fold):
+        other = field(columns[first], "name")
+        differs = "" if other == name else f" (as '{other}': column names must differ by more than case)"
+        problems.append(
+            Problem(f"columns.{again}.name", f"Column '{name}' is declared by columns.{first} already{differs}.")
+        )
+    simulated: dict[object, int] = {}
+    for index, model in enumerate(models):
+        if field(model, "provider") == "simulated" and isinstance(field(model, "model"), str):
+            first = simulated.setdefault(field(model, "model"), index)
+            if field(models[first], "simulation") != field(model, "simulation"):
+                problems.append(
+                    Problem(
+                        f"models.{index}.simulation",
+                        f"models.{first} simulates the same model '{field(model, 'model')}' with other settings; "
+                        "give one of them another model name.",
+                    )
+                )
+    return problems
+
+
+def _repeated(values: Sequence[object], key: Callable[[str], str]) -> Iterator[tuple[int, int, str]]:
+    first: dict[str, int] = {}
+    for index, value in enumerate(values):
+        if isinstance(value, str) and value:
+            known = first.setdefault(key(value), index)
+            if known != index:
+                yield known, index, value

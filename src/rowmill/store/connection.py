@@ -1,0 +1,175 @@
+"""The connection to a run database: hardened, with staged Arrow tables and transactions.
+
+The engine runs with external access off and its configuration locked, so that no SQL, not even a
+user's, can read another file or write one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.store import engine_errors
+
+_HARDENED = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "lock_configuration": "true",
+    "python_enable_replacements": "false",
+}
+
+
+class StagedTable:
+    """An Arrow table under one name in SQL, whose content changes between statements.
+
+    Registering costs a catalog transaction, so each name is registered once and asks this object for its
+    content at every scan. All contents have the schema it was made with.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.content = schema.empty_table()
+
+    def __arrow_c_schema__(self) -> object:
+        return self.schema.__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.content.__arrow_c_stream__(requested_schema)
+
+
+class Connection:
+    """One connection to one database, used by one thread at a time. Raises DuckDB's errors as they are."""
+
+    def __init__(self, path: Path | None, *, read_only: bool = False, threads: int | None = None) -> None:
+        """Opens ``path``, or a private in-memory database for None.
+
+        Raises :class:`~rowmill.errors.Locked`, :class:`~rowmill.errors.Damaged`,
+        :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
+        """
+        self.path = path
+        config: dict[str, Any] = dict(_HARDENED)
+        if threads is not None:
+            config["threads"] = threads
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a directory. Name a file for the run database.")
+        try:
+            self._engine = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=config)
+        except duckdb.Error as error:
+            raise engine_errors.opening_error(error, path or Path(":memory:")) from error
+        self._staged: dict[str, StagedTable] = {}
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
+        return self._engine.execute(sql, parameters).fetchall()
+
+    def script(self, sql: str) -> None:
+        """Runs several statements without parameters."""
+        self._engine.execute(sql).fetchall()
+
+    def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Column names and rows of a query."""
+        result = self._engine.execute(sql, parameters)
+        names = [column[0] for column in result.description or ()]
+        return names, result.fetchall()
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        return self._engine.sql(sql, params=parameters).to_arrow_table()
+
+    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The result of a query as a stream of record batches; the connection is busy until it is read or closed."""
+        return self._engine.sql(sql, params=parameters).to_arrow_reader()
+
+    def stage(self, name: str, table: pa.Table) -> None:
+        """Makes ``table`` readable under ``name``; a second call with the same schema replaces the content."""
+        staged = self._staged.get(name)
+        if staged is None or not staged.schema.equals(table.schema):
+            staged = self._staged[name] = StagedTable(table.schema)
+            self._engine.register(name, staged)
+        staged.content = table
+
+    def stage_stream(self, name: str, reader: pa.RecordBatchReader) -> None:
+        """Makes a stream readable once under ``name``, without keeping it in memory."""
+        self._engine.register(name, reader)
+
+    def unstage(self, name: str) -> None:
+        """Forgets a name given by :meth:`stage` or :meth:`stage_stream`."""
+        self._staged.pop(name, None)
+        self._engine.unregister(name)
+
+    def clear_staged(self) -> None:
+        """Lets go of the contents of all staged tables."""
+        for staged in self._staged.values():
+            staged.content = staged.schema.empty_table()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is written or nothing. A failing roll-back never hides the first error."""
+        self._engine.begin()
+        try:
+            yield
+            self._engine.commit()
+        except BaseException:
+            try:
+                self._engine.rollback()
+            except duckdb.Error:
+                # The engine has rolled back by itself (a failed commit, a fatal error); the error that
+                # brought us here says why and goes on.
+                pass
+            raise
+
+    def interrupt(self) -> None:
+        """Stops a running statement from another thread."""
+        self._engine.interrupt()
+
+    def close(self) -> None:
+        """Closes the database and lets its lock go. Safe to call twice."""
+        for name in self._staged:
+            self._staged[name].content = self._staged[name].schema.empty_table()
+        self._staged.clear()
+        self._engine.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+_creating = threading.Lock()
+
+
+def create_private_file(path: Path) -> None:
+    """Reserves ``path`` for a new database with mode 0600, before the engine makes it with wider rights.
+
+    Raises UsageError if the directory is missing or not writable.
+    """
+    with _creating:
+        mask = os.umask(0o177)
+        try:
+            with duckdb.connect(str(path)):
+                pass
+        except duckdb.Error as error:
+            raise engine_errors.opening_error(error, path) from error
+        finally:
+            os.umask(mask)
+
+
+def quote(name: str) -> str:
+    """A name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def column_list(names: Sequence[str]) -> str:
+    """Names as a list of SQL identifiers."""
+    return ", ".join(quote(name) for name in names)

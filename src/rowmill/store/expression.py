@@ -1,0 +1,144 @@
+"""Users' SQL expressions: which columns they name, and whether they may run at all.
+
+An expression may only be a deterministic scalar over the columns of its row: no subquery, no aggregate, no
+table, nothing that reads a clock, a file or chance (V1). It is parsed and bound in a private
+in-memory connection without access to anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from rowmill.spec.declaration import SqlAnalysis
+from rowmill.store.connection import Connection, quote
+from rowmill.store.statements import statement
+
+_PARSE = statement("parse_expression")
+_STABILITY = statement("function_stability")
+_BIND = statement("bind_expression")
+
+_CLOCKS = frozenset(
+    "now current_timestamp current_date current_time today get_current_timestamp transaction_timestamp "
+    "get_current_time current_localtime current_localtimestamp localtime localtimestamp age current_setting "
+    "getvariable current_user session_user user version current_database current_schema current_schemas "
+    "pg_backend_pid txid_current in_search_path".split()
+)
+
+
+class ExpressionAnalyst:
+    """Looks at SQL expressions without running them. One private connection, closed by :meth:`close`."""
+
+    def __init__(self) -> None:
+        self._connection = Connection(None, threads=1)
+
+    def analyse(self, text: str) -> SqlAnalysis:
+        """The columns a scalar expression names, in order, or why it is refused."""
+        tree = json.loads(self._connection.execute(_PARSE.text, {"text": f"select {text}\n"})[0][0])
+        if tree.get("error"):
+            return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.")
+        node = tree["statements"][0]["node"]
+        problem = _shape_problem(tree["statements"], node)
+        if problem:
+            return SqlAnalysis((), problem)
+        expression = node["select_list"][0]
+        for part in _walk(expression):
+            if part.get("class") in _REFUSED_CLASSES:
+                return SqlAnalysis((), _REFUSED_CLASSES[part["class"]])
+        problem = self._function_problem(expression)
+        if problem:
+            return SqlAnalysis((), problem)
+        return SqlAnalysis(tuple(dict.fromkeys(_columns(expression, frozenset()))))
+
+    def binding_problem(self, expression: str, columns: Mapping[str, str]) -> str | None:
+        """Why an expression does not fit the types of its columns (name → SQL type), or None."""
+        nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
+        try:
+            self._connection.execute(_BIND.fill(expression=f"try({expression})", typed_nulls=nulls or "null"))
+        except duckdb.Error as error:
+            return str(error).strip().splitlines()[0]
+        return None
+
+    def close(self) -> None:
+        """Closes the private connection."""
+        self._connection.close()
+
+    def _function_problem(self, expression: Mapping[str, Any]) -> str | None:
+        names = {str(part["function_name"]).lower() for part in _walk(expression) if "function_name" in part}
+        if not names:
+            return None
+        known = {
+            name: (types, deterministic)
+            for name, types, deterministic in self._connection.execute(_STABILITY.text, {"names": sorted(names)})
+        }
+        for name in sorted(names):
+            types, deterministic = known.get(name, (["scalar"], True))
+            if name in _CLOCKS or not deterministic:
+                return (
+                    f"{name}() does not give the same value on every run. "
+                    "Use a sampler column for chance, and a seed or parameter for the date."
+                )
+            if "scalar" not in types and "macro" not in types:
+                kind = "an aggregate" if "aggregate" in types else "not a scalar function"
+                return f"{name}() is {kind}; an expression sees one row only."
+        return None
+
+
+_REFUSED_CLASSES = {
+    "SUBQUERY": "A subquery is not allowed: an expression sees one row only.",
+    "WINDOW": "A window function is not allowed: an expression sees one row only.",
+    "STAR": "'*' is not allowed: name the columns.",
+    "PARAMETER": "A parameter ($name or ?) is not allowed: name columns, or write the value.",
+    "DEFAULT": "DEFAULT is not allowed in an expression.",
+    "POSITIONAL_REFERENCE": "A positional reference (#1) is not allowed: name the column.",
+}
+
+
+def _shape_problem(statements: Sequence[Any], node: Mapping[str, Any]) -> str | None:
+    if len(statements) != 1 or node.get("type") != "SELECT_NODE":
+        return "One scalar expression is expected, not a query."
+    if len(node["select_list"]) != 1:
+        return "One expression is expected; there is a comma at the top level."
+    extra = (
+        node["from_table"].get("type") != "EMPTY"
+        or node["modifiers"]
+        or node["cte_map"]["map"]
+        or any(node.get(part) for part in ("where_clause", "having", "sample", "qualify", "group_expressions"))
+    )
+    if extra:
+        return "An expression must not have a FROM, WHERE, GROUP BY, ORDER BY or LIMIT of its own."
+    if node["select_list"][0].get("alias"):
+        return "An expression must not have an alias; the column's name is its name."
+    return None
+
+
+def _walk(part: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+        for value in part.values():
+            yield from _walk(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _walk(value)
+
+
+def _columns(part: Any, bound: frozenset[str]) -> Iterator[str]:
+    """Column names in order of appearance; names that a lambda binds are not columns."""
+    if isinstance(part, list):
+        for value in part:
+            yield from _columns(value, bound)
+    elif isinstance(part, dict):
+        if part.get("class") == "COLUMN_REF":
+            name = str(part["column_names"][0])
+            if name.lower() not in bound:
+                yield name
+            return
+        if part.get("class") == "LAMBDA":
+            inner = bound | {name.lower() for name in _columns(part.get("lhs"), frozenset())}
+            yield from _columns(part.get("expr"), inner)
+            return
+        for value in part.values():
+            yield from _columns(value, bound)

@@ -1,0 +1,356 @@
+"""The outcomes of one turn as Arrow tables: what was a list of Python values becomes columns for SQL.
+
+Values are checked against their column's type here (V3): one that does not fit turns its outcome into a drop
+with reason ``rejected``, and the rest of the turn goes on. A batch result is attached by ``row_index``,
+never by position (R5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+from rowmill.deferral import backoff_s, cool_down_s
+from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.typing import misfit, to_array
+from rowmill.task import Outcome, OutcomeKind, error_type
+
+_MESSAGE_LENGTH = 1000
+_EPOCH = datetime(1970, 1, 1)
+
+_KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
+_FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
+DONE_TASK = pa.schema([*_KEY, ("settled", pa.bool_())])
+SKIPPED_TASK = pa.schema(_KEY)
+NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
+NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])
+NEW_COOLING = pa.schema([("resource", pa.string()), ("cooling_until", pa.timestamp("us")), ("reason", pa.string())])
+NEW_ATTEMPT = pa.schema(
+    [
+        ("invocation", pa.int32()),
+        *_KEY,
+        ("row_id", pa.int64()),
+        ("attempt", pa.int32()),
+        ("outcome", pa.string()),
+        ("error_type", pa.string()),
+        ("message", pa.string()),
+        ("model", pa.string()),
+        ("started_at", pa.timestamp("us")),
+        ("duration_ms", pa.float64()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+
+
+def from_epoch(seconds: float) -> datetime:
+    """A time as the run database keeps it: UTC without zone. ``seconds`` since the epoch."""
+    return _EPOCH + timedelta(seconds=seconds)
+
+
+def to_epoch(moment: datetime) -> float:
+    """Seconds since the epoch of a time of the run database."""
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+class Rows:
+    """Rows of a staged table on their way: appended as tuples, turned into columns once."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.rows: list[tuple[Any, ...]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def append(self, *values: Any) -> None:
+        """Adds a row; values in the order of the schema."""
+        self.rows.append(values)
+
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.schema)
+        arrays = [pa.array(column, type=kind.type) for column, kind in zip(columns, self.schema, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+@dataclass
+class Inbox:
+    """What one turn has to write, sorted by what happens to it."""
+
+    graph: Graph
+    settings: RunSettings
+    types: Mapping[str, pa.DataType]
+    invocation: int
+    now: float
+    live_rows: Callable[[int, int], list[int]]
+    """The live, unskipped rows of (row group, generator): what a batch task stands for."""
+
+    values: dict[int, pa.Table] = field(default_factory=dict)
+    """Per generator: row_group, row_index, value_0, …"""
+    done: Rows = field(default_factory=lambda: Rows(DONE_TASK))
+    skipped: Rows = field(default_factory=lambda: Rows(SKIPPED_TASK))
+    deferrals: Rows = field(default_factory=lambda: Rows(NEW_DEFERRAL))
+    drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
+    cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
+    attempts: Rows = field(default_factory=lambda: Rows(NEW_ATTEMPT))
+    stop: Outcome | None = None
+    """The first outcome that stops the run, if any."""
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Sorts outcomes into the tables."""
+        succeeded: dict[int, list[Outcome]] = {}
+        for outcome in outcomes:
+            kind = outcome.kind
+            task = outcome.task
+            settled = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED)
+            index = -1 if task.row_index is None else task.row_index
+            self.done.append(task.generator, task.row_group, index, settled)
+            if kind is OutcomeKind.SUCCEEDED:
+                succeeded.setdefault(task.generator, []).append(outcome)
+            elif kind is OutcomeKind.SKIPPED:
+                self.skipped.append(task.generator, task.row_group, index)
+            elif kind is not OutcomeKind.RELEASED:
+                self._take_failure(outcome)
+            if outcome.requests:
+                self._journal_requests(outcome)
+        for number, group in succeeded.items():
+            node = self.graph.generators[number]
+            if group[0].task.row_index is None:
+                self._take_batches(node, group)
+            else:
+                self._take_cells(node, group)
+
+    # Failures ------------------------------------------------------------------------------------
+
+    def _take_failure(self, outcome: Outcome) -> None:
+        error = outcome.error or RuntimeError("no error given")
+        if not outcome.requests:
+            self._journal_failed_call(outcome, error)
+        if outcome.kind is OutcomeKind.STOP:
+            self.stop = self.stop or outcome
+        elif outcome.kind is OutcomeKind.RATE_LIMITED:
+            self._defer_rate_limited(outcome, error)
+        elif outcome.kind is OutcomeKind.TRANSIENT:
+            self._defer_transient(outcome, error)
+        else:
+            self._drop(outcome, "rejected", error_type(error), _text(error), outcome.task.attempts + 1)
+
+    def _defer_rate_limited(self, outcome: Outcome, error: BaseException) -> None:
+        """A rate-limited task never uses up its attempts (F1): ``attempts`` stays what it was."""
+        task = outcome.task
+        until = from_epoch(self.now + cool_down_s(error, self.settings.rate_limit_cooldown_s))
+        resource = self.graph.generators[task.generator].declaration.resource
+        self._defer(outcome, error, task.attempts, until)
+        self.cooling.append(resource, until, f"rate limited: {_text(error)[:200]}")
+
+    def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
+        task = outcome.task
+        failures = task.attempts + 1
+        if failures >= self.settings.max_attempts:
+            self._drop(outcome, "retries_exhausted", error_type(error), _text(error), failures)
+            return
+        key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
+        wait = backoff_s(self.settings.backoff_base_s, self.settings.backoff_max_s, failures, key)
+        self._defer(outcome, error, failures, from_epoch(self.now + wait))
+
+    def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:
+        task = outcome.task
+        index = -1 if task.row_index is None else task.row_index
+        self.deferrals.append(
+            task.generator, task.row_group, index, error_type(error), _text(error), attempts, not_before
+        )
+
+    def _drop(self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int) -> None:
+        task = outcome.task
+        indices = [task.row_index] if task.row_index is not None else self.live_rows(task.row_group, task.generator)
+        for index in indices:
+            self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts)
+
+    # Results -------------------------------------------------------------------------------------
+
+    def _take_cells(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
+        outputs = node.declaration.outputs
+        kept = [outcome for outcome in outcomes if self._has_right_width(outcome, len(outputs))]
+        columns = self._arrays(node, kept)
+        if columns is None:
+            kept = [outcome for outcome in kept if self._fits(node, outcome)]
+            columns = self._arrays(node, kept)
+            assert columns is not None, "values that fit one by one fit together"
+        self._put(node, [o.task.row_group for o in kept], [o.task.row_index for o in kept], columns)
+
+    def _has_right_width(self, outcome: Outcome, width: int) -> bool:
+        if len(outcome.values) == width:
+            return True
+        message = f"The generator returned {len(outcome.values)} values, {width} are declared."
+        self._reject(outcome, "GeneratorError", message)
+        return False
+
+    def _arrays(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> list[pa.Array] | None:
+        arrays = []
+        for position, output in zip(node.kept, node.columns, strict=True):
+            array = to_array([outcome.values[position] for outcome in outcomes], self.types[output.name])
+            if array is None:
+                return None
+            arrays.append(array)
+        return arrays
+
+    def _fits(self, node: GeneratorNode, outcome: Outcome) -> bool:
+        for position, output in zip(node.kept, node.columns, strict=True):
+            value = outcome.values[position]
+            if to_array([value], self.types[output.name]) is None:
+                self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+                return False
+        return True
+
+    def _take_batches(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
+        """Attaches each batch result to its rows by ``row_index`` (R5)."""
+        groups: list[int] = []
+        indices: list[int] = []
+        parts: list[list[pa.Array]] = []
+        for outcome in outcomes:
+            task = outcome.task
+            live = self.live_rows(task.row_group, task.generator)
+            checked = self._checked_batch(node, outcome, live)
+            if checked is None:
+                continue
+            given, columns = checked
+            missing = sorted(set(live) - set(given))
+            for index in missing:
+                message = f"{node.declaration.name} returned no row for it."
+                self.drops.append(task.generator, task.row_group, index, "filtered", None, message, 0)
+            groups += [task.row_group] * len(given)
+            indices += given
+            parts.append(columns)
+        columns = [
+            pa.concat_arrays([part[position] for part in parts])
+            if parts
+            else pa.array([], type=self.types[output.name])
+            for position, output in enumerate(node.columns)
+        ]
+        self._put(node, groups, indices, columns)
+
+    def _checked_batch(
+        self, node: GeneratorNode, outcome: Outcome, live: Sequence[int]
+    ) -> tuple[list[int], list[pa.Array]] | None:
+        """Row indices and output columns of a batch result, or None after rejecting it."""
+        table: pa.Table = outcome.values
+        problem = None
+        names = [output.name for output in node.columns]
+        absent = [name for name in ("row_index", *names) if name not in table.column_names]
+        if absent:
+            problem = f"The returned table has no column {', '.join(map(repr, absent))}."
+            return self._reject(outcome, "GeneratorError", problem)
+        given = table.column("row_index").to_pylist()
+        sent = set(outcome.task.inputs.column("row_index").to_pylist())
+        foreign = [index for index in given if index not in sent]
+        if foreign:
+            problem = f"The returned table has row_index {foreign[0]!r}, which was not among the {len(sent)} rows given."
+        elif len(set(given)) != len(given):
+            problem = "The returned table has the same row_index more than once."
+        elif len(given) < len(sent) and not node.declaration.may_drop_rows:
+            problem = (
+                f"The returned table has {len(given)} of {len(sent)} rows. "
+                "Return every row_index given, or declare that the generator may drop rows."
+            )
+        if problem:
+            return self._reject(outcome, "GeneratorError", problem)
+        wanted = set(live)
+        keep = [position for position, index in enumerate(given) if index in wanted]
+        if len(keep) < len(given):
+            table, given = table.take(keep), [given[position] for position in keep]
+        columns = []
+        for output in node.columns:
+            values = table.column(output.name).to_pylist()
+            array = to_array(values, self.types[output.name])
+            if array is None:
+                value = next(v for v in values if to_array([v], self.types[output.name]) is None)
+                return self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+            columns.append(array)
+        return given, columns
+
+    def _reject(self, outcome: Outcome, kind: str, message: str) -> None:
+        self._journal(outcome, OutcomeKind.REJECTED, kind, message)
+        self._drop(outcome, "rejected", kind, message, outcome.task.attempts + 1)
+
+    def _put(
+        self, node: GeneratorNode, groups: Sequence[int], indices: Sequence[int | None], columns: Sequence[pa.Array]
+    ) -> None:
+        if groups:
+            self.values[node.number] = pa.table(
+                {
+                    "row_group": pa.array(groups, type=pa.int64()),
+                    "row_index": pa.array(indices, type=pa.int64()),
+                    **{f"value_{position}": column for position, column in zip(node.kept, columns, strict=True)},
+                }
+            )
+
+    # Journal -------------------------------------------------------------------------------------
+
+    def _journal_requests(self, outcome: Outcome) -> None:
+        task = outcome.task
+        index = -1 if task.row_index is None else task.row_index
+        last = len(outcome.requests) - 1
+        for position, request in enumerate(outcome.requests):
+            failed = request.error_type is not None
+            if position < last:
+                kind = OutcomeKind.TRANSIENT if failed else OutcomeKind.SUCCEEDED
+            else:
+                kind = outcome.kind
+            self.attempts.append(
+                self.invocation,
+                task.generator,
+                task.row_group,
+                index,
+                task.row_id,
+                task.attempts + 1,
+                str(kind),
+                request.error_type,
+                request.message and _clean(request.message),
+                request.model,
+                from_epoch(request.started_at),
+                request.duration_ms,
+                request.input_tokens,
+                request.output_tokens,
+                request.cost_usd,
+            )
+
+    def _journal_failed_call(self, outcome: Outcome, error: BaseException) -> None:
+        self._journal(outcome, outcome.kind, error_type(error), _text(error))
+
+    def _journal(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
+        task = outcome.task
+        index = -1 if task.row_index is None else task.row_index
+        self.attempts.append(
+            self.invocation,
+            task.generator,
+            task.row_group,
+            index,
+            task.row_id,
+            task.attempts + 1,
+            str(kind),
+            error,
+            message,
+            None,
+            from_epoch(outcome.started_at or self.now),
+            outcome.duration_ms,
+            0,
+            0,
+            None,
+        )
+
+
+def _clean(text: str) -> str:
+    """Text as the engine can store it: without lone surrogates, not longer than people read."""
+    shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+    return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _text(error: BaseException) -> str:
+    return _clean(str(error) or type(error).__name__)

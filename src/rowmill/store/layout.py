@@ -1,0 +1,200 @@
+"""How a spec's graph lies in the wide tables: columns, bit-set words, and the slots of the templates.
+
+Every piece of SQL that depends on the spec is one of the slots made here. Bit g of the done set is generator g;
+each word holds 64 of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
+from rowmill.spec.declaration import SamplerCall, SeedColumn, SqlExpression, Strategy
+from rowmill.store.connection import column_list, quote
+from rowmill.store.literal import literal, sampler_call
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The wide tables of one graph."""
+
+    graph: Graph
+    seed: int
+
+    @cached_property
+    def words(self) -> int:
+        """How many 64-bit words the done set of a row has; at least one."""
+        return self.graph.words
+
+    @cached_property
+    def value_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and SQL type of every generated column, generator by generator."""
+        return tuple(
+            (output.name, output.sql_type)
+            for node in self.graph.generators
+            for output in node.columns
+        )
+
+    def word_masks(self, generators: Iterable[int]) -> list[int]:
+        """The bits of some generators, word by word."""
+        masks = [0] * self.words
+        for number in generators:
+            masks[number // WORD_BITS] |= 1 << (number % WORD_BITS)
+        return masks
+
+    # Slots over one set of words --------------------------------------------------------------
+
+    def per_word(self, pattern: str, separator: str) -> str:
+        """``pattern`` once per word, with # standing for the word's number."""
+        return separator.join(pattern.replace("#", str(word)) for word in range(self.words))
+
+    def contains(self, column: str, generators: Iterable[int]) -> str:
+        """True where the set ``column`` (``a.done``) holds all of ``generators``."""
+        tests = [
+            f"({column}_{word} & {mask}) = {mask}" for word, mask in enumerate(self.word_masks(generators)) if mask
+        ]
+        return " and ".join(tests) or "true"
+
+    def intersects(self, column: str, generators: Iterable[int]) -> str:
+        """True where the set ``column`` holds any of ``generators``."""
+        tests = [f"({column}_{word} & {mask}) <> 0" for word, mask in enumerate(self.word_masks(generators)) if mask]
+        return " or ".join(tests) or "false"
+
+    def lacks(self, column: str, number: int) -> str:
+        """True where the set ``column`` does not hold that generator."""
+        return f"({column}_{number // WORD_BITS} & {1 << (number % WORD_BITS)}) = 0"
+
+    def add(self, target: str, number: int, source: str | None = None) -> str:
+        """The assignment that puts a generator into the set ``target`` (``done``)."""
+        word = number // WORD_BITS
+        return f"{target}_{word} = {source or ''}{target}_{word} | {1 << (number % WORD_BITS)}"
+
+    # Slots of tables and views ------------------------------------------------------------------
+
+    @cached_property
+    def table_slots(self) -> dict[str, str]:
+        """Slots of ``spec_tables/wide.sql``."""
+        return {
+            "value_columns": ",\n  ".join(f"{quote(name)} {sql_type}" for name, sql_type in self.value_columns)
+            or "no_columns boolean",
+            "set_columns": self.per_word("done_# ubigint not null, skipped_# ubigint not null", ", "),
+            "mask_columns": self.per_word("own_# ubigint not null, upstream_# ubigint not null", ", "),
+        }
+
+    @cached_property
+    def view_slots(self) -> dict[str, str]:
+        """Slots of the views."""
+        dataset = ["row_id", *(quote(output.name) for output in self.graph.outputs if not output.drop)]
+        return {
+            "set_columns": self.per_word("done_#", ", "),
+            "set_columns_of_d": self.per_word("d.done_#", ",\n  "),
+            "same_set": self.per_word("a.done_# = d.done_#", " and "),
+            "is_done": f"({self.per_word('(d.done_# & g.own_#) = g.own_#', ' and ')})",
+            "upstream_done": f"({self.per_word('(d.done_# & g.upstream_#) = g.upstream_#', ' and ')})",
+            "group_done": self.per_word("coalesce(bit_and(a.done_#), 0)::ubigint as done_#", ",\n  "),
+            "skipped_set": self.per_word("skipped_#", ",\n      "),
+            "is_skipped": self.per_word("(s.skipped_# & g.own_#) = g.own_#", " and "),
+            "is_skipped_of_a": self.per_word("(a.skipped_# & g.own_#) = g.own_#", " and "),
+            "skipped_is_done": self.per_word("(skipped_# & done_#) = skipped_#", " and "),
+            "done_text": self.per_word("d.done_#", " || ':' || "),
+            "dataset_columns": ",\n  ".join(dataset),
+        }
+
+    # Slots of the turn's statements -------------------------------------------------------------
+
+    @cached_property
+    def all_columns(self) -> str:
+        """Every column of active_row, in the order of the table."""
+        names = ["row_group", "row_index", "row_id"]
+        for word in range(self.words):
+            names += [f"done_{word}", f"skipped_{word}"]
+        return column_list([*names, *(name for name, _ in self.value_columns)])
+
+    @cached_property
+    def all_done(self) -> str:
+        """True for a row group whose live rows are done by every generator."""
+        return self.contains("done", range(len(self.graph.generators)))
+
+    def assign_values(self, node: GeneratorNode) -> str:
+        """Assignments of a generator's outputs from the staged outcome ``o``."""
+        return ", ".join(
+            f"{quote(output.name)} = o.value_{position}"
+            for position, output in zip(node.kept, node.columns, strict=True)
+        )
+
+    def assign_skip(self, node: GeneratorNode) -> str:
+        """Assignments of a skipped cell: ``skip.value`` for the column, null for its other outputs (S1)."""
+        value = node.declaration.skip.value if node.declaration.skip else None
+        first, *rest = node.columns
+        assignments = [f"{quote(first.name)} = cast({literal(value)} as {first.sql_type})"]
+        return ", ".join(assignments + [f"{quote(output.name)} = null" for output in rest])
+
+    def expression(self, node: GeneratorNode) -> str:
+        """The SQL of a ``sql`` generator over the columns of one row, cast to its column's type."""
+        source = node.declaration.sql
+        output = node.columns[0]
+        if isinstance(source, SamplerCall):
+            return f"cast({sampler_call(source, self.seed, output.name)} as {output.sql_type})"
+        if isinstance(source, SqlExpression):
+            return f"cast(({source.text}\n) as {output.sql_type})"
+        if isinstance(source, SeedColumn):
+            return quote(source.name)
+        raise TypeError(f"generator {node.declaration.name} is not evaluated in SQL")
+
+    def inputs(self, nodes: Iterable[GeneratorNode], names: Iterable[str]) -> str:
+        """Input columns of pulled tasks; a column is read only for the generators that need it."""
+        users: dict[str, list[int]] = {}
+        for node in nodes:
+            for name in node.inputs:
+                users.setdefault(name, []).append(node.number)
+        return ",\n  ".join(
+            f"case when i.generator in ({', '.join(map(str, users[name]))}) then a.{quote(name)} end as {quote(name)}"
+            for name in names
+        )
+
+    # Which generators are evaluated where -------------------------------------------------------
+
+    @cached_property
+    def skippable(self) -> frozenset[int]:
+        """Generators whose cells can be skipped: by a rule of their own, or because a required one was (S2)."""
+        found: set[int] = set()
+        for node in self.graph.generators:
+            inherits = node.declaration.propagate_skip and any(number in found for number in node.required)
+            if node.declaration.skip is not None or inherits:
+                found.add(node.number)
+        return frozenset(found)
+
+    @cached_property
+    def admission_levels(self) -> tuple[tuple[GeneratorNode, ...], ...]:
+        """The generators evaluated by the INSERT that admits rows, level by level of the graph."""
+        level: dict[int, int] = {}
+        for node in self.graph.generators:
+            if node.declaration.strategy is not Strategy.SQL or node.number in self.skippable:
+                continue
+            if all(number in level for number in node.upstream):
+                is_seed = isinstance(node.declaration.sql, SeedColumn)
+                deepest = max((level[number] for number in node.upstream), default=0)
+                level[node.number] = 0 if is_seed else deepest + 1
+        depth = max(level.values(), default=0)
+        return tuple(
+            tuple(node for node in self.graph.generators if level.get(node.number) == wanted)
+            for wanted in range(depth + 1)
+        )
+
+    @cached_property
+    def settled_in_turn(self) -> tuple[GeneratorNode, ...]:
+        """Generators with set-wise work after admission: ``sql`` ones that wait for others or can fail, and skips."""
+        admitted = {node.number for nodes in self.admission_levels for node in nodes if not self.can_fail(node)}
+        return tuple(
+            node
+            for node in self.graph.generators
+            if (node.declaration.strategy is Strategy.SQL and node.number not in admitted)
+            or node.number in self.skippable
+        )
+
+    @staticmethod
+    def can_fail(node: GeneratorNode) -> bool:
+        """Users' SQL can fail for a row; samplers and seed columns cannot."""
+        return isinstance(node.declaration.sql, SqlExpression)

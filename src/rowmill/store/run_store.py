@@ -1,0 +1,329 @@
+"""A run database as the process that works on it sees it: created, opened, signed into, signed out of.
+
+Creation is one transaction: a crash before its commit leaves a file without tables, which the next
+invocation simply makes anew.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from rowmill.errors import Damaged, Incompatible
+from rowmill.graph.fingerprint import fingerprint
+from rowmill.graph.graph import Graph
+from rowmill.graph.plan import Plan, PlanSegment
+from rowmill.spec.spec import Spec
+from rowmill.store import engine_errors, schema
+from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.inbox import from_epoch, to_epoch
+from rowmill.store.layout import Layout
+from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows
+from rowmill.store.statements import statement
+from rowmill.store.turn import SkipCondition, Turn
+from rowmill.version import VERSION
+
+_INSERT_RUN = statement("insert_run")
+_INSERT_SPEC = statement("insert_spec_version")
+_NEWEST_SPEC = statement("newest_spec")
+_INSERT_GENERATOR = statement("insert_generator")
+_INSERT_COLUMN_DEF = statement("insert_column_def")
+_INSERT_DEPENDENCY = statement("insert_dependency")
+_STORED_GENERATORS = statement("stored_generators")
+_INSERT_SEGMENT = statement("insert_plan_segment")
+_PLAN_SEGMENTS = statement("plan_segments")
+_REOPEN_RUN = statement("reopen_run")
+_UPSERT_RESOURCE = statement("upsert_resource")
+_COOLING = statement("cooling_resources")
+_BEGIN_INVOCATION = statement("begin_invocation")
+_CLOSE_CRASHED = statement("close_crashed_invocations")
+_END_INVOCATION = statement("end_invocation")
+_START_RUN = statement("start_run")
+_STOP_RUN = statement("stop_run")
+_RUN_STATE = statement("run_state")
+_INSERT_EVENT = statement("insert_event")
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """All that is needed to make the run database of a spec."""
+
+    spec: Spec
+    graph: Graph
+    spec_directory: Path
+    seed_file: SeedFile | None
+    limits: Mapping[str, int]
+    """Per resource how many tasks may run at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSpec:
+    """The newest spec inside a run database."""
+
+    text: str
+    """JSON, as ``Spec.to_json`` wrote it."""
+    directory: Path
+
+
+class RunStore:
+    """The one writer of a run database. Every method belongs to the same thread."""
+
+    def __init__(self, connection: Connection, *, is_new: bool) -> None:
+        self._connection = connection
+        self.is_new = is_new
+        self._invocation: int | None = None
+
+    @classmethod
+    def open(cls, path: Path) -> RunStore:
+        """Opens ``path`` for working on it; a file that is not there is created, with mode 0600.
+
+        Raises Locked (another process holds it), Damaged, Incompatible (not a run database, or of a newer
+        version) or UsageError (no such directory, no right to write).
+        """
+        if not path.exists() and not path.is_symlink():
+            create_private_file(path)
+        return cls.over(Connection(path))
+
+    @classmethod
+    def in_memory(cls) -> RunStore:
+        """A run database that is gone when it is closed."""
+        return cls.over(Connection(None))
+
+    @classmethod
+    def over(cls, connection: Connection) -> RunStore:
+        """A store over an open connection. Raises Damaged or Incompatible, and closes the connection then."""
+        try:
+            is_new = schema.is_new(connection)
+            if not is_new:
+                schema.check_version(connection)
+            schema.create_sampler_macros(connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise engine_errors.opening_error(error, connection.path or Path(":memory:")) from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection, is_new=is_new)
+
+    # Creating and comparing -------------------------------------------------------------------------
+
+    def create(self, blueprint: Blueprint, now: float) -> None:
+        """Makes the tables and puts spec, graph, plan and seed rows in, all in one transaction."""
+        moment = from_epoch(now)
+        layout = Layout(blueprint.graph, blueprint.spec.seed)
+        seed_file = blueprint.seed_file
+        try:
+            with self._connection.transaction():
+                schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
+                if seed_file is not None:
+                    copy_seed(self._connection, seed_file, blueprint.spec.seed)
+                self._connection.execute(
+                    _INSERT_RUN.text,
+                    {
+                        "name": blueprint.spec.name,
+                        "seed": blueprint.spec.seed,
+                        "spec_directory": str(blueprint.spec_directory),
+                        "now": moment,
+                    },
+                )
+                self._connection.execute(_INSERT_SPEC.text, {"spec": blueprint.spec.to_json(), "now": moment})
+                self._insert_graph(blueprint.graph, layout)
+                self._insert_segments(Plan.fresh(blueprint.spec.records, blueprint.spec.row_group_size).segments, 0)
+            schema.checkpoint(self._connection)
+        except duckdb.Error as error:
+            raise engine_errors.turn_error(error, "creating the run database") from error
+        self.is_new = False
+
+    def _insert_graph(self, graph: Graph, layout: Layout) -> None:
+        rows = []
+        for node in graph.generators:
+            declaration = node.declaration
+            row: dict[str, object] = {
+                "generator": node.number,
+                "name": node.name,
+                "column_type": declaration.column_type,
+                "strategy": str(declaration.strategy),
+                "reason": declaration.reason,
+                "resource": declaration.resource,
+                "fingerprint": fingerprint(declaration),
+            }
+            for word, (own, upstream) in enumerate(
+                zip(layout.word_masks([node.number]), layout.word_masks(node.upstream), strict=True)
+            ):
+                row[f"own_{word}"] = own
+                row[f"upstream_{word}"] = upstream
+            rows.append(row)
+        masks = [(f"{kind}_{word}", pa.uint64()) for word in range(layout.words) for kind in ("own", "upstream")]
+        texts = [(name, pa.string()) for name in ("name", "column_type", "strategy", "reason", "resource", "fingerprint")]
+        generators = pa.Table.from_pylist(rows, schema=pa.schema([("generator", pa.int32()), *texts, *masks]))
+        owner = {output.name: node.number for node in graph.generators for output in node.columns}
+        columns = pa.table(
+            {
+                "column_name": pa.array([output.name for output in graph.outputs], type=pa.string()),
+                "generator": pa.array([owner[output.name] for output in graph.outputs], type=pa.int32()),
+                "position": pa.array(range(len(graph.outputs)), type=pa.int32()),
+                "sql_type": pa.array([output.sql_type for output in graph.outputs], type=pa.string()),
+                "is_side_effect": pa.array([output.side_effect for output in graph.outputs], type=pa.bool_()),
+                "in_dataset": pa.array([not output.drop for output in graph.outputs], type=pa.bool_()),
+            }
+        )
+        edges = [(node.number, upstream) for node in graph.generators for upstream in node.upstream]
+        dependencies = pa.table(
+            {
+                "generator": pa.array([edge[0] for edge in edges], type=pa.int32()),
+                "upstream": pa.array([edge[1] for edge in edges], type=pa.int32()),
+            }
+        )
+        for name, table, insert in (
+            ("new_generator", generators, _INSERT_GENERATOR),
+            ("new_column", columns, _INSERT_COLUMN_DEF),
+            ("new_dependency", dependencies, _INSERT_DEPENDENCY),
+        ):
+            self._connection.stage(name, table)
+            self._connection.execute(insert.text)
+            self._connection.unstage(name)
+
+    def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
+        for position, segment in enumerate(segments, start=first):
+            self._connection.execute(
+                _INSERT_SEGMENT.text,
+                {
+                    "segment": position,
+                    "first_row_group": segment.first_row_group,
+                    "row_groups": segment.row_groups,
+                    "row_group_size": segment.row_group_size,
+                    "first_row": segment.first_row,
+                    "rows": segment.rows,
+                },
+            )
+
+    def stored_spec(self) -> StoredSpec:
+        """The spec the run goes on with. Raises Damaged if there is none."""
+        rows = self._connection.execute(_NEWEST_SPEC.text)
+        if not rows:
+            raise Damaged(f"{self._connection.path} holds no spec: its creation did not finish.")
+        return StoredSpec(rows[0][0], Path(rows[0][1]))
+
+    def plan(self) -> Plan:
+        """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
+        return Plan(tuple(PlanSegment(*row) for row in self._connection.execute(_PLAN_SEGMENTS.text)))
+
+    def check_fits(self, spec: Spec, graph: Graph) -> None:
+        """Raises Incompatible if this database was made from a spec that shapes values differently."""
+        stored = {name: (number, digest) for number, name, digest in self._connection.execute(_STORED_GENERATORS.text)}
+        differences = []
+        for node in graph.generators:
+            known = stored.pop(node.name, None)
+            if known is None:
+                differences.append(f"column {node.name!r} is new")
+            elif known[1] != fingerprint(node.declaration):
+                differences.append(f"column {node.name!r} changed")
+            elif known[0] != node.number:
+                differences.append(f"column {node.name!r} has another place in the graph")
+        differences += [f"column {name!r} is gone" for name in stored]
+        seed = self._connection.execute(_RUN_STATE.text)[0][3]
+        if seed != spec.seed:
+            differences.append(f"the seed was {seed}, now it is {spec.seed}")
+        if differences:
+            raise Incompatible(
+                f"{self._connection.path} was made from another spec: {'; '.join(differences)}. "
+                "Nothing was changed. Run with the old spec, or name another file for a new dataset."
+            )
+
+    def extend(self, records: int, row_group_size: int, now: float) -> int:
+        """Appends a plan segment if ``records`` is more than planned (P1, P2); returns how many rows were added.
+
+        Raises UsageError for a target below the current one.
+        """
+        plan = self.plan()
+        extended = plan.extended(records, row_group_size)
+        if extended is plan:
+            return 0
+        moment = from_epoch(now)
+        with self._connection.transaction():
+            self._insert_segments(extended.segments[len(plan.segments) :], len(plan.segments))
+            self._connection.execute(_REOPEN_RUN.text, {"now": moment})
+            detail = f"from {plan.rows} to {records} records"
+            self._event(moment, "extended", "plan", detail)
+        return extended.rows - plan.rows
+
+    def update_spec(self, spec: Spec, now: float) -> None:
+        """Keeps ``spec`` as the newest one if it differs from the stored one (settings, limits, records)."""
+        text = spec.to_json()
+        if text != self.stored_spec().text:
+            self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
+
+    # An invocation ----------------------------------------------------------------------------------
+
+    def begin(self, limits: Mapping[str, int], now: float) -> dict[str, float]:
+        """Signs this process in and returns which resources still cool down, and until when (epoch seconds)."""
+        moment = from_epoch(now)
+        names = sorted(limits)
+        table = pa.table(
+            {
+                "resource": pa.array(names, type=pa.string()),
+                "configured_limit": pa.array([limits[name] for name in names], type=pa.int32()),
+            }
+        )
+        with self._connection.transaction():
+            self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
+            rows = self._connection.execute(
+                _BEGIN_INVOCATION.text,
+                {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
+            )
+            self._invocation = int(rows[0][0])
+            self._connection.stage("new_resource", table)
+            self._connection.execute(_UPSERT_RESOURCE.text)
+            self._connection.unstage("new_resource")
+            self._connection.execute(_START_RUN.text, {"now": moment})
+        cooling = self._connection.execute(_COOLING.text, {"now": moment})
+        return {resource: to_epoch(until) for resource, until in cooling}
+
+    def turn(self, spec: Spec, graph: Graph, skip_conditions: Mapping[int, SkipCondition] | None = None) -> Turn:
+        """The turn of this invocation. Call :meth:`begin` first."""
+        if self._invocation is None:
+            raise RuntimeError("begin() comes before turn()")
+        has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
+        return Turn(
+            self._connection,
+            Layout(graph, spec.seed),
+            spec.run,
+            invocation=self._invocation,
+            seed_rows=count_seed_rows(self._connection) if has_seed else 0,
+            skip_conditions=skip_conditions,
+        )
+
+    def end(self, reason: str, now: float) -> None:
+        """Signs this process out. The run is ``stopped`` with the reason unless it is finished."""
+        moment = from_epoch(now)
+        with self._connection.transaction():
+            self._connection.execute(_STOP_RUN.text, {"reason": reason, "now": moment})
+            self._connection.execute(
+                _END_INVOCATION.text, {"invocation": self._invocation, "reason": reason, "now": moment}
+            )
+
+    def is_finished(self) -> bool:
+        """True when every row group of the plan is finished."""
+        return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
+
+    def _event(self, moment: datetime, kind: str, subject: str, detail: str) -> None:
+        parameters = {"now": moment, "kind": kind, "subject": subject, "detail": detail}
+        self._connection.execute(_INSERT_EVENT.text, parameters)
+
+    @property
+    def connection(self) -> Connection:
+        """The connection, for reading on the same thread."""
+        return self._connection
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._connection.close()
+
+

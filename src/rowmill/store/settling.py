@@ -1,0 +1,127 @@
+"""Set-wise work inside the turn: SQL generators and skips, in topological order (R7, S1, S2).
+
+Only generators that can have something to do are looked at, and only when something they depend on
+changed in this turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+
+from rowmill.graph.graph import GeneratorNode
+from rowmill.spec.declaration import Strategy
+from rowmill.store.connection import Connection, quote
+from rowmill.store.layout import Layout
+from rowmill.store.statements import statement
+
+_SETTLE_EXPRESSION = statement("settle_expression")
+_UNSETTLED_ROWS = statement("unsettled_rows")
+_VALUES_OF_ROW = statement("values_of_row")
+_EVALUATE_FOR_ROW = statement("evaluate_for_row")
+_PROPAGATED_SKIP = statement("settle_propagated_skip")
+_PREDICATE_SKIP = statement("settle_predicate_skip")
+_FAILED_PREDICATES = statement("failed_predicates")
+
+_EXPLAINED_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """A row whose SQL could not be evaluated: it is dropped with this reason (F3, S4)."""
+
+    generator: int
+    row_group: int
+    row_index: int
+    error_type: str
+    message: str
+
+
+class Settling:
+    """Evaluates what needs no task. Bound to one connection and one layout."""
+
+    def __init__(self, connection: Connection, layout: Layout) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._nodes = layout.settled_in_turn
+
+    def settle(self, changed: Iterable[int], *, rows_admitted: bool) -> tuple[set[int], list[FailedCell]]:
+        """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
+
+        Returns the generators that were looked at and the rows that failed; those rows are still there,
+        the caller drops them.
+        """
+        touched = set(changed)
+        looked_at: set[int] = set()
+        failed: list[FailedCell] = []
+        for node in self._nodes:
+            if rows_admitted or not touched.isdisjoint(node.upstream):
+                failed += self._settle_one(node)
+                touched.add(node.number)
+                looked_at.add(node.number)
+        return looked_at, failed
+
+    def _settle_one(self, node: GeneratorNode) -> list[FailedCell]:
+        failed: list[FailedCell] = []
+        pending = {
+            "upstream_done": self._layout.contains("done", node.upstream),
+            "not_done": self._layout.lacks("done", node.number),
+        }
+        if node.number in self._layout.skippable:
+            failed += self._settle_skips(node, pending)
+        if node.declaration.strategy is Strategy.SQL:
+            expression = self._layout.expression(node)
+            self._connection.execute(
+                _SETTLE_EXPRESSION.fill(
+                    column=quote(node.columns[0].name), expression=expression, set_done=self._layout.add("done", node.number), **pending
+                )
+            )
+            unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
+            failed += self._explain(node, expression, unsettled, "SqlError")
+        return failed
+
+    def _settle_skips(self, node: GeneratorNode, pending: dict[str, str]) -> list[FailedCell]:
+        slots = {
+            "assignments": self._layout.assign_skip(node),
+            "set_done": self._layout.add("done", node.number),
+            "set_skipped": self._layout.add("skipped", node.number),
+            **pending,
+        }
+        sources = [number for number in node.required if number in self._layout.skippable]
+        if node.declaration.propagate_skip and sources:
+            skipped = self._layout.intersects("skipped", sources)
+            self._connection.execute(_PROPAGATED_SKIP.fill(upstream_skipped=skipped, **slots))
+        rule = node.declaration.skip
+        if rule is None or rule.sql is None:
+            return []
+        predicate = f"{rule.sql}\n"
+        self._connection.execute(_PREDICATE_SKIP.fill(predicate=predicate, **slots))
+        failing = self._connection.execute(_FAILED_PREDICATES.fill(predicate=predicate, **pending))
+        return self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
+
+    def _explain(
+        self, node: GeneratorNode, expression: str, rows: list[tuple[int, int, int]], kind: str
+    ) -> list[FailedCell]:
+        failed = []
+        message = ""
+        for place, (row_group, row_index, row_id) in enumerate(rows):
+            if place < _EXPLAINED_ROWS:
+                message = self._reason(expression, row_id)
+            failed.append(FailedCell(node.number, row_group, row_index, kind, message))
+        return failed
+
+    def _reason(self, expression: str, row_id: int) -> str:
+        """The engine's own words on why an expression fails for a row.
+
+        Asked of a private in-memory database, since an error in the run database would abort the turn.
+        """
+        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        with Connection(None, threads=1) as scratch:
+            scratch.stage("failing_row", row)
+            try:
+                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+            except duckdb.Error as error:
+                return str(error).strip().splitlines()[0]
+        return "The expression failed among other rows, but not for this row alone."

@@ -1,0 +1,563 @@
+#!/usr/bin/env python
+"""An OpenAI-compatible model endpoint that costs nothing: a real HTTP server for tests and benchmarks.
+
+    python tools/provider_simulator.py --latency-ms 20 --rate-limited 0.02 --retry-after 1
+
+prints one line of JSON with its URL when it listens, and ends when its standard input is closed or
+on SIGTERM, so that no test leaves a process behind (``--keep-running`` ignores standard input).
+
+``POST /v1/chat/completions`` answers as ``rowmill.providers.simulated`` does: the text depends on
+the request body alone, failures on the seed, the body and how often it failed before. Options hold for
+every model; ``--model NAME:key=value,…`` changes them for one::
+
+    --model stuck:rate_limited=1,retry_after=30 --model slow:latency_ms=2000 --model closed:status=401
+
+``GET /statistics`` counts since the start or the last ``POST /reset``:
+
+- ``requests``, ``by_status`` (with ``hanging``, ``truncated`` and ``disconnected`` for those without a
+  status: the last are requests whose client left before the answer), ``answered`` (200, written whole);
+- ``repeated_bodies``: requests whose exact body had been answered before, work paid for twice;
+  ``repeated_bodies_in_all``: those whose exact body had been received before, retries included;
+  ``distinct_bodies``;
+- ``in_flight``, ``greatest_concurrency``, ``connections``, ``greatest_connections``;
+- ``models``: requests, answered, by_status and greatest_concurrency of each.
+
+It is a plain asyncio protocol with its own small HTTP/1.1 parser, so that it stays ahead of the
+client it measures: requests pipelined or in pieces, ``Expect: 100-continue``, bodies with a
+Content-Length of up to 32 MiB. Chunked requests are refused (411).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import gc
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+from collections import Counter
+from hashlib import blake2b
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+try:
+    from rowmill.errors import Rejected
+    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer
+except ModuleNotFoundError:
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+    from rowmill.errors import Rejected
+    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer
+
+LARGEST_BODY_BYTES = 32 * 1024 * 1024
+LARGEST_HEAD_BYTES = 64 * 1024
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
+_KEEP_ALIVE = re.compile(rb"\r\nconnection:[ \t]*keep-alive", re.IGNORECASE)
+_CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
+_AUTHORIZATION = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+([^\r\n]*)", re.IGNORECASE)
+
+
+@dataclasses.dataclass(frozen=True)
+class Behaviour:
+    """How a model behaves. Shares lie between 0 and 1; ``rejected`` is that of bodies refused every time."""
+
+    latency_ms: float = 0.0
+    latency_jitter: float = 0.0
+    rate_limited: float = 0.0
+    transient: float = 0.0
+    rejected: float = 0.0
+    truncated: float = 0.0
+    hang: float = 0.0
+    retry_after: str = "1"
+    """The Retry-After header of a 429, in seconds or as a date; empty for none."""
+    status: int = 200
+    """Another status answers every request with it (401, 404, 503, …)."""
+    output_tokens: int = 60
+    answer: str | None = None
+    reasoning: str | None = None
+    """Sent as ``reasoning_content`` beside each answer."""
+    seed: int = 0
+
+    @classmethod
+    def parsed(cls, base: Behaviour, text: str) -> Behaviour:
+        """``base`` changed by ``key=value,…``. Raises ValueError for an unknown key or a wrong value."""
+        changes: dict[str, Any] = {}
+        for assignment in filter(None, text.split(",")):
+            key, equals, value = assignment.partition("=")
+            name = key.strip().replace("-", "_")
+            if not equals or name not in _KINDS:
+                raise ValueError(f"{assignment!r} is not key=value with one of the keys {', '.join(_KINDS)}")
+            changes[name] = _KINDS[name](value)
+        return dataclasses.replace(base, **changes)
+
+
+_KINDS: dict[str, type] = {
+    "latency_ms": float,
+    "latency_jitter": float,
+    "rate_limited": float,
+    "transient": float,
+    "rejected": float,
+    "truncated": float,
+    "hang": float,
+    "retry_after": str,
+    "status": int,
+    "output_tokens": int,
+    "answer": str,
+    "reasoning": str,
+    "seed": int,
+}
+
+
+class SimulatedModel:
+    """One model: its behaviour, and what happened to it since the last reset."""
+
+    def __init__(self, name: str, behaviour: Behaviour) -> None:
+        self.name = name
+        self.behaviour = behaviour
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets requests and failures."""
+        behaviour = self.behaviour
+        shares = {
+            Fate.RATE_LIMITED: behaviour.rate_limited,
+            Fate.TRANSIENT: behaviour.transient,
+            Fate.TRUNCATED: behaviour.truncated,
+            Fate.HANGING: behaviour.hang,
+        }
+        self.fates = Fates(
+            shares,
+            rejected=behaviour.rejected,
+            seed=behaviour.seed,
+            latency_ms=behaviour.latency_ms,
+            latency_jitter=behaviour.latency_jitter,
+        )
+        self.requests = 0
+        self.answered = 0
+        self.in_flight = 0
+        self.greatest_concurrency = 0
+        self.by_status: Counter[str] = Counter()
+
+    def statistics(self) -> dict[str, Any]:
+        """The figures of this model."""
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "by_status": dict(self.by_status),
+            "greatest_concurrency": self.greatest_concurrency,
+        }
+
+
+class Simulator:
+    """All models of the endpoint, and the statistics over them."""
+
+    def __init__(
+        self,
+        default: Behaviour,
+        named: dict[str, Behaviour],
+        *,
+        api_key: str | None = None,
+        known_models_only: bool = False,
+    ) -> None:
+        self.default = default
+        self.api_key = None if api_key is None else api_key.encode()
+        self.known_models_only = known_models_only
+        self.models = {name: SimulatedModel(name, behaviour) for name, behaviour in named.items()}
+        self.connections = 0
+        self.generation = 0
+        self.reset()
+
+    def reset(self) -> None:
+        """Starts counting anew. Requests under way are answered, and counted nowhere."""
+        self.generation += 1
+        self.requests = 0
+        self.answered = 0
+        self.in_flight = 0
+        self.greatest_concurrency = 0
+        self.greatest_connections = self.connections
+        self.repeated_bodies = 0
+        self.repeated_bodies_in_all = 0
+        self.received: set[bytes] = set()
+        self.paid: set[bytes] = set()
+        for model in self.models.values():
+            model.reset()
+
+    def model(self, name: str) -> SimulatedModel | None:
+        """The model of that name; one with the default behaviour comes to be when it is first asked."""
+        model = self.models.get(name)
+        if model is None and not self.known_models_only:
+            model = self.models[name] = SimulatedModel(name, self.default)
+        return model
+
+    def statistics(self) -> dict[str, Any]:
+        """Everything ``GET /statistics`` says."""
+        by_status: Counter[str] = Counter()
+        for model in self.models.values():
+            by_status.update(model.by_status)
+        return {
+            "requests": self.requests,
+            "answered": self.answered,
+            "by_status": dict(by_status),
+            "repeated_bodies": self.repeated_bodies,
+            "repeated_bodies_in_all": self.repeated_bodies_in_all,
+            "distinct_bodies": len(self.received),
+            "in_flight": self.in_flight,
+            "greatest_concurrency": self.greatest_concurrency,
+            "connections": self.connections,
+            "greatest_connections": self.greatest_connections,
+            "models": {name: model.statistics() for name, model in self.models.items() if model.requests},
+        }
+
+
+class Exchange:
+    """One chat request under way: begun when its body is whole, ended exactly once."""
+
+    __slots__ = ("digest", "generation", "model", "simulator")
+
+    def __init__(self, simulator: Simulator, model: SimulatedModel, body: bytes) -> None:
+        self.simulator = simulator
+        self.model = model
+        self.generation = simulator.generation
+        self.digest = blake2b(body, digest_size=16).digest()
+        simulator.requests += 1
+        simulator.in_flight += 1
+        if simulator.in_flight > simulator.greatest_concurrency:
+            simulator.greatest_concurrency = simulator.in_flight
+        model.requests += 1
+        model.in_flight += 1
+        if model.in_flight > model.greatest_concurrency:
+            model.greatest_concurrency = model.in_flight
+        if self.digest in simulator.received:
+            simulator.repeated_bodies_in_all += 1
+            if self.digest in simulator.paid:
+                simulator.repeated_bodies += 1
+        else:
+            simulator.received.add(self.digest)
+
+    def end(self, status: str) -> None:
+        """Counts the request under that status; ``200`` means answered and paid for."""
+        simulator, model = self.simulator, self.model
+        if self.generation != simulator.generation:
+            return
+        simulator.in_flight -= 1
+        model.in_flight -= 1
+        model.by_status[status] += 1
+        if status == "200":
+            simulator.answered += 1
+            model.answered += 1
+            simulator.paid.add(self.digest)
+
+
+class Connection(asyncio.Protocol):
+    """One client. Requests on it are answered one after the other, in the order they came."""
+
+    __slots__ = (
+        "body_start",
+        "buffer",
+        "busy",
+        "closing",
+        "exchange",
+        "head",
+        "loop",
+        "needed",
+        "simulator",
+        "timer",
+        "transport",
+    )
+
+    def __init__(self, simulator: Simulator, loop: asyncio.AbstractEventLoop) -> None:
+        self.simulator = simulator
+        self.loop = loop
+        self.transport: asyncio.Transport
+        self.buffer = bytearray()
+        self.head: bytes | None = None
+        self.body_start = 0
+        self.needed = 0
+        self.busy = False
+        self.closing = False
+        self.exchange: Exchange | None = None
+        self.timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.simulator.connections += 1
+        if self.simulator.connections > self.simulator.greatest_connections:
+            self.simulator.greatest_connections = self.simulator.connections
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.simulator.connections -= 1
+        self.closing = True
+        if self.timer is not None:
+            self.timer.cancel()
+        if self.exchange is not None:
+            self.exchange.end("disconnected")
+            self.exchange = None
+
+    def data_received(self, data: bytes) -> None:
+        self.buffer += data
+        if len(self.buffer) >= self.needed:
+            self.advance()
+
+    def advance(self) -> None:
+        """Serves whole requests of the buffer until one has to wait."""
+        while not self.busy and not self.closing:
+            if self.head is None and not self.read_head():
+                return
+            if len(self.buffer) < self.needed:
+                return
+            head = self.head or b""
+            body = bytes(memoryview(self.buffer)[self.body_start : self.needed])
+            del self.buffer[: self.needed]
+            self.head = None
+            self.needed = 0
+            self.busy = True
+            self.serve(head, body)
+
+    def read_head(self) -> bool:
+        """Finds the next head and how long its body is. False if there is none yet, or none at all."""
+        end = self.buffer.find(b"\r\n\r\n")
+        if end < 0:
+            if len(self.buffer) > LARGEST_HEAD_BYTES:
+                self.refuse(431)
+            return False
+        head = bytes(memoryview(self.buffer)[: end + 2])
+        length = _CONTENT_LENGTH.search(head)
+        size = 0 if length is None else int(length[1])
+        if length is None and _CHUNKED.search(head):
+            self.refuse(411)
+            return False
+        if size > LARGEST_BODY_BYTES:
+            self.refuse(413)
+            return False
+        self.head = head
+        self.body_start = end + 4
+        self.needed = self.body_start + size
+        if len(self.buffer) < self.needed and _CONTINUE.search(head):
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return True
+
+    def serve(self, head: bytes, body: bytes) -> None:
+        request_line = head[: head.find(b"\r\n")].split(b" ")
+        if len(request_line) != 3:
+            self.refuse(400)
+            return
+        method, target, version = request_line
+        path = target.partition(b"?")[0]
+        keep_alive = version == b"HTTP/1.1" and _CLOSE.search(head) is None
+        if version == b"HTTP/1.0":
+            keep_alive = _KEEP_ALIVE.search(head) is not None
+        if method == b"POST" and path == b"/v1/chat/completions":
+            self.chat(head, body, keep_alive)
+        elif method == b"GET" and path == b"/statistics":
+            self.send(200, self.simulator.statistics(), keep_alive)
+        elif method == b"POST" and path == b"/reset":
+            self.simulator.reset()
+            self.send(200, {}, keep_alive)
+        elif method == b"GET" and path == b"/v1/models":
+            models = [{"id": name, "object": "model"} for name in self.simulator.models]
+            self.send(200, {"object": "list", "data": models}, keep_alive)
+        else:
+            self.send(
+                404, _error(f"Nothing is served at {method.decode('latin-1')} {path.decode('latin-1')}"), keep_alive
+            )
+
+    def chat(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        simulator = self.simulator
+        if simulator.api_key is not None:
+            key = _AUTHORIZATION.search(head)
+            if key is None or key[1].strip() != simulator.api_key:
+                self.send(401, _error("Incorrect API key provided", "invalid_api_key"), keep_alive)
+                return
+        try:
+            parameters = json.loads(body)
+            name = parameters.pop("model")
+            messages = parameters.pop("messages")
+            model = simulator.model(name)
+            digest = request_digest(name, messages, parameters)
+            answer = simulated_answer(
+                digest,
+                messages,
+                parameters,
+                text=None if model is None else model.behaviour.answer,
+                output_tokens=simulator.default.output_tokens if model is None else model.behaviour.output_tokens,
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+            self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)
+            return
+        if model is None:
+            self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
+            return
+        exchange = Exchange(simulator, model, body)
+        behaviour = model.behaviour
+        fate, latency_s = model.fates.decide(digest)
+        headers = ""
+        status = behaviour.status
+        response: Any
+        if status != 200:
+            response = _error(f"Every request is answered {status}")
+        elif fate is Fate.ANSWERED or fate is Fate.TRUNCATED:
+            message = {"role": "assistant", "content": answer.text}
+            if behaviour.reasoning is not None:
+                message["reasoning_content"] = behaviour.reasoning
+            response = {
+                "id": "chatcmpl-" + digest.hex(),
+                "object": "chat.completion",
+                "created": 1_700_000_000,
+                "model": name,
+                "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+                "usage": {
+                    "prompt_tokens": answer.input_tokens,
+                    "completion_tokens": answer.output_tokens,
+                    "total_tokens": answer.input_tokens + answer.output_tokens,
+                },
+            }
+        elif fate is Fate.RATE_LIMITED:
+            status = 429
+            response = _error("Rate limit reached", "rate_limit_exceeded")
+            headers = f"Retry-After: {behaviour.retry_after}\r\n" if behaviour.retry_after else ""
+        elif fate is Fate.TRANSIENT:
+            status = 503
+            response = _error("The server is overloaded")
+        elif fate is Fate.REJECTED:
+            status = 400
+            response = _error("The request was rejected")
+        else:
+            self.exchange = exchange
+            return
+        if fate is Fate.TRUNCATED and status == 200:
+            whole = _response(200, response, headers, keep_alive=False)
+            data, label, keep_alive = whole[: -len(whole) // 4], "truncated", False
+        else:
+            data, label = _response(status, response, headers, keep_alive), str(status)
+        self.exchange = exchange
+        if latency_s > 0.0:
+            self.timer = self.loop.call_later(latency_s, self.finish, data, label, keep_alive)
+            return
+        self.finish(data, label, keep_alive)
+
+    def finish(self, data: bytes, label: str, keep_alive: bool) -> None:
+        """Ends the exchange under way: writes its response and goes on with what came meanwhile."""
+        exchange, self.exchange = self.exchange, None
+        assert exchange is not None
+        was_waiting, self.timer = self.timer is not None, None
+        if self.transport.is_closing():
+            exchange.end("disconnected")
+            return
+        exchange.end(label)
+        self.write(data, keep_alive)
+        if was_waiting:
+            self.advance()
+
+    def send(self, status: int, document: Any, keep_alive: bool) -> None:
+        self.write(_response(status, document, "", keep_alive), keep_alive)
+
+    def refuse(self, status: int) -> None:
+        """Answers what cannot be understood, and hangs up."""
+        self.send(status, _error(HTTPStatus(status).phrase), keep_alive=False)
+
+    def write(self, data: bytes, keep_alive: bool) -> None:
+        self.transport.write(data)
+        self.busy = False
+        if not keep_alive:
+            self.closing = True
+            self.transport.close()
+
+
+_encode = json.JSONEncoder(check_circular=False, separators=(",", ":")).encode
+_HEADS = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: application/json\r\n"
+    for status in HTTPStatus
+}
+
+
+def _response(status: int, document: Any, headers: str, keep_alive: bool) -> bytes:
+    body = _encode(document)
+    connection = "" if keep_alive else "Connection: close\r\n"
+    head = _HEADS.get(status) or f"HTTP/1.1 {status} Simulated\r\nContent-Type: application/json\r\n"
+    return f"{head}{headers}{connection}Content-Length: {len(body)}\r\n\r\n{body}".encode("ascii")
+
+
+def _error(message: str, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "simulated", "param": None, "code": code}}
+
+
+def _arguments(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 (the default) takes a free one")
+    parser.add_argument("--api-key", help="answer 401 to requests without this bearer token")
+    parser.add_argument("--known-models-only", action="store_true", help="answer 404 for models without --model")
+    parser.add_argument("--keep-running", action="store_true", help="do not end when standard input is closed")
+    parser.add_argument("--model", action="append", default=[], metavar="NAME:key=value,…")
+    for field in dataclasses.fields(Behaviour):
+        option = "--" + field.name.replace("_", "-")
+        parser.add_argument(option, type=_KINDS[field.name], default=field.default, help=f"default: {field.default}")
+    options = parser.parse_args(arguments)
+    options.behaviour = Behaviour(
+        **{field.name: getattr(options, field.name) for field in dataclasses.fields(Behaviour)}
+    )
+    options.named = {}
+    for text in options.model:
+        place = text[: text.find("=")].rfind(":") if "=" in text else len(text)
+        name, changes = text[:place], text[place + 1 :]
+        try:
+            options.named[name] = Behaviour.parsed(options.behaviour, changes)
+        except ValueError as error:
+            parser.error(f"--model {text}: {error}")
+    return options
+
+
+async def serve(options: argparse.Namespace) -> None:
+    """Serves until standard input is closed or a SIGTERM or SIGINT comes."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    simulator = Simulator(
+        options.behaviour, options.named, api_key=options.api_key, known_models_only=options.known_models_only
+    )
+    server = await loop.create_server(
+        lambda: Connection(simulator, loop), options.host, options.port, backlog=4096, family=socket.AF_INET
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not options.keep_running:
+        threading.Thread(target=_wait_for_end_of_input, args=(loop, stop), daemon=True).start()
+    port = server.sockets[0].getsockname()[1]
+    address = f"http://{options.host}:{port}"
+    print(
+        json.dumps({"url": f"{address}/v1", "statistics_url": f"{address}/statistics", "pid": os.getpid()}), flush=True
+    )
+    await stop.wait()
+    server.close()
+
+
+def _wait_for_end_of_input(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    try:
+        while os.read(0, 65536):
+            pass
+    except OSError:  # standard input was never open: the same as closed
+        pass
+    loop.call_soon_threadsafe(stop.set)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the simulator as a program."""
+    options = _arguments(arguments)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000)
+    asyncio.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()
