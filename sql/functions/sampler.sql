@@ -5,39 +5,41 @@ A sampled value is a function of (run seed, column name, row_id) and of nothing 
 resume, in another order, under another row-group size, with another number of threads. There is no generator that is
 advanced from row to row, hence no state to save, and any row can be made alone.
 
-The basis is the 128-bit number of md5('<seed>:<column name>:<row_id>:<draw>'): MD5 is not asked to keep a secret here, but to be
-defined by a standard (RFC 1321), which the engine's hash() is not, and to mix well. One number serves one value: its top 53
-bits make one uniform number, its lowest 53 bits a second one, independent of the first. DuckDB offers md5_number_lower
-for the half we take the uniform number from, but as a macro over hexadecimal digits; the shift below gives the same
-bits at a fifth of the cost. (md5_number reads the digest as a little-endian number, as all machines DuckDB runs on do.)
+The basis is the 128-bit number of md5('<seed>:<column name>:<row_id>:<draw>'): MD5 is not asked to keep a secret
+here, but to be defined by a standard (RFC 1321), which the engine's hash() is not, and to mix well. One number serves
+one value: its top 53 bits make one uniform number, its lowest 53 bits a second one, independent of the first. DuckDB
+offers md5_number_lower for the half we take the uniform number from, but as a macro over hexadecimal digits; the shift
+below gives the same bits at a fifth of the cost. (md5_number reads the digest as a little-endian number, as do all
+machines DuckDB runs on.)
 
-Some macros name their number several times. The engine removes such common subexpressions within one projection, so that MD5 is
-computed once a value (a test looks at the plan), but not inside the branches of a CASE: whoever needs a condition
-around a sampler puts the sampler into a subquery and the condition around that.
+Some macros name their number several times. The engine removes such common subexpressions within one projection, so
+that MD5 is computed once a value (a test looks at the plan), but not inside the branches of a CASE: whoever needs a
+condition around a sampler puts the sampler into a subquery and the condition around that.
 
-These are TEMP macros: each connection makes them when it opens, they are no part of the run database, and a new version of
-Rowmill may improve them. What it may never change is a value: that would change datasets half made.
-Every macro called by the store takes (seed, column_name, row_id, …). The costs are of one value of one million made by
-one INSERT … SELECT on two threads, writing included, on the 2-core machine of design.md, section 11.
+These are TEMP macros: each connection makes them when it opens, they are no part of the run database, and a new version
+of Rowmill may improve them. What it may never change is a value: that would change datasets half made. Every macro the
+store calls takes (seed, column_name, row_id, …). Costs are those of one value of a million, made and written to a file
+by one INSERT … SELECT on two threads of the machine of design.md, section 11; 0.02 µs of each are the writing of a number.
 */
 
 -- name: draw_number
 -- The 128-bit number of one draw, from 0 to 2^128 - 1; a value that needs more than one takes draw 0, 1, 2, …
--- Cost: 0.09 µs, of which about half is MD5.
+-- Cost: 0.1 µs, of which about half is MD5.
 create or replace temp macro draw_number(seed, column_name, row_id, draw) as
   md5_number(seed || ':' || column_name || ':' || row_id || (':' || draw));
 
 -- name: unit_uniform
 -- A double in [0, 1): a multiple of 2^-53, every one of them equally likely, never 1.
--- Cost: 0.10 µs.
+-- Cost: 0.11 µs.
 create or replace temp macro unit_uniform(seed, column_name, row_id, draw) as
   (draw_number(seed, column_name, row_id, draw) >> 75)::double * 1.1102230246251565e-16;
 
 -- name: unit_gaussian
--- A standard normal deviate by the basic transform of Box and Muller (Annals of Mathematical Statistics 29, 1958, 610-611) from both ends of
--- one number: 1 - u is in (0, 1], so the logarithm is finite, and nothing lies beyond 8.58 standard deviations. Rounded to 12
--- decimals, so that the last bit of ln and cos, which differs between mathematical libraries, hardly ever shows.
--- Cost: 0.13 µs.
+-- A standard normal deviate by the basic transform of Box and Muller (Annals of Mathematical Statistics 29, 1958,
+-- 610-611) from both ends of one number: 1 - u is in (0, 1], so the logarithm is finite, and nothing lies beyond 8.58
+-- standard deviations. Rounded to 12 decimals, so that the last bit of ln and cos, which differs between mathematical
+-- libraries, hardly ever shows.
+-- Cost: 0.14 µs.
 create or replace temp macro unit_gaussian(seed, column_name, row_id, draw) as
   round(
     sqrt(-2.0e0 * ln(1.0e0 - (draw_number(seed, column_name, row_id, draw) >> 75)::double * 1.1102230246251565e-16))
@@ -49,14 +51,14 @@ create or replace temp macro unit_gaussian(seed, column_name, row_id, draw) as
   );
 
 -- name: unit_index
--- A whole number from 0 to count - 1, all equally likely (as nearly as 53 bits allow); u × count never rounds up to count.
--- Cost: 0.10 µs.
+-- A whole number from 0 to count - 1, all equally likely as nearly as 53 bits allow; it never rounds up to count.
+-- Cost: 0.11 µs.
 create or replace temp macro unit_index(seed, column_name, row_id, draw, count) as
   floor(unit_uniform(seed, column_name, row_id, draw) * count)::bigint;
 
 -- name: sample_uniform
 -- A double from low up to high (high itself only by rounding), rounded to decimal_places unless that is null.
--- Cost: 0.10 µs.
+-- Cost: 0.12 µs.
 create or replace temp macro sample_uniform(seed, column_name, row_id, low, high, decimal_places) as
   case
     when decimal_places is null
@@ -69,7 +71,7 @@ create or replace temp macro sample_uniform(seed, column_name, row_id, low, high
 
 -- name: sample_gaussian
 -- A normally distributed double of this mean and standard deviation, rounded to decimal_places unless that is null.
--- Cost: 0.13 µs.
+-- Cost: 0.14 µs.
 create or replace temp macro sample_gaussian(seed, column_name, row_id, mean, stddev, decimal_places) as
   case
     when decimal_places is null
@@ -82,20 +84,20 @@ create or replace temp macro sample_gaussian(seed, column_name, row_id, mean, st
 
 -- name: sample_bernoulli
 -- 1 with probability p, otherwise 0.
--- Cost: 0.10 µs.
+-- Cost: 0.11 µs.
 create or replace temp macro sample_bernoulli(seed, column_name, row_id, p) as
   (unit_uniform(seed, column_name, row_id, 0) < p::double)::bigint;
 
 -- name: sample_category
 -- One of the choices (a list), all equally likely.
--- Cost: 0.11 µs, whatever the number of choices.
+-- Cost: 0.14 µs as text, 0.12 µs as a number, whatever the number of choices.
 create or replace temp macro sample_category(seed, column_name, row_id, choices) as
   choices[1 + unit_index(seed, column_name, row_id, 0, len(choices))];
 
 -- name: sample_weighted_category
--- One of several choices with given weights, by Walker's alias method (ACM TOMS 3, 1977, 253-256): n equally likely slots, slot i holding
--- choice 2i + 1 below its threshold and choice 2i + 2 from it on, so that a look-up never searches.
--- Cost: 0.11 µs, whatever the number of choices. The tables come from rowmill.generators.alias_table.
+-- One of several choices with given weights, by Walker's alias method (ACM TOMS 3, 1977, 253-256): n equally likely
+-- slots, slot i holding choice 2i + 1 below its threshold and choice 2i + 2 from it on, so that a look-up never searches.
+-- Cost: as sample_category. The tables come from rowmill.generators.alias_table.
 create or replace temp macro sample_weighted_category(seed, column_name, row_id, slot_choices, thresholds) as
   slot_choices[
     1
@@ -108,17 +110,18 @@ create or replace temp macro sample_weighted_category(seed, column_name, row_id,
   ];
 
 -- name: sample_subcategory
--- One of the choices that belong to the parent's value: parents lists the values as text, choices the list of choices of each;
--- null where the parent's value is not listed.
--- Cost: 0.12 µs for a few parents, 0.3 µs for 200 (their list is searched).
+-- One of the choices that belong to the parent's value: parents lists the values as text, choices the list of choices
+-- of each; null where the parent's value is not listed.
+-- Cost: 0.14 µs for a few parents, 0.22 µs for 200 (their list is searched).
 create or replace temp macro sample_subcategory(seed, column_name, row_id, parent, parents, choices) as
   choices[list_position(parents, parent::varchar)][
     1 + unit_index(seed, column_name, row_id, 0, len(choices[list_position(parents, parent::varchar)]))
   ];
 
 -- name: sample_uuid
--- A UUID of version 4 and the RFC 9562 variant as lower-case text: 122 bits of the number, the other six as the standard wants them.
--- Cost: 0.13 µs.
+-- A UUID of version 4 and the RFC 9562 variant as lower-case text: 122 bits of the number, the other six as the
+-- standard wants them.
+-- Cost: 0.14 µs, and 0.3 to 0.5 µs to write 36 characters that cannot be compressed.
 create or replace temp macro sample_uuid(seed, column_name, row_id) as
   (
     (draw_number(seed, column_name, row_id, 0) & 340282366920937330081583660661634760703)
@@ -127,7 +130,7 @@ create or replace temp macro sample_uuid(seed, column_name, row_id) as
 
 -- name: sample_uuid_text
 -- The first length characters of such a UUID, in upper case if asked for, behind a prefix that stays as it is.
--- Cost: 0.2 µs.
+-- Cost: 0.26 µs for the short form.
 create or replace temp macro sample_uuid_text(seed, column_name, row_id, prefix, length, uppercase) as
   prefix || case
     when uppercase then upper(left(sample_uuid(seed, column_name, row_id), length))
@@ -142,6 +145,6 @@ create or replace temp macro sample_datetime_by_seconds(seed, column_name, row_i
 
 -- name: sample_datetime_by_months
 -- The same with steps of calendar months; a day that a month does not have becomes that month's last.
--- Cost: 0.12 µs.
+-- Cost: 0.13 µs.
 create or replace temp macro sample_datetime_by_months(seed, column_name, row_id, first_at, step_months, steps) as
   first_at::timestamp + to_months((unit_index(seed, column_name, row_id, 0, steps) * step_months)::integer);

@@ -115,7 +115,7 @@ select
   (select count(*) from state.active_row_group) as row_groups_active,
   (select count(*) from in_flight) as in_flight,
   (select count(*) from state.deferred_task) as deferred,
-  (select min(d.not_before) from state.deferred_task as d) as next_not_before,
+  (select min(d.not_before) from state.deferred_task as d where d.not_before > $now) as next_not_before,
   (
     select r.next_row_group < coalesce((select sum(p.row_groups) from state.plan_segment as p), 0)
     from state.run as r

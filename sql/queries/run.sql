@@ -159,7 +159,7 @@ from state.run;
 
 -- name: insert_event
 -- Something people may want to know later. O(1).
-insert into state.event (at, kind, subject, detail)
+insert into state.event ("at", kind, subject, detail)
 values ($now, $kind, $subject, $detail);
 
 -- name: contradictions

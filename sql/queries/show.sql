@@ -50,7 +50,7 @@ select *
 from main.attempt
 order by
   started_at desc,
-  row_id,
+  row_id asc,
   attempt desc
 limit $limit;
 

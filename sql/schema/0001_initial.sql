@@ -165,7 +165,7 @@ create table state.attempt (
 
 /* What happened to the run as a whole, for people. */
 create table state.event (
-  at timestamp not null,
+  "at" timestamp not null,
   kind varchar not null,
   subject varchar,
   detail varchar

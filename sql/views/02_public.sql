@@ -279,7 +279,7 @@ from state.resource as r;
 
 create view main.event as
 select
-  at,
+  "at",
   kind,
   subject,
   detail

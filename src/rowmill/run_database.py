@@ -52,9 +52,7 @@ async def run_async(
     else:
         prepared = await anyio.to_thread.run_sync(_prepared, spec, directory)
         database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
-    return await invocation.run(
-        prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s
-    )
+    return await invocation.run(prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s)
 
 
 def run(
@@ -115,9 +113,7 @@ class RunDatabase:
         """All finished rows in the order of ``row_id``, in memory."""
         return pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
 
-    def export(
-        self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False
-    ) -> ExportReport:
+    def export(self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False) -> ExportReport:
         """Writes the finished rows to a file, whole or not at all, in bounded memory.
 
         ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. Raises

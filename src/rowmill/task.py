@@ -75,6 +75,29 @@ class Outcome(NamedTuple):
     duration_ms: float = 0.0
 
 
+class FinishedRowGroup(NamedTuple):
+    """A row group that is done for ever: how many of its rows are in the dataset, how many were dropped."""
+
+    row_group: int
+    rows_finished: int
+    rows_dropped: int
+
+
+class TurnResult(NamedTuple):
+    """What a turn hands back: work to do, and where the run stands."""
+
+    tasks: list[Task]
+    finished: list[FinishedRowGroup]
+    next_not_before: float | None
+    """When the earliest task that is deferred beyond this turn becomes ready, seconds since the epoch."""
+    again: bool
+    """Another turn has work to do at once, without waiting for an outcome."""
+    complete: bool
+    """Every row group is finished."""
+    stop: Outcome | None = None
+    """An outcome that stops the run: every row would fail."""
+
+
 def classify(error: BaseException) -> OutcomeKind:
     """Sorts an exception of a generator's call into an outcome kind, by its type (F1, F2, F3)."""
     if isinstance(error, errors.RateLimited):

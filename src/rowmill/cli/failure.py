@@ -50,11 +50,14 @@ def guard(command: Callable[[], Any]) -> int:
             _print_traceback(error)
         say(f"Error: {error}")
         return error.exit_code
-    except Exception as error:  # the last resort: recorded on stderr, ends the process with code 1
+    except Exception as error:  # noqa: BLE001 - the last resort: recorded on stderr, the process ends with code 1
         if is_broken_pipe(error):
             _silence_stdout()
             return BROKEN_PIPE
-        if _wants_traceback():
+        if isinstance(error, OSError) and error.strerror and not _wants_traceback():
+            where = f"'{error.filename}': " if error.filename else ""
+            say(f"Error: {where}{error.strerror}.")
+        elif _wants_traceback():
             _print_traceback(error)
             say(f"Error: {type(error).__name__}: {error}")
         else:

@@ -18,7 +18,10 @@ import click
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.console import Console
 
+_NARROWEST = 16
+"""Characters a column of text is folded to at most, before a table turns into records."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -59,7 +62,8 @@ def write_listing(rows: pa.Table | pa.RecordBatchReader, output_format: OutputFo
 def _batches(rows: pa.Table | pa.RecordBatchReader) -> Iterable[pa.RecordBatch]:
     import pyarrow as pa
 
-    return rows.to_batches() if isinstance(rows, pa.Table) else rows
+    batches: Iterable[pa.RecordBatch] = rows.to_batches() if isinstance(rows, pa.Table) else rows
+    return batches
 
 
 def _write_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output_format: OutputFormat) -> None:
@@ -67,10 +71,13 @@ def _write_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output_f
     from rowmill.export.writer import open_writer
 
     writer = open_writer(ExportFormat(output_format.value), sys.stdout.buffer, schema, is_pipe=True)
-    for batch in batches:
-        writer.write(batch)
-        sys.stdout.buffer.flush()
-    writer.finish()
+    try:
+        for batch in batches:
+            writer.write(batch)
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
 
 
 def _write_json(batches: Iterable[pa.RecordBatch]) -> None:
@@ -148,9 +155,30 @@ def _write_rich(headers: list[str], columns: list[list[str]], numeric: list[bool
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    widths = [max(map(len, [header, *cells])) for header, cells in zip(headers, columns, strict=True)]
+    if sum(min(width, _NARROWEST) + 2 for width in widths) > console.width:
+        _write_records(console, headers, columns)
+        return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header, is_number in zip(headers, numeric, strict=True):
         table.add_column(Text(header), justify="right" if is_number else "left", overflow="fold")
     for row in zip(*columns, strict=True):
         table.add_row(*map(Text, row))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _write_records(console: Console, headers: list[str], columns: list[list[str]]) -> None:
+    """Rows below one another, a line a value: for tables that no terminal is wide enough for."""
+    from rich.rule import Rule
+    from rich.table import Table
+    from rich.text import Text
+
+    for number, row in enumerate(zip(*columns, strict=True), start=1):
+        console.print(Rule(Text(f"row {number}"), align="left"))
+        record = Table.grid(padding=(0, 2))
+        record.add_column(style="bold")
+        record.add_column(overflow="fold")
+        for header, cell in zip(headers, row, strict=True):
+            record.add_row(Text(header), Text(cell))
+        console.print(record)

@@ -41,7 +41,9 @@ def existing_database(path: Path | None) -> Path:
         return path
     found = sorted(Path().glob("*.duckdb"))
     if not found:
-        raise UsageError("There is no run database (*.duckdb) in this directory. Name one, or start with 'rowmill run'.")
+        raise UsageError(
+            "There is no run database (*.duckdb) in this directory. Name one, or start with 'rowmill run'."
+        )
     if len(found) > 1:
         raise UsageError(f"Which run database? This directory has {', '.join(map(str, found))}.")
     return found[0]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rowmill.cli.figures import count, plural
 from rowmill.cli.place import is_run_database
 from rowmill.errors import UsageError
 
@@ -69,9 +68,7 @@ def _run(prepared: Prepared | None, path: Path, *, quiet: bool) -> RunReport:
     display, interval_s = _display()
     with display:
         return anyio.run(
-            partial(
-                run, prepared, path, on_progress=display.show, progress_interval_s=interval_s, handle_signals=True
-            )
+            partial(run, prepared, path, on_progress=display.show, progress_interval_s=interval_s, handle_signals=True)
         )
 
 
@@ -86,12 +83,7 @@ def _display() -> tuple[Display, float]:
 
 
 def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:
-    click.echo(f"{report.message}" if report.message else f"The run is {report.state}.", err=True)
-    click.echo(
-        f"{path}: {count(report.rows_finished)} of {plural(report.records, 'row')} finished,"
-        f" {count(report.rows_dropped)} dropped.",
-        err=True,
-    )
+    click.echo(report.message, err=True)
     again = f"rowmill run {spec}" if database is None else f"rowmill run {spec} {database}"
     steps = []
     if report.exit_code not in {0, 3}:

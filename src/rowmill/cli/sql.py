@@ -42,5 +42,5 @@ def _split(arguments: tuple[str, ...]) -> tuple[Path, str]:
     if len(arguments) > 2:
         raise UsageError("More than a DATABASE and a QUERY were given. Put the query into quotes.")
     if " " not in arguments[0] and is_run_database(Path(arguments[0])):
-        raise UsageError(f"A query is missing. For example: rowmill sql {arguments[0]} \"from progress\"")
+        raise UsageError(f'A query is missing. For example: rowmill sql {arguments[0]} "from progress"')
     return existing_database(None), arguments[0]

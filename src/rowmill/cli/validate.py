@@ -19,10 +19,11 @@ def command(spec: Path) -> None:
       rowmill validate spec.yaml
     """
     from rowmill.engine.preparation import prepare
+    from rowmill.graph.plan import Plan
 
     prepared = prepare(spec)
     checked = prepared.spec
-    row_groups = -(-checked.records // checked.row_group_size)
+    row_groups = Plan.fresh(checked.records, checked.row_group_size).row_groups
     click.echo(
         f"{spec} is valid: '{checked.name}', {plural(checked.records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"

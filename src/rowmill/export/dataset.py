@@ -62,11 +62,15 @@ def write_dataset(source: DatasetSource, file: BinaryIO, file_format: ExportForm
     """Writes the finished rows to an open file, which stays open. Returns how many."""
     writer = open_writer(file_format, file, source.dataset_schema(), is_pipe=is_pipe)
     rows = 0
-    for batch in source.dataset_batches():
-        if batch.num_rows:
-            writer.write(batch)
-            rows += batch.num_rows
-    writer.finish()
+    try:
+        for batch in source.dataset_batches():
+            if batch.num_rows:
+                writer.write(batch)
+                rows += batch.num_rows
+        writer.finish()
+    except BaseException:
+        writer.abandon()
+        raise
     file.flush()
     return rows
 

@@ -23,7 +23,7 @@ class Writer(ABC):
     """Writes batches of one schema; the file is whole only after :meth:`finish`."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._file = file
+        self._sink = _Sink(file)
         self._schema = schema
 
     @abstractmethod
@@ -34,6 +34,10 @@ class Writer(ABC):
     def finish(self) -> None:
         """Writes what is still held back and the end of the format. Does not close the file."""
 
+    def abandon(self) -> None:
+        """Ends without writing another byte: pyarrow's writers would end their file when they are collected."""
+        self._sink.detach()
+
 
 class JsonLinesWriter(Writer):
     """One JSON object a row and line (:mod:`rowmill.export.json_text`), UTF-8."""
@@ -42,7 +46,7 @@ class JsonLinesWriter(Writer):
         """Appends one line a row."""
         for start in range(0, batch.num_rows, 4096):
             lines = "\n".join(json_objects(batch.slice(start, 4096)))
-            self._file.write(lines.encode("utf-8") + b"\n")
+            self._sink.write(lines.encode("utf-8") + b"\n")
 
     def finish(self) -> None:
         """Nothing is held back."""
@@ -55,7 +59,7 @@ class CsvWriter(Writer):
         from pyarrow import csv
 
         super().__init__(file, schema)
-        self._writer: Any = csv.CSVWriter(_Unclosed(file), csv_schema(schema))
+        self._writer: Any = csv.CSVWriter(self._sink, csv_schema(schema))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Appends one record a row."""
@@ -107,35 +111,39 @@ class ParquetWriter(_GroupingWriter):
     def _open(self) -> Any:
         from pyarrow import parquet
 
-        return parquet.ParquetWriter(_Unclosed(self._file), self._schema, compression="zstd")
+        return parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
 
 
 class ArrowFileWriter(_GroupingWriter):
     """Arrow IPC file format (Feather version 2), uncompressed, so that it can be memory-mapped."""
 
     def _open(self) -> Any:
-        return pa.ipc.new_file(_Unclosed(self._file), self._schema)
+        return pa.ipc.new_file(self._sink, self._schema)
 
 
 class ArrowStreamWriter(_GroupingWriter):
     """Arrow IPC streaming format, for pipes: its reader need not seek."""
 
     def _open(self) -> Any:
-        return pa.ipc.new_stream(_Unclosed(self._file), self._schema)
+        return pa.ipc.new_stream(self._sink, self._schema)
 
 
-class _Unclosed:
+class _Sink:
     """A file pyarrow may write to but not close: syncing and naming it is the target's work."""
 
     closed = False
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file: BinaryIO | None = file
         self._position = 0
+
+    def detach(self) -> None:
+        self._file = None
 
     def write(self, data: Any) -> int:
         view = memoryview(data)
-        self._file.write(view)
+        if self._file is not None:
+            self._file.write(view)
         self._position += view.nbytes
         return view.nbytes
 
@@ -143,10 +151,11 @@ class _Unclosed:
         return self._position
 
     def flush(self) -> None:
-        self._file.flush()
+        if self._file is not None:
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.flush()
+        self.flush()
 
     def readable(self) -> bool:
         return False
@@ -169,7 +178,9 @@ def open_writer(file_format: ExportFormat, file: BinaryIO, schema: pa.Schema, *,
     try:
         return kind(file, schema)
     except pa.ArrowNotImplementedError as error:
-        raise UsageError(f"The format {file_format} cannot hold this dataset: {error}. Try another --format.") from error
+        raise UsageError(
+            f"The format {file_format} cannot hold this dataset: {error}. Try another --format."
+        ) from error
 
 
 _WRITERS: dict[ExportFormat, type[Writer]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, JsonValue, field_serializer, field_validator
@@ -51,6 +50,8 @@ class CustomColumn(ColumnConfig):
     """Further columns in their own right, made by the same call (R11)."""
     side_effect_columns: Columns | None = None
     model_aliases: tuple[str, ...] | None = None
+    may_drop_rows: bool = False
+    """A ``batch`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
     max_rows_per_call: int | None = Field(default=None, ge=1, le=100_000)
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Deadline of one call. A sync function that overruns it goes on in its thread; its result is discarded."""
@@ -75,7 +76,7 @@ class CustomColumn(ColumnConfig):
         """Imports the function; what the spec leaves open is read from its decorator and signature."""
         place = f"columns.{context.index}"
         try:
-            function = load_function(self.generator_function, getattr(context, "spec_directory", None))
+            function = load_function(self.generator_function, context.spec_directory)
         except FunctionProblem as problem:
             context.problem(f"{place}.generator_function", str(problem))
             function = None
@@ -99,6 +100,7 @@ class CustomColumn(ColumnConfig):
             resource=endpoints[0] if len(endpoints) == 1 else LOCAL if is_async else THREADS,
             max_rows_per_call=1 if strategy is Strategy.BATCH else self.max_rows_per_call or rows_per_call,
             timeout_s=self.timeout_s,
+            may_drop_rows=self.may_drop_rows,
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "function": function.reference if function else None,
@@ -147,8 +149,7 @@ class CustomColumn(ColumnConfig):
 
     def bind(self, runtime: Runtime) -> CellGenerator | BatchGenerator:
         """The function, ready to be called."""
-        directory: Path | None = runtime.spec_directory
-        function = load_function(self.generator_function, directory)
+        function = load_function(self.generator_function, runtime.spec_directory)
         models = {alias: runtime.model(alias) for alias in self._aliases(function)}
         kind = FunctionBatches if self._strategy(function)[0] is Strategy.BATCH else FunctionCells
         return kind(self.name, function, self._outputs(function), self.generator_params, models)

@@ -125,17 +125,22 @@ class FunctionCells(_Function, CellGenerator):
                     f"returned {type(result).__name__}; it makes several columns, so it must return a dict with "
                     f"{self._listed(self._names)}."
                 )
-            return (result,)
+            return (_plain(result),)
         missing = [name for name in self._names if name not in result]
         if missing:
             raise self._broken(f"returned a dict without {self._listed(missing)}.")
         if len(result) > len(self._names):
             self._warn_of_undeclared([str(name) for name in result if name not in self._names and name not in row])
-        return [result[name] for name in self._names]
+        return [_plain(result[name]) for name in self._names]
 
     @staticmethod
     def _listed(names: Sequence[str]) -> str:
         return ", ".join(f"'{name}'" for name in names)
+
+
+def _plain(value: Any) -> Any:
+    """A NumPy scalar as the Python value it stands for; anything else as it is."""
+    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
 class FunctionBatches(_Function, BatchGenerator):

@@ -26,10 +26,12 @@ def build_graph(
     analyse_sql: AnalyseSql,
     spec_directory: Path | None = None,
 ) -> Graph:
-    """The graph of a spec. ``seed_columns`` are name and DuckDB type of each column of the seed file, in order.
+    """The graph of a spec.
 
-    ``spec_directory`` is where columns look for a user's modules. Seed columns that the spec does not declare come first, as generators of their own. Raises
-    :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles, outputs made twice.
+    ``seed_columns`` are name and DuckDB type of each column of the seed file, in order; those the spec does
+    not declare come first, as generators of their own. ``spec_directory`` is where columns look for a
+    user's modules. Raises :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles,
+    outputs made twice.
     """
     declaring = Declaring(spec, analyse_sql, spec_directory)
     declarations = declaring.declarations(seed_columns)

@@ -10,8 +10,8 @@ from rowmill.errors import Problem, SpecError
 from rowmill.graph.endpoint import endpoint_of_alias
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.declaration import (
-    DeclareContext,
     Declaration,
+    DeclareContext,
     Output,
     Reference,
     SeedColumn,
@@ -128,8 +128,9 @@ class Declaring:
         seen: dict[str, str] = {}
         made = []
         for name, sql_type in seed_columns:
-            first = seen.setdefault(fold(name), name)
-            if first is not name:
+            first = seen.get(fold(name))
+            seen.setdefault(fold(name), name)
+            if first is not None:
                 self.problem(
                     f"{SEED_PLACE}.path",
                     f"The seed dataset has two columns '{first}' and '{name}', whose names differ by nothing but case."
@@ -145,7 +146,8 @@ class Declaring:
             if other is not None:
                 self.problem(
                     f"{other.place}.name",
-                    f"Column '{other.name}' is a column of the seed dataset, too; rename it, or make it a seed-dataset column.",
+                    f"Column '{other.name}' is a column of the seed dataset, too; rename it, or make it one of type "
+                    "seed-dataset.",
                 )
             elif name not in taken:
                 made.append(

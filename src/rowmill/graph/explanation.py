@@ -159,8 +159,9 @@ def mermaid(graph: Graph) -> str:
         opening, closing = _MERMAID_SHAPES[node.strategy]
         lines.append(f'  g{node.number}{opening}"{_mermaid_text(_label(node))}"{closing}')
     for node in graph.generators:
-        for number in node.upstream:
-            lines.append(f"  g{number} {'-->' if number in node.required else '-.->'} g{node.number}")
+        lines += [
+            f"  g{number} {'-->' if number in node.required else '-.->'} g{node.number}" for number in node.upstream
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from rowmill.spec.declaration import DeclareContext, Declaration
+from rowmill.spec.declaration import Declaration, DeclareContext
 from rowmill.spec.name import column_name_problem
 
 

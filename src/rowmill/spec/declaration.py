@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -143,6 +144,11 @@ class DeclareContext(Protocol):
     @property
     def index(self) -> int:
         """The column's position in ``spec.columns``, for places."""
+        ...
+
+    @property
+    def spec_directory(self) -> Path | None:
+        """Where ``module:function`` names start to be looked for; None: only what is installed."""
         ...
 
     def analyse_sql(self, text: str) -> SqlAnalysis:

@@ -24,8 +24,29 @@ SHORT_NAMES = {
 """What a spec calls its types. In lower case these win over DuckDB's types of the same name."""
 
 _SIMPLE = frozenset(
-    "BIGINT INTEGER SMALLINT TINYINT HUGEINT UBIGINT UINTEGER USMALLINT UTINYINT DOUBLE FLOAT VARCHAR BOOLEAN "
-    "DATE TIME TIMESTAMP TIMESTAMPTZ INTERVAL UUID BLOB JSON".split()
+    [
+        "BIGINT",
+        "INTEGER",
+        "SMALLINT",
+        "TINYINT",
+        "HUGEINT",
+        "UBIGINT",
+        "UINTEGER",
+        "USMALLINT",
+        "UTINYINT",
+        "DOUBLE",
+        "FLOAT",
+        "VARCHAR",
+        "BOOLEAN",
+        "DATE",
+        "TIME",
+        "TIMESTAMP",
+        "TIMESTAMPTZ",
+        "INTERVAL",
+        "UUID",
+        "BLOB",
+        "JSON",
+    ]
 )
 _SYNONYMS = {
     "INT": "INTEGER",

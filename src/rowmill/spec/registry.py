@@ -35,7 +35,8 @@ def register_column_type(cls: _Class) -> _Class:
 
     Raises ValueError when the class has no such default or another class has the name.
     """
-    name = cls.model_fields["column_type"].default
+    column_class: type[ColumnConfig] = cls
+    name = column_class.model_fields["column_type"].default
     if not isinstance(name, str) or not name:
         raise ValueError(f"{cls.__name__} needs a default: column_type: Literal['my-type'] = 'my-type'")
     known = _classes.get(name)

@@ -8,6 +8,7 @@ before it is computed. And what would make a value depend on chance (``random``,
 from __future__ import annotations
 
 import functools
+import io
 import re
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,10 +16,11 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, nodes, pass_context
 from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
 from jinja2.idtracking import VAR_LOAD_RESOLVE
 from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
 from markupsafe import Markup
 
 MAX_TEXT = 64 * 1024 * 1024
@@ -71,9 +73,10 @@ def weight(value: object, limit: int = MAX_TEXT) -> int:
         return len(value)
     if not isinstance(value, (list, tuple, dict, set, frozenset)):
         return 8
-    total = 0
+    total = steps = 0
     unfinished: list[Iterator[object]] = [iter((value,))]
-    while unfinished and total <= limit and len(unfinished) < 1000:
+    while unfinished and total <= limit and len(unfinished) < 1000 and steps < 4 * MAX_STEPS:
+        steps += 1
         item = next(unfinished[-1], unfinished)
         if item is unfinished:
             unfinished.pop()
@@ -83,7 +86,7 @@ def weight(value: object, limit: int = MAX_TEXT) -> int:
             unfinished.append(iter(item))
         elif isinstance(item, dict):
             unfinished.append(part for pair in item.items() for part in pair)
-    return total if len(unfinished) < 1000 else limit + 1
+    return limit + 1 if unfinished else total
 
 
 def _check_width(value: object) -> None:
@@ -94,6 +97,20 @@ def _check_width(value: object) -> None:
 def _check_format(template: object) -> None:
     if isinstance(template, str) and _LONG_NUMBER.search(template):
         raise TooLarge(f"a width is at most {MAX_WIDTH:,}")
+
+
+def _spend_on_format(
+    context: RenderContext, template: object, values: tuple[object, ...], named: Mapping[Any, object]
+) -> None:
+    """Spends what ``template % values`` can make at most."""
+    if not isinstance(template, str):
+        return
+    _check_format(template)
+    if "*" in template:
+        for value in values:
+            _check_width(value)
+    # Each value is used once, each named value as often as the template likes.
+    context.spend(sum(map(weight, values)) + template.count("%") * max(map(weight, named.values()), default=0))
 
 
 def _spend_on_replace(context: RenderContext, text: object, old: object, new: object) -> None:
@@ -137,10 +154,11 @@ def _guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
                 breaks = [len(v) for v in (*arguments[1:], *keywords.values()) if isinstance(v, str)]
                 context.spend(len(arguments[0]) * max(breaks, default=0))
         elif name == "format":
-            _check_format(arguments[0])
-            if isinstance(arguments[0], str) and "*" in arguments[0]:
-                for value in (*arguments[1:], *keywords.values()):
-                    _check_width(value)
+            _spend_on_format(context, arguments[0], arguments[1:], keywords)
+        elif name == "sum":
+            start = arguments[2] if len(arguments) > 2 else keywords.get("start", 0)
+            if isinstance(start, (str, list, tuple)):
+                raise SecurityError("sum adds numbers; use join for text")
         elif name == "replace" and len(arguments) >= 3:
             _spend_on_replace(context, *arguments[:3])
         elif name == "join":
@@ -187,8 +205,8 @@ class SandboxGenerator(CodeGenerator):
     After a visit ``free_names`` holds the names that only the row or the globals can give.
     """
 
-    def __init__(self, environment: Environment) -> None:
-        super().__init__(environment, None, None)
+    def __init__(self, environment: Environment, stream: io.StringIO) -> None:
+        super().__init__(environment, None, None, stream)
         self.free_names: set[str] = set()
 
     def enter_frame(self, frame: Frame) -> None:
@@ -222,17 +240,21 @@ class SandboxGenerator(CodeGenerator):
 
 
 class _BoundedFormatter(SandboxedFormatter):
+    """Formats once: its fields together make at most the budget of a rendering."""
+
+    made = 0
+
     def format_field(self, value: Any, format_spec: str) -> Any:
         """Formats one field unless its width is out of bounds, also when a field gives the width."""
         _check_format(format_spec)
+        self.made += weight(value)
+        if self.made > MAX_TEXT:
+            raise TooLarge(f"one rendering makes at most {MAX_TEXT:,} characters of text")
         return super().format_field(value, format_spec)
 
 
-class _BoundedEscapeFormatter(SandboxedEscapeFormatter):
-    def format_field(self, value: Any, format_spec: str) -> Any:
-        """Formats one field unless its width is out of bounds, also when a field gives the width."""
-        _check_format(format_spec)
-        return super().format_field(value, format_spec)
+class _BoundedEscapeFormatter(SandboxedEscapeFormatter, _BoundedFormatter):
+    """The same for text that is marked as safe."""
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
@@ -260,9 +282,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def compiled(self, tree: nodes.Template) -> tuple[types.CodeType, set[str]]:
         """The tree's code, and the names in it that only the row or the globals can give."""
-        generator = SandboxGenerator(self)
+        source = io.StringIO()
+        generator = SandboxGenerator(self, source)
         generator.visit(tree)
-        return compile(generator.stream.getvalue(), "<template>", "exec"), generator.free_names
+        return compile(source.getvalue(), "<template>", "exec"), generator.free_names
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Computes ``left operator right`` if the result has a reasonable size."""
@@ -280,12 +303,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             context.spend(len(left) + len(right))
         elif operator == "%" and isinstance(left, (str, bytes)):
             text = left if isinstance(left, str) else left.decode("latin-1")
-            _check_format(text)
-            values = right if isinstance(right, tuple) else (right,)
-            context.spend(sum(map(weight, values)))
-            if "*" in text:
-                for value in values:
-                    _check_width(value)
+            named = right if isinstance(right, dict) else {}
+            _spend_on_format(context, text, right if isinstance(right, tuple) else (right,), named)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
@@ -340,7 +359,7 @@ def _check_method(
         for value in (*arguments, *keywords.values()):
             _check_width(value)
         if name == "expandtabs":
-            context.spend(owner.count("\t" if isinstance(owner, str) else b"\t") * MAX_WIDTH)
+            context.spend((owner.count("\t") if isinstance(owner, str) else owner.count(b"\t")) * MAX_WIDTH)
     elif name == "replace" and len(arguments) >= 2:
         _spend_on_replace(context, owner, *arguments[:2])
     elif name == "join" and arguments:

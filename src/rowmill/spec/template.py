@@ -11,8 +11,9 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from jinja2 import TemplateSyntaxError, nodes
 from jinja2 import Template as JinjaTemplate
+from jinja2 import TemplateSyntaxError, nodes
+from jinja2.runtime import Context
 
 from rowmill.errors import GeneratorError, Problem, SpecError
 from rowmill.spec.name import text_problem
@@ -22,7 +23,7 @@ _ENVIRONMENT = Sandbox()
 _FALSE_TEXTS = frozenset({"", "false", "0", "none"})
 _OTHER_TEMPLATES: tuple[type[nodes.Node], ...] = (nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)
 
-_Blocks = dict[str, Callable[[RenderContext], Iterator[str]]]
+_Blocks = dict[str, Callable[[Context], Iterator[str]]]
 
 
 def is_template(text: str) -> bool:
@@ -91,8 +92,6 @@ def _compiled(text: str, place: str) -> tuple[Callable[[Any], Iterator[str]], _B
         message = f"The template is not valid Jinja, line {error.lineno}: {error.message}"
     except (RecursionError, MemoryError, SyntaxError):
         message = "The template is nested too deeply."
-    except UnicodeError as error:
-        message = f"The template is not valid Jinja: {error}"
     except ValueError as error:
         message = f"The template is not valid Jinja: {error}"
     raise SpecError([Problem(place, message)])

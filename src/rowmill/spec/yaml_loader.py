@@ -59,16 +59,21 @@ for _name, _pattern, _first in (
 class _Constructor(SafeConstructor):
     """Makes plain data of nodes whose tags are plain."""
 
-    def construct_number(self, node: ScalarNode) -> int | float:
-        """A whole number (decimal, ``0o`` or ``0x``) or a floating-point number."""
+    def construct_yaml_int(self, node: ScalarNode) -> int:
+        """A whole number: decimal, ``0o`` or ``0x``."""
         text = self.construct_scalar(node)
-        if node.tag.endswith("int"):
-            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-        return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+    def construct_yaml_float(self, node: ScalarNode) -> float:
+        """A floating-point number."""
+        return float(self.construct_scalar(node).lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
-_Constructor.add_constructor(_TAG + "int", _Constructor.construct_number)
-_Constructor.add_constructor(_TAG + "float", _Constructor.construct_number)
+_Constructor.yaml_constructors = {
+    **SafeConstructor.yaml_constructors,
+    _TAG + "int": _Constructor.construct_yaml_int,
+    _TAG + "float": _Constructor.construct_yaml_float,
+}
 
 
 class _Loader(_Parser, _Constructor, _Resolver):
@@ -106,15 +111,24 @@ def load_yaml(text: str) -> tuple[Any, list[Problem]]:
         return None, [Problem("", f"The spec is not valid YAML: {error}.")]
 
 
+def _events(text: str) -> Iterator[yaml.Event]:
+    loader = _Loader(text)
+    try:
+        while loader.check_event():
+            event: yaml.Event = loader.get_event()  # type: ignore[no-untyped-call]
+            yield event
+    finally:
+        loader.dispose()
+
+
 def _depth_problem(text: str) -> Problem | None:
     """Looks at the events first: composing nodes recurses, and C code would overflow its stack."""
     depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in _events(text):
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                line = event.start_mark.line + 1
-                return Problem(f"line {line}", f"The spec is nested too deeply (more than {MAX_DEPTH} levels).")
+                return Problem("", f"The spec is nested too deeply (more than {MAX_DEPTH} levels).")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return None
@@ -162,13 +176,15 @@ def _children(node: Node) -> list[Node]:
 
 def _own_problems(node: Node) -> list[Problem]:
     line = f"line {node.start_mark.line + 1}"
-    wanted = {MappingNode: _TAG + "map", SequenceNode: _TAG + "seq"}.get(type(node))
+    wanted = None
+    if isinstance(node, CollectionNode):
+        wanted = _TAG + ("map" if isinstance(node, MappingNode) else "seq")
     if node.tag not in _PLAIN_TAGS and node.tag != _TAG + "merge":
         tag = node.tag.replace(_TAG, "!!")
         node.tag = wanted or _TAG + "str"
         return [Problem(line, f"The tag '{tag}' is not supported; a spec is plain data.")]
-    if isinstance(node, CollectionNode) and node.tag != wanted:
-        node.tag = wanted or node.tag
+    if wanted is not None and node.tag != wanted:
+        node.tag = wanted
         return [Problem(line, "The tag does not fit the value.")]
     return _key_problems(node) if isinstance(node, MappingNode) else []
 

@@ -72,7 +72,7 @@ class Admission:
                     tried.append(node.number)
                     attempted = quote(f"attempted_{node.number}")
                     values.append(f"try(struct_pack(v := {layout.expression(node)})) as {attempted}")
-                    values.append(f"{attempted}.v as {quote(name)}")
+                    values.append(f"struct_extract({attempted}, 'v') as {quote(name)}")
                     continue
                 else:
                     values.append(f"{layout.expression(node)} as {quote(name)}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
+from rowmill.task import FinishedRowGroup
 
 _FINISHABLE = statement("finishable_row_groups")
 _MOVE = statement("move_finished_rows")
@@ -15,15 +15,6 @@ _SKIPS = statement("record_finished_skips")
 _RECORD = statement("record_finished_row_groups")
 _DELETE_ROWS = statement("delete_finished_rows")
 _DELETE_GROUPS = statement("delete_finished_row_groups")
-
-
-@dataclass(frozen=True, slots=True)
-class FinishedRowGroup:
-    """A row group that is done for ever: how many of its rows are in the dataset, how many were dropped."""
-
-    row_group: int
-    rows_finished: int
-    rows_dropped: int
 
 
 class Finishing:

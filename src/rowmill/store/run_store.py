@@ -47,6 +47,7 @@ _CLOSE_CRASHED = statement("close_crashed_invocations")
 _END_INVOCATION = statement("end_invocation")
 _START_RUN = statement("start_run")
 _STOP_RUN = statement("stop_run")
+_SEED_COLUMNS = statement("seed_columns")
 _RUN_STATE = statement("run_state")
 _INSERT_EVENT = statement("insert_event")
 
@@ -210,6 +211,10 @@ class RunStore:
         if not rows:
             raise Damaged(f"{self._connection.path} holds no spec: its creation did not finish.")
         return StoredSpec(rows[0][0], Path(rows[0][1]))
+
+    def seed_columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and SQL type of the columns of the seed rows inside the database."""
+        return tuple(self._connection.execute(_SEED_COLUMNS.text))  # type: ignore[arg-type]
 
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""

@@ -16,7 +16,6 @@ Time comes in as a parameter; nothing here looks at a clock or draws a random nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import duckdb
@@ -26,14 +25,14 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
-from rowmill.store.finishing import FinishedRowGroup, Finishing
-from rowmill.store.inbox import DONE_TASK, NEW_DROP, Inbox, Rows, from_epoch, to_epoch
+from rowmill.store.finishing import Finishing
+from rowmill.store.inbox import NEW_DROP, Inbox, Rows, from_epoch, to_epoch
 from rowmill.store.layout import Layout
 from rowmill.store.pull import Pull
 from rowmill.store.settling import FailedCell, Settling
 from rowmill.store.statements import statement
 from rowmill.store.typing import arrow_types
-from rowmill.task import Outcome, OutcomeKind, Task
+from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
 _WRITE_VALUES = statement("write_values")
 _WRITE_SKIPS = statement("write_skips")
@@ -55,22 +54,6 @@ _FINISH_RUN = statement("finish_run")
 _CONTRADICTIONS = statement("contradictions")
 
 SkipCondition = Callable[[Mapping[str, object]], bool]
-
-
-@dataclass(frozen=True, slots=True)
-class TurnResult:
-    """What a turn hands back: work to do, and where the run stands."""
-
-    tasks: list[Task]
-    finished: list[FinishedRowGroup]
-    next_not_before: float | None
-    """When the earliest deferred task becomes ready, seconds since the epoch; None if none is deferred."""
-    again: bool
-    """Another turn has work to do at once, without waiting for an outcome."""
-    complete: bool
-    """Every row group is finished."""
-    stop: Outcome | None = None
-    """An outcome that stops the run: every row would fail."""
 
 
 class Turn:
@@ -245,15 +228,18 @@ class Turn:
             if condition is None:
                 wanted.append(task)
                 continue
-            try:
-                skip = condition(task.inputs)
-            except RowmillError as error:
-                skipped.append(Outcome(OutcomeKind.REJECTED, task, error=error))
-                continue
-            if skip:
-                skipped.append(Outcome(OutcomeKind.SKIPPED, task))
-            else:
+            settled = [
+                outcome
+                for cell in _cells_of(task)
+                if (outcome := _skip_outcome(cell, condition)) is not None
+            ]
+            if not settled:
                 wanted.append(task)
+                continue
+            skipped += settled
+            if task.row_index is None:
+                # The rest of the row group is pulled again, without the skipped rows (S5).
+                skipped.append(Outcome(OutcomeKind.RELEASED, task))
         return wanted, skipped
 
     def _result(
@@ -265,7 +251,7 @@ class Turn:
         now: datetime,
         free: Mapping[str, int],
     ) -> TurnResult:
-        groups, in_flight, deferred, not_before, has_groups_left = self._connection.execute(_SUMMARY.text)[0]
+        groups, in_flight, deferred, not_before, has_groups_left = self._connection.execute(_SUMMARY.text, {"now": now})[0]
         complete = groups == 0 and not has_groups_left and not skipped
         self._connection.execute((_FINISH_RUN if complete else _TOUCH).text, {"now": now})
         idle = not in_flight and not deferred and not skipped
@@ -289,6 +275,23 @@ class Turn:
         return "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
 
 
+def _cells_of(task: Task) -> list[Task]:
+    """The task itself, or the rows of a batch task as if they were tasks of their own."""
+    if task.row_index is not None:
+        return [task]
+    return [
+        Task(task.generator, task.row_group, row["row_index"], row["row_id"], task.attempts, row)
+        for row in task.inputs.to_pylist()
+    ]
+
+
+def _skip_outcome(task: Task, condition: SkipCondition) -> Outcome | None:
+    try:
+        return Outcome(OutcomeKind.SKIPPED, task) if condition(task.inputs) else None
+    except RowmillError as error:
+        return Outcome(OutcomeKind.REJECTED, task, error=error)
+
+
 def _drops_of(failed: Iterable[FailedCell]) -> Rows:
     drops = Rows(NEW_DROP)
     for cell in failed:
@@ -306,5 +309,3 @@ def _latest_per_resource(cooling: Rows) -> Rows:
     rows.rows = list(latest.values())
     return rows
 
-
-__all__ = ["DONE_TASK", "SkipCondition", "Turn", "TurnResult"]

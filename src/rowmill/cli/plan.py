@@ -1,0 +1,102 @@
+"""``rowmill plan``: what a run would do, and why."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rowmill.cli.figures import count, plural
+from rowmill.cli.output import OutputFormat, escaped, write_listing
+
+if TYPE_CHECKING:
+    from rowmill.graph.explanation import Explanation
+
+
+class PlanFormat(StrEnum):
+    """How a plan is written to stdout."""
+
+    TABLE = "table"
+    JSON = "json"
+    MERMAID = "mermaid"
+    DOT = "dot"
+
+
+@click.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "plan_format",
+    type=click.Choice(PlanFormat, case_sensitive=False),
+    default=PlanFormat.TABLE,
+    show_default=True,
+    help="table and json explain; mermaid and dot draw the graph.",
+)
+def command(spec: Path, plan_format: PlanFormat) -> None:
+    """Explain what a run of a spec would do: order, stages, strategies and why, counts, critical path.
+
+    \b
+    Example:
+      rowmill plan spec.yaml
+      rowmill plan spec.yaml --format dot | dot -Tsvg -o graph.svg
+    """
+    from rowmill.engine.preparation import prepare
+    from rowmill.graph.explanation import dot, explain, mermaid
+    from rowmill.graph.plan import Plan
+
+    prepared = prepare(spec)
+    if plan_format is PlanFormat.MERMAID:
+        click.echo(mermaid(prepared.graph), nl=False)
+        return
+    if plan_format is PlanFormat.DOT:
+        click.echo(dot(prepared.graph), nl=False)
+        return
+    checked = prepared.spec
+    explanation = explain(checked, prepared.graph, Plan.fresh(checked.records, checked.row_group_size))
+    if plan_format is PlanFormat.JSON:
+        import json
+
+        click.echo(json.dumps(explanation.as_json(), indent=2, ensure_ascii=False))
+    else:
+        _print(explanation)
+
+
+def _print(explanation: Explanation) -> None:
+    import pyarrow as pa
+
+    click.echo(
+        f"{escaped(explanation.name)}: {plural(explanation.records, 'row')} in"
+        f" {plural(explanation.row_groups, 'row group')}, {plural(explanation.tasks, 'task')},"
+        f" {plural(explanation.model_requests, 'model request')} (retries come on top, skips save some)"
+    )
+    click.echo("\nGenerators, in the order in which a row passes them:")
+    sys.stdout.flush()
+    generators = explanation.generators
+    listing = {
+        "generator": pa.array([", ".join(generator.columns) or generator.name for generator in generators]),
+        "type": pa.array([generator.column_type for generator in generators]),
+        "strategy": pa.array([generator.strategy.value for generator in generators]),
+        "tasks": pa.array([generator.tasks for generator in generators], type=pa.int64()),
+        "needs": pa.array([", ".join(generator.inputs) for generator in generators]),
+        "why": pa.array(
+            [generator.reason + ("; may be skipped" if generator.skips else "") for generator in generators]
+        ),
+    }
+    if len(explanation.stages) > 1:
+        listing["stage"] = pa.array([generator.stage for generator in generators])
+    write_listing(pa.table(listing), OutputFormat.TABLE)
+    if len(explanation.stages) > 1:
+        click.echo("\nStages, each of which needs every row group of the one before:")
+        for number, stage in enumerate(explanation.stages):
+            click.echo(f"  {number}  {escaped(', '.join(stage))}")
+    if explanation.endpoints:
+        click.echo("\nModel endpoints:")
+        for endpoint in explanation.endpoints:
+            click.echo(
+                f"  {escaped(endpoint.resource)}: {plural(endpoint.requests, 'request')}, at most"
+                f" {count(endpoint.max_parallel_requests)} at a time (models {escaped(', '.join(endpoint.aliases))})"
+            )
+    click.echo(f"\nCritical path: {escaped(' → '.join(explanation.critical_path))}")

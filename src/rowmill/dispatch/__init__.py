@@ -1,0 +1,1 @@
+"""The dispatcher: starts tasks as capacity allows and reports their outcomes. Pure anyio."""

@@ -1,0 +1,65 @@
+"""Executing calls in this process: a task's inputs go to its generator, what comes back becomes outcomes.
+
+An error in a generator's code is an outcome of its row, sorted by type; an error in Rowmill's own code is raised and
+stops the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from rowmill.errors import GeneratorError
+from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
+from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
+
+
+class LocalExecutor:
+    """The :class:`~rowmill.dispatch.protocol.Executor` that calls bound generators directly."""
+
+    def __init__(
+        self, bound: Mapping[int, CellGenerator | BatchGenerator], several_rows: frozenset[int], wall_clock: Callable[[], float]
+    ) -> None:
+        """``bound`` by generator number; ``several_rows``: those called with more than one row at a time."""
+        self._bound = dict(bound)
+        self._several_rows = several_rows
+        self._wall_clock = wall_clock
+
+    async def execute(self, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
+        """See :class:`~rowmill.dispatch.protocol.Executor`."""
+        first = tasks[0]
+        call = Call(first.row_group, [task.row_id for task in tasks if task.row_id is not None])
+        call.requests = journal
+        started_at = self._wall_clock()
+        started = anyio.current_time()
+        try:
+            results = await self._call(tasks, call)
+        except (Exception, SystemExit) as error:  # recorded: becomes the outcome of every task of the call
+            results = [error] * len(tasks)
+        took_ms = (anyio.current_time() - started) * 1000
+        return [
+            _outcome(task, result, journal if place == 0 else (), started_at, took_ms)
+            for place, (task, result) in enumerate(zip(tasks, results, strict=True))
+        ]
+
+    async def _call(self, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
+        first = tasks[0]
+        generator = self._bound[first.generator]
+        if isinstance(generator, BatchGenerator):
+            return [await generator.generate_batch(first.inputs, call)]
+        if first.generator not in self._several_rows:
+            return [await generator.generate(first.inputs, call)]
+        results = await generator.generate_rows([task.inputs for task in tasks], call)
+        if len(results) != len(tasks):
+            raise GeneratorError(f"The generator returned {len(results)} results for {len(tasks)} rows.")
+        return results
+
+
+def _outcome(
+    task: Task, result: Any, requests: Sequence[Request], started_at: float, took_ms: float
+) -> Outcome:
+    if isinstance(result, BaseException):
+        return Outcome(classify(result), task, None, result, requests, started_at, took_ms)
+    return Outcome(OutcomeKind.SUCCEEDED, task, result, None, requests, started_at, took_ms)

@@ -1,0 +1,274 @@
+"""An invocation: one process working on a run database, from open to close."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+
+from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
+from rowmill.dispatch.protocol import Traits
+from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.engine.writer import Writer, WriterThread
+from rowmill.errors import Interrupted, RowmillError, UsageError
+from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.protocol import BatchGenerator, CellGenerator, Model
+from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.endpoint import endpoints
+from rowmill.graph.graph import Graph
+from rowmill.providers.opening import open_provider
+from rowmill.spec.declaration import Strategy
+from rowmill.spec.spec import Spec
+from rowmill.spec.template import compile_condition
+from rowmill.store.run_store import RunStore
+from rowmill.store.status import Status, read_status
+from rowmill.store.turn import SkipCondition
+from rowmill.task import FinishedRowGroup, Outcome, TurnResult
+
+Progress = Callable[[Status], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How an invocation ended."""
+
+    state: str
+    records: int
+    rows_finished: int
+    rows_dropped: int
+    exit_code: int
+    """0 complete, 3 complete with dropped rows, 75 stopped before the end, 130 interrupted twice."""
+    message: str
+    turns: int = 0
+
+
+async def run(
+    prepared: Prepared | None,
+    database: Path,
+    *,
+    on_progress: Progress | None = None,
+    progress_interval_s: float = 0.5,
+    handle_signals: bool = False,
+    on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> RunReport:
+    """Creates, resumes or extends the run database and works until it is complete or told to stop.
+
+    ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains,
+    the second cuts running calls off. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed,
+    what stopped the run (RunStopping), or what a callback raised.
+    """
+    if prepared is None and not database.exists():
+        raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+    async with WriterThread() as writer:
+        store = await writer.call(RunStore.open, database)
+        try:
+            return await work(
+                store,
+                writer,
+                prepared,
+                wall_clock=time.time,
+                environ=os.environ if environ is None else environ,
+                on_progress=on_progress,
+                progress_interval_s=progress_interval_s,
+                handle_signals=handle_signals,
+                on_row_group_finished=on_row_group_finished,
+            )
+        finally:
+            await writer.call(store.close)
+
+
+async def work(
+    store: RunStore,
+    writer: Writer,
+    prepared: Prepared | None,
+    *,
+    wall_clock: Callable[[], float],
+    environ: Mapping[str, str],
+    on_progress: Progress | None = None,
+    progress_interval_s: float = 0.5,
+    handle_signals: bool = False,
+    on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
+) -> RunReport:
+    """:func:`run` over an open store, with the given writer and clock (seconds since the epoch)."""
+    prepared = await writer.call(_open_run, store, prepared, wall_clock())
+    name = str(store.connection.path or "the run")
+    if await writer.call(store.is_finished):
+        return _report(Ending.COMPLETE, await writer.call(read_status, store.connection), name, turns=0)
+    async with AsyncExitStack() as stack:
+        models = await stack.enter_async_context(_open_models(prepared.spec, environ))
+        runtime = InvocationRuntime(prepared.directory, models)
+        bound = bind_generators(prepared, runtime)
+        conditions = _skip_conditions(prepared.graph)
+        cooling = await writer.call(store.begin, prepared.limits, wall_clock())
+        turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions)
+
+        async def take_turn(outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
+            return await writer.call(turn.take, outcomes, free, now)
+
+        dispatcher = Dispatcher(
+            LocalExecutor(bound, _several_rows(prepared.graph), wall_clock),
+            take_turn,
+            _traits(prepared.graph),
+            prepared.limits,
+            _dispatch_settings(prepared.spec),
+            wall_clock=wall_clock,
+            cooling=cooling,
+            on_finished=on_row_group_finished,
+        )
+        reason = "failed"
+        try:
+            async with anyio.create_task_group() as group:
+                if handle_signals:
+                    group.start_soon(_obey_signals, dispatcher)
+                if on_progress is not None:
+                    group.start_soon(_report_progress, store, writer, dispatcher, on_progress, progress_interval_s)
+                ending = await dispatcher.run()
+                group.cancel_scope.cancel()
+            reason = str(ending)
+        except BaseExceptionGroup as raised:
+            error = _leaf(raised)
+            reason = f"failed: {error}"[:500]
+            raise error from raised
+        finally:
+            await _sign_out(store, writer, reason, wall_clock)
+    status = await writer.call(read_status, store.connection)
+    if on_progress is not None:
+        on_progress(status)
+    if ending is Ending.STOPPED and dispatcher.stop is not None and dispatcher.stop.error is not None:
+        raise dispatcher.stop.error
+    return _report(ending, status, name, turns=dispatcher.statistics().turns)
+
+
+def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:
+    """Creates the tables, or checks that spec and database fit; returns what to work with."""
+    if store.is_new:
+        if prepared is None:
+            raise UsageError(f"{store.connection.path} is empty. Name the spec to create the run database.")
+        store.create(prepared.blueprint(), now)
+        return prepared
+    stored = store.stored_spec()
+    store.plan()
+    if prepared is None:
+        return prepare_stored(stored.text, stored.directory, store.seed_columns())
+    store.check_fits(prepared.spec, prepared.graph)
+    store.extend(prepared.spec.records, prepared.spec.row_group_size, now)
+    store.update_spec(prepared.spec, now)
+    return prepared
+
+
+@asynccontextmanager
+async def _open_models(spec: Spec, environ: Mapping[str, str]) -> AsyncIterator[dict[str, Model]]:
+    """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
+    models: dict[str, Model] = {}
+    async with AsyncExitStack() as stack:
+        for endpoint in endpoints(spec).values():
+            for config in endpoint.models:
+                provider = open_provider(config, environ, endpoint.limit)
+                stack.push_async_callback(provider.aclose)
+                models[config.alias] = ModelHandle(config, provider)
+        yield models
+
+
+def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, CellGenerator | BatchGenerator]:
+    """The generators that do the work of task columns, by number."""
+    bound = {}
+    for node in prepared.graph.generators:
+        column = prepared.spec.column_of(node.name)
+        if node.strategy is not Strategy.SQL and column is not None:
+            bound[node.number] = column.bind(runtime)
+    return bound
+
+
+def _traits(graph: Graph) -> list[Traits | None]:
+    return [
+        Traits(node.declaration.resource, node.declaration.max_rows_per_call, node.declaration.timeout_s)
+        if node.declaration.resource is not None
+        else None
+        for node in graph.generators
+    ]
+
+
+def _several_rows(graph: Graph) -> frozenset[int]:
+    return frozenset(node.number for node in graph.generators if node.declaration.max_rows_per_call > 1)
+
+
+def _skip_conditions(graph: Graph) -> dict[int, SkipCondition]:
+    return {
+        node.number: compile_condition(node.declaration.skip.template, node.declaration.skip.place)
+        for node in graph.generators
+        if node.declaration.skip is not None and node.declaration.skip.template is not None
+    }
+
+
+def _dispatch_settings(spec: Spec) -> DispatchSettings:
+    return DispatchSettings(
+        max_in_flight=spec.run.max_in_flight,
+        commit_window_s=spec.run.commit_window_ms / 1000,
+        cool_down_s=spec.run.rate_limit_cooldown_s,
+    )
+
+
+async def _obey_signals(dispatcher: Dispatcher) -> None:
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        interrupted = False
+        async for _ in signals:
+            if interrupted:
+                dispatcher.cancel()
+            dispatcher.drain()
+            interrupted = True
+
+
+async def _report_progress(
+    store: RunStore, writer: Writer, dispatcher: Dispatcher, on_progress: Progress, interval_s: float
+) -> None:
+    while True:
+        status = await writer.call(read_status, store.connection)
+        running = {pool.resource: pool.running_calls for pool in dispatcher.statistics().pools}
+        on_progress(status.with_living_process(running))
+        await anyio.sleep(interval_s)
+
+
+async def _sign_out(store: RunStore, writer: Writer, reason: str, wall_clock: Callable[[], float]) -> None:
+    """Signs out if the database still takes it: after a failed write it may not, and the first error tells why."""
+    with anyio.CancelScope(shield=True):
+        try:
+            await writer.call(store.end, reason, wall_clock())
+        except RowmillError:
+            if not reason.startswith("failed"):
+                raise
+
+
+def _report(ending: Ending, status: Status, name: str, *, turns: int) -> RunReport:
+    complete = ending is Ending.COMPLETE
+    if complete:
+        exit_code = 3 if status.rows_dropped else 0
+        dropped = f", {status.rows_dropped} dropped" if status.rows_dropped else ""
+        message = f"{name} is complete: {status.rows_finished} of {status.records} rows{dropped}."
+    else:
+        exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
+        message = f"{name} stopped before its end: {status.rows_finished} of {status.records} rows. Run again to go on."
+    return RunReport(
+        status.state,
+        status.records,
+        status.rows_finished,
+        status.rows_dropped,
+        exit_code,
+        message,
+        turns,
+    )
+
+
+def _leaf(raised: BaseExceptionGroup[BaseException]) -> BaseException:
+    error: BaseException = raised
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+

@@ -1,0 +1,104 @@
+"""From a spec to everything known about it before any work: its graph, its seed file's columns, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rowmill.errors import Problem, SpecError
+from rowmill.graph.building import build_graph
+from rowmill.graph.endpoint import endpoints
+from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.spec.declaration import LOCAL, THREADS, SqlExpression
+from rowmill.spec.loading import load_spec
+from rowmill.spec.spec import Spec
+from rowmill.store.expression import ExpressionAnalyst
+from rowmill.store.run_store import Blueprint
+from rowmill.store.seed_reader import SeedFile, describe_seed
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A spec that was found good, and what follows from it."""
+
+    spec: Spec
+    directory: Path
+    """Where relative paths and ``module:function`` names of the spec start."""
+    graph: Graph
+    seed_file: SeedFile | None
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Per resource how many tasks may run at once (C1, C5)."""
+        return resource_limits(self.spec)
+
+    def blueprint(self) -> Blueprint:
+        """What the store needs to make the run database."""
+        return Blueprint(self.spec, self.graph, self.directory.resolve(), self.seed_file, self.limits)
+
+
+def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepared:
+    """Loads a spec, reads its seed file's columns and builds its graph. Writes nothing.
+
+    ``directory`` is where relative paths start; default: the spec file's, or the current one. Raises
+    SpecError with every problem found.
+    """
+    if isinstance(source, Spec):
+        spec, start = source, directory or Path.cwd()
+    else:
+        loaded = load_spec(source)
+        spec, start = loaded.spec, directory or loaded.directory
+    seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
+    return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+
+
+def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:
+    """The same for the spec inside a run database, which holds the seed rows itself."""
+    return _prepared(Spec.from_json(text), directory, None, seed_columns)
+
+
+def _prepared(
+    spec: Spec, directory: Path, seed_file: SeedFile | None, seed_columns: tuple[tuple[str, str], ...]
+) -> Prepared:
+    analyst = ExpressionAnalyst()
+    try:
+        graph = build_graph(spec, seed_columns, analyst.analyse, directory)
+        _check_types(graph, analyst)
+    finally:
+        analyst.close()
+    return Prepared(spec, directory, graph, seed_file)
+
+
+def resource_limits(spec: Spec) -> dict[str, int]:
+    """The limit of every resource of a spec: its endpoints, the event loop, the worker threads."""
+    limits = {name: endpoint.limit for name, endpoint in endpoints(spec).items()}
+    return {**limits, LOCAL: spec.run.max_in_flight, THREADS: spec.run.max_local_workers}
+
+
+def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
+    """Binds every SQL expression and skip rule to the types of its columns. Raises SpecError."""
+    types = {output.name: output.sql_type for output in graph.outputs}
+    problems = []
+    for node in graph.generators:
+        for place, expression in _bound_sql(node):
+            problem = analyst.binding_problem(expression, _types_of(node, types))
+            if problem:
+                problems.append(Problem(place, problem))
+    if problems:
+        raise SpecError(problems)
+
+
+def _types_of(node: GeneratorNode, types: Mapping[str, str]) -> dict[str, str]:
+    return {name: types[name] for name in node.inputs}
+
+
+def _bound_sql(node: GeneratorNode) -> list[tuple[str, str]]:
+    bound = []
+    declaration = node.declaration
+    if isinstance(declaration.sql, SqlExpression):
+        cast = f"cast(({declaration.sql.text}\n) as {node.columns[0].sql_type})"
+        bound.append((declaration.sql.place, cast))
+    if declaration.skip is not None and declaration.skip.sql is not None:
+        bound.append((declaration.skip.place, f"cast(({declaration.skip.sql}\n) as boolean)"))
+    return bound

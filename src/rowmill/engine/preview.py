@@ -1,0 +1,42 @@
+"""A preview: the first rows of a spec, made for real in a run database that exists in memory only."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+import anyio
+import pyarrow as pa
+
+from rowmill.engine.invocation import work
+from rowmill.engine.preparation import Prepared
+from rowmill.engine.writer import WriterThread
+from rowmill.errors import UsageError
+from rowmill.store.reader import Reader
+from rowmill.store.run_store import RunStore
+
+
+def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> pa.Table:
+    """The first ``rows`` finished rows. Makes the requests a run would make for them; writes no file.
+
+    Raises what a run raises.
+    """
+    if rows < 1:
+        raise UsageError(f"A preview needs at least 1 row, not {rows}.")
+    return anyio.run(_preview, prepared, rows, os.environ if environ is None else environ)
+
+
+async def _preview(prepared: Prepared, rows: int, environ: Mapping[str, str]) -> pa.Table:
+    spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.records)})
+    async with WriterThread() as writer:
+        store = await writer.call(RunStore.in_memory)
+        try:
+            await work(store, writer, replace(prepared, spec=spec), wall_clock=time.time, environ=environ)
+            reader = Reader(store.connection)
+            schema = await writer.call(reader.dataset_schema)
+            batches = await writer.call(lambda: list(reader.dataset_batches()))
+        finally:
+            await writer.call(store.close)
+    return pa.Table.from_batches(batches, schema)

@@ -1,0 +1,84 @@
+"""The writer: the one thread on which everything about a run database happens.
+
+The event loop never waits for the database and the database never waits for the event loop.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import anyio
+from anyio import from_thread
+from anyio.lowlevel import current_token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Writer(Protocol):
+    """Runs functions that touch the run database, one at a time, in the order they were asked for."""
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs ``function`` and returns or raises what it does. Cannot be cancelled half-way."""
+        ...
+
+
+class InlineWriter:
+    """Runs functions at once, on the caller's thread: for a virtual clock, which must not pass meanwhile."""
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See :class:`Writer`."""
+        return function(*args, **kwargs)
+
+
+class _Job:
+    __slots__ = ("done", "error", "function", "result")
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self.function = function
+        self.done = anyio.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class WriterThread:
+    """A :class:`Writer` with a thread of its own, for the length of an ``async with``."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See :class:`Writer`."""
+        job = _Job(lambda: function(*args, **kwargs))
+        self._jobs.put(job)
+        with anyio.CancelScope(shield=True):
+            await job.done.wait()
+        if job.error is not None:
+            raise job.error
+        result: T = job.result
+        return result
+
+    def _work(self, token: Any) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                job.result = job.function()
+            except BaseException as error:  # noqa: BLE001  handed to whoever waits for the job
+                job.error = error
+            from_thread.run_sync(job.done.set, token=token)
+
+    async def __aenter__(self) -> WriterThread:
+        self._thread = threading.Thread(target=self._work, args=(current_token(),), name="rowmill-writer")
+        self._thread.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._jobs.put(None)
+        assert self._thread is not None, "entered before left"
+        self._thread.join()

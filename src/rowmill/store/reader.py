@@ -1,0 +1,121 @@
+"""Reading a run database: status, SQL, the finished rows. Read-only, and without access to any other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.store import engine_errors, schema
+from rowmill.store.connection import Connection, column_list
+from rowmill.store.statements import statement
+from rowmill.store.status import Status, read_status
+
+_DATASET_COLUMNS = statement("dataset_columns")
+_BOUNDS = statement("finished_row_bounds")
+_SLICE = statement("dataset_slice")
+_SCHEMA = statement("dataset_schema")
+
+_SLICE_ROWS = 50_000
+
+
+class Reader:
+    """A run database opened for reading. Holds the file's lock until it is closed."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens ``path`` read-only.
+
+        Raises UsageError (no such file), Locked (another process works on it; names its pid), Damaged or
+        Incompatible (not a run database, or of a newer version).
+        """
+        if not path.exists():
+            raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+        connection = Connection(path, read_only=True)
+        try:
+            if schema.is_new(connection):
+                raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
+            schema.check_version(connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise engine_errors.opening_error(error, path) from error
+        except BaseException:
+            connection.close()
+            raise
+        return cls(connection)
+
+    def status(self) -> Status:
+        """Where the run stands."""
+        return read_status(self._connection)
+
+    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of a user's query as an Arrow table. Raises UsageError for SQL that does not run."""
+        try:
+            return self._connection.arrow(sql, parameters)
+        except duckdb.Error as error:
+            raise query_error(error) from error
+
+    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The same as a stream of record batches, without holding the result in memory."""
+        try:
+            return self._connection.batches(sql, parameters)
+        except duckdb.Error as error:
+            raise query_error(error) from error
+
+    def dataset_columns(self) -> list[str]:
+        """The columns of the view ``dataset``, in order."""
+        return [name for (name,) in self._connection.execute(_DATASET_COLUMNS.text)]
+
+    def dataset_schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
+        """Names and Arrow types of the dataset's columns (default: all)."""
+        return self._connection.arrow(_SCHEMA.fill(columns=self._column_list(columns))).schema
+
+    def dataset_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The finished rows in ``row_id`` order, slice by slice: memory is bounded by a slice, not by the dataset (K4)."""
+        first, last, rows = self._connection.execute(_BOUNDS.text)[0]
+        if not rows:
+            return
+        query = _SLICE.fill(columns=self._column_list(columns))
+        width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // max(rows, 1))
+        for start in range(first, last + 1, width):
+            bounds = {"first_row": start, "last_row": min(start + width - 1, last)}
+            yield from self._connection.arrow(query, bounds).to_batches()
+
+    def _column_list(self, columns: Sequence[str] | None) -> str:
+        known = self.dataset_columns()
+        unknown = [name for name in columns or () if name not in known]
+        if unknown:
+            raise UsageError(f"The dataset has no column {unknown[0]!r}. It has: {', '.join(known)}.")
+        return column_list(columns or known)
+
+    def interrupt(self) -> None:
+        """Stops a running query from another thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Closes the file and lets its lock go."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def query_error(error: duckdb.Error) -> UsageError:
+    """What a failing query of a user means, in the engine's words without its stack."""
+    text = str(error).strip()
+    if isinstance(error, duckdb.PermissionException):
+        return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")
+    if isinstance(error, duckdb.InvalidInputException) and "read-only" in text:
+        return UsageError("The query would write; SQL on a run database only reads.")
+    return UsageError(f"The query does not run: {text}")

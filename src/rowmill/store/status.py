@@ -1,0 +1,81 @@
+"""Where a run stands, as one value: the views ``run_status``, ``progress`` and ``resource``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from rowmill.store.connection import Connection
+from rowmill.store.statements import statement
+
+_RUN_STATUS = statement("read_run_status")
+_PROGRESS = statement("read_progress")
+_RESOURCES = statement("read_resources")
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnProgress:
+    """A column's cells: done + skipped + dropped + deferred + waiting = cells."""
+
+    column_name: str
+    generator: str
+    strategy: str
+    cells: int
+    done: int
+    skipped: int
+    dropped: int
+    deferred: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceStatus:
+    """What tasks occupy: its limits, how many run, and until when it cools down (UTC)."""
+
+    resource: str
+    configured_limit: int
+    learned_limit: int
+    in_flight: int
+    cooling_until: datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The run at one moment. Times are UTC without zone, costs in US dollars."""
+
+    name: str
+    state: str
+    records: int
+    rows_finished: int
+    rows_dropped: int
+    row_groups: int
+    row_groups_active: int
+    row_groups_finished: int
+    invocations: int
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    started_at: datetime | None
+    updated_at: datetime
+    reason: str | None
+    columns: tuple[ColumnProgress, ...]
+    resources: tuple[ResourceStatus, ...]
+
+    def with_living_process(self, in_flight: Mapping[str, int]) -> Status:
+        """The same with what only the living process knows: that it lives, and the calls it runs per resource."""
+        resources = tuple(
+            replace(resource, in_flight=in_flight.get(resource.resource, 0)) for resource in self.resources
+        )
+        state = "running" if self.state == "stopped" else self.state
+        return replace(self, state=state, resources=resources)
+
+
+def read_status(connection: Connection) -> Status:
+    """Reads the status of a run. O(active rows + row groups + attempts)."""
+    run = connection.execute(_RUN_STATUS.text)[0]
+    columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
+    resources = tuple(ResourceStatus(*row) for row in connection.execute(_RESOURCES.text))
+    return Status(*run, columns=columns, resources=resources)

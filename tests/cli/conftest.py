@@ -1,0 +1,47 @@
+"""A directory with a command line in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from command_line import CommandLine
+
+
+@pytest.fixture
+def rowmill(tmp_path: Path) -> Iterator[CommandLine]:
+    """The command ``rowmill``, run in an empty directory (``rowmill.directory``)."""
+    command_line = CommandLine(tmp_path)
+    yield command_line
+    command_line.close()
+
+
+QUICK_SPEC = """
+name: quick
+records: 20
+row_group_size: 5
+models:
+  - {alias: writer, provider: simulated, model: quick, max_parallel_requests: 8, simulation: {latency_ms: 1}}
+columns:
+  - {name: colour, column_type: sampler, sampler_type: category, params: {values: [red, green, blue]}}
+  - {name: size, column_type: sampler, sampler_type: gaussian, params: {mean: 5, stddev: 1}}
+  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ colour }} thing of size {{ size }}."}
+"""
+
+
+@pytest.fixture
+def quick_spec(rowmill: CommandLine) -> Path:
+    """A spec of 20 rows that takes no time, as ``quick.yaml`` in the command line's directory."""
+    path = rowmill.directory / "quick.yaml"
+    path.write_text(QUICK_SPEC)
+    return path
+
+
+@pytest.fixture
+def quick_run(rowmill: CommandLine, quick_spec: Path) -> Path:
+    """The complete run of :func:`quick_spec`."""
+    done = rowmill("run", "quick.yaml")
+    assert done.returncode == 0, done.stderr
+    return rowmill.directory / "quick.duckdb"

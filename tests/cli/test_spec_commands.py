@@ -1,0 +1,109 @@
+"""Commands that read a spec and leave nothing behind: init, validate, plan, preview."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import CommandLine
+
+WRONG_SPEC = """
+name: wrong
+records: 10
+modles: []
+columns:
+  - {name: colour, column_type: sampler, sampler_type: category, params: {values: [red]}}
+  - {name: note, column_type: llm-text, model_alias: nobody, prompt: "About {{ colou }}."}
+  - {name: a, column_type: expression, sql: "b"}
+  - {name: b, column_type: expression, sql: "a"}
+"""
+
+
+def _files(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir() if path.name != "__pycache__"}
+
+
+def test_init_writes_an_example_that_is_valid(rowmill: CommandLine) -> None:
+    done = rowmill("init", "penguins")
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [f"penguins/{n}" for n in ("spec.yaml", "penguins.csv", "penguin_functions.py")]
+    assert "cd penguins && rowmill run spec.yaml" in done.stderr
+    assert "is valid" in rowmill.output_of("validate", "penguins/spec.yaml")
+
+
+def test_init_writes_into_the_current_directory_by_default(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    assert _files(rowmill.directory) == {"spec.yaml", "penguins.csv", "penguin_functions.py"}
+
+
+def test_init_never_overwrites_a_file_and_writes_nothing_if_one_is_there(rowmill: CommandLine) -> None:
+    (rowmill.directory / "penguins.csv").write_text("mine")
+    done = rowmill("init")
+    assert done.returncode == 2
+    assert "'penguins.csv' exists already" in done.stderr
+    assert (rowmill.directory / "penguins.csv").read_text() == "mine"
+    assert _files(rowmill.directory) == {"penguins.csv"}
+
+
+def test_validate_of_a_wrong_spec_lists_every_problem_and_creates_no_file(rowmill: CommandLine) -> None:
+    (rowmill.directory / "wrong.yaml").write_text(WRONG_SPEC)
+    done = rowmill("validate", "wrong.yaml")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("Error: ") for line in lines)
+    assert any("modles" in line and "models" in line for line in lines)
+    assert _files(rowmill.directory) == {"wrong.yaml"}
+
+
+def test_validate_names_unknown_columns_and_cycles(rowmill: CommandLine) -> None:
+    (rowmill.directory / "wrong.yaml").write_text(WRONG_SPEC.replace("modles: []", ""))
+    done = rowmill("validate", "wrong.yaml")
+    assert done.returncode == 2
+    assert "'colou'" in done.stderr
+    assert "'colour'" in done.stderr
+    assert "columns.1.prompt" in done.stderr
+    assert "nobody" in done.stderr
+    assert "a" in done.stderr
+    assert _files(rowmill.directory) == {"wrong.yaml"}
+
+
+def test_a_missing_spec_file_is_named(rowmill: CommandLine) -> None:
+    for command in ("validate", "plan", "preview", "run"):
+        done = rowmill(command, "nowhere.yaml")
+        assert done.returncode == 2
+        assert "nowhere.yaml" in done.stderr
+    assert _files(rowmill.directory) == set()
+
+
+def test_plan_as_json_counts_tasks_and_requests(rowmill: CommandLine, quick_spec: Path) -> None:
+    plan = json.loads(rowmill.output_of("plan", quick_spec, "--format", "json"))
+    assert (plan["records"], plan["row_groups"], plan["model_requests"]) == (20, 4, 20)
+    assert plan["critical_path"][-1] == "note"
+    assert _files(rowmill.directory) == {"quick.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("plan_format", "opening"), [("mermaid", "flowchart"), ("dot", "digraph"), ("table", "quick: 20 rows")]
+)
+def test_plan_draws_and_explains(rowmill: CommandLine, quick_spec: Path, plan_format: str, opening: str) -> None:
+    drawn = rowmill.output_of("plan", quick_spec, "--format", plan_format)
+    assert drawn.startswith(opening)
+    for column in ("colour", "size", "note"):
+        assert column in drawn
+    assert drawn == rowmill.output_of("plan", quick_spec, "--format", plan_format)
+
+
+def test_preview_shows_rows_and_writes_no_run_database(rowmill: CommandLine, quick_spec: Path) -> None:
+    rows = json.loads(rowmill.output_of("preview", quick_spec, "-n", "3", "--format", "json"))
+    assert len(rows) == 3
+    assert all(row["colour"] in row["note"] or row["note"] for row in rows)
+    assert _files(rowmill.directory) == {"quick.yaml"}
+
+
+def test_preview_shows_the_rows_the_run_will_have(rowmill: CommandLine, quick_run: Path) -> None:
+    preview = json.loads(rowmill.output_of("preview", "quick.yaml", "-n", "3", "--format", "json"))
+    dataset = json.loads(rowmill.output_of("sql", quick_run, "from dataset limit 3", "--format", "json"))
+    assert preview == dataset

@@ -1,0 +1,20 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import settings
+
+# Under load a single example may be slow; a time-out per test is set in pyproject.toml.
+settings.register_profile("rowmill", deadline=None)
+settings.load_profile("rowmill")
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_open() -> Iterator[None]:
+    """Collects garbage after a test while it is still the one to blame for an unclosed resource."""
+    yield
+    gc.collect()
