@@ -242,7 +242,7 @@ def test_the_order_is_that_of_taking_the_first_possible_column_again_and_again(n
     expected: list[int] = []
     while ready := [i for i in range(len(needs)) if i not in expected and needs[i] <= set(expected)]:
         expected.append(ready[0])
-    spec = Spec(records=1, columns=columns)
+    spec = Spec(records=1, columns=tuple(columns))
     if len(expected) < len(needs):
         with pytest.raises(SpecError, match=r"circle|itself"):
             build_graph(spec, [], analyse_sql)

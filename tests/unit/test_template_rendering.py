@@ -79,7 +79,7 @@ def test_a_name_the_row_lacks_is_an_error_with_place_and_reason() -> None:
     assert caught.value.error_type == "TemplateError"
 
 
-@pytest.mark.parametrize("text", ["{{ x.nope }}", "{{ 1 / 0 }}", "{{ x + 1 }}", "{{ x() }}", "{{ x | int('a') + '' }}"])
+@pytest.mark.parametrize("text", ["{{ x.nope }}", "{{ 1 / 0 }}", "{{ x + 1 }}", "{{ x() }}"])
 def test_whatever_fails_in_a_template_is_a_generator_error(text: str) -> None:
     with pytest.raises(GeneratorError):
         render(text, x="s")

@@ -138,7 +138,7 @@ def test_v1_nothing_that_depends_on_chance_is_available(text: str) -> None:
         ("{{ 2 ** 10 }} {{ 7 % 4 }} {{ [1] + [2] }} {{ 'ab' * 2 }} {{ 1.5 * 2 }}", "1024 3 [1, 2] abab 3.0"),
         ("{% filter upper %}{{ x }}{% endfilter %}{% with y = x %}{{ y }}{% endwith %}", "Ss"),
         ("{{ items | sort(reverse=true) | first }}{{ [1, 2] | sum }}{{ items | length }}", "b32"),
-        ("{{ 'x\ny' | indent(2) }}{{ 'abc' | truncate(2, true, '') }}", "x\n  yab"),
+        ("{{ 'x\ny' | indent(2) }}{{ 'abc' | truncate(2, true, '', 0) }}", "x\n  yab"),
     ],
 )
 def test_ordinary_templates_work_in_the_sandbox(text: str, expected: str) -> None:
@@ -157,8 +157,8 @@ def test_a_ten_megabyte_value_renders() -> None:
 
 
 def test_every_rendering_has_its_own_budget() -> None:
-    template = Template("{{ x * 40000000 }}")
-    assert len(template.render(ROW)) == len(template.render(ROW)) == 40_000_000 // 1
+    template = Template("{{ x * 20000000 }}")
+    assert len(template.render(ROW)) == len(template.render(ROW)) == 20_000_000
 
 
 def test_a_missing_filter_is_a_problem_of_the_spec() -> None:

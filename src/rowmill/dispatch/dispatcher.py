@@ -93,10 +93,8 @@ class Dispatcher:
         for trait in traits:
             if trait is not None:
                 used[trait.resource] = max(used.get(trait.resource, 1), trait.max_rows_per_call)
-        self._pools = {
-            name: Pool(name, limits[name], rows, settings.max_in_flight) for name, rows in used.items()
-        }
-        self._pool_of = [self._pools[trait.resource] if trait else None for trait in traits]
+        self._pools = {name: Pool(name, limits[name], rows, settings.max_in_flight) for name, rows in used.items()}
+        self._resource_of = [trait.resource if trait else "" for trait in traits]
         self._cooling = dict(cooling or {})
         self._outcomes: list[Outcome] = []
         self._arrived = anyio.Event()
@@ -182,10 +180,9 @@ class Dispatcher:
             self.drain()
         if not self._is_draining:
             for task in result.tasks:
-                pool = self._pool_of[task.generator]
-                assert pool is not None, "only task generators are pulled"
-                pool.queue.append(task)
-                free[pool.resource] -= 1
+                resource = self._resource_of[task.generator]
+                self._pools[resource].queue.append(task)
+                free[resource] -= 1
             for name, left in free.items():
                 self._pools[name].has_backlog = left <= 0
             self._start_workers()

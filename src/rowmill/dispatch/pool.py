@@ -71,7 +71,7 @@ class Pool:
         return max(0, self.capacity + self.prefetch - self.running_tasks - len(self.queue))
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
-        """The next call's tasks: up to the generator's rows per call, all of one generator; none if it may not start."""
+        """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
         if not self.queue or len(self.busy) >= self.limit or room < 1 or now < self.cooling_until:
             return []
         first = self.queue.popleft()

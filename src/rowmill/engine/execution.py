@@ -20,7 +20,10 @@ class LocalExecutor:
     """The :class:`~rowmill.dispatch.protocol.Executor` that calls bound generators directly."""
 
     def __init__(
-        self, bound: Mapping[int, CellGenerator | BatchGenerator], several_rows: frozenset[int], wall_clock: Callable[[], float]
+        self,
+        bound: Mapping[int, CellGenerator | BatchGenerator],
+        several_rows: frozenset[int],
+        wall_clock: Callable[[], float],
     ) -> None:
         """``bound`` by generator number; ``several_rows``: those called with more than one row at a time."""
         self._bound = dict(bound)
@@ -36,7 +39,7 @@ class LocalExecutor:
         started = anyio.current_time()
         try:
             results = await self._call(tasks, call)
-        except (Exception, SystemExit) as error:  # recorded: becomes the outcome of every task of the call
+        except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
         took_ms = (anyio.current_time() - started) * 1000
         return [
@@ -57,9 +60,7 @@ class LocalExecutor:
         return results
 
 
-def _outcome(
-    task: Task, result: Any, requests: Sequence[Request], started_at: float, took_ms: float
-) -> Outcome:
+def _outcome(task: Task, result: Any, requests: Sequence[Request], started_at: float, took_ms: float) -> Outcome:
     if isinstance(result, BaseException):
         return Outcome(classify(result), task, None, result, requests, started_at, took_ms)
     return Outcome(OutcomeKind.SUCCEEDED, task, result, None, requests, started_at, took_ms)

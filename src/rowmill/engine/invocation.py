@@ -65,10 +65,8 @@ async def run(
     the second cuts running calls off. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed,
     what stopped the run (RunStopping), or what a callback raised.
     """
-    if prepared is None and not database.exists():
-        raise UsageError(f"There is no run database {database}. Name a spec to create one.")
     async with WriterThread() as writer:
-        store = await writer.call(RunStore.open, database)
+        store = await writer.call(_open_store, database, must_exist=prepared is None)
         try:
             return await work(
                 store,
@@ -83,6 +81,12 @@ async def run(
             )
         finally:
             await writer.call(store.close)
+
+
+def _open_store(database: Path, *, must_exist: bool) -> RunStore:
+    if must_exist and not database.exists():
+        raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+    return RunStore.open(database)
 
 
 async def work(
@@ -271,4 +275,3 @@ def _leaf(raised: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
-

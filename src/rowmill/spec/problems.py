@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
-from rowmill.errors import Problem
+from rowmill.errors import Problem, SpecError
 from rowmill.spec.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -86,8 +86,6 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Pro
 
 def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[list[str | int], list[dict[str, None]]]:
     """The part of pydantic's location that is in the document, and the field names known at each level."""
-    from rowmill.spec.registry import column_type  # the registry needs column.py, which raises these
-
     path: list[str | int] = []
     levels: list[dict[str, None]] = []
     here = data
@@ -99,8 +97,7 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
         if isinstance(part, int) and isinstance(here, (list, tuple)) and part < len(here):
             here = here[part]
             if path == ["columns"] and isinstance(here, Mapping):
-                name = here.get("column_type")
-                cls = column_type(name) if isinstance(name, str) else None
+                cls = _column_class(here.get("column_type"))
                 models = [cls] if cls is not None else models
         elif (
             isinstance(part, str)
@@ -119,6 +116,15 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
             continue
         path.append(part)
     return path, levels
+
+
+def _column_class(name: object) -> type[BaseModel] | None:
+    from rowmill.spec.registry import column_type  # imports plug-ins: only when there is something to report
+
+    try:
+        return column_type(name) if isinstance(name, str) else None
+    except SpecError:  # reported by the validation itself
+        return None
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:
@@ -149,7 +155,9 @@ def _message(details: ErrorDetails, path: Sequence[str | int]) -> str:
         return _not_one_of(str(context["expected"]), details["input"], given)
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return f"Must be {words} {context[key]}{given}."
+        bound = context[key]
+        shown = int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        return f"Must be {words} {shown}{given}."
     if kind in {"string_too_short", "too_short"}:
         return "Must not be empty." if context["min_length"] == 1 else f"Needs at least {context['min_length']}."
     if kind in {"string_too_long", "too_long"}:

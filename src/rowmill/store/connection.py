@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -120,12 +120,10 @@ class Connection:
             yield
             self._engine.commit()
         except BaseException:
-            try:
+            # After a failed commit or a fatal error the engine has rolled back by itself and says so; the
+            # error that brought us here tells why and goes on.
+            with suppress(duckdb.Error):
                 self._engine.rollback()
-            except duckdb.Error:
-                # The engine has rolled back by itself (a failed commit, a fatal error); the error that
-                # brought us here says why and goes on.
-                pass
             raise
 
     def interrupt(self) -> None:
@@ -142,7 +140,9 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -22,11 +22,37 @@ _STABILITY = statement("function_stability")
 _BIND = statement("bind_expression")
 
 _CLOCKS = frozenset(
-    "now current_timestamp current_date current_time today get_current_timestamp transaction_timestamp "
-    "get_current_time current_localtime current_localtimestamp localtime localtimestamp age current_setting "
-    "getvariable current_user session_user user version current_database current_schema current_schemas "
-    "pg_backend_pid txid_current in_search_path".split()
+    {
+        "age",
+        "current_catalog",
+        "current_database",
+        "current_date",
+        "current_localtime",
+        "current_localtimestamp",
+        "current_role",
+        "current_schema",
+        "current_schemas",
+        "current_setting",
+        "current_time",
+        "current_timestamp",
+        "current_user",
+        "get_current_time",
+        "get_current_timestamp",
+        "getvariable",
+        "in_search_path",
+        "localtime",
+        "localtimestamp",
+        "now",
+        "pg_backend_pid",
+        "session_user",
+        "today",
+        "transaction_timestamp",
+        "txid_current",
+        "user",
+        "version",
+    }
 )
+"""Functions the engine calls consistent although their value depends on when, where or by whom they are asked."""
 
 
 class ExpressionAnalyst:

@@ -246,12 +246,15 @@ class Inbox:
         absent = [name for name in ("row_index", *names) if name not in table.column_names]
         if absent:
             problem = f"The returned table has no column {', '.join(map(repr, absent))}."
-            return self._reject(outcome, "GeneratorError", problem)
+            self._reject(outcome, "GeneratorError", problem)
+            return None
         given = table.column("row_index").to_pylist()
         sent = set(outcome.task.inputs.column("row_index").to_pylist())
         foreign = [index for index in given if index not in sent]
         if foreign:
-            problem = f"The returned table has row_index {foreign[0]!r}, which was not among the {len(sent)} rows given."
+            problem = (
+                f"The returned table has row_index {foreign[0]!r}, which was not among the {len(sent)} rows given."
+            )
         elif len(set(given)) != len(given):
             problem = "The returned table has the same row_index more than once."
         elif len(given) < len(sent) and not node.declaration.may_drop_rows:
@@ -260,7 +263,8 @@ class Inbox:
                 "Return every row_index given, or declare that the generator may drop rows."
             )
         if problem:
-            return self._reject(outcome, "GeneratorError", problem)
+            self._reject(outcome, "GeneratorError", problem)
+            return None
         wanted = set(live)
         keep = [position for position, index in enumerate(given) if index in wanted]
         if len(keep) < len(given):
@@ -271,7 +275,8 @@ class Inbox:
             array = to_array(values, self.types[output.name])
             if array is None:
                 value = next(v for v in values if to_array([v], self.types[output.name]) is None)
-                return self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+                self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+                return None
             columns.append(array)
         return given, columns
 
@@ -299,10 +304,9 @@ class Inbox:
         last = len(outcome.requests) - 1
         for position, request in enumerate(outcome.requests):
             failed = request.error_type is not None
+            kind = outcome.kind
             if position < last:
                 kind = OutcomeKind.TRANSIENT if failed else OutcomeKind.SUCCEEDED
-            else:
-                kind = outcome.kind
             self.attempts.append(
                 self.invocation,
                 task.generator,

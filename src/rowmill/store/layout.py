@@ -31,11 +31,7 @@ class Layout:
     @cached_property
     def value_columns(self) -> tuple[tuple[str, str], ...]:
         """Name and SQL type of every generated column, generator by generator."""
-        return tuple(
-            (output.name, output.sql_type)
-            for node in self.graph.generators
-            for output in node.columns
-        )
+        return tuple((output.name, output.sql_type) for node in self.graph.generators for output in node.columns)
 
     def word_masks(self, generators: Iterable[int]) -> list[int]:
         """The bits of some generators, word by word."""

@@ -62,9 +62,7 @@ class Pull:
         self._turn = 0
         names = list(dict.fromkeys(name for node in self._cells for name in node.inputs))
         position = {name: index for index, name in enumerate(names)}
-        self._inputs_of = {
-            node.number: [(name, 5 + position[name]) for name in node.inputs] for node in self._cells
-        }
+        self._inputs_of = {node.number: [(name, 5 + position[name]) for name in node.inputs] for node in self._cells}
         self._cells_query = _CELLS.fill(inputs=layout.inputs(self._cells, names) or "null as no_inputs")
         connection.execute(_CREATE_IN_FLIGHT.text)
 

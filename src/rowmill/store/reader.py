@@ -79,7 +79,7 @@ class Reader:
         return self._connection.arrow(_SCHEMA.fill(columns=self._column_list(columns))).schema
 
     def dataset_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """The finished rows in ``row_id`` order, slice by slice: memory is bounded by a slice, not by the dataset (K4)."""
+        """The finished rows in ``row_id`` order, slice by slice: memory holds a slice, not the dataset (K4)."""
         first, last, rows = self._connection.execute(_BOUNDS.text)[0]
         if not rows:
             return
@@ -107,7 +107,9 @@ class Reader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

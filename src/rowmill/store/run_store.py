@@ -162,7 +162,9 @@ class RunStore:
                 row[f"upstream_{word}"] = upstream
             rows.append(row)
         masks = [(f"{kind}_{word}", pa.uint64()) for word in range(layout.words) for kind in ("own", "upstream")]
-        texts = [(name, pa.string()) for name in ("name", "column_type", "strategy", "reason", "resource", "fingerprint")]
+        texts = [
+            (name, pa.string()) for name in ("name", "column_type", "strategy", "reason", "resource", "fingerprint")
+        ]
         generators = pa.Table.from_pylist(rows, schema=pa.schema([("generator", pa.int32()), *texts, *masks]))
         owner = {output.name: node.number for node in graph.generators for output in node.columns}
         columns = pa.table(
@@ -214,7 +216,7 @@ class RunStore:
 
     def seed_columns(self) -> tuple[tuple[str, str], ...]:
         """Name and SQL type of the columns of the seed rows inside the database."""
-        return tuple(self._connection.execute(_SEED_COLUMNS.text))  # type: ignore[arg-type]
+        return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
 
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
@@ -330,5 +332,3 @@ class RunStore:
     def close(self) -> None:
         """Closes the database."""
         self._connection.close()
-
-

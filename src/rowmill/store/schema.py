@@ -25,8 +25,8 @@ _MIGRATION = re.compile(r"^(\d{4})_\w+\.sql$")
 
 def migrations() -> list[tuple[int, str]]:
     """Number and file name of every migration, in order; the last number is the schema version of this Rowmill."""
-    found = [(int(match[1]), match[0]) for file in (sql_directory() / "schema").iterdir() if (match := _MIGRATION.match(file.name))]
-    return sorted(found)
+    matches = (_MIGRATION.match(file.name) for file in (sql_directory() / "schema").iterdir())
+    return sorted((int(match[1]), match[0]) for match in matches if match)
 
 
 def create_tables(connection: Connection, layout: Layout, seed_columns: list[tuple[str, str]], now: datetime) -> None:

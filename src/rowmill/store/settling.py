@@ -75,7 +75,10 @@ class Settling:
             expression = self._layout.expression(node)
             self._connection.execute(
                 _SETTLE_EXPRESSION.fill(
-                    column=quote(node.columns[0].name), expression=expression, set_done=self._layout.add("done", node.number), **pending
+                    column=quote(node.columns[0].name),
+                    expression=expression,
+                    set_done=self._layout.add("done", node.number),
+                    **pending,
                 )
             )
             unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))

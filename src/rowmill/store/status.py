@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from rowmill.store.connection import Connection
@@ -73,9 +73,13 @@ class Status:
         return replace(self, state=state, resources=resources)
 
 
+_RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources")]
+
+
 def read_status(connection: Connection) -> Status:
     """Reads the status of a run. O(active rows + row groups + attempts)."""
     run = connection.execute(_RUN_STATUS.text)[0]
     columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
     resources = tuple(ResourceStatus(*row) for row in connection.execute(_RESOURCES.text))
-    return Status(*run, columns=columns, resources=resources)
+    values = dict(zip(_RUN_FIELDS, run, strict=True))
+    return Status(**values, columns=columns, resources=resources)

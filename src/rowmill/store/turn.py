@@ -228,11 +228,7 @@ class Turn:
             if condition is None:
                 wanted.append(task)
                 continue
-            settled = [
-                outcome
-                for cell in _cells_of(task)
-                if (outcome := _skip_outcome(cell, condition)) is not None
-            ]
+            settled = [outcome for cell in _cells_of(task) if (outcome := _skip_outcome(cell, condition)) is not None]
             if not settled:
                 wanted.append(task)
                 continue
@@ -251,13 +247,17 @@ class Turn:
         now: datetime,
         free: Mapping[str, int],
     ) -> TurnResult:
-        groups, in_flight, deferred, not_before, has_groups_left = self._connection.execute(_SUMMARY.text, {"now": now})[0]
+        summary = self._connection.execute(_SUMMARY.text, {"now": now})
+        groups, in_flight, deferred, not_before, has_groups_left = summary[0]
         complete = groups == 0 and not has_groups_left and not skipped
         self._connection.execute((_FINISH_RUN if complete else _TOUCH).text, {"now": now})
-        idle = not in_flight and not deferred and not skipped
         again = bool(skipped) or (not complete and has_groups_left and self._has_no_tasks)
-        if idle and not complete and not again and all(count > 0 for count in free.values()) and free and stop is None:
-            raise InternalError(f"Nothing is ready, in flight or deferred, and {groups} row groups are unfinished. {self._contradiction()}")
+        could_take_any = bool(free) and all(count > 0 for count in free.values())
+        if could_take_any and not (complete or again or in_flight or deferred):
+            raise InternalError(
+                f"Nothing is ready, in flight or deferred, and {groups} row groups are unfinished. "
+                f"{self._contradiction()}"
+            )
         return TurnResult(
             tasks=tasks,
             finished=finished,
@@ -308,4 +308,3 @@ def _latest_per_resource(cooling: Rows) -> Rows:
     rows = Rows(cooling.schema)
     rows.rows = list(latest.values())
     return rows
-

@@ -1,0 +1,146 @@
+/*
+What each public view and column means: the reference in the README is generated from these comments.
+*/
+
+comment on view main.run_status is 'The run as a whole; one row.';
+comment on column main.run_status.name is 'Name of the dataset.';
+comment on column main.run_status.state is 'new, running, stopped or finished.';
+comment on column main.run_status.records is 'Rows planned.';
+comment on column main.run_status.rows_finished is 'Rows in the dataset.';
+comment on column main.run_status.rows_dropped is 'Rows given up; see dropped_row.';
+comment on column main.run_status.row_groups is 'Row groups planned.';
+comment on column main.run_status.row_groups_active is 'Row groups admitted and not finished.';
+comment on column main.run_status.row_groups_finished is 'Row groups finished.';
+comment on column main.run_status.invocations is 'Processes that have worked on this run.';
+comment on column main.run_status.requests is 'Requests made of models, in all invocations.';
+comment on column main.run_status.input_tokens is 'Tokens sent to models.';
+comment on column main.run_status.output_tokens is 'Tokens received from models.';
+comment on column main.run_status.cost_usd is 'Cost of the requests to models that have a price, in US dollars.';
+comment on column main.run_status.started_at is 'When the first invocation began (UTC).';
+comment on column main.run_status.updated_at is 'When the run last moved on (UTC).';
+comment on column main.run_status.reason is 'Why the run stopped, if it did.';
+
+comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
+comment on column main.progress.column_name is 'The column.';
+comment on column main.progress.generator is 'The generator that makes it.';
+comment on column main.progress.strategy is 'How the generator is called: cell, batch, dataset or sql.';
+comment on column main.progress.cells is 'Cells planned: one per record.';
+comment on column main.progress.done is 'Cells that hold a generated value.';
+comment on column main.progress.skipped is 'Cells that were skipped.';
+comment on column main.progress.dropped is 'Cells of rows that were dropped.';
+comment on column main.progress.deferred is 'Tasks that failed and wait for another attempt.';
+comment on column main.progress.waiting is 'Cells not made yet.';
+
+comment on view main.row_group is 'Row groups that were admitted.';
+comment on column main.row_group.row_group is 'Number of the row group, from 0.';
+comment on column main.row_group.state is 'active or finished.';
+comment on column main.row_group.first_row is 'row_id of its first row.';
+comment on column main.row_group.row_count is 'Rows it was planned with.';
+comment on column main.row_group.rows_finished is 'Its rows in the dataset; 0 until it is finished.';
+comment on column main.row_group.rows_dropped is 'Its rows that were dropped.';
+comment on column main.row_group.admitted_at is 'When it was admitted (UTC).';
+comment on column main.row_group.finished_at is 'When it was finished (UTC).';
+
+comment on view main.ready_task is 'The frontier: tasks whose inputs are all there and that are not deferred. Marks of tasks in flight belong to the working process.';
+comment on column main.ready_task.generator is 'The generator to call.';
+comment on column main.ready_task.strategy is 'cell: one task a row; batch: one a row group.';
+comment on column main.ready_task.resource is 'What the task occupies while it runs.';
+comment on column main.ready_task.row_group is 'Its row group.';
+comment on column main.ready_task.row_index is 'Its place in the row group; null for a batch task.';
+comment on column main.ready_task.row_id is 'Its row; the first of the row group for a batch task.';
+
+comment on view main.cell is 'Cells of active row groups.';
+comment on column main.cell.row_id is 'The row.';
+comment on column main.cell.row_group is 'Its row group.';
+comment on column main.cell.row_index is 'Its place in the row group.';
+comment on column main.cell.column_name is 'The column.';
+comment on column main.cell.state is 'waiting, ready, deferred, done, skipped or dropped.';
+
+comment on view main.dropped_row is 'Rows that were given up, and why.';
+comment on column main.dropped_row.row_id is 'The row.';
+comment on column main.dropped_row.row_group is 'Its row group.';
+comment on column main.dropped_row.row_index is 'Its place in the row group.';
+comment on column main.dropped_row.column_name is 'The column that could not be made.';
+comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered or given_up.';
+comment on column main.dropped_row.error_type is 'Kind of the last error.';
+comment on column main.dropped_row.message is 'The last error, shortened.';
+comment on column main.dropped_row.attempts is 'Attempts that counted against max_attempts.';
+comment on column main.dropped_row.dropped_at is 'When it was dropped (UTC).';
+
+comment on view main.deferred_task is 'Tasks that failed in a way worth another attempt.';
+comment on column main.deferred_task.generator is 'The generator.';
+comment on column main.deferred_task.row_group is 'The row group.';
+comment on column main.deferred_task.row_index is 'The place in the row group; null for a batch task.';
+comment on column main.deferred_task.row_id is 'The row; null for a batch task.';
+comment on column main.deferred_task.attempts is 'Failures that count against max_attempts; being rate limited does not.';
+comment on column main.deferred_task.error_type is 'Kind of the last error.';
+comment on column main.deferred_task.message is 'The last error, shortened.';
+comment on column main.deferred_task.not_before is 'When it may be tried again (UTC).';
+comment on column main.deferred_task.resource is 'What it will occupy.';
+
+comment on view main.attempt is 'Every request made of a model, and every failed call.';
+comment on column main.attempt.invocation is 'The process that made it.';
+comment on column main.attempt.generator is 'The generator it was made for.';
+comment on column main.attempt.row_id is 'The row it was made for; null for a batch task.';
+comment on column main.attempt.attempt is 'Counts from 1 and grows with failures that count against max_attempts.';
+comment on column main.attempt.outcome is 'succeeded, rate_limited, transient, rejected, stop or released (cut off when the run ended).';
+comment on column main.attempt.error_type is 'Kind of the error, null for success.';
+comment on column main.attempt.message is 'The error, shortened.';
+comment on column main.attempt.model is 'The model asked; null for a call that failed without a request.';
+comment on column main.attempt.started_at is 'When it began (UTC).';
+comment on column main.attempt.duration_ms is 'How long it took, milliseconds.';
+comment on column main.attempt.input_tokens is 'Tokens sent.';
+comment on column main.attempt.output_tokens is 'Tokens received.';
+comment on column main.attempt.cost_usd is 'Its cost in US dollars; null if the model has no price.';
+
+comment on view main.usage is 'Requests, tokens and cost per model, invocation and hour.';
+comment on column main.usage.model is 'The model asked.';
+comment on column main.usage.invocation is 'The process that asked.';
+comment on column main.usage.hour is 'The hour the requests began in (UTC).';
+comment on column main.usage.requests is 'Requests made.';
+comment on column main.usage.succeeded is 'Requests that gave an answer.';
+comment on column main.usage.failed is 'Requests that gave an error.';
+comment on column main.usage.input_tokens is 'Tokens sent.';
+comment on column main.usage.output_tokens is 'Tokens received.';
+comment on column main.usage.cost_usd is 'Cost in US dollars of requests to models that have a price.';
+
+comment on view main.resource is 'What tasks occupy while they run: model endpoints and local workers.';
+comment on column main.resource.resource is 'provider/model, local (the event loop) or local/threads.';
+comment on column main.resource.configured_limit is 'Calls at once, as the spec says.';
+comment on column main.resource.learned_limit is 'Calls at once that the endpoint was found to take.';
+comment on column main.resource.in_flight is 'Calls running; known to the working process only, 0 otherwise.';
+comment on column main.resource.cooling_until is 'Nothing starts there before this time (UTC).';
+comment on column main.resource.reason is 'Why it cools down.';
+
+comment on view main.admission is 'May the next row group enter, and if not, why; one row.';
+comment on column main.admission.admit is 'True if the next row group may enter.';
+comment on column main.admission.reason is 'Why not, or that it may.';
+comment on column main.admission.next_row_group is 'The next row group of the plan; null if none is left.';
+comment on column main.admission.next_row_count is 'Its rows.';
+comment on column main.admission.row_groups_active is 'Row groups admitted and not finished.';
+comment on column main.admission.max_active_row_groups is 'Bound on active row groups, a run setting.';
+comment on column main.admission.rows_active is 'Live rows of active row groups.';
+comment on column main.admission.max_active_rows is 'Bound on active rows, a run setting.';
+
+comment on view main.event is 'What happened to the run as a whole.';
+comment on column main.event."at" is 'When (UTC).';
+comment on column main.event.kind is 'What kind of thing.';
+comment on column main.event.subject is 'What it happened to.';
+comment on column main.event.detail is 'More words.';
+
+comment on view main.invocation is 'Every process that worked on this run.';
+comment on column main.invocation.invocation is 'Counts from 1.';
+comment on column main.invocation.pid is 'Its process id.';
+comment on column main.invocation.host is 'The machine it ran on.';
+comment on column main.invocation.version is 'The version of Rowmill.';
+comment on column main.invocation.started_at is 'When it began (UTC).';
+comment on column main.invocation.ended_at is 'When it ended (UTC); null if it lives or crashed.';
+comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, stopped, crashed or failed with the reason.';
+
+comment on view main.invariant_violation is 'Contradictions in the run database; always empty.';
+comment on column main.invariant_violation."rule" is 'The rule that is broken.';
+comment on column main.invariant_violation.subject is 'What breaks it.';
+comment on column main.invariant_violation.detail is 'How.';
+
+comment on view main.dataset is 'The finished rows, in row_id order: the columns of the spec that are not marked drop.';
+comment on column main.dataset.row_id is 'The row, from 0.';

@@ -1,0 +1,85 @@
+"""The README is true: its commands exist and work, its exit codes are those of the errors."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+
+from command_line import CommandLine
+from rowmill import errors
+from rowmill.cli.main import COMMANDS, rowmill as group
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def _shell_lines() -> list[str]:
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line]
+
+
+def _commands() -> list[list[str]]:
+    words = [shlex.split(line, comments=True) for line in _shell_lines()]
+    return [line[1:] for line in words if line[0] == "rowmill"]
+
+
+def test_there_are_exactly_two_set_up_commands_and_both_can_be_run() -> None:
+    tools = [line.split()[0] for line in _shell_lines() if line.startswith("tools/")]
+    assert tools == ["tools/quickstart", "tools/test"]
+    for tool in tools:
+        assert (REPOSITORY / tool).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
+def test_a_command_of_the_readme_is_understood(arguments: list[str]) -> None:
+    context = click.Context(group)
+    command = group.get_command(context, arguments[0])
+    assert command is not None
+    command.make_context(arguments[0], arguments[1:], parent=context)
+
+
+def test_the_table_of_commands_is_the_list_of_commands() -> None:
+    listed = dict.fromkeys(re.findall(r"^\| `([a-z]+)(?: [^`]*)?`", README, re.MULTILINE))
+    columns_and_fields = {"name", "records", "seed", "models", "columns", "run", "sampler", "expression", "custom"}
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+    assert set(listed) - set(COMMANDS) <= columns_and_fields
+
+
+def test_the_exit_codes_are_those_of_the_errors() -> None:
+    table = {int(code): text for code, text in re.findall(r"^\| (\d+) \| (.*?) \|$", README, re.MULTILINE)}
+    assert sorted(table) == [0, 1, 2, 3, 4, 5, 6, 75, 130]
+    assert errors.RowmillError.exit_code == 1
+    assert errors.SpecError.exit_code == errors.UsageError.exit_code == 2
+    assert "locked" in table[errors.Locked.exit_code]
+    assert "do not fit" in table[errors.Incompatible.exit_code]
+    assert "damaged" in table[errors.Damaged.exit_code]
+    assert "run again" in table[errors.Interrupted.exit_code]
+
+
+def test_links_lead_to_files() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (REPOSITORY / target).exists()
+
+
+@pytest.mark.slow
+def test_the_tour_works_as_written(rowmill: CommandLine) -> None:
+    for arguments in _commands():
+        done = rowmill(*arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        if arguments[0] == "init":
+            rowmill.directory = rowmill.directory / arguments[1]
+    assert {"penguins.duckdb", "penguins.jsonl", "penguins.parquet"} <= {p.name for p in rowmill.directory.iterdir()}
+
+
+@pytest.mark.slow
+def test_the_python_of_the_readme_works(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "rowmill.run(" in block)
+    (rowmill.directory / "readme.py").write_text(code)
+    python = CommandLine(rowmill.directory, command=rowmill.command[:1])
+    assert python.output_of("readme.py") == "2000\n"
+    assert (rowmill.directory / "penguins.parquet").is_file()
