@@ -58,7 +58,7 @@ limit $limit;
 -- What happened, the latest first. O(events).
 select *
 from main.event
-order by at desc
+order by "at" desc
 limit $limit;
 
 -- name: show_usage

@@ -52,7 +52,7 @@ def test_help_lists_every_command_with_its_line() -> None:
 
 
 def test_every_listed_command_can_be_imported() -> None:
-    context = click.Context(rowmill)
+    context = click.Context(rowmill, **rowmill.context_settings)
     for command in COMMANDS:
         assert rowmill.get_command(context, command) is not None
 

@@ -128,7 +128,7 @@ def test_durations(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "text"), [(7, "7"), (9_999, "9,999"), (12_345, "12.3k"), (999_999, "1000k"), (2.5e6, "2.5M"), (3e9, "3G")]
+    ("number", "text"), [(7, "7"), (9_999, "9,999"), (12_345, "12.3k"), (999_999, "1M"), (2.5e6, "2.5M"), (3e9, "3G")]
 )
 def test_short_counts(number: float, text: str) -> None:
     assert figures.short_count(number) == text

@@ -36,17 +36,15 @@ def test_there_are_exactly_two_set_up_commands_and_both_can_be_run() -> None:
 
 @pytest.mark.parametrize("arguments", _commands(), ids=" ".join)
 def test_a_command_of_the_readme_is_understood(arguments: list[str]) -> None:
-    context = click.Context(group)
+    context = click.Context(group, **group.context_settings)
     command = group.get_command(context, arguments[0])
     assert command is not None
     command.make_context(arguments[0], arguments[1:], parent=context)
 
 
 def test_the_table_of_commands_is_the_list_of_commands() -> None:
-    listed = dict.fromkeys(re.findall(r"^\| `([a-z]+)(?: [^`]*)?`", README, re.MULTILINE))
-    columns_and_fields = {"name", "records", "seed", "models", "columns", "run", "sampler", "expression", "custom"}
-    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
-    assert set(listed) - set(COMMANDS) <= columns_and_fields
+    table = README[README.index("| command | does |") :].partition("\n\n")[0]
+    assert re.findall(r"^\| `([a-z]+)", table, re.MULTILINE) == list(COMMANDS)
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:

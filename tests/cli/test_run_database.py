@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import anyio
@@ -46,7 +47,7 @@ def test_a_spec_runs_from_plain_data_and_its_rows_can_be_read(tmp_path: Path) ->
 def test_a_spec_object_and_a_spec_file_and_the_database_alone_go_on_with_the_same_run(tmp_path: Path) -> None:
     path = tmp_path / "x.duckdb"
     assert rowmill.run(rowmill.Spec.from_data(SPEC), path).rows_finished == 6
-    (tmp_path / "quick.json").write_text(rowmill.Spec.from_data(SPEC).model_dump_json(exclude_defaults=True))
+    (tmp_path / "quick.json").write_text(json.dumps(SPEC))
     assert rowmill.run(tmp_path / "quick.json", path).rows_finished == 6
     assert rowmill.run(rowmill.load_spec(tmp_path / "quick.json"), path).rows_finished == 6
     assert rowmill.run(None, path).rows_finished == 6

@@ -20,6 +20,10 @@ INTERRUPTED = 130
 _shows_traceback = False
 
 
+class ReaderGone(Exception):
+    """Whoever read our output closed it. No OSError, because click would end the process in its own way."""
+
+
 def print_tracebacks() -> None:
     """From now on unexpected errors come with their traceback."""
     global _shows_traceback
@@ -30,8 +34,10 @@ def guard(command: Callable[[], Any]) -> int:
     """Runs a click command outside its standalone mode and returns the exit code it ends with."""
     try:
         code = command()
-        sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except ReaderGone:
+        _silence_stdout()
+        return BROKEN_PIPE
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return 2
@@ -51,9 +57,6 @@ def guard(command: Callable[[], Any]) -> int:
         say(f"Error: {error}")
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: recorded on stderr, the process ends with code 1
-        if is_broken_pipe(error):
-            _silence_stdout()
-            return BROKEN_PIPE
         if isinstance(error, OSError) and error.strerror and not _wants_traceback():
             where = f"'{error.filename}': " if error.filename else ""
             say(f"Error: {where}{error.strerror}.")
@@ -90,7 +93,8 @@ def _print_traceback(error: BaseException) -> None:
 
 
 def _silence_stdout() -> None:
-    # The interpreter flushes stdout once more when it ends and would print the same error.
+    # The interpreter flushes stdout once more when it ends and would print the same error. File descriptor 1, because
+    # click may have put an object without one in the place of sys.stdout.
     descriptor = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(descriptor, sys.stdout.fileno())
+    os.dup2(descriptor, 1)
     os.close(descriptor)

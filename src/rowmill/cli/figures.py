@@ -14,12 +14,13 @@ def plural(number: int, noun: str) -> str:
 
 
 def short_count(number: float) -> str:
-    """Three significant figures with k, M or G: ``12.3k``."""
-    for size, suffix in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if number >= size:
-            scaled = number / (1e3 if suffix == "k" else size)
-            return f"{scaled:.3g}{suffix}" if scaled < 1000 else f"{scaled:.0f}{suffix}"
-    return f"{number:,.0f}"
+    """Three significant figures with k, M, G or T from 10,000 on: ``12.3k``."""
+    if number < 10_000:
+        return f"{number:,.0f}"
+    for size, suffix in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if number < 999.5 * size:
+            return f"{number / size:.3g}{suffix}"
+    return f"{number / 1e12:.3g}T"
 
 
 def rate(per_second: float) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
 import click
+
+from rowmill.cli.failure import ReaderGone, is_broken_pipe
 
 
 class LazyGroup(click.Group):
@@ -46,6 +49,17 @@ class LazyGroup(click.Group):
             hint = f" Did you mean '{near[0]}'?" if near else " 'rowmill -h' lists them."
             ctx.fail(f"There is no command '{name}'.{hint}")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command. Raises :class:`~rowmill.cli.failure.ReaderGone` when nobody reads its output any more."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except OSError as error:
+            if is_broken_pipe(error):
+                raise ReaderGone from error
+            raise
+        return result
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands from their lines alone."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -65,4 +66,9 @@ def execute(arguments: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the command ``rowmill``."""
+    # Started without one of them (``>&-``), the interpreter has None there.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process lives
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     sys.exit(execute(sys.argv[1:]))

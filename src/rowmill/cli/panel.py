@@ -18,6 +18,7 @@ from rich.text import Text
 from rowmill.cli.figures import count, duration, money, rate, share, short_count
 from rowmill.cli.output import escaped
 from rowmill.cli.pace import Pace, Pacemaker
+from rowmill.cli.progress import DRAINING
 
 if TYPE_CHECKING:
     from rowmill.store.status import ColumnProgress, ResourceStatus, Status
@@ -45,6 +46,14 @@ class Panel:
     ) -> None:
         if not self._is_lost:
             self._live.stop()
+
+    def draining(self) -> None:
+        """Says above the panel that the run stops."""
+        if not self._is_lost:
+            try:
+                self._live.console.print(DRAINING)
+            except OSError:
+                self._is_lost = True
 
     def show(self, status: Status) -> None:
         """Draws the panel. Stops doing so when the terminal is gone."""

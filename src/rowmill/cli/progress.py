@@ -14,11 +14,18 @@ if TYPE_CHECKING:
     from rowmill.store.status import Status
 
 
+DRAINING = "Stopping: waiting for the running calls to finish. Interrupt again to cut them off."
+
+
 class Display(Protocol):
     """Something that shows a run's statuses while it works; a context manager."""
 
     def show(self, status: Status) -> None:
         """Shows a status. Never raises because of the terminal: a run goes on without its display."""
+        ...
+
+    def draining(self) -> None:
+        """Says that the run stops once the running calls have finished."""
         ...
 
     def __enter__(self) -> Self: ...
@@ -45,11 +52,17 @@ class LogLines:
 
     def show(self, status: Status) -> None:
         """Prints the line. Stops doing so when stderr is gone."""
+        self._print(progress_line(status, self._pacemaker.observe(status, time.monotonic())))
+
+    def draining(self) -> None:
+        """Prints that the run stops."""
+        self._print(DRAINING)
+
+    def _print(self, line: str) -> None:
         if self._is_lost:
             return
-        pace = self._pacemaker.observe(status, time.monotonic())
         try:
-            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {progress_line(status, pace)}\n")
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
             sys.stderr.flush()
         except OSError:
             self._is_lost = True

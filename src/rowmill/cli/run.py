@@ -63,12 +63,13 @@ def _run(prepared: Prepared | None, path: Path, *, quiet: bool) -> RunReport:
 
     from rowmill.engine.invocation import run
 
+    work = partial(run, prepared, path, handle_signals=True)
     if quiet:
-        return anyio.run(partial(run, prepared, path, handle_signals=True))
+        return anyio.run(work)
     display, interval_s = _display()
     with display:
         return anyio.run(
-            partial(run, prepared, path, on_progress=display.show, progress_interval_s=interval_s, handle_signals=True)
+            partial(work, on_progress=display.show, progress_interval_s=interval_s, on_drain=display.draining)
         )
 
 

@@ -56,14 +56,15 @@ async def run(
     on_progress: Progress | None = None,
     progress_interval_s: float = 0.5,
     handle_signals: bool = False,
+    on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
-    ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains,
-    the second cuts running calls off. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed,
-    what stopped the run (RunStopping), or what a callback raised.
+    ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
+    and then calls ``on_drain``, the second cuts running calls off. Raises RowmillError: SpecError, Locked, Incompatible,
+    Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
     async with WriterThread() as writer:
         store = await writer.call(_open_store, database, must_exist=prepared is None)
@@ -77,6 +78,7 @@ async def run(
                 on_progress=on_progress,
                 progress_interval_s=progress_interval_s,
                 handle_signals=handle_signals,
+                on_drain=on_drain,
                 on_row_group_finished=on_row_group_finished,
             )
         finally:
@@ -99,6 +101,7 @@ async def work(
     on_progress: Progress | None = None,
     progress_interval_s: float = 0.5,
     handle_signals: bool = False,
+    on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch)."""
@@ -131,7 +134,7 @@ async def work(
         try:
             async with anyio.create_task_group() as group:
                 if handle_signals:
-                    group.start_soon(_obey_signals, dispatcher)
+                    group.start_soon(_obey_signals, dispatcher, on_drain)
                 if on_progress is not None:
                     group.start_soon(_report_progress, store, writer, dispatcher, on_progress, progress_interval_s)
                 ending = await dispatcher.run()
@@ -220,13 +223,15 @@ def _dispatch_settings(spec: Spec) -> DispatchSettings:
     )
 
 
-async def _obey_signals(dispatcher: Dispatcher) -> None:
+async def _obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | None) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         interrupted = False
         async for _ in signals:
             if interrupted:
                 dispatcher.cancel()
             dispatcher.drain()
+            if on_drain is not None and not interrupted:
+                on_drain()
             interrupted = True
 
 

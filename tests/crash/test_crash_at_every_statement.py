@@ -1,0 +1,176 @@
+"""A crash before and after every statement of a run, from its creation to its extension (D1).
+
+Until the commit of its transaction a step is tried again on the same connection: the statement that raises rolls
+everything back, in the file and in memory. From the commit on, what a process that dies there leaves
+behind (a copy of the file and its log, taken while they are open) is opened, compared with what was
+acknowledged, and run to its end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import pytest
+
+from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
+from rowmill.errors import WriteFailed
+from rowmill.store.connection import create_private_file
+from scenario import (
+    DRAINED_AFTER_TURNS,
+    Driver,
+    Specs,
+    World,
+    contradictions,
+    copy_of_database,
+    new_world,
+    outcome_of,
+    write_specs,
+    written_results,
+)
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
+    return write_specs(tmp_path_factory.mktemp("specs"))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(specs: Specs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the scenario ends with when nothing crashes."""
+    with Driver(tmp_path_factory.mktemp("uninterrupted") / "run.duckdb", specs, new_world(specs)) as driver:
+        driver.drive(drained_after_turns=DRAINED_AFTER_TURNS)
+        assert contradictions(driver.connection) == []
+        return outcome_of(driver.connection)
+
+
+class _Survivors:
+    """Opens what crashed processes left behind: each state once."""
+
+    def __init__(self, directory: Path, specs: Specs, expected: dict[str, Any]) -> None:
+        self._directory = directory
+        self._specs = specs
+        self._expected = expected
+        self._seen: set[bytes] = set()
+        self.runs = 0
+
+    def check(self, database: Path, world: World, where: str) -> None:
+        """Checks the database a process leaves behind that dies now. ``world`` knows what was acknowledged."""
+        digest = _digest(database)
+        if digest in self._seen:
+            return
+        self._seen.add(digest)
+        left = copy_of_database(database, self._directory / "left-behind.duckdb")
+        world = world.after_the_crash()
+        with Driver(left, self._specs, world) as driver:
+            is_created = "select count(*) from duckdb_views() where view_name = 'invariant_violation'"
+            if driver.connection.count(is_created):
+                _check_acknowledged(driver.connection, world, where)
+            else:
+                assert not world.attempts, where
+            driver.drive()
+            assert outcome_of(driver.connection) == self._expected, where
+            _check_acknowledged(driver.connection, world, where)
+        self.runs += 1
+
+
+class _CrashingDriver(Driver):
+    """Crashes before and after every statement of each step, and does the step in the end all the same."""
+
+    def __init__(self, database: Path, specs: Specs, world: World, survivors: _Survivors) -> None:
+        super().__init__(database, specs, world)
+        self._survivors = survivors
+        self.crashes: Counter[str] = Counter()
+
+    def step(self, name: str, function: Callable[[], T]) -> T:
+        if name in _ALL_OR_NOTHING:
+            before = _digest(self.database)
+            number = 1
+            while self._crash(name, function, CrashPoint(number, after=False), before) not in {None, "commit"}:
+                self._crash(name, function, CrashPoint(number, after=True), before)
+                number += 1
+        return self._observed(name, function)
+
+    def _crash(self, name: str, function: Callable[[], Any], point: CrashPoint, before: bytes) -> str | None:
+        """Does a step until the crash; returns the statement it crashed at, None if it came to its end."""
+        connection = self.connection
+        connection.crash, connection.crashed_at = point, None
+        try:
+            function()
+        except SimulatedCrash:
+            connection.forget_staged()
+        connection.crash = None
+        if connection.crashed_at is not None:
+            self.crashes[name] += 1
+        if _digest(self.database) != before:
+            where = f"{name}: {point.raised} ({connection.crashed_at})"
+            self._survivors.check(self.database, self.world, where)
+        return connection.crashed_at
+
+    def _observed(self, name: str, function: Callable[[], T]) -> T:
+        """Does a step for good, and looks at what dying before and after every statement leaves behind."""
+
+        def look(where: str) -> None:
+            self.crashes[name] += 1
+            self._survivors.check(self.database, self.world, f"{name}: {where}")
+
+        self.connection.observe = look
+        try:
+            return function()
+        finally:
+            self.connection.observe = None
+
+
+_ALL_OR_NOTHING = frozenset({"create", "extend", "update_spec", "begin", "turn", "end"})
+
+
+def _digest(database: Path) -> bytes:
+    digest = hashlib.blake2b(database.read_bytes())
+    log = database.with_name(database.name + ".wal")
+    if log.exists():
+        digest.update(b"log" + log.read_bytes())
+    return digest.digest()
+
+
+def _check_acknowledged(connection: CrashingConnection, world: World, where: str) -> None:
+    """Every acknowledged result is there, and nothing else; so is every acknowledged request."""
+    assert contradictions(connection) == [], where
+    assert written_results(connection) == world.acknowledged, where
+    assert connection.count("select count(*) from attempt") == world.attempts, where
+    assert connection.count("select coalesce(sum(requests), 0) from usage") == world.attempts, where
+
+
+@pytest.mark.timeout(180)
+def test_a_crash_at_any_statement_loses_nothing_and_repeats_nothing(
+    tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any]
+) -> None:
+    database = tmp_path / "run.duckdb"
+    survivors = _Survivors(tmp_path, specs, uninterrupted)
+    world = new_world(specs)
+    with _CrashingDriver(database, specs, world, survivors) as driver:
+        driver.drive(drained_after_turns=DRAINED_AFTER_TURNS)
+        assert outcome_of(driver.connection) == uninterrupted
+    assert set(driver.crashes) == _ALL_OR_NOTHING | {"open", "prepare"}
+    print(f"{sum(driver.crashes.values())} crashes {dict(driver.crashes)}, {survivors.runs} states opened and run on")
+    assert survivors.runs > 20
+    assert sum(driver.crashes.values()) > 1000
+
+
+def test_the_scenario_has_everything_that_can_happen_to_a_row(uninterrupted: dict[str, Any]) -> None:
+    assert {row[2:] for row in uninterrupted["dropped"]} == {
+        ("rejected", "Rejected"),
+        ("rejected", "SqlError"),
+        ("retries_exhausted", "HTTP 503"),
+        ("filtered", None),
+    }
+    finished = [group[4] for group in uninterrupted["groups"]]
+    assert len(finished) == 6
+    assert 0 in finished
+    skipped = {column: count for column, _, count, _ in uninterrupted["skipped"] if count}
+    assert {"draft", "review"} <= set(skipped)

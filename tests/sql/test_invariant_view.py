@@ -1,0 +1,77 @@
+"""invariant_violation finds every contradiction it promises to find, in state that was damaged by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from run_state import RunState
+from virtual_run import custom
+
+StateOf = Callable[..., RunState]
+
+
+async def made(row: object) -> str:
+    return "made"
+
+
+DAMAGES = {
+    "plan: no gap between segments": "update state.plan_segment set first_row = 1",
+    "R1: active row group beyond the cursor": "update state.run set next_row_group = 1",
+    "R1: row outside an active row group": "delete from state.active_row_group where row_group = 1",
+    "K2: row group active and finished": (
+        "insert into state.finished_row_group select row_group, first_row, row_count, row_count, 0, admitted_at, admitted_at"
+        " from state.active_row_group where row_group = 1"
+    ),
+    "K2: row group finished twice": (
+        "insert into state.finished_row_group select 0, 0, 2, 2, 0, admitted_at, admitted_at from state.active_row_group"
+    ),
+    "K2: admitted row groups do not add up": "update state.run set next_row_group = 3",
+    "K2: rows of a finished row group do not add up": (
+        "insert into state.finished_row_group select 7, 14, 2, 2, 0, admitted_at, admitted_at from state.active_row_group"
+        " where row_group = 1"
+    ),
+    "K4: dataset row of a row group that is not finished": (
+        "insert into state.dataset_row select * from state.active_row where row_id = 3"
+    ),
+    "row is there twice": "insert into state.active_row select * from state.active_row where row_id = 2",
+    "row of an active row group is missing": "delete from state.active_row where row_id = 2",
+    "row_id does not follow the plan": "update state.active_row set row_id = 99 where row_id = 2",
+    "R3: done before its inputs": "update state.active_row set done_0 = 2 where row_id = 3",
+    "S3: skipped but not done": "update state.active_row set skipped_0 = 1 where row_id = 3",
+    "deferred task of a row that does not wait for it": (
+        "insert into state.deferred_task select 1, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run"
+    ),
+    "R8: task deferred twice": (
+        "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run, range(2)"
+    ),
+}
+
+
+@pytest.fixture
+def sound(state_of: StateOf) -> RunState:
+    """first → second; groups 0 and 1 active, rows 0 and 1 done by first."""
+    state = state_of(custom("first", made), custom("second", made, ["first"]), records=6, row_group_size=2)
+    state.write_row_group(0)
+    state.write_row_group(1)
+    state.write_done("first", 0, 1)
+    return state
+
+
+def test_state_as_it_must_be_violates_nothing(sound: RunState) -> None:
+    sound.write_deferral("first", 1, 0, until_s=9)
+    sound.write_drop("first", 3)
+    assert sound.violations() == []
+
+
+@pytest.mark.parametrize("rule", DAMAGES)
+def test_damaged_state_is_reported_under_the_rule_it_breaks(sound: RunState, rule: str) -> None:
+    sound.sql(DAMAGES[rule])
+    assert rule in {found for found, _, _ in sound.violations()}
+
+
+def test_every_rule_of_the_view_is_tried(sound: RunState) -> None:
+    (definition,) = sound.sql("select sql from duckdb_views() where view_name = 'invariant_violation'")[0]
+    missing = [rule for rule in DAMAGES if rule not in definition]
+    assert not missing
+    assert definition.upper().count("UNION ALL") >= len(DAMAGES) - 1
