@@ -4,11 +4,12 @@ are computed in the same INSERT that creates the rows, level by level of the gra
 */
 
 -- name: admit_row_groups
--- Admits the next row groups of the plan as far as the bounds allow; at least one if none is active. O(groups admitted).
+-- Admits the next row groups of the plan, about as many rows as are wanted, as far as the bounds allow; at least one
+-- row group if none is active (A1, A2). O(groups admitted).
 insert into state.active_row_group (row_group, first_row, row_count, admitted_at)
 with active as (
   select
-    (select count(*) from state.active_row_group) as row_groups,
+    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
     (select count(*) from state.active_row) as live_rows
 ),
 
@@ -46,10 +47,96 @@ where
   (
     a.row_groups + p.place <= $max_active_row_groups
     and a.live_rows + p.rows_so_far <= $max_active_rows
+    and p.rows_so_far - p.row_count < $wanted_rows
   )
   or (a.row_groups = 0 and p.place = 1)
 order by p.row_group
 returning row_group, row_count;
+
+-- name: root_resources
+-- What the tasks of a new row group occupy at once. O(columns).
+select distinct resource
+from state.root_generator;
+
+-- name: deferral_blocks_admission
+-- Would the next row group bring no work independent of the deferred tasks (A4)? O(columns + deferred).
+select
+  exists (from state.blocking_deferral)
+  and not exists (from state.independent_generator);
+
+-- name: has_active_row_group
+-- Is any row group active? Parked ones are not (A1). O(active groups).
+select exists (from state.active_row_group as g where g.parked_for is null);
+
+-- name: parked_rows
+-- How many rows are parked. O(1).
+select count(*) as parked_rows
+from state.parked_row;
+
+-- name: parkable_row_groups
+-- Active row groups with nothing in flight whose ready tasks all wait for cooling resources (A7). O(active rows).
+select
+  f.row_group,
+  list(distinct f.resource) as parked_for
+from state.frontier as f
+left join state.resource as r on f.resource = r.resource and r.cooling_until > $now
+where
+  f.row_group not in (select i.row_group from in_flight as i)
+  and not exists (from state.ordered_place as o where o.row_group = f.row_group)
+group by f.row_group
+having count(r.resource) = count(*);
+
+-- name: mark_parked
+-- These row groups leave the working set until a resource they wait for takes tasks again. O(groups).
+update state.active_row_group as g
+set parked_for = n.parked_for
+from new_parking as n
+where g.row_group = n.row_group;
+
+-- name: park_rows
+-- Their rows rest outside the frontier's tables. O(active rows).
+insert into state.parked_row
+select a.*
+from state.active_row as a
+semi join new_parking as n on a.row_group = n.row_group
+order by a.row_id;
+
+-- name: delete_parked_from_active
+-- They are no longer in the working set. O(active rows).
+delete from state.active_row
+where row_group in (select n.row_group from new_parking as n);
+
+-- name: unparkable_row_groups
+-- Parked row groups that wait for one of $resources, lowest first, about as many rows as are wanted. O(parked groups).
+select row_group
+from (
+  select
+    g.row_group,
+    sum(g.row_count) over (order by g.row_group) - g.row_count as rows_before
+  from state.active_row_group as g
+  where list_has_any(g.parked_for, $resources)
+)
+where rows_before < $wanted_rows
+order by row_group;
+
+-- name: mark_unparked
+-- These row groups are in the working set again. O(groups).
+update state.active_row_group
+set parked_for = null
+where row_group in (select unnest($row_groups::bigint[]));
+
+-- name: unpark_rows
+-- Their rows return to the working set. O(parked rows of these groups, by zone maps).
+insert into state.active_row
+select *
+from state.parked_row
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_id;
+
+-- name: delete_unparked_rows
+-- They rest no more. O(parked rows of these groups).
+delete from state.parked_row
+where row_group in (select unnest($row_groups::bigint[]));
 
 -- name: advance_cursor
 -- Moves the plan's cursor past the row groups just admitted. O(1).

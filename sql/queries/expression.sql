@@ -4,7 +4,17 @@ Looking at users' SQL without running it, in a hardened in-memory connection.
 
 -- name: parse_expression
 -- The syntax tree of `select <expression>` as JSON, or the parser's error. O(text).
-select json_serialize_sql($text) as tree;
+select json_serialize_sql('select ' || $text || chr(10)) as tree;
+
+-- name: types_of_columns
+-- No rows: how the engine hands over the types of some columns. O(columns).
+select *
+from (select {typed_nulls}) as empty_row
+limit 0;
+
+-- name: evaluate_constant
+-- Evaluates an expression without columns, to learn whether a value fits a type. O(text).
+select {expression} as result;
 
 -- name: function_stability
 -- What is known of the functions an expression names. O(functions).

@@ -59,6 +59,30 @@ where row_group in (select unnest($row_groups::bigint[]));
 delete from state.active_row_group
 where row_group in (select unnest($row_groups::bigint[]));
 
+-- name: note_unannounced
+-- Finished row groups whose callback is still to be called (K3). O(row groups).
+insert into state.unannounced_row_group (row_group, rows_finished, rows_dropped)
+select
+  row_group,
+  rows_finished,
+  rows_dropped
+from state.finished_row_group
+where row_group in (select unnest($row_groups::bigint[]));
+
+-- name: unannounced_row_groups
+-- What an earlier invocation finished but may not have announced. O(unannounced).
+select
+  row_group,
+  rows_finished,
+  rows_dropped
+from state.unannounced_row_group
+order by row_group;
+
+-- name: forget_announced
+-- Their callbacks have returned. O(unannounced).
+delete from state.unannounced_row_group
+where row_group in (select unnest($row_groups::bigint[]));
+
 -- name: touch_run
 -- The run moved on at this time. O(1).
 update state.run

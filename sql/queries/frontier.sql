@@ -27,7 +27,8 @@ with capacity as (
 fair_share as (
   select
     unnest($generators::integer[]) as generator,
-    unnest($next_tags::double[]) as next_tag
+    unnest($next_tags::double[]) as next_tag,
+    unnest($steps::double[]) as step
 ),
 
 candidate as (
@@ -55,7 +56,7 @@ ordered as (
     c.attempts,
     c.free,
     row_number() over (
-      partition by c.resource order by s.next_tag + c.place, c.generator, c.row_group, c.row_index
+      partition by c.resource order by s.next_tag + c.place * s.step, c.generator, c.row_group, c.row_index
     ) as place
   from candidate as c
   inner join fair_share as s on c.generator = s.generator
@@ -109,13 +110,27 @@ from state.active_row as a
 where a.row_group = $row_group and {not_done}
 order by a.row_index;
 
+-- name: read_generator_state
+-- What the last call of an ordered generator returned, null before its first (R10). O(ordered generators).
+select "state"
+from state.generator_state
+where generator = $generator;
+
 -- name: task_summary
--- Is anything left, deferred or in flight, and when does the next deferral pass? O(active groups + deferred).
+-- Is anything left, in flight, deferred or parked, and when does the next deferral pass? O(active groups + deferred).
 select
   (select count(*) from state.active_row_group) as row_groups_active,
   (select count(*) from in_flight) as in_flight,
-  (select count(*) from state.deferred_task) as deferred,
-  (select min(d.not_before) from state.deferred_task as d where d.not_before > $now) as next_not_before,
+  (
+    (select count(*) from state.deferred_task)
+    + (select count(*) from state.active_row_group as g where g.parked_for is not null)
+  ) as patient,
+  (
+    select min(d.not_before)
+    from state.deferred_task as d
+    inner join state.active_row_group as g on d.row_group = g.row_group
+    where d.not_before > $now and g.parked_for is null
+  ) as next_not_before,
   (
     select r.next_row_group < coalesce((select sum(p.row_groups) from state.plan_segment as p), 0)
     from state.run as r

@@ -40,14 +40,12 @@ using (
     on n.generator = r.generator and n.row_group = r.row_group and n.row_index = r.row_index
 ) as n
   on f.generator = n.generator and f.row_group = n.row_group and f.row_index = n.row_index
-when matched then update set
-  attempts = n.attempts, error_type = n.error_type, message = n.message, not_before = n.not_before, deferred_at = $now
-when not matched then insert (
-  generator, row_group, row_index, attempts, error_type, message, not_before, deferred_at, first_deferred_at
-)
-values (
-  n.generator, n.row_group, n.row_index, n.attempts, n.error_type, n.message, n.not_before, $now, $now
-);
+when matched then
+  update set
+    attempts = n.attempts, error_type = n.error_type, message = n.message, not_before = n.not_before, deferred_at = $now
+when not matched then
+  insert (generator, row_group, row_index, attempts, error_type, message, not_before, deferred_at, first_deferred_at)
+  values (n.generator, n.row_group, n.row_index, n.attempts, n.error_type, n.message, n.not_before, $now, $now);
 
 -- name: tasks_to_give_up
 -- Deferred tasks whose patience (give_up_after_s, $deferred_before) has run out (F1). O(deferred).
@@ -98,17 +96,13 @@ using new_drop as n
 where a.row_group = n.row_group and a.row_index = n.row_index;
 
 -- name: delete_stale_deferrals
--- Deferrals of rows that are gone wait for nothing. O(deferred).
-delete from state.deferred_task as f
-using new_drop as n
-where f.row_group = n.row_group and f.row_index = n.row_index;
-
--- name: delete_orphaned_batch_deferrals
--- A deferred batch task of a row group without live rows will never run (R4). O(active rows).
+-- Deferrals of tasks that are none any more: the row is gone, or nothing of the row group is left to do (R4). O(active rows).
 delete from state.deferred_task as f
 where
-  f.row_index = -1
-  and not exists (select 1 from state.active_row as a where a.row_group = f.row_group);
+  f.row_group in (select g.row_group from state.active_row_group as g where g.parked_for is null)
+  and (f.generator, f.row_group, f.row_index) not in (
+    select (r.generator, r.row_group, r.row_index) from state.frontier as r
+  );
 
 -- name: insert_attempts
 -- Journals requests and failed calls, also those whose row is gone: their cost is real (R9). O(attempts).
@@ -121,6 +115,40 @@ select a.row_index
 from state.active_row as a
 where a.row_group = $row_group and {not_done}
 order by a.row_index;
+
+-- name: learn_limits
+-- What the dispatcher has learned of how many calls a resource takes at once (C2). O(resources).
+update state.resource as r
+set learned_limit = least(n.learned_limit, r.configured_limit)
+from new_limit as n
+where r.resource = n.resource;
+
+-- name: keep_generator_state
+-- What an ordered generator is to get back on its next call, committed with its result (R10). O(ordered generators).
+merge into state.generator_state as s
+using new_state as n on s.generator = n.generator
+when matched then update set row_group = n.row_group, "state" = n."state"
+when not matched then insert (generator, row_group, "state")
+values (n.generator, n.row_group, n."state");
+
+-- name: revive_rows
+-- Brings dropped rows of active row groups back with the values they had. O(dropped rows).
+insert into state.active_row
+select v.*
+from state.dropped_row_value as v
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index;
+
+-- name: delete_revived_drops
+-- Revived rows are dropped no more. O(dropped rows).
+delete from state.dropped_row as d
+using new_revival as n
+where d.row_group = n.row_group and d.row_index = n.row_index;
+
+-- name: delete_revived_values
+-- The values of revived rows are in the working set again. O(dropped rows).
+delete from state.dropped_row_value as d
+using new_revival as n
+where d.row_group = n.row_group and d.row_index = n.row_index;
 
 -- name: cool_resources
 -- Endpoints that answered 429: nothing starts there before cooling_until. O(resources).

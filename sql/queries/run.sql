@@ -99,17 +99,21 @@ where state = 'finished';
 merge into state.resource as r
 using new_resource as n on r.resource = n.resource
 when matched then update set
-  configured_limit = n.configured_limit, learned_limit = n.configured_limit
+  configured_limit = n.configured_limit,
+  learned_limit = case
+    when r.learned_limit = r.configured_limit then n.configured_limit
+    else least(r.learned_limit, n.configured_limit)
+  end
 when not matched then insert (resource, configured_limit, learned_limit)
 values (n.resource, n.configured_limit, n.configured_limit);
 
--- name: cooling_resources
--- Endpoints that asked for patience before this invocation began. O(resources).
+-- name: resource_memory
+-- What earlier invocations learned of the resources: limits, and who still asks for patience. O(resources).
 select
   resource,
+  learned_limit,
   cooling_until
-from state.resource
-where cooling_until > $now;
+from state.resource;
 
 -- name: begin_invocation
 -- Signs in. An earlier invocation that never signed out is closed as crashed. O(invocations).
@@ -161,6 +165,24 @@ from state.run;
 -- Something people may want to know later. O(1).
 insert into state.event ("at", kind, subject, detail)
 values ($now, $kind, $subject, $detail);
+
+-- name: insert_events
+-- Changes of this turn that people may want to know later, from the staged table new_event. O(events).
+insert into state.event ("at", kind, subject, detail)
+select
+  $now,
+  kind,
+  subject,
+  detail
+from new_event;
+
+-- name: trim_events
+-- Keeps the newest $kept events: the journal of changes is bounded. O(events).
+delete from state.event
+where "at" < (
+  select min(n."at")
+  from (select e."at" from state.event as e order by e."at" desc limit $kept) as n
+);
 
 -- name: contradictions
 -- The first few broken invariants, for the message of an internal error. O(rows).

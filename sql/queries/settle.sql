@@ -42,6 +42,18 @@ update state.active_row
 set {assignments}, {set_done}, {set_skipped}
 where {upstream_done} and {not_done} and coalesce(try(cast(({predicate}) as boolean)), false);
 
+-- name: settle_predicate_or_error_skip
+-- Skips cells whose SQL skip.when is true or cannot be evaluated (S4, on_error: skip). O(active rows).
+update state.active_row
+set {assignments}, {set_done}, {set_skipped}
+where
+  {upstream_done}
+  and {not_done}
+  and (
+    coalesce(try(cast(({predicate}) as boolean)), false)
+    or try(struct_pack(v := cast(({predicate}) as boolean))) is null
+  );
+
 -- name: failed_predicates
 -- Rows for which an SQL skip.when cannot be evaluated (S4). O(active rows).
 select

@@ -87,13 +87,15 @@ create table state.plan_segment (
 
 /*
 Row groups that were admitted and are not finished. With the cursor (row groups from
-next_row_group on are not admitted) this is all a resume has to read.
+next_row_group on are not admitted) this is all a resume has to read. A parked row group (A7) waits for the
+resources in parked_for to stop cooling down; its rows rest in state.parked_row, outside the frontier.
 */
 create table state.active_row_group (
   row_group bigint not null,
   first_row bigint not null,
   row_count bigint not null,
-  admitted_at timestamp not null
+  admitted_at timestamp not null,
+  parked_for varchar[]
 );
 
 /* Row groups that are done, for ever; also those of which no row survived (K1). */
@@ -106,6 +108,23 @@ create table state.finished_row_group (
   admitted_at timestamp not null,
   finished_at timestamp not null,
   check (rows_finished + rows_dropped = row_count)
+);
+
+/*
+Finished row groups whose on_row_group_finished callback has not returned yet: it is called at least once for each,
+also across crashes (K3). Kept only by invocations that have a callback.
+*/
+create table state.unannounced_row_group (
+  row_group bigint not null,
+  rows_finished bigint not null,
+  rows_dropped bigint not null
+);
+
+/* What an ordered generator returned to be handed back on its next call, as of its last finished call (R10). */
+create table state.generator_state (
+  generator integer not null,
+  row_group bigint not null,
+  "state" json
 );
 
 /* Per finished row group, how many cells of a generator were skipped; no row where none was (S3). */

@@ -15,6 +15,8 @@ create table state.generator (
   strategy varchar not null check (strategy in ('cell', 'batch', 'dataset', 'sql')),
   reason varchar not null,
   resource varchar,
+  weight double not null check (weight > 0),
+  is_ordered boolean not null,
   fingerprint varchar not null,
   {mask_columns},
   check ((strategy = 'sql') = (resource is null))
@@ -22,6 +24,15 @@ create table state.generator (
 
 /* One row per live row of an active row group: the working set. Inserted by admission, changed by the turn. */
 create table state.active_row (
+  row_group bigint not null,
+  row_index bigint not null,
+  row_id bigint not null,
+  {set_columns},
+  {value_columns}
+);
+
+/* The rows of parked row groups (A7), the same shape: bounded by disk, not by memory. */
+create table state.parked_row (
   row_group bigint not null,
   row_index bigint not null,
   row_id bigint not null,

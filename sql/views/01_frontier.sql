@@ -1,14 +1,16 @@
 /*
-The frontier: which tasks have all their inputs (rules R1 to R5). Private views in `state`, on which the
+The frontier: which tasks have all their inputs (rules R1 to R5, R10). Private views in `state`, on which the
 turn's pull and the public views `ready_task` and `cell` stand, so that there is one definition.
 
 Many rows share one done set, so each set is compared with each generator once and rows find their
-ready generators by an equality join: no comparison of every row with every generator.
-Slots: {set_columns} done_0, …; {same_set} a.done_0 = b.done_0 and …; {upstream_done} and {not_done} compare
-d.done_N with g.upstream_N and g.own_N; {group_done} bit_and over the group; {skipped_set} skipped_0, ….
+ready generators by an equality join: no comparison of every row with every generator. Parked rows (A7) are in another
+table and cost nothing here.
+Slots: {set_columns} done_0, …; {same_set} a.done_0 = d.done_0 and …; {upstream_done} and {is_done} compare
+d.done_N with g.upstream_N and g.own_N; {group_done} bit_and over the group; {in_order} and {batch_in_order} hold
+ordered generators to their lowest unfinished row group, and are true where the spec has none.
 */
 
-/* Which generators are ready, waiting or done for a row with a given done set. */
+/* Every done set that occurs in the working set, with what it means for every generator. */
 create view state.done_set as
 with seen as (
   select distinct {set_columns}
@@ -20,6 +22,7 @@ select
   g.generator,
   g.strategy,
   g.resource,
+  g.is_ordered,
   {is_done} as is_done,
   {upstream_done} as has_inputs
 from seen as d
@@ -36,11 +39,22 @@ select
   {group_done}
 from state.active_row_group as g
 left join state.active_row as a on g.row_group = a.row_group
+where g.parked_for is null
 group by
   g.row_group,
   g.first_row,
   g.row_count,
   g.admitted_at;
+
+/* The row group an ordered generator is at: the lowest one it has not finished (R10). */
+create view state.ordered_place as
+select
+  g.generator,
+  min(d.row_group) as row_group
+from state.row_group_done as d
+cross join state.generator as g
+where g.is_ordered and d.live_rows > 0 and not {is_done}
+group by g.generator;
 
 /* Cell tasks: a live row, not done by the generator, everything upstream done for that row (R3). */
 create view state.ready_cell as
@@ -52,7 +66,7 @@ select
   a.row_id
 from state.active_row as a
 inner join state.done_set as d on {same_set}
-where d.strategy = 'cell' and d.has_inputs and not d.is_done;
+where d.strategy = 'cell' and d.has_inputs and not d.is_done and {in_order};
 
 /* Batch tasks: everything upstream done for every live row, at least one row lives and is not done (R4). */
 create view state.ready_batch as
@@ -64,7 +78,7 @@ select
   d.first_row as row_id
 from state.row_group_done as d
 cross join state.generator as g
-where g.strategy = 'batch' and d.live_rows > 0 and {upstream_done} and not {is_done};
+where g.strategy = 'batch' and d.live_rows > 0 and {upstream_done} and not {is_done} and {batch_in_order};
 
 /* All tasks that have their inputs, with what is known of earlier attempts. */
 create view state.frontier as
@@ -83,3 +97,9 @@ from (
 ) as r
 left join state.deferred_task as f
   on r.generator = f.generator and r.row_group = f.row_group and r.row_index = f.row_index;
+
+/* Every live row, in the working set or parked. */
+create view state.live_row as
+select * from state.active_row
+union all
+select * from state.parked_row;

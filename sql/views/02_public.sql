@@ -14,7 +14,7 @@ select
   f.rows_finished,
   (select count(*) from state.dropped_row) as rows_dropped,
   (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as row_groups,
-  (select count(*) from state.active_row_group) as row_groups_active,
+  (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups_active,
   f.row_groups_finished,
   (select count(*) from state.invocation) as invocations,
   a.requests,
@@ -23,7 +23,8 @@ select
   a.cost_usd,
   r.started_at,
   r.updated_at,
-  r.reason
+  r.reason,
+  (select count(*) from state.active_row_group as g where g.parked_for is not null) as row_groups_parked
 from state.run as r
 cross join (
   select
@@ -41,27 +42,20 @@ cross join (
 ) as a;
 
 create view main.progress as
-with active as (
-  select
-    d.generator,
-    count(*) filter (where d.is_done) as settled
-  from state.active_row as a
-  inner join state.done_set as d on {same_set}
-  group by d.generator
-),
-
-active_skip as (
+with live as (
   select
     g.generator,
-    sum(s.live_rows)::bigint as skipped
+    coalesce(sum(d.live_rows) filter (where {is_done}), 0)::bigint as settled,
+    coalesce(sum(d.live_rows) filter (where {is_skipped_of_d}), 0)::bigint as skipped
   from (
     select
-      {skipped_set},
+      {set_columns},
+      {skipped_columns},
       count(*) as live_rows
-    from state.active_row
+    from state.live_row
     group by all
-  ) as s
-  inner join state.generator as g on {is_skipped}
+  ) as d
+  cross join state.generator as g
   group by g.generator
 ),
 
@@ -89,14 +83,13 @@ counted as (
     c.position,
     s.records as cells,
     s.rows_finished + coalesce(a.settled, 0) as settled,
-    coalesce(k.skipped, 0) + coalesce(f.skipped, 0) as skipped,
+    coalesce(a.skipped, 0) + coalesce(f.skipped, 0) as skipped,
     s.rows_dropped as dropped,
     coalesce(d.deferred, 0) as deferred
   from state.column_def as c
   inner join state.generator as g on c.generator = g.generator
   cross join main.run_status as s
-  left join active as a on g.generator = a.generator
-  left join active_skip as k on g.generator = k.generator
+  left join live as a on g.generator = a.generator
   left join finished_skip as f on g.generator = f.generator
   left join deferred as d on g.generator = d.generator
 )
@@ -125,6 +118,24 @@ select
   admitted_at,
   null::timestamp as finished_at
 from state.row_group_done
+union all
+select
+  g.row_group,
+  'parked' as state,
+  g.first_row,
+  g.row_count,
+  0::bigint as rows_finished,
+  g.row_count - count(p.row_id) as rows_dropped,
+  g.admitted_at,
+  null::timestamp as finished_at
+from state.active_row_group as g
+left join state.parked_row as p on g.row_group = p.row_group
+where g.parked_for is not null
+group by
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at
 union all
 select
   row_group,
@@ -160,7 +171,7 @@ with live as (
     case
       when {is_skipped_of_a} then 'skipped'
       when d.is_done then 'done'
-      when t.generator is not null then 'deferred'
+      when t.not_before > (select r.updated_at from state.run as r) then 'deferred'
       when r.generator is not null then 'ready'
       else 'waiting'
     end as state
@@ -185,6 +196,7 @@ dropped as (
   from state.dropped_row as d
   inner join state.active_row_group as g on d.row_group = g.row_group
   cross join state.column_def as c
+  where g.parked_for is null
 )
 
 select

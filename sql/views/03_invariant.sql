@@ -33,7 +33,14 @@ select
   a.row_id::varchar,
   'row group ' || a.row_group
 from state.active_row as a
-anti join state.active_row_group as g on a.row_group = g.row_group
+anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is null
+union all
+select
+  'A7: parked row outside a parked row group',
+  a.row_id::varchar,
+  'row group ' || a.row_group
+from state.parked_row as a
+anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is not null
 union all
 select
   'K2: row group active and finished',
@@ -90,7 +97,7 @@ from (
   select
     row_id,
     'active' as kind
-  from state.active_row
+  from state.live_row
   union all
   select
     row_id,
@@ -108,20 +115,21 @@ union all
 select
   'row of an active row group is missing',
   g.row_group::varchar,
-  g.row_count || ' rows, ' || g.live_rows || ' live, ' || count(d.row_id) || ' dropped'
-from state.row_group_done as g
+  g.row_count || ' rows, ' || g.row_count - g.rows_dropped || ' live, ' || count(d.row_id) || ' dropped'
+from main.row_group as g
 left join state.dropped_row as d on g.row_group = d.row_group
+where g.state <> 'finished'
 group by
   g.row_group,
   g.row_count,
-  g.live_rows
-having g.live_rows + count(d.row_id) <> g.row_count
+  g.rows_dropped
+having g.rows_dropped <> count(d.row_id)
 union all
 select
   'row_id does not follow the plan',
   a.row_id::varchar,
   'row group ' || a.row_group || ', index ' || a.row_index
-from state.active_row as a
+from state.live_row as a
 inner join state.active_row_group as g on a.row_group = g.row_group
 where a.row_id <> g.first_row + a.row_index or a.row_index < 0 or a.row_index >= g.row_count
 union all
@@ -137,7 +145,7 @@ select
   'S3: skipped but not done',
   row_id::varchar,
   'row group ' || row_group
-from state.active_row
+from state.live_row
 where not {skipped_is_done}
 union all
 select
@@ -145,8 +153,16 @@ select
   f.generator || '/' || f.row_group || '/' || f.row_index,
   f.error_type
 from state.deferred_task as f
+inner join state.active_row_group as g on f.row_group = g.row_group and g.parked_for is null
 anti join state.frontier as r
   on f.generator = r.generator and f.row_group = r.row_group and f.row_index = r.row_index
+union all
+select
+  'deferred task of a row group that is not active',
+  f.generator || '/' || f.row_group || '/' || f.row_index,
+  f.error_type
+from state.deferred_task as f
+anti join state.active_row_group as g on f.row_group = g.row_group
 union all
 select
   'R8: task deferred twice',

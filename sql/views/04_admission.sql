@@ -1,13 +1,109 @@
 /*
-Admission: may the next row group enter, and if not, why (rules A1, A2, A5). The bounds are run settings
-and come from the newest spec.
+Admission: may the next row group enter, and if not, why (rules A1 to A5, A7).
+
+The private views take rule A4 apart, one sentence each. They look at the graph and at the deferred tasks, never at
+rows, so they are small. Deferral blocks admission only if the next row group would bring no work independent of it. A task
+that was merely deferred by a transient failure blocks nothing: its endpoint takes other requests meanwhile. So what
+counts are tasks deferred at a resource that cools down. Time is that of the last turn (state.run.updated_at).
 */
+
+/* Resources at which nothing starts for now. */
+create view state.cooling_resource as
+select
+  r.resource,
+  r.cooling_until,
+  r.reason
+from state.resource as r
+cross join state.run as n
+where r.cooling_until > n.updated_at;
+
+/* Generators of tasks, with their key: the endpoint they use (chat and embedding share it), else themselves. */
+create view state.task_generator as
+select
+  g.generator,
+  g.name,
+  g.resource,
+  g.resource in ('local', 'local/threads') as is_local,
+  case when is_local then 'generator ' || g.name else g.resource end as key
+from state.generator as g
+where g.strategy in ('cell', 'batch');
+
+/* Tasks whose deferral can block admission. */
+create view state.blocking_deferral as
+select
+  d.generator,
+  t.name,
+  t.resource,
+  t.key
+from state.deferred_task as d
+inner join state.task_generator as t on d.generator = t.generator
+inner join state.cooling_resource as c on t.resource = c.resource;
+
+/* Generators that cannot do new work: they share a key with a blocking deferral, or need what such a one makes. */
+create view state.blocked_generator as
+with recursive blocked as (
+  select t.generator
+  from state.task_generator as t
+  semi join state.blocking_deferral as d on t.key = d.key
+  union
+  select d.generator
+  from state.dependency as d
+  inner join blocked as b on d.upstream = b.generator
+)
+
+select generator
+from blocked;
+
+/* Generators that make something a blocked generator needs, directly or not. */
+create view state.feeder_of_blocked as
+with recursive feeder as (
+  select d.upstream as generator
+  from state.dependency as d
+  inner join state.blocked_generator as b on d.generator = b.generator
+  union
+  select d.upstream
+  from state.dependency as d
+  inner join feeder as f on d.generator = f.generator
+)
+
+select generator
+from feeder;
+
+/* Generators that have useful work in a new row group whatever is deferred: a local feeder of blocked columns has not. */
+create view state.independent_generator as
+select
+  t.generator,
+  t.name,
+  t.resource
+from state.task_generator as t
+anti join state.blocked_generator as b on t.generator = b.generator
+where not t.is_local or t.generator not in (select f.generator from state.feeder_of_blocked as f);
+
+/* Generators with tasks as soon as a row group enters: no task makes anything they need. */
+create view state.root_generator as
+with recursive later as (
+  select d.generator
+  from state.dependency as d
+  inner join state.task_generator as t on d.upstream = t.generator
+  union
+  select d.generator
+  from state.dependency as d
+  inner join later as l on d.upstream = l.generator
+)
+
+select
+  t.generator,
+  t.name,
+  t.resource
+from state.task_generator as t
+anti join later as l on t.generator = l.generator;
 
 create view main.admission as
 with bound as (
   select
-    coalesce((s.spec ->> '$.run.max_active_rows')::bigint, 8192) as max_active_rows,
-    coalesce((s.spec ->> '$.run.max_active_row_groups')::bigint, 64) as max_active_row_groups
+    (s.spec ->> '$.run.max_active_rows')::bigint as max_active_rows,
+    (s.spec ->> '$.run.max_active_row_groups')::bigint as max_active_row_groups,
+    (s.spec ->> '$.run.max_parked_rows')::bigint as max_parked_rows
   from state.spec_version as s
   order by s.version desc
   limit 1
@@ -15,48 +111,98 @@ with bound as (
 
 active as (
   select
-    (select count(*) from state.active_row_group) as row_groups,
-    (select count(*) from state.active_row) as live_rows
+    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
+    (select count(*) from state.active_row) as live_rows,
+    (select count(*) from state.parked_row) as parked_rows
 ),
 
 candidate as (
   select
     r.next_row_group,
-    least(
-      p.row_group_size,
-      p.first_row + p."rows" - (p.first_row + (r.next_row_group - p.first_row_group) * p.row_group_size)
-    ) as row_count
+    least(p.row_group_size, p."rows" - (r.next_row_group - p.first_row_group) * p.row_group_size) as row_count
   from state.run as r
   inner join state.plan_segment as p
     on r.next_row_group >= p.first_row_group and r.next_row_group < p.first_row_group + p.row_groups
+),
+
+deferral as (
+  select
+    count(*) as deferred_tasks,
+    string_agg(distinct d.key, ', ' order by d.key) as deferred_scope
+  from state.blocking_deferral as d
+),
+
+by_column as (
+  select map_from_entries(list((c.name, c.tasks) order by c.name)) as deferred_by_column
+  from (select d.name, count(*) as tasks from state.blocking_deferral as d group by d.name) as c
+),
+
+by_resource as (
+  select map_from_entries(list((c.resource, c.tasks) order by c.resource)) as deferred_by_resource
+  from (select d.resource, count(*) as tasks from state.blocking_deferral as d group by d.resource) as c
+),
+
+named as (
+  select
+    (select list(t.name order by t.generator) from state.task_generator as t) as candidate_columns,
+    (select list(i.name order by i.generator) from state.independent_generator as i) as independent_columns
+),
+
+demand as (
+  select
+    count(*) filter (where c.resource is null) as resources_open,
+    count(*) filter (where c.resource is null and coalesce(f.tasks, 0) < r.learned_limit) as resources_wanting
+  from (select distinct g.resource from state.root_generator as g) as g
+  inner join state.resource as r on g.resource = r.resource
+  left join state.cooling_resource as c on g.resource = c.resource
+  left join (
+    select
+      f.resource,
+      count(*) as tasks
+    from state.frontier as f
+    group by f.resource
+  ) as f on g.resource = f.resource
 ),
 
 decided as (
   select
     case
       when c.next_row_group is null then 'no group left'
-      when a.row_groups = 0 then null
-      when a.live_rows + c.row_count > b.max_active_rows then 'max rows'
+      when a.row_groups = 0 and a.parked_rows = 0 then null
+      when a.row_groups > 0 and a.live_rows + c.row_count > b.max_active_rows then 'max rows'
       when a.row_groups >= b.max_active_row_groups then 'max groups'
+      when a.parked_rows >= b.max_parked_rows then 'max parked rows'
+      when f.deferred_tasks > 0 and n.independent_columns is null then 'deferred tasks'
+      when d.resources_wanting > 0 then null
+      when d.resources_open > 0 then 'enough ready work already'
+      else 'resource saturated'
     end as reason,
     c.next_row_group,
     c.row_count as next_row_count,
     a.row_groups as row_groups_active,
-    a.live_rows as rows_active,
     b.max_active_row_groups,
-    b.max_active_rows
+    a.live_rows as rows_active,
+    b.max_active_rows,
+    a.parked_rows as rows_parked,
+    b.max_parked_rows,
+    f.deferred_tasks,
+    f.deferred_scope,
+    bc.deferred_by_column,
+    br.deferred_by_resource,
+    n.candidate_columns,
+    coalesce(n.independent_columns, []) as independent_columns
   from active as a
   cross join bound as b
+  cross join deferral as f
+  cross join by_column as bc
+  cross join by_resource as br
+  cross join named as n
+  cross join demand as d
   left join candidate as c on true
 )
 
 select
   reason is null as admit,
-  coalesce(reason, 'the next group may enter') as reason,
-  next_row_group,
-  next_row_count,
-  row_groups_active,
-  max_active_row_groups,
-  rows_active,
-  max_active_rows
+  coalesce(reason, 'the next row group may enter') as reason,
+  * exclude (reason)
 from decided;

@@ -9,7 +9,7 @@ comment on column main.run_status.records is 'Rows planned.';
 comment on column main.run_status.rows_finished is 'Rows in the dataset.';
 comment on column main.run_status.rows_dropped is 'Rows given up; see dropped_row.';
 comment on column main.run_status.row_groups is 'Row groups planned.';
-comment on column main.run_status.row_groups_active is 'Row groups admitted and not finished.';
+comment on column main.run_status.row_groups_active is 'Row groups admitted, not finished and not parked.';
 comment on column main.run_status.row_groups_finished is 'Row groups finished.';
 comment on column main.run_status.invocations is 'Processes that have worked on this run.';
 comment on column main.run_status.requests is 'Requests made of models, in all invocations.';
@@ -19,6 +19,7 @@ comment on column main.run_status.cost_usd is 'Cost of the requests to models th
 comment on column main.run_status.started_at is 'When the first invocation began (UTC).';
 comment on column main.run_status.updated_at is 'When the run last moved on (UTC).';
 comment on column main.run_status.reason is 'Why the run stopped, if it did.';
+comment on column main.run_status.row_groups_parked is 'Row groups that wait for a cooling resource.';
 
 comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
 comment on column main.progress.column_name is 'The column.';
@@ -33,7 +34,7 @@ comment on column main.progress.waiting is 'Cells not made yet.';
 
 comment on view main.row_group is 'Row groups that were admitted.';
 comment on column main.row_group.row_group is 'Number of the row group, from 0.';
-comment on column main.row_group.state is 'active or finished.';
+comment on column main.row_group.state is 'active, parked (it waits for a cooling resource) or finished.';
 comment on column main.row_group.first_row is 'row_id of its first row.';
 comment on column main.row_group.row_count is 'Rows it was planned with.';
 comment on column main.row_group.rows_finished is 'Its rows in the dataset; 0 until it is finished.';
@@ -121,6 +122,14 @@ comment on column main.admission.row_groups_active is 'Row groups admitted and n
 comment on column main.admission.max_active_row_groups is 'Bound on active row groups, a run setting.';
 comment on column main.admission.rows_active is 'Live rows of active row groups.';
 comment on column main.admission.max_active_rows is 'Bound on active rows, a run setting.';
+comment on column main.admission.rows_parked is 'Live rows of parked row groups, which wait for a cooling resource.';
+comment on column main.admission.max_parked_rows is 'Bound on parked rows, a run setting.';
+comment on column main.admission.deferred_tasks is 'Tasks deferred at a resource that cools down.';
+comment on column main.admission.deferred_scope is 'What those tasks wait for.';
+comment on column main.admission.deferred_by_column is 'How many of those tasks each column has.';
+comment on column main.admission.deferred_by_resource is 'How many of those tasks each resource has.';
+comment on column main.admission.candidate_columns is 'Columns the next row group would bring tasks of.';
+comment on column main.admission.independent_columns is 'Those of them that have useful work whatever is deferred.';
 
 comment on view main.event is 'What happened to the run as a whole.';
 comment on column main.event."at" is 'When (UTC).';

@@ -29,6 +29,8 @@ class Task(NamedTuple):
     attempts: int
     """Failed attempts so far that count against ``max_attempts``; rate-limited ones do not."""
     inputs: Any
+    state: Any = None
+    """What the last call of an ordered generator returned to be handed back (R10)."""
 
 
 class Request(NamedTuple):
@@ -73,6 +75,8 @@ class Outcome(NamedTuple):
     requests: Sequence[Request] = ()
     started_at: float = 0.0
     duration_ms: float = 0.0
+    state: Any = None
+    """What an ordered generator wants back on its next call; plain JSON values (R10)."""
 
 
 class FinishedRowGroup(NamedTuple):
@@ -94,8 +98,10 @@ class TurnResult(NamedTuple):
     """Another turn has work to do at once, without waiting for an outcome."""
     complete: bool
     """Every row group is finished."""
-    stop: Outcome | None = None
-    """An outcome that stops the run: every row would fail."""
+    stop: BaseException | None = None
+    """What stops the run: every row would fail, or too many did (F3, F6)."""
+    dropped: frozenset[tuple[int, int]] = frozenset()
+    """(row group, row index) of the rows this turn dropped: their other tasks need not go on (F5)."""
 
 
 def classify(error: BaseException) -> OutcomeKind:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from command_line import CommandLine
 
 
@@ -28,7 +27,7 @@ models:
 columns:
   - {name: colour, column_type: sampler, sampler_type: category, params: {values: [red, green, blue]}}
   - {name: size, column_type: sampler, sampler_type: gaussian, params: {mean: 5, stddev: 1}}
-  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ colour }} thing of size {{ size }}."}
+  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ colour }} thing, size {{ size }}."}
 """
 
 
@@ -52,4 +51,6 @@ def _finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def quick_run(rowmill: CommandLine, quick_spec: Path, _finished_run: Path) -> Path:
     """The complete run of :func:`quick_spec`, as ``quick.duckdb`` beside it."""
-    return shutil.copy(_finished_run, rowmill.directory / "quick.duckdb")
+    path = rowmill.directory / "quick.duckdb"
+    shutil.copy(_finished_run, path)
+    return path

@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
-
 from command_line import CommandLine
+from pyarrow import parquet
 
 
 def test_status_as_json_is_a_list_with_one_run(rowmill: CommandLine, quick_run: Path) -> None:
     (status,) = json.loads(rowmill.output_of("status", quick_run, "--format", "json"))
-    assert (status["name"], status["state"], status["records"], status["rows_finished"]) == ("quick", "finished", 20, 20)
+    assert (status["name"], status["state"], status["records"], status["rows_finished"]) == (
+        "quick",
+        "finished",
+        20,
+        20,
+    )
     assert [column["column_name"] for column in status["columns"]] == ["colour", "size", "note"]
     assert status["started_at"][10] == "T"
 
@@ -97,7 +101,16 @@ def test_sql_can_neither_change_the_run_nor_reach_files(rowmill: CommandLine, qu
 )
 def test_show_lists_each_kind(rowmill: CommandLine, quick_run: Path, what: str) -> None:
     rows = json.loads(rowmill.output_of("show", what, quick_run, "--format", "json"))
-    counts = {"rows": 20, "groups": 4, "ready": 0, "deferred": 0, "dropped": 0, "attempts": 20, "usage": 1, "admission": 1}
+    counts = {
+        "rows": 20,
+        "groups": 4,
+        "ready": 0,
+        "deferred": 0,
+        "dropped": 0,
+        "attempts": 20,
+        "usage": 1,
+        "admission": 1,
+    }
     assert len(rows) == counts.get(what, len(rows))
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from command_line import CommandLine
 from patient_endpoint import PatientEndpoint, patient_endpoint
 
@@ -55,9 +54,7 @@ def test_code_0_for_a_run_of_0_records(rowmill: CommandLine, quick_spec: Path) -
     assert rowmill.output_of("export", "--format", "jsonl", "--output", "-") == ""
 
 
-def test_code_1_when_every_row_would_fail(
-    rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
-) -> None:
+def test_code_1_when_every_row_would_fail(rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint) -> None:
     endpoint.status = 401
     endpoint.released.set()
     done = rowmill("run", waiting_spec)
@@ -135,9 +132,7 @@ def test_code_4_names_the_process_that_holds_the_run_database(
     assert str(os.getpid()) in done.stderr
 
 
-def test_code_4_while_an_invocation_works(
-    rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
-) -> None:
+def test_code_4_while_an_invocation_works(rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint) -> None:
     working = rowmill.start("run", waiting_spec)
     assert endpoint.asked.wait(30)
     second = rowmill("run", waiting_spec)

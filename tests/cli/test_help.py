@@ -8,8 +8,8 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
-
 from command_line import CommandLine
+
 from rowmill.cli.main import COMMANDS, rowmill
 
 _HEAVY = {"aiohttp", "anyio", "duckdb", "jinja2", "pyarrow", "pydantic", "rich", "yaml"}

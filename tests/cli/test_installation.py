@@ -11,7 +11,6 @@ import venv
 from pathlib import Path
 
 import pytest
-
 from command_line import CommandLine
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -20,7 +19,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 def _run(*command: str | Path, cwd: Path) -> str:
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=kept, capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(
+        [*map(str, command)], cwd=cwd, env=kept, capture_output=True, text=True, timeout=250, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -33,7 +34,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(
         REPOSITORY, copy, ignore=shutil.ignore_patterns(".venv", ".git", "quickstart*", "*.duckdb*", ".*_cache", "dist")
     )
-    _run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory / "dist", copy, cwd=directory)
+    _run(
+        sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory / "dist", copy, cwd=directory
+    )
     shutil.rmtree(copy)
     (wheel,) = (directory / "dist").glob("rowmill-*.whl")
     environment = directory / "environment"
@@ -41,7 +44,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _run(environment / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=directory)
     # The dependencies come from here: a path in a .pth file lends packages, but not their own .pth files, so
     # that this checkout's editable installation stays out of it.
-    site = _run(environment / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=directory)
+    site = _run(
+        environment / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=directory
+    )
     (Path(site.strip()) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return environment / "bin" / "rowmill"
 

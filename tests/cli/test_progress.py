@@ -82,14 +82,23 @@ def test_the_line_without_a_terminal_tells_what_matters() -> None:
 
 def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(panel(status, Pace(2.0, 2.5, 75.0), 61.0, NOW))
+    console.print(panel(status, Pace(2.0, 2.5, 75.0), 61.0, NOW, height))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_the_panel_shows_rows_columns_endpoints_tokens_and_cost() -> None:
     drawn = _drawn(a_status(20, 25))
-    for text in ("20 of 100 rows", "(20 %)", "ETA 1:15", "1:01 elapsed", "25/100", "24 of 32", "cooling 5.0 s: 429", "$0.025"):
+    for text in (
+        "20 of 100 rows",
+        "(20 %)",
+        "ETA 1:15",
+        "1:01 elapsed",
+        "25/100",
+        "24 of 32",
+        "cooling 5.0 s: 429",
+        "$0.025",
+    ):
         assert text in drawn
 
 
@@ -102,9 +111,10 @@ def test_a_cool_down_that_is_over_is_not_shown() -> None:
 def test_the_panel_shows_the_columns_at_work_when_not_all_fit() -> None:
     done = [ColumnProgress(f"done {n}", f"d{n}", "sql", 9, 9, 0, 0, 0, 0) for n in range(40)]
     status = replace(a_status(), columns=(*done, *a_status().columns))
-    drawn = _drawn(status)
+    drawn = _drawn(status, height=24)
     assert "note" in drawn
     assert "more" in drawn
+    assert len(drawn.splitlines()) <= 24
 
 
 def test_names_cannot_steer_the_terminal() -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 import pytest
-
 from command_line import CommandLine
+
 from rowmill import errors
-from rowmill.cli.main import COMMANDS, rowmill as group
+from rowmill.cli.main import COMMANDS
+from rowmill.cli.main import rowmill as group
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -22,12 +22,16 @@ class SimulatedCrash(BaseException):
 class CrashPoint:
     """Where the next crash is: ``before`` or ``after`` the n-th statement from now on.
 
-    ``raised`` is what happens there: a SimulatedCrash, or an error of the engine.
+    ``raised`` is what happens there: a SimulatedCrash, or an error of the engine. ``for_good``: nothing works
+    after it either.
     """
 
-    def __init__(self, number: int, *, after: bool, raised: BaseException | None = None) -> None:
+    def __init__(
+        self, number: int, *, after: bool = False, raised: BaseException | None = None, for_good: bool = False
+    ) -> None:
         self.left = number
         self.after = after
+        self.for_good = for_good
         self.raised = raised or SimulatedCrash(f"{'after' if after else 'before'} statement {number}")
 
 
@@ -52,7 +56,7 @@ class _CountingEngine:
             crash = owner.crash
             if crash is not None:
                 crash.left -= 1
-                if crash.left == 0 and not crash.after:
+                if (crash.left == 0 or (crash.left < 0 and crash.for_good)) and not crash.after:
                     raise owner.take_crash(what)
             result = function(*arguments, **keywords)
             if name == "commit":
@@ -89,8 +93,10 @@ class CrashingConnection(Connection):
     def take_crash(self, what: str) -> BaseException:
         """Uses the crash up; from then on the connection works again (a dead one is simply not used)."""
         assert self.crash is not None
-        raised, self.crash = self.crash.raised, None
-        self.crashed_at = what
+        raised = self.crash.raised
+        if not self.crash.for_good:
+            self.crash = None
+        self.crashed_at = self.crashed_at or what
         return raised
 
     def forget_staged(self) -> None:

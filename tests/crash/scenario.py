@@ -34,8 +34,8 @@ records: {records}
 row_group_size: {row_group_size}
 seed: 5
 models:
-  - {{alias: writer, provider: simulated, model: writer, max_parallel_requests: 4}}
-  - {{alias: editor, provider: simulated, model: editor, max_parallel_requests: 3}}
+  - {{alias: writer, provider: simulated, model: writer, max_parallel_requests: 6}}
+  - {{alias: editor, provider: simulated, model: editor, max_parallel_requests: 6}}
 seed_dataset: {{path: cities.csv}}
 columns:
   - {{name: city, column_type: seed-dataset}}
@@ -49,9 +49,9 @@ columns:
       required_columns: [label, amount, review]}}
   - {{name: verdict, column_type: expression, sql: "coalesce(review, 'skipped') || ' ' || mark", propagate_skip: false}}
 run:
-  max_active_row_groups: 2
+  max_active_row_groups: 3
   max_attempts: 2
-  backoff_base_s: 1
+  backoff_base_s: 0.5
 """
 _MARKING = """
 import pyarrow as pa
@@ -61,9 +61,9 @@ def mark(rows: pa.Table, params) -> str:
 """
 _CITIES = "city\nBergen\nParis\nOslo\nRome\nLima\n"
 
-DRAINED_AFTER_TURNS = 5
+DRAINED_AFTER_TURNS = 4
 
-_RATE_LIMITED = {("draft", 1): 2, ("review", 8): 1}
+_RATE_LIMITED = {("draft", 1): 1, ("review", 8): 1}
 _TRANSIENT = {("draft", 3): 1, ("draft", 6): 99, ("mark", 1): 1}
 _REJECTED = {("draft", 11), ("review", 4), ("mark", 3)}
 _FILTERED = {0}
@@ -101,7 +101,7 @@ class World:
 
     def _failure(self, key: tuple[str, int]) -> ProviderError | None:
         if self.asked[key] <= _RATE_LIMITED.get(key, 0):
-            return RateLimited("slow down", 3.0)
+            return RateLimited("slow down", 0.5)
         if self.asked[key] <= _TRANSIENT.get(key, 0):
             return Transient("try again", "HTTP 503")
         return Rejected("never") if key in _REJECTED else None
@@ -244,7 +244,7 @@ class Driver:
                 released = [Outcome(OutcomeKind.RELEASED, task) for task in running]
                 self._turn(turn, released, {})
                 return "drained"
-            outcomes = [self.world.ask(running.popleft()) for _ in range((len(running) + 1) // 2)]
+            outcomes = [self.world.ask(running.popleft()) for _ in range(max(len(running) - 1, min(len(running), 1)))]
             self.world.now += 0.25
             if not outcomes and result.next_not_before is not None:
                 self.world.now = max(self.world.now, result.next_not_before)

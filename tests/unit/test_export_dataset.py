@@ -104,7 +104,9 @@ def test_a_dataset_without_rows_is_a_valid_file(file_format: ExportFormat, table
 
 
 @pytest.mark.parametrize("file_format", list(ExportFormat))
-def test_a_failed_export_leaves_no_file_and_no_trace(file_format: ExportFormat, table: pa.Table, tmp_path: Path) -> None:
+def test_a_failed_export_leaves_no_file_and_no_trace(
+    file_format: ExportFormat, table: pa.Table, tmp_path: Path
+) -> None:
     with pytest.raises(RuntimeError, match="went away"):
         export_dataset(Source(table, fails_after=1), tmp_path / f"x.{file_format}")
     assert list(tmp_path.iterdir()) == []

@@ -23,8 +23,8 @@ from rowmill.cli.progress import DRAINING
 if TYPE_CHECKING:
     from rowmill.store.status import ColumnProgress, ResourceStatus, Status
 
-_MAX_COLUMNS = 24
-"""More columns than this would not fit a screen; those that still work are shown first."""
+_OTHER_LINES = 9
+"""Lines of the panel and around it that are neither columns nor resources."""
 
 
 class Panel:
@@ -62,14 +62,16 @@ class Panel:
         now_s = time.monotonic()
         pace = self._pacemaker.observe(status, now_s)
         try:
-            self._live.update(panel(status, pace, now_s - self._started_s, datetime.now(UTC)), refresh=True)
+            drawn = panel(status, pace, now_s - self._started_s, datetime.now(UTC), self._live.console.height)
+            self._live.update(drawn, refresh=True)
         except OSError:
             self._is_lost = True
 
 
-def panel(status: Status, pace: Pace, elapsed_s: float, now: datetime) -> Frame:
-    """The panel of one status."""
-    parts: list[Text | Table] = [_rows(status, pace, elapsed_s), _columns(status.columns)]
+def panel(status: Status, pace: Pace, elapsed_s: float, now: datetime, height: int) -> Frame:
+    """The panel of one status, in at most ``height`` lines where that is possible."""
+    room = max(height - _OTHER_LINES - len(status.resources), 3)
+    parts: list[Text | Table] = [_rows(status, pace, elapsed_s), _columns(status.columns, room)]
     if status.resources:
         parts.append(_resources(status.resources, now))
     return Frame(Group(*parts), title=Text(f"{escaped(status.name)}: {status.state}"), title_align="left")
@@ -92,16 +94,16 @@ def _rows(status: Status, pace: Pace, elapsed_s: float) -> Text:
     return text
 
 
-def _columns(columns: Sequence[ColumnProgress]) -> Table:
+def _columns(columns: Sequence[ColumnProgress], room: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("column", overflow="ellipsis", no_wrap=True, max_width=32)
     table.add_column("", width=24)
     for heading in ("cells", "deferred", "skipped"):
         table.add_column(heading, justify="right", no_wrap=True)
-    # Sorting is stable: working columns first, each kind in declaration order, only when not all fit.
     shown = list(columns)
-    if len(shown) > _MAX_COLUMNS:
-        shown = sorted(shown, key=lambda column: column.waiting == 0)[:_MAX_COLUMNS]
+    if len(columns) > room:
+        # Sorting is stable: columns still at work first, each kind in declaration order.
+        shown = sorted(columns, key=lambda column: column.waiting + column.deferred == 0)[: room - 1]
     for column in shown:
         settled = column.done + column.skipped + column.dropped
         table.add_row(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rowmill.cli.figures import count, money, share
+from rowmill.cli.figures import count, money, plural, share
 from rowmill.cli.output import OutputFormat, escaped, output_option, write_listing
 from rowmill.cli.place import database_argument, existing_database
 
@@ -63,7 +63,7 @@ def _print(status: Status) -> None:
             f"{count(status.row_groups_finished)} of {count(status.row_groups)} finished,"
             f" {count(status.row_groups_active)} active",
         ),
-        ("requests", f"{count(status.requests)} in {count(status.invocations)} invocations"),
+        ("requests", f"{count(status.requests)} in {plural(status.invocations, 'invocation')}"),
         ("tokens", f"{count(status.input_tokens)} in, {count(status.output_tokens)} out"),
         ("cost", money(status.cost_usd)),
         ("started", _moment(status.started_at)),

@@ -20,7 +20,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from rowmill.deferral import cool_down_s
-from rowmill.dispatch.pool import Pool, PoolStatistics, Worker
+from rowmill.dispatch.pool import Pool, PoolStatistics, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
 from rowmill.errors import Transient
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, TurnResult
@@ -70,17 +70,16 @@ class Dispatcher:
         executor: Executor,
         take_turn: TakeTurn,
         traits: Sequence[Traits | None],
-        limits: Mapping[str, int],
+        limits: Mapping[str, ResourceLimit],
         settings: DispatchSettings,
         *,
         wall_clock: Callable[[], float],
-        cooling: Mapping[str, float] | None = None,
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
     ) -> None:
-        """``traits`` by generator number (None: never a task); ``limits`` calls at once per resource.
+        """``traits`` by generator number (None: never a task); ``limits`` per resource.
 
-        ``wall_clock`` gives seconds since the epoch; ``cooling`` says which resources rest until when.
-        ``on_finished`` is called after the commit of each finished row group; what it raises stops the run.
+        ``wall_clock`` gives seconds since the epoch. ``on_finished`` is called after the commit of each finished
+        row group; what it raises stops the run (F8).
         """
         self._executor = executor
         self._take_turn = take_turn
@@ -89,13 +88,10 @@ class Dispatcher:
         self._on_finished = on_finished
         self._timeouts = [trait.timeout_s if trait and trait.timeout_s else math.inf for trait in traits]
         self._max_rows = [trait.max_rows_per_call if trait else 1 for trait in traits]
-        used: dict[str, int] = {}
-        for trait in traits:
-            if trait is not None:
-                used[trait.resource] = max(used.get(trait.resource, 1), trait.max_rows_per_call)
-        self._pools = {name: Pool(name, limits[name], rows, settings.max_in_flight) for name, rows in used.items()}
         self._resource_of = [trait.resource if trait else "" for trait in traits]
-        self._cooling = dict(cooling or {})
+        self._limits = dict(limits)
+        self._pools: dict[str, Pool] = {}
+        self._rotation = 0
         self._outcomes: list[Outcome] = []
         self._arrived = anyio.Event()
         self._running_tasks = 0
@@ -106,8 +102,8 @@ class Dispatcher:
         self._is_cancelled = False
         self._drain_until = math.inf
         self._group: TaskGroup | None = None
-        self.stop: Outcome | None = None
-        """The outcome that stopped the run, if one did."""
+        self.stop: BaseException | None = None
+        """What stopped the run, if something did."""
 
     def statistics(self) -> DispatchStatistics:
         """A value that says where the dispatcher stands."""
@@ -136,10 +132,7 @@ class Dispatcher:
 
     async def run(self) -> Ending:
         """Works until the run is complete or stopped. Raises what a turn, an executor or a callback raises."""
-        now = anyio.current_time()
-        for name, until in self._cooling.items():
-            if name in self._pools:
-                self._pools[name].cooling_until = now + max(0.0, until - self._wall_clock())
+        self._open_pools()
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -150,16 +143,29 @@ class Dispatcher:
             raise _single(raised) from raised
         return ending
 
+    def _open_pools(self) -> None:
+        now = anyio.current_time()
+        rows_per_call: dict[str, int] = {}
+        for resource, rows in zip(self._resource_of, self._max_rows, strict=True):
+            if resource:
+                rows_per_call[resource] = max(rows_per_call.get(resource, 1), rows)
+        for name, rows in rows_per_call.items():
+            limit = self._limits[name]
+            pool = self._pools[name] = Pool(name, limit, rows, self._settings.max_in_flight, now)
+            if limit.cooling_until is not None:
+                pool.cooling_until = now + max(0.0, limit.cooling_until - self._wall_clock())
+
     async def _take_turns(self) -> Ending:
         while True:
             result = await self._one_turn()
             if result.complete:
                 # Calls that still run belong to rows that were dropped: nobody waits for them, but they cost.
                 self.cancel()
-            over = self._is_draining and not self._running_tasks
-            if over and not self._outcomes:
+            is_over = self._is_draining and not self._running_tasks and not self._outcomes
+            # A turn after the last callbacks notes that they ran (K3).
+            if is_over and not (result.finished and self._on_finished):
                 return self._ending(result)
-            if not result.again or self._is_draining:
+            if not is_over and (not result.again or self._is_draining):
                 await self._wait_for_turn(result)
 
     async def _one_turn(self) -> TurnResult:
@@ -167,7 +173,9 @@ class Dispatcher:
         self._arrived = anyio.Event()
         self._last_turn_at = anyio.current_time()
         free = {} if self._is_draining else {n: p.free(self._last_turn_at) for n, p in self._pools.items()}
-        result = await self._take_turn(outcomes, free, self._wall_clock())
+        changes = {name: pool.newly_learned() for name, pool in self._pools.items()}
+        learned = {name: limit for name, limit in changes.items() if limit is not None}
+        result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
         self._turns += 1
         was_long = anyio.current_time() - self._last_turn_at > _LONG_TURN_S
         for pool in self._pools.values():
@@ -178,6 +186,8 @@ class Dispatcher:
         if result.stop is not None and self.stop is None:
             self.stop = result.stop
             self.drain()
+        if result.dropped:
+            self._forget(result.dropped)
         if not self._is_draining:
             for task in result.tasks:
                 resource = self._resource_of[task.generator]
@@ -187,6 +197,16 @@ class Dispatcher:
                 self._pools[name].has_backlog = left <= 0
             self._start_workers()
         return result
+
+    def _forget(self, dropped: frozenset[tuple[int, int]]) -> None:
+        """Gives up the other tasks of dropped rows: nobody waits for them (F5)."""
+        for pool in self._pools.values():
+            self._outcomes += [Outcome(OutcomeKind.RELEASED, task) for task in pool.forget(dropped)]
+            for worker in pool.busy:
+                if all((task.row_group, task.row_index) in dropped for task in worker.tasks):
+                    worker.scope.cancel()
+        if self._outcomes:
+            self._arrived.set()
 
     def _ending(self, result: TurnResult) -> Ending:
         if result.complete:
@@ -222,22 +242,37 @@ class Dispatcher:
         wake_at = math.inf
         if result.next_not_before is not None:
             wake_at = now + max(0.0, result.next_not_before - self._wall_clock())
-        cooling = (pool.cooling_until for pool in self._pools.values() if pool.cooling_until > now)
-        return min(wake_at, min(cooling, default=math.inf))
+        for pool in self._pools.values():
+            if pool.cooling_until > now:
+                wake_at = min(wake_at, pool.cooling_until)
+            elif pool.queue or pool.has_backlog:
+                wake_at = min(wake_at, pool.grows_at(now))
+        return wake_at
 
     # Workers -----------------------------------------------------------------------------------------
 
     def _start_workers(self) -> None:
-        """Wakes or spawns as many workers as there are calls that can start."""
+        """Wakes or spawns workers for the calls that can start, sharing the room for more between the pools."""
         group = self._group
         assert group is not None, "workers start inside run()"
-        for pool in self._pools.values():
-            startable = min(len(pool.queue), pool.limit - len(pool.busy))
-            while startable > 0 and pool.idle:
+        now = anyio.current_time()
+        pools = list(self._pools.values())
+        self._rotation = (self._rotation + 1) % max(1, len(pools))
+        waiting = [(pool, pool.startable(now)) for pool in pools[self._rotation :] + pools[: self._rotation]]
+        room = self._settings.max_in_flight - self._running_tasks
+        while room > 0 and (waiting := [(pool, count) for pool, count in waiting if count > 0]):
+            share = max(1, room // len(waiting))
+            for place, (pool, count) in enumerate(waiting):
+                started = min(count, share, room)
+                self._start(group, pool, started)
+                room -= started
+                waiting[place] = (pool, count - started)
+
+    def _start(self, group: TaskGroup, pool: Pool, calls: int) -> None:
+        for _ in range(calls):
+            if pool.idle:
                 pool.idle.pop().set()
-                startable -= 1
-            spawned = min(startable, pool.limit - pool.workers)
-            for _ in range(spawned):
+            else:
                 pool.workers += 1
                 group.start_soon(self._work, pool)
 
@@ -246,10 +281,12 @@ class Dispatcher:
         worker = Worker()
         try:
             with worker.scope:
+                yields = False
                 while True:
                     now = anyio.current_time()
                     room = self._settings.max_in_flight - self._running_tasks
-                    tasks = [] if self._is_draining else pool.take(self._max_rows, room, now)
+                    tasks = [] if yields or self._is_draining else pool.take(self._max_rows, room, now)
+                    yields = False
                     if not tasks:
                         event = anyio.Event()
                         pool.idle.append(event)
@@ -258,12 +295,17 @@ class Dispatcher:
                     worker.tasks = tasks
                     worker.journal = []
                     worker.started_at = now
+                    worker.limit_at_start = pool.limit(now)
                     worker.deadline = now + self._timeouts[tasks[0].generator]
                     pool.busy.add(worker)
                     pool.running_tasks += len(tasks)
                     self._running_tasks += len(tasks)
                     outcomes = await self._executor.execute(tasks, worker.journal)
+                    # At the bound on all tasks, the place that gets free goes round the pools.
+                    yields = self._running_tasks >= self._settings.max_in_flight
                     self._end_call(pool, worker, outcomes)
+                    if yields:
+                        self._start_workers()
                     self._calls += 1
                     if self._calls % _CALLS_BETWEEN_CHECKPOINTS == 0:
                         await checkpoint()
@@ -278,16 +320,15 @@ class Dispatcher:
         pool.busy.discard(worker)
         pool.running_tasks -= count
         pool.completed(count)
-        at_the_bound = self._running_tasks >= self._settings.max_in_flight
         self._running_tasks -= count
         for outcome in outcomes:
-            if outcome.kind is OutcomeKind.RATE_LIMITED:
+            if outcome.kind is OutcomeKind.SUCCEEDED:
+                pool.succeeded()
+            elif outcome.kind is OutcomeKind.RATE_LIMITED:
                 rest = cool_down_s(outcome.error, self._settings.cool_down_s)
-                pool.cooling_until = max(pool.cooling_until, anyio.current_time() + rest)
+                pool.rate_limited(worker.limit_at_start, anyio.current_time() + rest)
         self._outcomes.extend(outcomes)
         self._arrived.set()
-        if at_the_bound and not self._is_draining:
-            self._start_workers()
 
     def _cut_off(self, worker: Worker) -> list[Outcome]:
         """The outcomes of a call that was cancelled: over its deadline, or because the run ends."""

@@ -15,12 +15,14 @@ from rowmill.task import Request, Task
 
 _LEAST_PREFETCH = 8
 _MOST_PREFETCH = 4096
+_SUCCESSES_TO_GROW = 25
+_DECREASE = 0.75
 
 
 class Worker:
     """A long-lived worker of a pool. Its cancel scope is its whole life: cancelling a call costs the worker."""
 
-    __slots__ = ("deadline", "journal", "scope", "started_at", "tasks", "timed_out")
+    __slots__ = ("deadline", "journal", "limit_at_start", "scope", "started_at", "tasks", "timed_out")
 
     def __init__(self) -> None:
         self.scope = anyio.CancelScope()
@@ -29,7 +31,21 @@ class Worker:
         self.deadline = float("inf")
         """When the running call is over time, on the event loop's clock."""
         self.started_at = 0.0
+        self.limit_at_start = 0
         self.timed_out = False
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceLimit:
+    """How many calls of a resource may run at once."""
+
+    configured: int
+    learned: int
+    """What earlier invocations found it to take; at most ``configured`` (C2)."""
+    cooling_until: float | None = None
+    """It rests until then, seconds since the epoch; may be past."""
+    ramp_up_s: float | None = None
+    """The limit grows linearly from 1 over this time at the start of an invocation; None: at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +62,14 @@ class PoolStatistics:
 
 
 class Pool:
-    """The handed-out tasks of one resource. ``limit`` is how many calls may run at once."""
+    """The handed-out tasks of one resource, and how many of its calls may run at once.
 
-    def __init__(self, resource: str, limit: int, rows_per_call: int, max_in_flight: int) -> None:
+    The limit is learned by additive increase, multiplicative decrease (C2): × 0.75 on a 429 of a request that was
+    started under the current limit or less, + 1 after 25 successes, never above the configured one.
+    """
+
+    def __init__(self, resource: str, limit: ResourceLimit, rows_per_call: int, max_in_flight: int, now: float) -> None:
         self.resource = resource
-        self.limit = limit
-        self.capacity = min(limit * rows_per_call, max(max_in_flight, rows_per_call))
-        """Tasks that can run at once when every call is full."""
         self.queue: deque[Task] = deque()
         self.idle: list[anyio.Event] = []
         self.busy: set[Worker] = set()
@@ -62,17 +79,65 @@ class Pool:
         self.prefetch = _LEAST_PREFETCH
         self.has_backlog = False
         """The last turn gave it all it asked for, so there is probably more."""
+        self._configured = limit.configured
+        self._learned = max(1, min(limit.learned, limit.configured))
+        self._reported = self._learned
+        self._ramp = limit.ramp_up_s
+        self._started_at = now
+        self._rows_per_call = rows_per_call
+        self._max_in_flight = max_in_flight
+        self._successes = 0
         self._completed = 0
+
+    # Limits ----------------------------------------------------------------------------------------
+
+    def limit(self, now: float) -> int:
+        """Calls that may run at once: what was learned, less while the resource is ramped up."""
+        if self._ramp is None or now >= self._started_at + self._ramp:
+            return self._learned
+        return max(1, min(self._learned, int(self._configured * (now - self._started_at) / self._ramp)))
+
+    def grows_at(self, now: float) -> float:
+        """When the ramp lets one more call in, on the event loop's clock; infinity when it is over."""
+        if self._ramp is None or now >= self._started_at + self._ramp:
+            return float("inf")
+        return self._started_at + (self.limit(now) + 1) * self._ramp / self._configured
+
+    def succeeded(self) -> None:
+        """A call succeeded: after 25 of them the resource is trusted with one more at once."""
+        self._successes += 1
+        if self._successes >= _SUCCESSES_TO_GROW and self._learned < self._configured:
+            self._successes = 0
+            self._learned += 1
+
+    def rate_limited(self, limit_at_start: int, rests_until: float) -> None:
+        """A call was answered with a 429: the resource rests, and takes fewer calls at once from then on."""
+        self.cooling_until = max(self.cooling_until, rests_until)
+        self._successes = 0
+        if limit_at_start <= self._learned:
+            self._learned = max(1, int(self._learned * _DECREASE))
+
+    def newly_learned(self) -> int | None:
+        """The learned limit if it changed since the last call, else None."""
+        if self._learned == self._reported:
+            return None
+        self._reported = self._learned
+        return self._learned
+
+    # Tasks -----------------------------------------------------------------------------------------
 
     def free(self, now: float) -> int:
         """How many more tasks it can use: what could start now, and a little to have at hand during a turn."""
         if now < self.cooling_until:
             return 0
-        return max(0, self.capacity + self.prefetch - self.running_tasks - len(self.queue))
+        limit = self.limit(now)
+        capacity = min(limit * self._rows_per_call, max(self._max_in_flight, self._rows_per_call))
+        prefetch = min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
+        return max(0, capacity + prefetch - self.running_tasks - len(self.queue))
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
         """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
-        if not self.queue or len(self.busy) >= self.limit or room < 1 or now < self.cooling_until:
+        if not self.queue or room < 1 or now < self.cooling_until or len(self.busy) >= self.limit(now):
             return []
         first = self.queue.popleft()
         tasks = [first]
@@ -85,9 +150,22 @@ class Pool:
             tasks.append(self.queue.popleft())
         return tasks
 
+    def forget(self, dropped: frozenset[tuple[int, int]]) -> list[Task]:
+        """Takes the queued tasks of dropped rows out and returns them (F5)."""
+        gone = [task for task in self.queue if (task.row_group, task.row_index) in dropped]
+        if gone:
+            self.queue = deque(task for task in self.queue if (task.row_group, task.row_index) not in dropped)
+        return gone
+
+    def startable(self, now: float) -> int:
+        """How many more calls could start now, if each took one task."""
+        if now < self.cooling_until:
+            return 0
+        return max(0, min(len(self.queue), self.limit(now) - len(self.busy)))
+
     def is_starved(self, now: float) -> bool:
         """True if it could start more than it has, and there is more to be had."""
-        return self.has_backlog and not self.queue and len(self.busy) < self.limit and now >= self.cooling_until
+        return self.has_backlog and not self.queue and now >= self.cooling_until and len(self.busy) < self.limit(now)
 
     def completed(self, tasks: int) -> None:
         """Counts tasks that ended, to know how many to have at hand."""
@@ -105,7 +183,7 @@ class Pool:
         """A value that says where the pool stands."""
         return PoolStatistics(
             self.resource,
-            self.limit,
+            self.limit(now),
             len(self.busy),
             self.running_tasks,
             len(self.queue),

@@ -34,6 +34,8 @@ class Executor(Protocol):
 class TakeTurn(Protocol):
     """Takes one turn on the run database."""
 
-    async def __call__(self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
+    async def __call__(
+        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+    ) -> TurnResult:
         """See :class:`rowmill.store.turn.Turn`. ``now`` is seconds since the epoch."""
         ...

@@ -13,6 +13,7 @@ from pathlib import Path
 import anyio
 
 from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
+from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.preparation import Prepared, prepare_stored
@@ -27,7 +28,7 @@ from rowmill.providers.opening import open_provider
 from rowmill.spec.declaration import Strategy
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
-from rowmill.store.run_store import RunStore
+from rowmill.store.run_store import ResourceMemory, RunStore
 from rowmill.store.status import Status, read_status
 from rowmill.store.turn import SkipCondition
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
@@ -63,8 +64,8 @@ async def run(
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
-    and then calls ``on_drain``, the second cuts running calls off. Raises RowmillError: SpecError, Locked, Incompatible,
-    Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
+    and then calls ``on_drain``, the second cuts running calls off. Raises RowmillError: SpecError, Locked,
+    Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
     async with WriterThread() as writer:
         store = await writer.call(_open_store, database, must_exist=prepared is None)
@@ -107,27 +108,29 @@ async def work(
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch)."""
     prepared = await writer.call(_open_run, store, prepared, wall_clock())
     name = str(store.connection.path or "the run")
-    if await writer.call(store.is_finished):
+    if on_row_group_finished is None and await writer.call(store.is_finished):
         return _report(Ending.COMPLETE, await writer.call(read_status, store.connection), name, turns=0)
     async with AsyncExitStack() as stack:
-        models = await stack.enter_async_context(_open_models(prepared.spec, environ))
+        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock))
         runtime = InvocationRuntime(prepared.directory, models)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
-        cooling = await writer.call(store.begin, prepared.limits, wall_clock())
-        turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions)
+        memory = await writer.call(store.begin, prepared.limits, wall_clock())
+        announces = on_row_group_finished is not None
+        turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
 
-        async def take_turn(outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
-            return await writer.call(turn.take, outcomes, free, now)
+        async def take_turn(
+            outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        ) -> TurnResult:
+            return await writer.call(turn.take, outcomes, free, now, learned)
 
         dispatcher = Dispatcher(
             LocalExecutor(bound, _several_rows(prepared.graph), wall_clock),
             take_turn,
-            _traits(prepared.graph),
-            prepared.limits,
+            _traits(prepared),
+            _limits(prepared, memory),
             _dispatch_settings(prepared.spec),
             wall_clock=wall_clock,
-            cooling=cooling,
             on_finished=on_row_group_finished,
         )
         reason = "failed"
@@ -149,8 +152,8 @@ async def work(
     status = await writer.call(read_status, store.connection)
     if on_progress is not None:
         on_progress(status)
-    if ending is Ending.STOPPED and dispatcher.stop is not None and dispatcher.stop.error is not None:
-        raise dispatcher.stop.error
+    if ending is Ending.STOPPED and dispatcher.stop is not None:
+        raise dispatcher.stop
     return _report(ending, status, name, turns=dispatcher.statistics().turns)
 
 
@@ -172,7 +175,9 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
 
 
 @asynccontextmanager
-async def _open_models(spec: Spec, environ: Mapping[str, str]) -> AsyncIterator[dict[str, Model]]:
+async def _open_models(
+    spec: Spec, environ: Mapping[str, str], wall_clock: Callable[[], float]
+) -> AsyncIterator[dict[str, Model]]:
     """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
     models: dict[str, Model] = {}
     async with AsyncExitStack() as stack:
@@ -180,7 +185,7 @@ async def _open_models(spec: Spec, environ: Mapping[str, str]) -> AsyncIterator[
             for config in endpoint.models:
                 provider = open_provider(config, environ, endpoint.limit)
                 stack.push_async_callback(provider.aclose)
-                models[config.alias] = ModelHandle(config, provider)
+                models[config.alias] = ModelHandle(config, provider, wall_clock)
         yield models
 
 
@@ -194,13 +199,27 @@ def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int,
     return bound
 
 
-def _traits(graph: Graph) -> list[Traits | None]:
+def _traits(prepared: Prepared) -> list[Traits | None]:
+    """How each generator's tasks are called. Local work without a time-out of its own gets the run's."""
+    task_timeout_s = prepared.spec.run.task_timeout_s
     return [
-        Traits(node.declaration.resource, node.declaration.max_rows_per_call, node.declaration.timeout_s)
-        if node.declaration.resource is not None
+        Traits(declaration.resource, declaration.max_rows_per_call, declaration.timeout_s or task_timeout_s)
+        if declaration.resource is not None
         else None
-        for node in graph.generators
+        for declaration in (node.declaration for node in prepared.graph.generators)
     ]
+
+
+def _limits(prepared: Prepared, memory: Mapping[str, ResourceMemory]) -> dict[str, ResourceLimit]:
+    """The limits to start from: what the spec allows, what was learned before, how gently to begin (C2)."""
+    ramps = {
+        name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
+        for name, endpoint in endpoints(prepared.spec).items()
+    }
+    return {
+        name: ResourceLimit(configured, memory[name].learned_limit, memory[name].cooling_until, ramps.get(name))
+        for name, configured in prepared.limits.items()
+    }
 
 
 def _several_rows(graph: Graph) -> frozenset[int]:

@@ -85,6 +85,11 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
             problem = analyst.binding_problem(expression, _types_of(node, types))
             if problem:
                 problems.append(Problem(place, problem))
+        skip = node.declaration.skip
+        if skip is not None:
+            problem = analyst.value_problem(skip.value, node.columns[0].sql_type)
+            if problem:
+                problems.append(Problem(skip.place.removesuffix("when") + "value", problem))
     if problems:
         raise SpecError(problems)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
@@ -17,7 +17,9 @@ from rowmill.task import Request, error_type
 class ModelHandle:
     """One model of the spec over an open provider. Every request is recorded in ``call.requests``, failed ones too."""
 
-    def __init__(self, config: ModelConfig, provider: Provider) -> None:
+    def __init__(self, config: ModelConfig, provider: Provider, wall_clock: Callable[[], float] = time.time) -> None:
+        """``wall_clock`` gives seconds since the epoch, for the journal."""
+        self._wall_clock = wall_clock
         self._config = config
         self._provider = provider
         self._parameters = config.inference_parameters.request_parameters()
@@ -33,7 +35,7 @@ class ModelHandle:
         """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
         merged = {**self._parameters, **parameters} if parameters else self._parameters
         request = ChatRequest(messages, merged, self._config.timeout_s)
-        started_at, start = time.time(), anyio.current_time()
+        started_at, start = self._wall_clock(), anyio.current_time()
         try:
             answer = await self._provider.chat(request)
         except anyio.get_cancelled_exc_class():

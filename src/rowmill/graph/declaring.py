@@ -94,6 +94,7 @@ class Declaring:
             own = {reference.name for reference in declaration.inputs}
             inputs = (*declaration.inputs, *(reference for reference in skip.inputs if reference.name not in own))
             declaration = dataclasses.replace(declaration, skip=skip, inputs=inputs)
+        declaration = dataclasses.replace(declaration, weight=column.weight)
         if isinstance(declaration.sql, SeedColumn):
             declaration = self._with_seed_type(declaration, declaration.sql.name, seed_types)
         return declaration
@@ -181,7 +182,7 @@ def skip_rule(column: ColumnConfig, context: DeclareContext, strategy: Strategy)
             hint = " A Jinja condition is written in '{{ … }}'." if strategy is not Strategy.SQL else ""
             context.problem(place, f"{analysis.problem}{hint}")
         inputs = tuple(Reference(name, place) for name in analysis.columns)
-        return SkipRule(None, text, column.skip.value, inputs, place)
+        return SkipRule(None, text, column.skip.value, inputs, place, column.skip.on_error)
     if strategy is Strategy.SQL:
         context.problem(
             place,
@@ -195,4 +196,5 @@ def skip_rule(column: ColumnConfig, context: DeclareContext, strategy: Strategy)
         for problem in error.problems:
             context.problem(problem.place, problem.message)
         return None
-    return SkipRule(text, None, column.skip.value, tuple(Reference(name, place) for name in references), place)
+    inputs = tuple(Reference(name, place) for name in references)
+    return SkipRule(text, None, column.skip.value, inputs, place, column.skip.on_error)

@@ -8,7 +8,7 @@ fields, :meth:`~ColumnConfig.declare` for the graph and, unless its strategy is 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -31,6 +31,8 @@ class SkipConfig(StrictModel):
 
     when: str
     value: Any = None
+    on_error: Literal["drop", "skip", "stop"] = "drop"
+    """What happens to a row for which ``when`` cannot be evaluated (S4)."""
 
 
 class ColumnConfig(StrictModel):
@@ -42,6 +44,8 @@ class ColumnConfig(StrictModel):
     """Generate it for others to use, but leave it out of the view ``dataset``."""
     skip: SkipConfig | None = None
     propagate_skip: bool = True
+    weight: float = Field(default=1.0, gt=0, le=1_000_000, allow_inf_nan=False)
+    """Its share of its endpoint or worker pool relative to other columns, when they compete."""
 
     @field_validator("name", mode="after")
     @classmethod

@@ -90,6 +90,8 @@ class SkipRule:
     value: Any
     inputs: tuple[Reference, ...]
     place: str
+    on_error: str = "drop"
+    """What an error in the rule means for its row: drop, skip, or stop the run (S4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +114,10 @@ class Declaration:
     """Deadline of one attempt, seconds; None: no deadline."""
     may_drop_rows: bool = False
     """A ``batch`` generator that may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
+    is_ordered: bool = False
+    """One row group at a time, lowest unfinished first, with state handed from call to call (R10)."""
+    weight: float = 1.0
+    """Its share of its resource relative to other generators (C4)."""
     sql: SqlSource | None = None
     skip: SkipRule | None = None
     propagate_skip: bool = True

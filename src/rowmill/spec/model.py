@@ -126,6 +126,8 @@ class ModelConfig(StrictModel):
     api_key: str | None = None
     """A reference ``${ENV_NAME}`` or nothing; never the key itself."""
     max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
+    ramp_up_s: Seconds | None = None
+    """Requests at once grow linearly from 1 to the limit over this time at the start of an invocation."""
     timeout_s: Seconds = 60.0
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
     simulation: SimulationConfig | None = None

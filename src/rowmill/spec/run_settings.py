@@ -22,6 +22,8 @@ class RunSettings(StrictModel):
     max_active_rows: Annotated[int, _count(1, 100_000_000)] = 8192
     """Rows of all active row groups; one larger group is let in when none is active (A2)."""
     max_active_row_groups: Annotated[int, _count(1, 1_000_000)] = 64
+    max_parked_rows: Annotated[int, _count(1, 10**12)] = 1_000_000
+    """Rows of row groups that wait for a cooling endpoint, outside the working set (A7)."""
     max_local_workers: Annotated[int, _count(1, 1024)] = 4
     """Worker threads for synchronous functions."""
     max_attempts: Annotated[int, _count(1, 1000)] = 4
@@ -34,6 +36,10 @@ class RunSettings(StrictModel):
     """How long an endpoint rests after a 429 that does not say (C2)."""
     task_timeout_s: Seconds = 600.0
     """Deadline of one call of local work: custom functions."""
+    error_window: Annotated[int, _count(1, 1_000_000)] = 50
+    """Over how many of the last results the share of failures is watched (F6)."""
+    max_error_share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.5
+    """Share of rejected and exhausted results in the window that stops the run; 1 with window full of failures only."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
 

@@ -1,17 +1,25 @@
-"""Letting row groups in, in plan order and within bounds (A1, A2), and making their rows.
+"""Letting row groups in: in plan order, within bounds, when there is a use for them (A1 to A5), and parking (A7).
 
 Everything SQL alone can make (seed values, samplers, expressions over them) is computed by the INSERT that
 creates the rows. A user's expression that fails for a row leaves its bit clear there; settling finds it.
+
+The order in which work is found for a resource that could do more: parked row groups that wait for it come back,
+lowest first; else new row groups enter, unless deferral blocks that; if the bounds stand in the way, row groups that
+only wait for cooling resources are parked first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+
+import pyarrow as pa
 
 from rowmill.graph.graph import WORD_BITS
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection, quote
+from rowmill.store.inbox import Rows
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
 
@@ -21,30 +29,89 @@ _INSERT_ROWS = statement("insert_active_rows")
 _ROW = statement("admitted_row")
 _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
+_ROOT_RESOURCES = statement("root_resources")
+_DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
+_HAS_ACTIVE = statement("has_active_row_group")
+_PARKED_ROWS = statement("parked_rows")
+_PARKABLE = statement("parkable_row_groups")
+_MARK_PARKED = statement("mark_parked")
+_PARK_ROWS = statement("park_rows")
+_DELETE_PARKED = statement("delete_parked_from_active")
+_UNPARKABLE = statement("unparkable_row_groups")
+_MARK_UNPARKED = statement("mark_unparked")
+_UNPARK_ROWS = statement("unpark_rows")
+_DELETE_UNPARKED = statement("delete_unparked_rows")
 
 _BULK_ROWS = 122_880
 """Rows admitted at once when no row waits for a task: one row group of the engine's storage."""
 
+_NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
+
 
 class Admission:
-    """Admits row groups. Bound to one connection, one layout and the run's settings."""
+    """Brings row groups into the working set. Bound to one connection, one layout and the run's settings."""
 
     def __init__(self, connection: Connection, layout: Layout, settings: RunSettings, seed_rows: int) -> None:
         self._connection = connection
         self._seed_rows = seed_rows
-        only_sql = all(node.declaration.strategy is Strategy.SQL for node in layout.graph.generators)
+        self._max_parked_rows = settings.max_parked_rows
+        self._only_sql = all(node.declaration.strategy is Strategy.SQL for node in layout.graph.generators)
         # Groups that finish in the turn that admits them are never active when it commits, so A2 holds for any size.
         self._bounds = {
-            "max_active_rows": max(settings.max_active_rows, _BULK_ROWS) if only_sql else settings.max_active_rows,
-            "max_active_row_groups": _BULK_ROWS if only_sql else settings.max_active_row_groups,
+            "max_active_rows": max(settings.max_active_rows, _BULK_ROWS)
+            if self._only_sql
+            else settings.max_active_rows,
+            "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
         self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
+        self.blocked_by: str | None = None
+        """Why the last search for work let no row group in, although there was a use for one."""
+        self._counts: dict[str, int] = {}
+        self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
+        self._parked_rows = int(connection.execute(_PARKED_ROWS.text)[0][0])
 
-    def admit(self, now: datetime) -> int:
-        """Admits what fits and returns how many rows came in."""
-        admitted = self._connection.execute(_ADMIT.text, {"now": now, **self._bounds})
+    def take_counts(self) -> dict[str, int]:
+        """How many row groups were admitted, parked and unparked since the last call."""
+        counts, self._counts = self._counts, {}
+        return counts
+
+    def find_work(self, unused: Mapping[str, int], now: datetime, *, has_tasks: bool) -> int:
+        """Brings rows in for resources that could do more, and returns how many came in (A3).
+
+        ``unused``: per resource how many tasks it could still take after the pull; ``has_tasks``: the pull found some.
+        """
+        self.blocked_by = None
+        if self._only_sql:
+            return self._admit(now, _BULK_ROWS)
+        wanted = {resource: count for resource, count in unused.items() if count > 0}
+        came_back = self._unpark(wanted) if self._parked_rows and wanted else 0
+        if came_back:
+            return came_back
+        demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
+        if not has_tasks and not self._has_active():
+            return self._admit(now, max(demand, 1))
+        if not demand:
+            return 0
+        if self._connection.execute(_DEFERRAL_BLOCKS.text)[0][0]:
+            self.blocked_by = "deferred tasks"
+            return 0
+        admitted = self._admit(now, demand)
+        if not admitted and self._park(now):
+            admitted = self._admit(now, demand)
+        if not admitted:
+            self.blocked_by = "the bounds on active or parked rows and row groups, or no row group is left"
+        return admitted
+
+    def _has_active(self) -> bool:
+        return bool(self._connection.execute(_HAS_ACTIVE.text)[0][0])
+
+    def _admit(self, now: datetime, wanted_rows: int) -> int:
+        """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
+        bounds = {"now": now, "wanted_rows": wanted_rows, **self._bounds}
+        admitted = self._connection.execute(_ADMIT.text, bounds)
         if not admitted:
             return 0
+        self._count("admitted", len(admitted))
         first = min(row_group for row_group, _ in admitted)
         last = max(row_group for row_group, _ in admitted)
         self._connection.execute(_ADVANCE.text, {"next_row_group": last + 1})
@@ -53,6 +120,44 @@ class Admission:
             parameters["seed_rows"] = self._seed_rows
         self._connection.execute(self._insert, parameters)
         return sum(rows for _, rows in admitted)
+
+    def _count(self, kind: str, row_groups: int) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + row_groups
+
+    # Parking -------------------------------------------------------------------------------------
+
+    def _park(self, now: datetime) -> int:
+        """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
+        if self._parked_rows >= self._max_parked_rows:
+            return 0
+        parkable = self._connection.execute(_PARKABLE.text, {"now": now})
+        if not parkable:
+            return 0
+        parking = Rows(_NEW_PARKING)
+        for row_group, resources in parkable:
+            parking.append(row_group, resources)
+        self._connection.stage("new_parking", parking.table())
+        self._connection.execute(_MARK_PARKED.text)
+        self._parked_rows += int(self._connection.execute(_PARK_ROWS.text)[0][0])
+        self._connection.execute(_DELETE_PARKED.text)
+        self._count("parked", len(parkable))
+        return len(parkable)
+
+    def _unpark(self, wanted: Mapping[str, int]) -> int:
+        """Brings back parked row groups that wait for these resources, lowest first; returns how many rows (A7)."""
+        parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values())}
+        row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
+        if not row_groups:
+            return 0
+        came_back = {"row_groups": row_groups}
+        self._connection.execute(_MARK_UNPARKED.text, came_back)
+        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
+        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self._parked_rows -= rows
+        self._count("unparked", len(row_groups))
+        return rows
+
+    # Making rows ---------------------------------------------------------------------------------
 
     def _source(self, layout: Layout) -> str:
         """The rows of admitted groups with all their SQL columns: one nested level per level of the graph."""
@@ -70,7 +175,7 @@ class Admission:
                         values.append(f"{quote(node.declaration.sql.name)} as {quote(name)}")
                 elif layout.can_fail(node):
                     tried.append(node.number)
-                    attempted = quote(f"attempted_{node.number}")
+                    attempted = _attempted(node.number)
                     values.append(f"try(struct_pack(v := {layout.expression(node)})) as {attempted}")
                     values.append(f"struct_extract({attempted}, 'v') as {quote(name)}")
                     continue
@@ -91,8 +196,13 @@ class Admission:
         """A word of the done set of a new row: what cannot fail, and what was tried and did not."""
         bits = [f"{mask}::ubigint"]
         bits += [
-            f"(case when {quote(f'attempted_{number}')} is null then 0 else {1 << (number % WORD_BITS)} end)::ubigint"
+            f"(case when {_attempted(number)} is null then 0 else {1 << (number % WORD_BITS)} end)::ubigint"
             for number in tried
             if number // WORD_BITS == word
         ]
         return " | ".join(bits)
+
+
+def _attempted(number: int) -> str:
+    """A helper column of the INSERT; no column of a spec can have a control character in its name."""
+    return quote(f"\x1f{number}")

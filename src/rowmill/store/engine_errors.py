@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -48,6 +50,15 @@ def turn_error(error: duckdb.Error, doing: str) -> RowmillError:
     if isinstance(error, duckdb.TransactionException):
         return WriteFailed(f"The transaction failed while {doing}: {text}. Run again to go on.")
     return InternalError(f"{type(error).__name__} while {doing}: {text}")
+
+
+@contextmanager
+def mapped(doing: str) -> Iterator[None]:
+    """Whatever the engine raises inside is raised as what it means (:func:`turn_error`)."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise turn_error(error, doing) from error
 
 
 def _first_line(text: str) -> str:

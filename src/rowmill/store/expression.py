@@ -15,11 +15,13 @@ import duckdb
 
 from rowmill.spec.declaration import SqlAnalysis
 from rowmill.store.connection import Connection, quote
+from rowmill.store.literal import literal
 from rowmill.store.statements import statement
 
 _PARSE = statement("parse_expression")
 _STABILITY = statement("function_stability")
 _BIND = statement("bind_expression")
+_EVALUATE_CONSTANT = statement("evaluate_constant")
 
 _CLOCKS = frozenset(
     {
@@ -63,7 +65,7 @@ class ExpressionAnalyst:
 
     def analyse(self, text: str) -> SqlAnalysis:
         """The columns a scalar expression names, in order, or why it is refused."""
-        tree = json.loads(self._connection.execute(_PARSE.text, {"text": f"select {text}\n"})[0][0])
+        tree = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
         if tree.get("error"):
             return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.")
         node = tree["statements"][0]["node"]
@@ -84,6 +86,16 @@ class ExpressionAnalyst:
         nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
         try:
             self._connection.execute(_BIND.fill(expression=f"try({expression})", typed_nulls=nulls or "null"))
+        except duckdb.Error as error:
+            return str(error).strip().splitlines()[0]
+        return None
+
+    def value_problem(self, value: object, sql_type: str) -> str | None:
+        """Why a value of the spec does not fit a column's type, or None."""
+        try:
+            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=f"cast({literal(value)} as {sql_type})"))
+        except TypeError as error:
+            return str(error)
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
         return None

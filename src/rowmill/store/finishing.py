@@ -13,6 +13,9 @@ _FINISHABLE = statement("finishable_row_groups")
 _MOVE = statement("move_finished_rows")
 _SKIPS = statement("record_finished_skips")
 _RECORD = statement("record_finished_row_groups")
+_UNANNOUNCED = statement("unannounced_row_groups")
+_NOTE_UNANNOUNCED = statement("note_unannounced")
+_FORGET_ANNOUNCED = statement("forget_announced")
 _DELETE_ROWS = statement("delete_finished_rows")
 _DELETE_GROUPS = statement("delete_finished_row_groups")
 
@@ -20,14 +23,34 @@ _DELETE_GROUPS = statement("delete_finished_row_groups")
 class Finishing:
     """Finishes row groups. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout) -> None:
+    def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
+        """``announces``: row groups are remembered until they were announced (K3)."""
         self._connection = connection
         self._finishable = _FINISHABLE.fill(all_done=layout.all_done)
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
+        self._announces = announces
+        self._left_over = self._unannounced() if announces else []
+        self._announced: list[int] = []
+
+    def _unannounced(self) -> list[FinishedRowGroup]:
+        return [FinishedRowGroup(*row) for row in self._connection.execute(_UNANNOUNCED.text)]
+
+    def forget_announced(self) -> None:
+        """What the last turn returned was announced since: its callbacks have run."""
+        if self._announced:
+            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": self._announced})
+            self._announced = []
 
     def finish(self, now: datetime) -> list[FinishedRowGroup]:
-        """Finishes every complete active row group and returns them, lowest first."""
+        """Finishes every complete active row group and returns what is to be announced, lowest first."""
+        finished = self._left_over + self._finish(now)
+        self._left_over = []
+        if self._announces:
+            self._announced += [group.row_group for group in finished]
+        return finished
+
+    def _finish(self, now: datetime) -> list[FinishedRowGroup]:
         complete = [row_group for (row_group,) in self._connection.execute(self._finishable)]
         if not complete:
             return []
@@ -36,6 +59,8 @@ class Finishing:
         if self._skips:
             self._connection.execute(self._skips, row_groups)
         recorded = self._connection.execute(_RECORD.text, {**row_groups, "now": now})
+        if self._announces:
+            self._connection.execute(_NOTE_UNANNOUNCED.text, row_groups)
         self._connection.execute(_DELETE_ROWS.text, row_groups)
         self._connection.execute(_DELETE_GROUPS.text, row_groups)
         return sorted((FinishedRowGroup(*row) for row in recorded), key=lambda group: group.row_group)

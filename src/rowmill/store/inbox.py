@@ -7,7 +7,8 @@ never by position (R5).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow as pa
 from rowmill.deferral import backoff_s, cool_down_s
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.run_settings import RunSettings
-from rowmill.store.typing import misfit, to_array
+from rowmill.store.typing import Typing
 from rowmill.task import Outcome, OutcomeKind, error_type
 
 _MESSAGE_LENGTH = 1000
@@ -30,6 +31,7 @@ SKIPPED_TASK = pa.schema(_KEY)
 NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
 NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])
 NEW_COOLING = pa.schema([("resource", pa.string()), ("cooling_until", pa.timestamp("us")), ("reason", pa.string())])
+NEW_STATE = pa.schema([("generator", pa.int32()), ("row_group", pa.int64()), ("state", pa.string())])
 NEW_ATTEMPT = pa.schema(
     [
         ("invocation", pa.int32()),
@@ -86,7 +88,7 @@ class Inbox:
 
     graph: Graph
     settings: RunSettings
-    types: Mapping[str, pa.DataType]
+    typing: Typing
     invocation: int
     now: float
     live_rows: Callable[[int, int], list[int]]
@@ -100,6 +102,7 @@ class Inbox:
     drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
     cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
     attempts: Rows = field(default_factory=lambda: Rows(NEW_ATTEMPT))
+    states: Rows = field(default_factory=lambda: Rows(NEW_STATE))
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
 
@@ -195,7 +198,7 @@ class Inbox:
     def _arrays(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> list[pa.Array] | None:
         arrays = []
         for position, output in zip(node.kept, node.columns, strict=True):
-            array = to_array([outcome.values[position] for outcome in outcomes], self.types[output.name])
+            array = self.typing.to_array(output.name, [outcome.values[position] for outcome in outcomes])
             if array is None:
                 return None
             arrays.append(array)
@@ -204,8 +207,8 @@ class Inbox:
     def _fits(self, node: GeneratorNode, outcome: Outcome) -> bool:
         for position, output in zip(node.kept, node.columns, strict=True):
             value = outcome.values[position]
-            if to_array([value], self.types[output.name]) is None:
-                self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+            if not self.typing.fits(output.name, value):
+                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
                 return False
         return True
 
@@ -220,6 +223,8 @@ class Inbox:
             checked = self._checked_batch(node, outcome, live)
             if checked is None:
                 continue
+            if node.declaration.is_ordered and not self._keep_state(outcome):
+                continue
             given, columns = checked
             missing = sorted(set(live) - set(given))
             for index in missing:
@@ -229,12 +234,20 @@ class Inbox:
             indices += given
             parts.append(columns)
         columns = [
-            pa.concat_arrays([part[position] for part in parts])
-            if parts
-            else pa.array([], type=self.types[output.name])
+            pa.concat_arrays([part[position] for part in parts]) if parts else self.typing.empty(output.name)
             for position, output in enumerate(node.columns)
         ]
         self._put(node, groups, indices, columns)
+
+    def _keep_state(self, outcome: Outcome) -> bool:
+        """Takes the state an ordered generator wants back; false after rejecting one that is no plain JSON (R10)."""
+        try:
+            text = json.dumps(outcome.state, ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._reject(outcome, "GeneratorError", f"The returned state cannot be kept as JSON: {error}")
+            return False
+        self.states.append(outcome.task.generator, outcome.task.row_group, text)
+        return True
 
     def _checked_batch(
         self, node: GeneratorNode, outcome: Outcome, live: Sequence[int]
@@ -272,10 +285,10 @@ class Inbox:
         columns = []
         for output in node.columns:
             values = table.column(output.name).to_pylist()
-            array = to_array(values, self.types[output.name])
+            array = self.typing.to_array(output.name, values)
             if array is None:
-                value = next(v for v in values if to_array([v], self.types[output.name]) is None)
-                self._reject(outcome, "TypeMismatch", misfit(output.name, value, output.sql_type))
+                value = next(v for v in values if not self.typing.fits(output.name, v))
+                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
                 return None
             columns.append(array)
         return given, columns

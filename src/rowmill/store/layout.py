@@ -90,13 +90,30 @@ class Layout:
             "is_done": f"({self.per_word('(d.done_# & g.own_#) = g.own_#', ' and ')})",
             "upstream_done": f"({self.per_word('(d.done_# & g.upstream_#) = g.upstream_#', ' and ')})",
             "group_done": self.per_word("coalesce(bit_and(a.done_#), 0)::ubigint as done_#", ",\n  "),
-            "skipped_set": self.per_word("skipped_#", ",\n      "),
-            "is_skipped": self.per_word("(s.skipped_# & g.own_#) = g.own_#", " and "),
+            "skipped_columns": self.per_word("skipped_#", ", "),
+            "is_skipped_of_d": self.per_word("(d.skipped_# & g.own_#) = g.own_#", " and "),
             "is_skipped_of_a": self.per_word("(a.skipped_# & g.own_#) = g.own_#", " and "),
             "skipped_is_done": self.per_word("(skipped_# & done_#) = skipped_#", " and "),
             "done_text": self.per_word("d.done_#", " || ':' || "),
+            "in_order": self._held_to_place("d", "a") if self.has_ordered else "true",
+            "batch_in_order": self._held_to_place("g", "d") if self.has_ordered else "true",
             "dataset_columns": ",\n  ".join(dataset),
         }
+
+    @property
+    def has_ordered(self) -> bool:
+        """Does any generator work on one row group at a time (R10)?"""
+        return any(node.declaration.is_ordered for node in self.graph.generators)
+
+    @property
+    def has_batch(self) -> bool:
+        """Does any generator take whole row groups?"""
+        return any(node.declaration.strategy is Strategy.BATCH for node in self.graph.generators)
+
+    @staticmethod
+    def _held_to_place(generator: str, row_group: str) -> str:
+        place = f"(select o.row_group from state.ordered_place as o where o.generator = {generator}.generator)"
+        return f"(not {generator}.is_ordered or {row_group}.row_group = {place})"
 
     # Slots of the turn's statements -------------------------------------------------------------
 

@@ -41,7 +41,7 @@ _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
 _REOPEN_RUN = statement("reopen_run")
 _UPSERT_RESOURCE = statement("upsert_resource")
-_COOLING = statement("cooling_resources")
+_RESOURCE_MEMORY = statement("resource_memory")
 _BEGIN_INVOCATION = statement("begin_invocation")
 _CLOSE_CRASHED = statement("close_crashed_invocations")
 _END_INVOCATION = statement("end_invocation")
@@ -71,6 +71,15 @@ class StoredSpec:
     text: str
     """JSON, as ``Spec.to_json`` wrote it."""
     directory: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceMemory:
+    """What is known of a resource from before: calls at once it was found to take, and until when it rests."""
+
+    learned_limit: int
+    cooling_until: float | None
+    """Seconds since the epoch; may be past."""
 
 
 class RunStore:
@@ -120,7 +129,7 @@ class RunStore:
         moment = from_epoch(now)
         layout = Layout(blueprint.graph, blueprint.spec.seed)
         seed_file = blueprint.seed_file
-        try:
+        with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
                 schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
                 if seed_file is not None:
@@ -138,8 +147,6 @@ class RunStore:
                 self._insert_graph(blueprint.graph, layout)
                 self._insert_segments(Plan.fresh(blueprint.spec.records, blueprint.spec.row_group_size).segments, 0)
             schema.checkpoint(self._connection)
-        except duckdb.Error as error:
-            raise engine_errors.turn_error(error, "creating the run database") from error
         self.is_new = False
 
     def _insert_graph(self, graph: Graph, layout: Layout) -> None:
@@ -153,6 +160,8 @@ class RunStore:
                 "strategy": str(declaration.strategy),
                 "reason": declaration.reason,
                 "resource": declaration.resource,
+                "weight": declaration.weight,
+                "is_ordered": declaration.is_ordered,
                 "fingerprint": fingerprint(declaration),
             }
             for word, (own, upstream) in enumerate(
@@ -165,7 +174,8 @@ class RunStore:
         texts = [
             (name, pa.string()) for name in ("name", "column_type", "strategy", "reason", "resource", "fingerprint")
         ]
-        generators = pa.Table.from_pylist(rows, schema=pa.schema([("generator", pa.int32()), *texts, *masks]))
+        traits = [("weight", pa.float64()), ("is_ordered", pa.bool_())]
+        generators = pa.Table.from_pylist(rows, schema=pa.schema([("generator", pa.int32()), *texts, *traits, *masks]))
         owner = {output.name: node.number for node in graph.generators for output in node.columns}
         columns = pa.table(
             {
@@ -209,7 +219,8 @@ class RunStore:
 
     def stored_spec(self) -> StoredSpec:
         """The spec the run goes on with. Raises Damaged if there is none."""
-        rows = self._connection.execute(_NEWEST_SPEC.text)
+        with engine_errors.mapped("reading the spec"):
+            rows = self._connection.execute(_NEWEST_SPEC.text)
         if not rows:
             raise Damaged(f"{self._connection.path} holds no spec: its creation did not finish.")
         return StoredSpec(rows[0][0], Path(rows[0][1]))
@@ -220,7 +231,9 @@ class RunStore:
 
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
-        return Plan(tuple(PlanSegment(*row) for row in self._connection.execute(_PLAN_SEGMENTS.text)))
+        with engine_errors.mapped("reading the plan"):
+            rows = self._connection.execute(_PLAN_SEGMENTS.text)
+        return Plan(tuple(PlanSegment(*row) for row in rows))
 
     def check_fits(self, spec: Spec, graph: Graph) -> None:
         """Raises Incompatible if this database was made from a spec that shapes values differently."""
@@ -254,7 +267,7 @@ class RunStore:
         if extended is plan:
             return 0
         moment = from_epoch(now)
-        with self._connection.transaction():
+        with engine_errors.mapped("extending the plan"), self._connection.transaction():
             self._insert_segments(extended.segments[len(plan.segments) :], len(plan.segments))
             self._connection.execute(_REOPEN_RUN.text, {"now": moment})
             detail = f"from {plan.rows} to {records} records"
@@ -265,12 +278,13 @@ class RunStore:
         """Keeps ``spec`` as the newest one if it differs from the stored one (settings, limits, records)."""
         text = spec.to_json()
         if text != self.stored_spec().text:
-            self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
+            with engine_errors.mapped("keeping the spec"):
+                self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
 
     # An invocation ----------------------------------------------------------------------------------
 
-    def begin(self, limits: Mapping[str, int], now: float) -> dict[str, float]:
-        """Signs this process in and returns which resources still cool down, and until when (epoch seconds)."""
+    def begin(self, limits: Mapping[str, int], now: float) -> dict[str, ResourceMemory]:
+        """Signs this process in and returns what earlier ones learned of the resources (C2)."""
         moment = from_epoch(now)
         names = sorted(limits)
         table = pa.table(
@@ -279,7 +293,7 @@ class RunStore:
                 "configured_limit": pa.array([limits[name] for name in names], type=pa.int32()),
             }
         )
-        with self._connection.transaction():
+        with engine_errors.mapped("signing in"), self._connection.transaction():
             self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
             rows = self._connection.execute(
                 _BEGIN_INVOCATION.text,
@@ -290,10 +304,19 @@ class RunStore:
             self._connection.execute(_UPSERT_RESOURCE.text)
             self._connection.unstage("new_resource")
             self._connection.execute(_START_RUN.text, {"now": moment})
-        cooling = self._connection.execute(_COOLING.text, {"now": moment})
-        return {resource: to_epoch(until) for resource, until in cooling}
+        return {
+            resource: ResourceMemory(learned, to_epoch(until) if until is not None else None)
+            for resource, learned, until in self._connection.execute(_RESOURCE_MEMORY.text)
+        }
 
-    def turn(self, spec: Spec, graph: Graph, skip_conditions: Mapping[int, SkipCondition] | None = None) -> Turn:
+    def turn(
+        self,
+        spec: Spec,
+        graph: Graph,
+        skip_conditions: Mapping[int, SkipCondition] | None = None,
+        *,
+        announces: bool = False,
+    ) -> Turn:
         """The turn of this invocation. Call :meth:`begin` first."""
         if self._invocation is None:
             raise RuntimeError("begin() comes before turn()")
@@ -305,12 +328,13 @@ class RunStore:
             invocation=self._invocation,
             seed_rows=count_seed_rows(self._connection) if has_seed else 0,
             skip_conditions=skip_conditions,
+            announces=announces,
         )
 
     def end(self, reason: str, now: float) -> None:
         """Signs this process out. The run is ``stopped`` with the reason unless it is finished."""
         moment = from_epoch(now)
-        with self._connection.transaction():
+        with engine_errors.mapped("signing out"), self._connection.transaction():
             self._connection.execute(_STOP_RUN.text, {"reason": reason, "now": moment})
             self._connection.execute(
                 _END_INVOCATION.text, {"invocation": self._invocation, "reason": reason, "now": moment}
@@ -318,7 +342,8 @@ class RunStore:
 
     def is_finished(self) -> bool:
         """True when every row group of the plan is finished."""
-        return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
+        with engine_errors.mapped("reading the run's state"):
+            return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
 
     def _event(self, moment: datetime, kind: str, subject: str, detail: str) -> None:
         parameters = {"now": moment, "kind": kind, "subject": subject, "detail": detail}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Strategy
 from rowmill.store.connection import Connection, quote
@@ -23,6 +24,7 @@ _VALUES_OF_ROW = statement("values_of_row")
 _EVALUATE_FOR_ROW = statement("evaluate_for_row")
 _PROPAGATED_SKIP = statement("settle_propagated_skip")
 _PREDICATE_SKIP = statement("settle_predicate_skip")
+_PREDICATE_OR_ERROR_SKIP = statement("settle_predicate_or_error_skip")
 _FAILED_PREDICATES = statement("failed_predicates")
 
 _EXPLAINED_ROWS = 20
@@ -46,6 +48,8 @@ class Settling:
         self._connection = connection
         self._layout = layout
         self._nodes = layout.settled_in_turn
+        self.stopped_by: GeneratorError | None = None
+        """The failing skip rule that stops the run (``on_error: stop``)."""
 
     def settle(self, changed: Iterable[int], *, rows_admitted: bool) -> tuple[set[int], list[FailedCell]]:
         """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
@@ -100,9 +104,17 @@ class Settling:
         if rule is None or rule.sql is None:
             return []
         predicate = f"{rule.sql}\n"
-        self._connection.execute(_PREDICATE_SKIP.fill(predicate=predicate, **slots))
+        statement = _PREDICATE_OR_ERROR_SKIP if rule.on_error == "skip" else _PREDICATE_SKIP
+        self._connection.execute(statement.fill(predicate=predicate, **slots))
+        if rule.on_error == "skip":
+            return []
         failing = self._connection.execute(_FAILED_PREDICATES.fill(predicate=predicate, **pending))
-        return self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
+        failed = self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
+        if failed and rule.on_error == "stop":
+            where = f"row {failing[0][2]}, column {node.name!r}"
+            self.stopped_by = GeneratorError(f"skip.when fails for {where}: {failed[0].message}", "SkipError")
+            return []
+        return failed
 
     def _explain(
         self, node: GeneratorNode, expression: str, rows: list[tuple[int, int, int]], kind: str

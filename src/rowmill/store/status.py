@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
+from rowmill.store import engine_errors
 from rowmill.store.connection import Connection
 from rowmill.store.statements import statement
 
@@ -78,8 +79,9 @@ _RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("col
 
 def read_status(connection: Connection) -> Status:
     """Reads the status of a run. O(active rows + row groups + attempts)."""
-    run = connection.execute(_RUN_STATUS.text)[0]
-    columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
-    resources = tuple(ResourceStatus(*row) for row in connection.execute(_RESOURCES.text))
+    with engine_errors.mapped("reading the status"):
+        run = connection.execute(_RUN_STATUS.text)[0]
+        columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
+        resources = tuple(ResourceStatus(*row) for row in connection.execute(_RESOURCES.text))
     values = dict(zip(_RUN_FIELDS, run, strict=True))
     return Status(**values, columns=columns, resources=resources)

@@ -1,8 +1,14 @@
-"""Arrow types of the generated columns, and the check that a value fits its column (V3)."""
+"""Arrow types of the generated columns, and the check that a value fits its column (V3).
+
+What Python gives must fit as it is: no number becomes a text, no fraction is cut off. Two kinds of columns take more:
+a UUID may come as text, and a JSON column takes JSON text or any value that can be written as JSON.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +16,9 @@ import pyarrow as pa
 from rowmill.store.connection import Connection, quote
 from rowmill.store.statements import statement
 
-_BIND = statement("bind_expression")
+_TYPES_OF = statement("types_of_columns")
 _SHOWN = 80
+_MISFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
 
 _EXACT: dict[pa.DataType, frozenset[type]] = {
     pa.string(): frozenset({str, type(None)}),
@@ -21,37 +28,63 @@ _EXACT: dict[pa.DataType, frozenset[type]] = {
 }
 
 
-def arrow_types(connection: Connection, columns: Sequence[tuple[str, str]]) -> dict[str, pa.DataType]:
-    """The Arrow type in which values of each column (name, SQL type) are handed to the engine."""
-    if not columns:
-        return {}
-    nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns)
-    schema = connection.arrow(_BIND.fill(expression="empty_row.*", typed_nulls=nulls).replace(" as result", "")).schema
-    types = [field.type for field in schema]
-    return {
-        name: kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-        for (name, _), kind in zip(columns, types, strict=True)
-    }
+class Typing:
+    """The types of all generated columns."""
+
+    def __init__(self, connection: Connection, columns: Sequence[tuple[str, str]]) -> None:
+        """``columns`` are name and SQL type."""
+        self._sql_types = dict(columns)
+        self._kinds: dict[str, pa.DataType] = {}
+        if columns:
+            nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns)
+            schema = connection.arrow(_TYPES_OF.fill(typed_nulls=nulls)).schema
+            for (name, sql_type), field in zip(columns, schema, strict=True):
+                kind = field.type.storage_type if isinstance(field.type, pa.BaseExtensionType) else field.type
+                self._kinds[name] = pa.string() if sql_type.upper() in _AS_TEXT else kind
+
+    def empty(self, column: str) -> pa.Array:
+        """No values of a column's type."""
+        return pa.array([], type=self._kinds[column])
+
+    def to_array(self, column: str, values: Sequence[Any]) -> pa.Array | None:
+        """The values as the column's Arrow array, or None if any of them does not fit."""
+        kind = self._kinds[column]
+        try:
+            as_text = _AS_TEXT.get(self._sql_types[column].upper())
+            if as_text is not None:
+                values = [None if value is None else as_text(value) for value in values]
+            exact = _EXACT.get(kind)
+            if exact is not None and not exact.issuperset(map(type, values)):
+                return None
+            return pa.array(values, type=kind)
+        except _MISFIT:
+            return None
+
+    def fits(self, column: str, value: Any) -> bool:
+        """True if the value can be kept in the column."""
+        return self.to_array(column, [value]) is not None
+
+    def misfit(self, column: str, value: Any) -> str:
+        """What to tell about a value that does not fit its column: column, type and the value, shortened."""
+        shown = ascii(value)
+        shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
+        return (
+            f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__})."
+        )
 
 
-def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array | None:
-    """The values as an Arrow array of that type, or None if any does not fit it exactly."""
-    exact = _EXACT.get(kind)
-    if exact is not None and not exact.issuperset(map(type, values)):
-        return None
-    try:
-        return pa.array(values, type=kind)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError):
-        return None
+def _json_text(value: Any) -> str:
+    if isinstance(value, str):
+        value = json.loads(value, parse_constant=_refuse_constant)
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def misfit(column: str, value: Any, sql_type: str) -> str:
-    """What to tell about a value that does not fit its column: column, type and the value, shortened."""
-    shown = ascii(value)
-    shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
-    return f"Column {column!r} is {sql_type}; the generator returned {shown} ({type(value).__name__})."
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
-def output_types(types: Mapping[str, pa.DataType], names: Sequence[str]) -> list[pa.DataType]:
-    """The types of some columns, in order."""
-    return [types[name] for name in names]
+def _uuid_text(value: Any) -> str:
+    return str(value if isinstance(value, uuid.UUID) else uuid.UUID(value))
+
+
+_AS_TEXT = {"JSON": _json_text, "UUID": _uuid_text}

@@ -1,0 +1,58 @@
+"""The error window: when too many of the last results are failures, the run stops instead of burning money (F6)."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rowmill.errors import RowmillError
+
+
+class TooManyFailures(RowmillError):
+    """Too many of the last results were rejected or out of attempts. Nothing of them was dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A failed result in the window: the row it would drop, and what went wrong."""
+
+    column: str
+    row_group: int
+    row_index: int
+    error_type: str
+    message: str
+
+
+class ErrorWindow:
+    """The last results of this invocation, oldest first: None for a success, else the failure.
+
+    It starts empty with every invocation: what is asked is whether things go wrong now.
+    """
+
+    def __init__(self, size: int, max_share: float) -> None:
+        self._results: deque[Failure | None] = deque(maxlen=size)
+        self._max_share = max_share
+
+    def add(self, successes: int, failures: Iterable[Failure]) -> None:
+        """Adds the results of a turn. Successes go in first: they cannot hide failures that come after them."""
+        self._results.extend([None] * min(successes, self._results.maxlen or 0))
+        self._results.extend(failures)
+
+    def failures(self) -> list[Failure]:
+        """The failures in the window."""
+        return [failure for failure in self._results if failure is not None]
+
+    def verdict(self) -> TooManyFailures | None:
+        """The error that stops the run once the window is full and the share of failures reaches the limit."""
+        size = self._results.maxlen or 0
+        failures = self.failures()
+        if len(self._results) < size or len(failures) < self._max_share * size:
+            return None
+        (column, kind), count = Counter((failure.column, failure.error_type) for failure in failures).most_common(1)[0]
+        example = next(f.message for f in reversed(failures) if (f.column, f.error_type) == (column, kind))
+        return TooManyFailures(
+            f"{len(failures)} of the last {size} results failed, {count} of them in column {column!r} with {kind}: "
+            f"{example} Their rows were not dropped. Mend the spec or the endpoint, then run again "
+            "(run.max_error_share sets the limit)."
+        )

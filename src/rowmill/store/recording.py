@@ -1,0 +1,185 @@
+"""Recording: what arrived is written into the run database. Values, skips, deferrals, drops, attempts, limits.
+
+Everything here is written so that doing it twice changes nothing (R9): values only enter live rows whose bit is
+clear, a row is dropped once, a deferral replaces the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.connection import Connection
+from rowmill.store.error_window import Failure
+from rowmill.store.inbox import NEW_DROP, Inbox, Rows
+from rowmill.store.layout import Layout
+from rowmill.store.settling import FailedCell
+from rowmill.store.statements import statement
+
+_WRITE_VALUES = statement("write_values")
+_WRITE_SKIPS = statement("write_skips")
+_CLEAR_IN_FLIGHT = statement("clear_in_flight")
+_CLEAR_DEFERRED = statement("clear_deferred")
+_MERGE_DEFERRED = statement("merge_deferred")
+_TO_GIVE_UP = statement("tasks_to_give_up")
+_RECORD_DROPS = statement("record_drops")
+_KEEP_DROPPED_VALUES = statement("keep_dropped_values")
+_DELETE_DROPPED = statement("delete_dropped_rows")
+_DELETE_STALE = statement("delete_stale_deferrals")
+_INSERT_ATTEMPTS = statement("insert_attempts")
+_LIVE_ROWS = statement("live_rows_of_group")
+_COOL = statement("cool_resources")
+_LEARN_LIMITS = statement("learn_limits")
+_KEEP_STATE = statement("keep_generator_state")
+_REVIVE_ROWS = statement("revive_rows")
+_DELETE_REVIVED_DROPS = statement("delete_revived_drops")
+_DELETE_REVIVED_VALUES = statement("delete_revived_values")
+
+_NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
+_NEW_REVIVAL = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
+
+
+class Recording:
+    """Writes what arrived. Bound to one connection, one layout and the run's settings."""
+
+    def __init__(self, connection: Connection, layout: Layout, settings: RunSettings) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._settings = settings
+        self.dropped: set[tuple[int, int]] = set()
+        """(row group, row index) of the rows dropped since :meth:`begin`."""
+
+    def begin(self) -> None:
+        """Starts a turn: nothing is dropped yet."""
+        self.dropped = set()
+
+    def write(self, inbox: Inbox, now: datetime) -> set[int]:
+        """Writes all of an inbox; returns the generators that got values or skips."""
+        execute = self._connection.execute
+        changed = set(inbox.values)
+        for number, table in inbox.values.items():
+            self._write_values(number, table)
+        if inbox.skipped:
+            changed |= self._write_skips(inbox.skipped)
+        if inbox.done:
+            self._connection.stage("done_task", inbox.done.table())
+            execute(_CLEAR_IN_FLIGHT.text)
+            execute(_CLEAR_DEFERRED.text)
+        if inbox.attempts:
+            self._connection.stage("new_attempt", inbox.attempts.table())
+            execute(_INSERT_ATTEMPTS.text)
+        if inbox.states:
+            self._connection.stage("new_state", inbox.states.table())
+            execute(_KEEP_STATE.text)
+        if inbox.cooling:
+            self._connection.stage("new_cooling", _latest_per_resource(inbox.cooling).table())
+            execute(_COOL.text)
+        if inbox.drops:
+            self.drop(inbox.drops, now)
+        if inbox.deferrals:
+            self._connection.stage("new_deferral", inbox.deferrals.table())
+            execute(_MERGE_DEFERRED.text, {"now": now})
+            self._give_up(now)
+        return changed
+
+    def _write_values(self, number: int, table: pa.Table) -> None:
+        self._connection.stage(f"outcome_{number}", table)
+        self._connection.execute(
+            _WRITE_VALUES.fill(
+                outcome=f"outcome_{number}",
+                assignments=self._layout.assign_values(self._layout.graph.generators[number]),
+                set_done=self._layout.add("done", number, "a."),
+                not_done=self._layout.lacks("a.done", number),
+            )
+        )
+
+    def _write_skips(self, skipped: Rows) -> set[int]:
+        self._connection.stage("skipped_task", skipped.table())
+        numbers = {row[0] for row in skipped.rows}
+        for number in sorted(numbers):
+            node = self._layout.graph.generators[number]
+            self._connection.execute(
+                _WRITE_SKIPS.fill(
+                    assignments=self._layout.assign_skip(node),
+                    set_done=self._layout.add("done", number, "a."),
+                    set_skipped=self._layout.add("skipped", number, "a."),
+                    not_done=self._layout.lacks("a.done", number),
+                ),
+                {"generator": number},
+            )
+        return numbers
+
+    # Giving rows up, and taking that back -----------------------------------------------------------
+
+    def drop(self, drops: Rows, now: datetime) -> None:
+        """Gives rows up with their reason; what they hold is kept beside them."""
+        self._connection.stage("new_drop", drops.table())
+        self._connection.execute(_RECORD_DROPS.text, {"now": now})
+        self._connection.execute(_KEEP_DROPPED_VALUES.text)
+        self._connection.execute(_DELETE_DROPPED.text)
+        self.delete_stale_deferrals()
+        self.dropped.update((row[1], row[2]) for row in drops.rows)
+
+    def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
+        """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""
+        drops = Rows(NEW_DROP)
+        for cell in failed:
+            drops.append(cell.generator, cell.row_group, cell.row_index, "rejected", cell.error_type, cell.message, 1)
+        self.drop(drops, now)
+
+    def delete_stale_deferrals(self) -> None:
+        """Forgets deferrals of tasks that are none any more (R4)."""
+        self._connection.execute(_DELETE_STALE.text)
+
+    def revive(self, failures: Sequence[Failure]) -> None:
+        """Brings back the rows these failures dropped, as far as their row groups are active (F6)."""
+        rows = Rows(_NEW_REVIVAL)
+        for failure in failures:
+            rows.append(failure.row_group, failure.row_index)
+        self._connection.stage("new_revival", rows.table())
+        self._connection.execute(_REVIVE_ROWS.text)
+        self._connection.execute(_DELETE_REVIVED_DROPS.text)
+        self._connection.execute(_DELETE_REVIVED_VALUES.text)
+
+    def _give_up(self, now: datetime) -> None:
+        """Drops rows whose tasks were deferred longer than ``give_up_after_s`` (F1; default: never)."""
+        patience = self._settings.give_up_after_s
+        if patience is None:
+            return
+        drops = Rows(NEW_DROP)
+        since = now - timedelta(seconds=patience)
+        for number, row_group, row_index, attempts, kind, message in self._connection.execute(
+            _TO_GIVE_UP.text, {"deferred_before": since, "now": now}
+        ):
+            indices = [row_index] if row_index >= 0 else self.live_rows(row_group, number)
+            for index in indices:
+                drops.append(number, row_group, index, "given_up", kind, message, attempts)
+        if drops:
+            self.drop(drops, now)
+
+    def live_rows(self, row_group: int, generator: int) -> list[int]:
+        """Row indices of the live rows of a row group that the generator has not done: what a batch task stands for."""
+        query = _LIVE_ROWS.fill(not_done=self._layout.lacks("a.done", generator))
+        return [index for (index,) in self._connection.execute(query, {"row_group": row_group})]
+
+    def learn(self, limits: Mapping[str, int]) -> None:
+        """Keeps what was learned of the resources for the next invocation (C2)."""
+        rows = Rows(_NEW_LIMIT)
+        for resource, limit in limits.items():
+            rows.append(resource, limit)
+        self._connection.stage("new_limit", rows.table())
+        self._connection.execute(_LEARN_LIMITS.text)
+
+
+def _latest_per_resource(cooling: Rows) -> Rows:
+    latest: dict[str, tuple[object, ...]] = {}
+    for row in cooling.rows:
+        known = latest.get(row[0])
+        if known is None or known[1] < row[1]:
+            latest[row[0]] = row
+    rows = Rows(cooling.schema)
+    rows.rows = list(latest.values())
+    return rows

@@ -1,0 +1,287 @@
+"""All SQL is in sql/, every statement of it runs against a fresh schema, every public view is explained (style 6 and 8)."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pytest
+from run_state import RunState
+from virtual_run import custom, expression, prepared, sampler
+
+from rowmill.store import inbox
+from rowmill.store.admission import Admission
+from rowmill.store.connection import Connection
+from rowmill.store.layout import Layout
+from rowmill.store.statements import Statement, all_statements, sql_directory
+
+SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
+
+CONTRACT = {
+    "run_status": "name state records rows_finished rows_dropped row_groups row_groups_active row_groups_finished invocations"
+    " requests input_tokens output_tokens cost_usd started_at updated_at",
+    "progress": "column_name generator strategy cells done skipped dropped deferred waiting",
+    "row_group": "row_group state first_row row_count rows_finished rows_dropped admitted_at finished_at",
+    "ready_task": "generator strategy resource row_group row_index row_id",
+    "cell": "row_id row_group row_index column_name state",
+    "dropped_row": "row_id row_group row_index column_name reason error_type message attempts dropped_at",
+    "deferred_task": "generator row_group row_index row_id attempts error_type message not_before resource",
+    "attempt": "invocation generator row_id attempt outcome error_type message model started_at duration_ms input_tokens"
+    " output_tokens cost_usd",
+    "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
+    "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
+    "admission": "admit reason next_row_group",
+    "event": "at kind subject detail",
+    "invocation": "invocation pid host version started_at ended_at end_reason",
+    "invariant_violation": "rule subject detail",
+    "dataset": "row_id",
+}
+"""The public views and their columns: design, section 9. More columns may be added; these stay."""
+
+
+async def made(row: object) -> str:
+    return "made"
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[RunState]:
+    """A fresh schema with a seed table and all names that statements expect to be staged."""
+    spec = prepared(
+        sampler("rating"),
+        expression("twice", "rating * 2"),
+        custom("text", made, ["rating"], skip={"when": "rating = 1"}),
+        custom("whole", made, ["text"], generation_strategy="batch"),
+    )
+    with RunState(spec) as found:
+        found.sql("create table state.seed_row (row_index bigint, product varchar)")
+        key = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
+        staged = {
+            "outcome_2": [*key[1:], ("value_0", pa.string())],
+            "done_task": inbox.DONE_TASK,
+            "skipped_task": inbox.SKIPPED_TASK,
+            "new_deferral": inbox.NEW_DEFERRAL,
+            "new_drop": inbox.NEW_DROP,
+            "new_cooling": inbox.NEW_COOLING,
+            "new_attempt": inbox.NEW_ATTEMPT,
+            "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
+            "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
+            "failing_row": [("rating", pa.int64())],
+        }
+        for name, schema in staged.items():
+            found.store.connection.stage(name, pa.schema(schema).empty_table())
+        for name, table in (("new_generator", "generator"), ("new_column", "column_def"), ("new_dependency", "dependency")):
+            found.store.connection.stage(name, found.store.connection.arrow(f"from state.{table} limit 0"))
+        yield found
+
+
+def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
+    """Texts as the store makes them, for every slot a statement may have."""
+    layout = Layout(state.prepared.graph, 11)
+    sql_node = state.prepared.graph.generator_of_name("twice")
+    node = sql_node if statement.name == "settle_expression" else state.prepared.graph.generator_of_name("text")
+    prefix = "" if statement.file == "settle.sql" else "a."
+    source = Admission(state.store.connection, layout, state.prepared.spec.run, 0)._source(layout)
+    known = {
+        **layout.view_slots,
+        "all_done": layout.all_done,
+        "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
+        "column": '"twice"',
+        "columns": "row_id" if statement.file == "status.sql" else layout.all_columns,
+        "expression": "rating" if statement.name in {"evaluate_for_row", "bind_expression"} else layout.expression(sql_node),
+        "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
+        "not_done": layout.lacks(f"{prefix}done", node.number),
+        "outcome": "outcome_2",
+        "predicate": "rating = 1",
+        "reader": "(select 1 as product)",
+        "set_done": layout.add("done", node.number, prefix or None),
+        "set_skipped": layout.add("skipped", node.number, prefix or None),
+        "source": source,
+        "typed_nulls": "cast(null as bigint) as rating",
+        "upstream_done": layout.contains("done", node.upstream),
+        "upstream_skipped": layout.intersects("skipped", node.upstream),
+        "values": "1 as one",
+    }
+    unknown = statement.slots - known.keys()
+    assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
+    return {name: known[name] for name in statement.slots}
+
+
+@pytest.mark.parametrize("name", sorted(all_statements()))
+def test_every_statement_fits_a_fresh_schema(state: RunState, name: str) -> None:
+    statement = all_statements()[name]
+    text = statement.fill(**slots_of(state, statement))
+    kind = duckdb.extract_statements(text)[0].type.name
+    if kind == "CREATE":  # temporary tables, there already
+        with pytest.raises(duckdb.CatalogException, match="already exists"):
+            state.sql(text)
+    elif kind == "MERGE_INTO":  # cannot be prepared, but explained
+        state.sql(f"explain {text}", **dict.fromkeys(re.findall(r"\$([a-z_]+)", text)))
+    elif name == "checkpoint":
+        state.sql(text)
+    else:
+        state.sql(f"prepare {name} as {text}")
+
+
+@pytest.mark.parametrize("name", sorted(all_statements()))
+def test_every_statement_says_what_it_is_for_and_what_it_costs(name: str) -> None:
+    purpose = all_statements()[name].purpose
+    assert re.fullmatch(r"[A-Z'].* O\(.+\)\.", purpose), purpose
+
+
+def test_every_sql_file_opens_with_what_it_holds() -> None:
+    files = sorted(sql_directory().rglob("*.sql"))
+    assert [file.name for file in files if not file.read_text().lstrip().startswith("/*")] == []
+
+
+def test_every_statement_is_used_by_the_store() -> None:
+    names = set()
+    for file in SOURCE.rglob("*.py"):
+        names |= set(re.findall(r"\bstatement\(\s*f?[\"']([a-z_]+)[\"']", file.read_text()))
+        names |= {literal for literal in re.findall(r"[\"']([a-z_]+)[\"']", file.read_text()) if literal.startswith("show_")}
+    shown = {name for name in all_statements() if name.startswith("show_")}
+    assert sorted(all_statements().keys() - names - shown) == []
+
+
+# Public views ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", CONTRACT)
+def test_a_public_view_keeps_the_columns_of_the_contract(state: RunState, view: str) -> None:
+    found = state.sql(
+        "select column_name from duckdb_columns() where schema_name = 'main' and table_name = $view order by column_index",
+        view=view,
+    )
+    wanted = CONTRACT[view].split()
+    assert [name for (name,) in found][: len(wanted)] == wanted
+
+
+def test_there_are_no_public_views_beside_those_of_the_contract(state: RunState) -> None:
+    views = {name for (name,) in state.sql("select view_name from duckdb_views() where schema_name = 'main' and not internal and not temporary")}
+    assert views == CONTRACT.keys()
+
+
+def test_nothing_but_views_is_public(state: RunState) -> None:
+    assert state.sql("select table_name from duckdb_tables() where schema_name = 'main' and not temporary") == []
+
+
+def test_the_dataset_has_the_columns_of_the_spec_in_declaration_order(state: RunState) -> None:
+    columns = state.sql("select column_name, data_type from duckdb_columns() where table_name = 'dataset' order by column_index")
+    assert columns == [
+        ("row_id", "BIGINT"),
+        ("rating", "BIGINT"),
+        ("twice", "BIGINT"),
+        ("text", "VARCHAR"),
+        ("whole", "VARCHAR"),
+    ]
+
+
+def test_every_public_view_has_a_comment(state: RunState) -> None:
+    bare = state.sql(
+        "select view_name from duckdb_views() where schema_name = 'main' and not internal and not temporary"
+        " and coalesce(comment, '') = ''"
+    )
+    assert bare == []
+
+
+def test_every_column_of_a_public_view_has_a_comment_except_those_of_the_spec(state: RunState) -> None:
+    own = {(("dataset"), output.name) for output in state.prepared.graph.outputs}
+    bare = state.sql(
+        "select c.table_name, c.column_name from duckdb_columns() as c inner join duckdb_views() as v"
+        " on c.table_name = v.view_name and c.schema_name = v.schema_name and c.database_name = v.database_name"
+        " where c.schema_name = 'main' and not v.internal and not v.temporary and coalesce(c.comment, '') = '' order by all"
+    )
+    assert set(bare) - own == set()
+
+
+def test_every_public_view_can_be_read_on_a_run_that_has_not_begun(state: RunState) -> None:
+    for view in CONTRACT:
+        state.sql(f"from {view}")
+
+
+# SQL stays out of Python ---------------------------------------------------------------------------------
+
+SQL = re.compile(
+    r"""\s*(
+        select\s | from\s+\w+(\.\w+)?\s*$ | insert\s+into\s | update\s+[\w."]+\s+(as\s+\w+\s+)?set\s | delete\s+from\s | merge\s+into\s
+        | create\s+(or\s+replace\s+)?(temp(orary)?\s+)?(table|view|macro|schema|index|sequence|type)\s
+        | drop\s+(table|view|macro|schema|index)\s | alter\s+table\s | truncate\s | with\s+\w+\s+as\s*\(
+        | (explain|describe|summarize)\s+(analyze\s+)?(select|from|insert|update|delete|with|main\.|state\.) | copy\s+.*\b(to|from)\b | attach\s | detach\s | pragma\s | vacuum\s | begin\s+transaction | set\s+\w+\s*=
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def texts_of(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """String literals with their line, f-strings by their first part, docstrings left out."""
+    skipped: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            skipped |= {id(part.value) for part in node.body if isinstance(part, ast.Expr)}
+        if isinstance(node, ast.JoinedStr):
+            skipped |= {id(part) for part in node.values[1:]}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in skipped:
+            yield node.lineno, node.value
+
+
+def sql_in(source: str) -> list[tuple[int, str]]:
+    return [(line, text) for line, text in texts_of(ast.parse(source)) if SQL.match(text)]
+
+
+def test_there_is_no_sql_in_python_strings() -> None:
+    found = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        found += [f"{file.relative_to(SOURCE)}:{line}: {text[:60]!r}" for line, text in sql_in(file.read_text())]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "select 1",
+        "  SELECT\n*",
+        "insert into x values (1)",
+        "update state.run set a = 1",
+        "delete from t",
+        "create temp table x(a int)",
+        "with a as (select 1) from a",
+        "set threads = 1",
+        "begin transaction",
+        "from dataset",
+    ],
+)
+def test_the_search_for_sql_finds_sql(text: str) -> None:
+    assert sql_in(f"x = {text!r}\ny = f{text + ' {x}'!r}")
+
+
+@pytest.mark.parametrize("text", ["from the spec", "update the limits", "selected", "with a model", "drop", "created", "set"])
+def test_the_search_for_sql_leaves_prose_alone(text: str) -> None:
+    assert sql_in(f"x = {text!r}") == []
+
+
+def test_only_the_store_imports_the_engine() -> None:
+    importers = set()
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == "duckdb" for name in names):
+                importers.add(file.relative_to(SOURCE).parts[0])
+    assert importers == {"store"}
+
+
+def test_an_unknown_slot_of_a_statement_is_an_error() -> None:
+    with pytest.raises(KeyError, match="no slot"):
+        all_statements()["checkpoint"].fill(unknown="x")
+
+
+def test_the_connection_reads_no_file_and_keeps_it_so() -> None:
+    with Connection(None) as connection:
+        with pytest.raises(duckdb.PermissionException):
+            connection.execute("from read_text('/etc/hostname')")
+        with pytest.raises(duckdb.InvalidInputException):
+            connection.execute("set enable_external_access = true")

@@ -1,0 +1,65 @@
+"""A whole run through the engine, from an empty file to a finished dataset, with its turns timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bench.gauge import Gauge
+from bench.stopwatch import TurnClock
+from rowmill.engine.invocation import RunReport, work
+from rowmill.engine.preparation import Prepared, prepare
+from rowmill.engine.writer import WriterThread
+from rowmill.spec.spec import Spec
+from rowmill.store.run_store import RunStore
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """What a run cost. Time goes from opening the new file until it is closed, everything in it."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
+    turns: int
+    median_turn_ms: float
+    longest_turn_ms: float
+    file_mib: float
+
+
+def prepared_spec(data: Mapping[str, Any]) -> Prepared:
+    """A spec given as plain data, ready to run."""
+    return prepare(Spec.from_data(data), Path.cwd())
+
+
+def run_engine(prepared: Prepared, database: Path) -> EngineRun:
+    """Runs ``prepared`` to its end in the new file ``database``. Raises RuntimeError unless every row is there."""
+    clock = TurnClock()
+    with Gauge() as gauge:
+        report = anyio.run(_run, prepared, database, clock)
+    if report.rows_finished != prepared.spec.records:
+        raise RuntimeError(f"The run is not complete: {report.message}")
+    return EngineRun(
+        gauge.seconds,
+        gauge.cpu_s,
+        gauge.peak_mib,
+        len(clock.turns),
+        clock.median_ms,
+        clock.longest_ms,
+        database.stat().st_size / 2**20,
+    )
+
+
+async def _run(prepared: Prepared, database: Path, clock: TurnClock) -> RunReport:
+    async with WriterThread() as writer:
+        store = await writer.call(RunStore.open, database)
+        clock.attach(store)
+        try:
+            return await work(store, writer, prepared, wall_clock=time.time, environ={})
+        finally:
+            await writer.call(store.close)

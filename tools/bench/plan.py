@@ -1,0 +1,218 @@
+"""Preparing and resuming: plans of 10, 10⁶ and 10⁹ row groups of one row, fresh and nearly complete.
+
+Baseline: the smallest plan of the same run. Each step is given as it is the first time in a fresh process, and as the
+median of five times; memory is what the first time added to the process. A nearly complete run has all
+row groups but two in ``finished_row_group`` and their rows in the dataset, written by SQL, since no run would do it in
+time; for 10⁹ that would be 30 GB, so it is made up to 10⁶. The two left are active: the process was killed with
+their tasks in flight.
+
+Steps: *prepare* the spec becomes a graph · *create* the tables and the plan · *open* the file · *plan*: spec and plan are
+read and compared · *sign in* · *first turn* until it has handed out tasks. *plan SQL*: of the steps create and plan only the
+statements that write and read the plan, and the look-up of the last row group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.engine_run import prepared_spec
+from bench.gauge import Gauge, in_own_process
+from bench.report import Figure, Report, Row, Table
+from bench.script import bench_script
+from bench.stopwatch import StatementClock
+from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.store.inbox import from_epoch
+from rowmill.store.run_store import RunStore
+
+_ROW_GROUPS = (10, 10**6, 10**9)
+_MOST_PRETENDED = 10**6
+_TIMES = 5
+_LEFT = 2
+_STEPS = ("prepare", "create", "open", "plan", "sign_in", "first_turn")
+_RESUME_STEPS = ("open", "plan", "sign_in", "first_turn")
+
+
+def _figures(decimals: int) -> tuple[Figure, ...]:
+    steps = [Figure(step, step.replace("_", " "), decimals) for step in _STEPS]
+    return (Figure("row_groups", "row groups"), Figure("state", "state"), Figure("run", "run"), *steps)
+
+
+_TIME_FIGURES = (
+    *_figures(2),
+    Figure("resume", "open to tasks", 2),
+    Figure("times_baseline", "× smallest", 2),
+    Figure("plan_sql", "plan SQL", 2),
+)
+_MEMORY_FIGURES = (*_figures(1), Figure("peak_mib", "peak MiB"))
+_STATEMENT_FIGURES = (
+    Figure("row_groups", "row groups"),
+    Figure("statement", "statement"),
+    Figure("ms", "ms", 2),
+    Figure("calls", "calls"),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--row-groups", type=int, action="append", help="may be repeated (default: 10, 10⁶, 10⁹)")
+    parser.add_argument("--profile", action="store_true", help="also time the statements of a nearly complete resume")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Runs every case in a process of its own."""
+    report = Report("plan")
+    times: list[Row] = []
+    memory: list[Row] = []
+    statements: list[Row] = []
+    smallest: dict[tuple[str, str], float] = {}
+    for row_groups in options.row_groups or _ROW_GROUPS:
+        cases = [("fresh", _fresh)]
+        if _LEFT < row_groups <= _MOST_PRETENDED:
+            cases.append(("nearly complete", _nearly_complete))
+        for state, case in cases:
+            found = in_own_process(case, row_groups)
+            for run in ("first", "median"):
+                figures = found[run]
+                baseline = smallest.setdefault((state, run), figures["resume"])
+                row = {"row_groups": row_groups, "state": state, "run": run, **figures}
+                times.append({**row, "times_baseline": figures["resume"] / baseline})
+            memory.append({"row_groups": row_groups, "state": state, "run": "first", **found["memory"]})
+            statements += [{"row_groups": row_groups, **row} for row in found.get("statements", ())]
+    report.tables.append(Table("times", "Milliseconds", _TIME_FIGURES, times))
+    report.tables.append(Table("memory", "MiB added by each step", _MEMORY_FIGURES, memory))
+    if options.profile:
+        title = "Statements of the last nearly complete resume"
+        report.tables.append(Table("statements", title, _STATEMENT_FIGURES, statements))
+    return report
+
+
+async def no_op(row: dict[str, Any]) -> int:
+    """Never called."""
+    raise NotImplementedError
+
+
+class _Steps:
+    """Times and memory of the steps of one preparation or resume."""
+
+    def __init__(self) -> None:
+        self.ms: dict[str, float] = {}
+        self.grown_mib: dict[str, float] = {}
+        self.peak_mib = 0.0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        with Gauge() as gauge:
+            yield
+        self.ms[name] = gauge.seconds * 1000
+        self.grown_mib[name] = gauge.grown_mib
+        self.peak_mib = max(self.peak_mib, gauge.peak_mib)
+
+
+def _prepare(row_groups: int) -> Prepared:
+    column = {"name": "made", "column_type": "custom", "generator_function": no_op, "required_columns": []}
+    return prepared_spec({"name": "plan", "records": row_groups, "row_group_size": 1, "columns": [column]})
+
+
+def _fresh(row_groups: int) -> dict[str, Any]:
+    runs = []
+    for _ in range(_TIMES):
+        with tempfile.TemporaryDirectory() as directory:
+            steps, clock = _Steps(), StatementClock()
+            with steps.step("prepare"):
+                prepared = _prepare(row_groups)
+            with steps.step("open"):
+                store = RunStore.open(Path(directory) / "plan.duckdb")
+            clock.attach(store.connection)
+            try:
+                with steps.step("create"):
+                    store.create(prepared.blueprint(), time.time())
+                _to_first_tasks(store, prepared, steps)
+                _look_up(store, steps, clock)
+            finally:
+                store.close()
+            runs.append(steps)
+    return _result(runs)
+
+
+def _nearly_complete(row_groups: int) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "plan.duckdb"
+        in_own_process(_make_nearly_complete, row_groups, file)
+        runs = []
+        clock = StatementClock()
+        for _ in range(_TIMES):
+            steps, clock = _Steps(), StatementClock()
+            with steps.step("open"):
+                store = RunStore.open(file)
+            clock.attach(store.connection)
+            try:
+                with steps.step("plan"):
+                    stored = store.stored_spec()
+                    plan = store.plan()
+                with steps.step("prepare"):
+                    prepared = prepare_stored(stored.text, stored.directory, ())
+                assert plan.row_groups == row_groups
+                _to_first_tasks(store, prepared, steps)
+                _look_up(store, steps, clock)
+            finally:
+                store.close()
+            runs.append(steps)
+    statements = [
+        {"statement": name, "ms": seconds * 1000, "calls": calls} for name, (seconds, calls) in clock.by_name().items()
+    ]
+    return {**_result(runs), "statements": statements}
+
+
+def _make_nearly_complete(row_groups: int, file: Path) -> None:
+    """All row groups finished but the last two, which are active; the process ends without signing out."""
+    prepared = _prepare(row_groups)
+    store = RunStore.open(file)
+    now = time.time()
+    store.create(prepared.blueprint(), now)
+    store.begin(prepared.limits, now)
+    finished = row_groups - _LEFT
+    with store.connection.transaction():
+        store.connection.execute(
+            bench_script("pretend_finished_row_groups"), {"row_groups": finished, "now": from_epoch(now)}
+        )
+        store.connection.execute(bench_script("pretend_finished_rows"), {"row_groups": finished})
+        store.connection.execute(bench_script("pretend_cursor"), {"row_groups": finished})
+    store.turn(prepared.spec, prepared.graph).take([], prepared.limits, now)
+    store.close()
+
+
+def _to_first_tasks(store: RunStore, prepared: Prepared, steps: _Steps) -> None:
+    now = time.time()
+    with steps.step("sign_in"):
+        store.begin(prepared.limits, now)
+    with steps.step("first_turn"):
+        turn = store.turn(prepared.spec, prepared.graph)
+        tasks = turn.take([], prepared.limits, now).tasks
+    if len(tasks) < _LEFT:
+        raise RuntimeError(f"{len(tasks)} tasks, at least {_LEFT} were expected")
+
+
+def _look_up(store: RunStore, steps: _Steps, clock: StatementClock) -> None:
+    """The plan's own statements, and what they are for: where the last row group starts, and its size."""
+    started = time.perf_counter()
+    plan = store.plan()
+    plan.offset_of(plan.row_groups - 1), plan.size_of(plan.row_groups - 1)
+    read = time.perf_counter() - started
+    steps.ms.setdefault("plan", read * 1000)
+    written = clock.by_name().get("insert_plan_segment", (0.0, 0))[0]
+    steps.ms["plan_sql"] = (written + read) * 1000
+
+
+def _result(runs: list[_Steps]) -> dict[str, Any]:
+    for run in runs:
+        run.ms["resume"] = sum(run.ms.get(step, 0.0) for step in _RESUME_STEPS)
+    first = runs[0]
+    medians = {name: median(run.ms[name] for run in runs) for name in first.ms}
+    return {"first": first.ms, "median": medians, "memory": {**first.grown_mib, "peak_mib": first.peak_mib}}

@@ -1,0 +1,205 @@
+"""Requests through the whole engine: an ``llm-text`` column whose model is the HTTP simulator, in its own process.
+
+Limits of the same run: the ideal (requests in flight ÷ latency), and the bare client: as many loops as may be in
+flight that call the same provider with the same requests, without engine, dispatcher and store.
+
+Shares of the ideal come from the journal of requests, in two ways. *whole*: from the first request's start to
+the last one's end, with everything in between. *steady*: without the ramp-up, when the first ``in flight`` requests
+open their connections one after another, and without the tail, when there is nothing left to start. With
+requests sorted by their start, it is the mean time from one start to the start ``in flight`` places later, that
+is the time a place in flight needs for one request, from the second wave to the last start, compared with the latency.
+Both CPU figures are per request; two processes share this machine's two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from bench.engine_run import prepared_spec, run_engine
+from bench.gauge import Gauge, allow_many_files, in_own_process, process_cpu_s
+from bench.report import Figure, Report, Row, Table
+from bench.script import bench_script
+from bench.simulator import http_simulator
+from rowmill.providers.opening import open_provider
+from rowmill.providers.protocol import ChatRequest, Provider
+from rowmill.run_database import RunDatabase
+from rowmill.spec.model import ModelConfig
+
+_CASES = [(latency, in_flight) for latency in (0, 20, 200) for in_flight in (64, 256, 512, 1024)]
+_QUICK_CASES = [(0, 64), (200, 64)]
+_IN_PROCESS = (200, 1024)
+_MOST_PER_S = 4000
+_WAVES = 10
+_FIGURES = (
+    Figure("provider", "provider"),
+    Figure("latency_ms", "latency ms"),
+    Figure("in_flight", "in flight"),
+    Figure("requests", "requests"),
+    Figure("requests_per_s", "requests/s"),
+    Figure("steady_per_s", "steady/s"),
+    Figure("share_whole", "whole", percent=True),
+    Figure("share_steady", "of ideal", percent=True),
+    Figure("bare_per_s", "bare client/s"),
+    Figure("share_of_bare", "of bare", percent=True),
+    Figure("cpu_us", "CPU µs"),
+    Figure("bare_cpu_us", "bare CPU µs"),
+    Figure("simulator_cpu_us", "simulator µs"),
+    Figure("peak_mib", "peak MiB"),
+    Figure("median_turn_ms", "median turn ms", 1),
+    Figure("longest_turn_ms", "longest ms", 1),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--quick", action="store_true", help="only 64 in flight at 0 and 200 ms, and in process")
+    parser.add_argument(
+        "--case", action="append", metavar="MS:COUNT", help="latency and requests in flight (repeatable; HTTP only)"
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="aimed at per case (default: 2)")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Runs case after case; engine, bare client and simulator each in a process of their own."""
+    report = Report("provider")
+    cases = _QUICK_CASES if options.quick else _CASES
+    if options.case:
+        cases = [(int(latency), int(count)) for latency, _, count in (case.partition(":") for case in options.case)]
+    rows: list[Row] = [_over_http(*case, options.seconds) for case in cases]
+    if not options.case:
+        latency_ms, in_flight = (200, 64) if options.quick else _IN_PROCESS
+        rows.append(_in_this_process(latency_ms, in_flight, options.seconds))
+    report.tables.append(Table("provider", "One llm-text column, one request a row", _FIGURES, rows))
+    report.notes.append(
+        "requests/s and whole: first start to last end. steady/s and of ideal: without the first wave and the tail."
+    )
+    return report
+
+
+def _over_http(latency_ms: int, in_flight: int, seconds: float) -> dict[str, Any]:
+    requests = _request_count(latency_ms, in_flight, seconds)
+    found: dict[str, Any] = {"provider": "HTTP", **_case(latency_ms, in_flight, requests)}
+    for measured, prefix in ((_engine, ""), (_bare_client, "bare_")):
+        with http_simulator(latency_ms) as simulator:
+            model = {"provider": "openai", "base_url": simulator.base_url}
+            before = process_cpu_s(simulator.pid)
+            figures = in_own_process(measured, model, latency_ms, in_flight, requests)
+            after = process_cpu_s(simulator.pid)
+        if before is not None and after is not None and not prefix:
+            found["simulator_cpu_us"] = (after - before) / requests * 1e6
+        found |= figures
+    return _compared(found)
+
+
+def _in_this_process(latency_ms: int, in_flight: int, seconds: float) -> dict[str, Any]:
+    requests = _request_count(latency_ms, in_flight, seconds)
+    model = {"provider": "simulated", "simulation": {"latency_ms": latency_ms}}
+    found: dict[str, Any] = {"provider": "in process", **_case(latency_ms, in_flight, requests)}
+    found |= in_own_process(_engine, model, latency_ms, in_flight, requests)
+    found |= in_own_process(_bare_client, model, latency_ms, in_flight, requests)
+    return _compared(found)
+
+
+def _case(latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+    return {"latency_ms": latency_ms, "in_flight": in_flight, "requests": requests}
+
+
+def _request_count(latency_ms: int, in_flight: int, seconds: float) -> int:
+    """At least ten requests per place in flight, and as many as take about ``seconds``."""
+    ideal_per_s = in_flight / latency_ms * 1000 if latency_ms else float("inf")
+    return max(_WAVES * in_flight, int(min(ideal_per_s, _MOST_PER_S) * seconds))
+
+
+def _compared(found: dict[str, Any]) -> dict[str, Any]:
+    found["share_of_bare"] = found["steady_per_s"] / found["bare_per_s"]
+    return found
+
+
+def _spec(model: dict[str, Any], in_flight: int, rows: int) -> dict[str, Any]:
+    return {
+        "name": "provider",
+        "records": rows,
+        "row_group_size": min(500, rows),
+        "models": [{"alias": "writer", "model": "bench", "max_parallel_requests": in_flight, **model}],
+        "columns": [
+            {
+                "name": "subject",
+                "column_type": "sampler",
+                "sampler_type": "uuid",
+                "params": {},
+            },
+            {
+                "name": "text",
+                "column_type": "llm-text",
+                "model_alias": "writer",
+                "prompt": "Write about {{ subject }}.",
+            },
+        ],
+    }
+
+
+def _engine(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+    allow_many_files(in_flight + 256)
+    prepared = prepared_spec(_spec(model, in_flight, requests))
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "provider.duckdb"
+        run = run_engine(prepared, file)
+        with RunDatabase.open(file) as database:
+            journal = database.sql(bench_script("requests"))
+    started, ended = journal.column("started").to_pylist(), journal.column("ended").to_pylist()
+    whole_per_s = len(started) / (max(ended) - started[0])
+    steady_per_s = steady_rate(started, in_flight)
+    found = {
+        "requests_per_s": whole_per_s,
+        "steady_per_s": steady_per_s,
+        "cpu_us": run.cpu_s / requests * 1e6,
+        "peak_mib": run.peak_mib,
+        "turns": run.turns,
+        "median_turn_ms": run.median_turn_ms,
+        "longest_turn_ms": run.longest_turn_ms,
+    }
+    if latency_ms:
+        ideal_per_s = in_flight / latency_ms * 1000
+        found |= {"share_whole": whole_per_s / ideal_per_s, "share_steady": steady_per_s / ideal_per_s}
+    return found
+
+
+def steady_rate(started: Sequence[float], in_flight: int) -> float:
+    """Requests per second between ramp-up and tail. ``started`` is sorted and has at least three waves."""
+    waves = (len(started) - in_flight) // in_flight - 1
+    whole_waves = waves * in_flight
+    cycles = [started[place + whole_waves] - started[place] for place in range(in_flight, len(started) - whole_waves)]
+    return whole_waves * len(cycles) / sum(cycles)
+
+
+def _bare_client(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+    allow_many_files(in_flight + 256)
+    config = ModelConfig.model_validate({"alias": "writer", "model": "bench", **model})
+    starts: list[float] = []
+    with Gauge() as gauge:
+        anyio.run(_ask_all, config, in_flight, requests, starts)
+    return {"bare_per_s": steady_rate(sorted(starts), in_flight), "bare_cpu_us": gauge.cpu_s / requests * 1e6}
+
+
+async def _ask_all(config: ModelConfig, in_flight: int, requests: int, starts: list[float]) -> None:
+    provider = open_provider(config, {}, in_flight)
+    numbers = iter(range(requests))
+    try:
+        async with anyio.create_task_group() as group:
+            for _ in range(in_flight):
+                group.start_soon(_ask, provider, numbers, starts)
+    finally:
+        await provider.aclose()
+
+
+async def _ask(provider: Provider, numbers: Iterator[int], starts: list[float]) -> None:
+    for number in numbers:
+        starts.append(time.perf_counter())
+        await provider.chat(ChatRequest([{"role": "user", "content": f"Write about {number:036}."}]))

@@ -1,0 +1,39 @@
+"""The HTTP provider simulator in a process of its own, for the length of a ``with`` block."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+_PROGRAM = Path(__file__).resolve().parent.parent / "provider_simulator.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A simulator that listens."""
+
+    base_url: str
+    pid: int
+
+
+@contextmanager
+def http_simulator(latency_ms: float) -> Iterator[Simulator]:
+    """A simulator that answers every request after ``latency_ms``; it ends with the block or this process."""
+    command = [sys.executable, str(_PROGRAM), "--latency-ms", str(latency_ms)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the provider simulator ended with {process.wait(10)} before it listened")
+        found = json.loads(line)
+        try:
+            yield Simulator(found["url"], found["pid"])
+        finally:
+            process.stdin.close()
+            process.wait(10)

@@ -1,0 +1,150 @@
+"""Samplers and SQL expressions: no task, no Python per row.
+
+Baseline of the same run: the same values by one plain ``INSERT … SELECT`` into a bare DuckDB file, with the same
+macros and the same expressions; the engine adds row groups, checks that an expression may fail for a row, and moves
+the rows into the dataset.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bench.engine_run import prepared_spec, run_engine
+from bench.gauge import Gauge, in_own_process
+from bench.report import Figure, Report, Table
+from bench.script import bench_script
+from rowmill.spec.declaration import Strategy
+from rowmill.store import schema
+from rowmill.store.connection import Connection, quote
+from rowmill.store.layout import Layout
+from rowmill.store.statements import statement
+
+_LEVEL = statement("admitted_level")
+_FIGURES = (
+    Figure("rows", "rows"),
+    Figure("what", "what"),
+    Figure("cells_per_s", "cells/s"),
+    Figure("share_of_baseline", "of baseline", percent=True),
+    Figure("seconds", "s", 2),
+    Figure("cpu_us_per_cell", "CPU µs/cell", 3),
+    Figure("peak_mib", "peak MiB"),
+    Figure("file_mib", "file MiB", 1),
+    Figure("turns", "turns"),
+    Figure("median_turn_ms", "median turn ms", 1),
+    Figure("longest_turn_ms", "longest ms", 1),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--rows", type=int, action="append", help="may be repeated (default: 1000000)")
+    parser.add_argument("--row-group-size", type=int, default=1000, help="(default: 1000)")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Runs both in processes of their own."""
+    report = Report("sql")
+    found = []
+    for rows in options.rows or [1_000_000]:
+        engine = in_own_process(_engine, rows, options.row_group_size)
+        baseline = in_own_process(_baseline, rows, options.row_group_size)
+        for figures in (engine, baseline):
+            figures["share_of_baseline"] = figures["cells_per_s"] / baseline["cells_per_s"]
+        found += [engine, baseline]
+    columns = len(COLUMNS)
+    report.tables.append(Table("sql", f"{columns} columns of samplers and SQL expressions", _FIGURES, found))
+    report.notes.append("Time is from creating the file to closing it, which folds the log into the file.")
+    return report
+
+
+COLUMNS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "share",
+        "column_type": "sampler",
+        "sampler_type": "uniform",
+        "params": {"low": 0, "high": 100},
+    },
+    {
+        "name": "height",
+        "column_type": "sampler",
+        "sampler_type": "gaussian",
+        "params": {"mean": 170, "stddev": 10},
+    },
+    {
+        "name": "colour",
+        "column_type": "sampler",
+        "sampler_type": "category",
+        "params": {"values": ["red", "green", "blue"], "weights": [1, 2, 3]},
+    },
+    {
+        "name": "product",
+        "column_type": "expression",
+        "sql": "share * height",
+        "dtype": "float",
+    },
+    {
+        "name": "label",
+        "column_type": "expression",
+        "sql": "upper(colour) || ' ' || cast(round(height) as integer)",
+        "dtype": "str",
+    },
+)
+
+
+def _spec(rows: int, row_group_size: int) -> dict[str, Any]:
+    return {"name": "sql", "records": rows, "row_group_size": min(rows, row_group_size), "columns": list(COLUMNS)}
+
+
+def _engine(rows: int, row_group_size: int) -> dict[str, Any]:
+    prepared = prepared_spec(_spec(rows, row_group_size))
+    with tempfile.TemporaryDirectory() as directory:
+        run = run_engine(prepared, Path(directory) / "sql.duckdb")
+    return {
+        "rows": rows,
+        "what": "Rowmill",
+        **_rates(rows, run.seconds, run.cpu_s),
+        "peak_mib": run.peak_mib,
+        "file_mib": run.file_mib,
+        "turns": run.turns,
+        "median_turn_ms": run.median_turn_ms,
+        "longest_turn_ms": run.longest_turn_ms,
+    }
+
+
+def _baseline(rows: int, row_group_size: int) -> dict[str, Any]:
+    prepared = prepared_spec(_spec(rows, row_group_size))
+    layout = Layout(prepared.graph, prepared.spec.seed)
+    source = bench_script("baseline_rows")
+    for nodes in layout.admission_levels:
+        values = [
+            f"{layout.expression(node)} as {quote(node.columns[0].name)}"
+            for node in nodes
+            if node.declaration.strategy is Strategy.SQL
+        ]
+        if values:
+            source = _LEVEL.fill(values=", ".join(values), source=source)
+    columns = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in layout.value_columns)
+    names = ", ".join(["row_id", *(quote(name) for name, _ in layout.value_columns)])
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "baseline.duckdb"
+        with Gauge() as gauge:
+            with Connection(file) as connection:
+                schema.create_sampler_macros(connection)
+                connection.script(bench_script("create_baseline", columns=columns))
+                connection.execute(bench_script("insert_baseline", columns=names, source=source), {"rows": rows})
+        file_mib = file.stat().st_size / 2**20
+    return {
+        "rows": rows,
+        "what": "one INSERT … SELECT (baseline)",
+        **_rates(rows, gauge.seconds, gauge.cpu_s),
+        "peak_mib": gauge.peak_mib,
+        "file_mib": file_mib,
+    }
+
+
+def _rates(rows: int, seconds: float, cpu_s: float) -> dict[str, float]:
+    cells = rows * len(COLUMNS)
+    return {"cells_per_s": cells / seconds, "seconds": seconds, "cpu_us_per_cell": cpu_s / cells * 1e6}

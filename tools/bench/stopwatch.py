@@ -1,0 +1,125 @@
+"""Where the time of a turn goes: clocks that are put around the store's own methods, without changing them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from statistics import median
+from typing import Any
+
+from rowmill.store.connection import Connection
+from rowmill.store.run_store import RunStore
+from rowmill.store.statements import all_statements
+from rowmill.store.turn import Turn
+from rowmill.task import Outcome, TurnResult
+
+_SLOT = re.compile(r"\\\{[a-z_]+\\\}")
+BEGIN, COMMIT = "(begin)", "(commit)"
+
+
+class TurnClock:
+    """How long each turn took, in seconds."""
+
+    def __init__(self) -> None:
+        self.turns: list[float] = []
+
+    def attach(self, store: RunStore) -> None:
+        """Times every turn that ``store`` makes from now on."""
+        make = store.turn
+
+        def timed(*args: Any, **kwargs: Any) -> Turn:
+            turn = make(*args, **kwargs)
+            turn.take = self._around(turn.take)  # type: ignore[method-assign]
+            return turn
+
+        store.turn = timed  # type: ignore[method-assign]
+
+    def _around(self, take: Callable[..., TurnResult]) -> Callable[..., TurnResult]:
+        def timed(outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
+            started = time.perf_counter()
+            try:
+                return take(outcomes, free, now)
+            finally:
+                self.turns.append(time.perf_counter() - started)
+
+        return timed
+
+    @property
+    def median_ms(self) -> float:
+        """The median turn."""
+        return median(self.turns) * 1000 if self.turns else 0.0
+
+    @property
+    def longest_ms(self) -> float:
+        """The longest turn."""
+        return max(self.turns, default=0.0) * 1000
+
+
+class StatementClock:
+    """Seconds and calls per statement name of one connection."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+
+    def attach(self, connection: Connection) -> None:
+        """Times every statement of ``connection`` from now on."""
+        connection.execute = self._around(connection.execute)  # type: ignore[method-assign]
+        connection.arrow = self._around(connection.arrow)  # type: ignore[method-assign]
+        transaction = connection.transaction
+
+        @contextmanager
+        def timed() -> Iterator[None]:
+            entered = time.perf_counter()
+            with transaction():
+                self._add(BEGIN, entered)
+                yield
+                leaving = time.perf_counter()
+            self._add(COMMIT, leaving)
+
+        connection.transaction = timed  # type: ignore[method-assign]
+
+    def clear(self) -> None:
+        """Forgets what was measured so far."""
+        self.seconds.clear()
+        self.calls.clear()
+
+    def _around(self, execute: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
+            started = time.perf_counter()
+            try:
+                return execute(sql, parameters)
+            finally:
+                self._add(sql, started)
+
+        return timed
+
+    def _add(self, what: str, started: float) -> None:
+        self.seconds[what] += time.perf_counter() - started
+        self.calls[what] += 1
+
+    def by_name(self) -> dict[str, tuple[float, int]]:
+        """Seconds and calls per statement name, the costliest first."""
+        found: dict[str, tuple[float, int]] = {}
+        for text, seconds in self.seconds.items():
+            name = text if text in (BEGIN, COMMIT) else statement_name(text)
+            known_seconds, known_calls = found.get(name, (0.0, 0))
+            found[name] = known_seconds + seconds, known_calls + self.calls[text]
+        return dict(sorted(found.items(), key=lambda item: -item[1][0]))
+
+
+@cache
+def _patterns() -> list[tuple[str, re.Pattern[str]]]:
+    """A pattern per statement, those with most fixed text first: a slot takes any text."""
+    statements = sorted(all_statements().values(), key=lambda s: -len(_SLOT.sub("", re.escape(s.text))))
+    return [(s.name, re.compile(_SLOT.sub("(?s:.*)", re.escape(s.text)))) for s in statements]
+
+
+@cache
+def statement_name(sql: str) -> str:
+    """The name of the statement that ``sql`` was made from."""
+    return next((name for name, pattern in _patterns() if pattern.fullmatch(sql)), "(unknown)")

@@ -1,0 +1,172 @@
+"""The turn alone: outcomes in, tasks out, by the number of outcomes and of active rows, for a chain of 8 columns.
+
+Each turn gets the outcomes of the tasks the turn before handed out, and room for as many again, so the number in
+flight is the number of outcomes. Values are texts of 64 characters. Row groups finish and are admitted as they come.
+The first turns, until the chain is full, are not counted. Baseline: the turn with one outcome on the same rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from bench.engine_run import prepared_spec
+from bench.gauge import Gauge, in_own_process
+from bench.report import Figure, Report, Row, Table
+from bench.stopwatch import StatementClock
+from rowmill.spec.declaration import LOCAL
+from rowmill.store.run_store import RunStore
+from rowmill.task import Outcome, OutcomeKind, Request
+
+GENERATORS = 8
+_OUTCOMES = (1, 100, 1000, 10_000)
+_ACTIVE_ROWS = (1000, 8000, 100_000)
+_MOST_TURNS = 200
+_LEAST_TURNS = 8
+_FIGURES = (
+    Figure("active_rows", "active rows"),
+    Figure("outcomes", "outcomes"),
+    Figure("turns", "turns"),
+    Figure("median_ms", "median ms", 2),
+    Figure("p95_ms", "p95 ms", 2),
+    Figure("longest_ms", "longest ms", 2),
+    Figure("times_baseline", "× one outcome", 1),
+    Figure("us_per_outcome", "µs/outcome", 1),
+    Figure("cpu_ms", "CPU ms/turn", 2),
+    Figure("peak_mib", "peak MiB"),
+)
+_PROFILE = (
+    Figure("statement", "statement"),
+    Figure("ms_per_turn", "ms/turn", 3),
+    Figure("calls_per_turn", "calls/turn", 2),
+    Figure("share", "share", percent=True),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--outcomes", type=int, action="append", help="per turn; may be repeated")
+    parser.add_argument("--active-rows", type=int, action="append", help="may be repeated")
+    parser.add_argument("--seconds", type=float, default=2.0, help="per case, about (default: 2)")
+    parser.add_argument("--requests", action="store_true", help="every outcome journals a model request")
+    parser.add_argument(
+        "--profile", metavar="OUTCOMES:ROWS", help="time the statements of this one case instead (1000:8000)"
+    )
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Runs every case in a process of its own."""
+    report = Report("turn")
+    if options.profile:
+        outcomes, _, rows = options.profile.partition(":")
+        case = in_own_process(_case, int(outcomes), int(rows), options.seconds, options.requests, True)
+        report.tables.append(Table("profile", f"{outcomes} outcomes, {rows} active rows", _PROFILE, case["profile"]))
+        return report
+    found: list[Row] = []
+    for rows in options.active_rows or _ACTIVE_ROWS:
+        baseline = None
+        for outcomes in options.outcomes or _OUTCOMES:
+            if outcomes > rows:
+                report.notes.append(f"A chain over {rows} rows never has {outcomes} tasks ready at once.")
+                continue
+            case = in_own_process(_case, outcomes, rows, options.seconds, options.requests, False)
+            baseline = baseline or case["median_ms"]
+            found.append({**case, "times_baseline": case["median_ms"] / baseline})
+    title = f"The turn, a chain of {GENERATORS} cell generators"
+    report.tables.append(Table("turn", title, _FIGURES, found))
+    return report
+
+
+async def no_op(row: dict[str, Any]) -> str:
+    """Never called: the benchmark makes the outcomes itself."""
+    raise NotImplementedError
+
+
+def _spec(outcomes: int, active_rows: int) -> dict[str, Any]:
+    names = [f"column_{number}" for number in range(GENERATORS)]
+    columns = [
+        {
+            "name": name,
+            "column_type": "custom",
+            "generator_function": no_op,
+            "required_columns": names[place - 1 : place] if place else [],
+        }
+        for place, name in enumerate(names)
+    ]
+    return {
+        "name": "turn",
+        "records": 10**9,
+        "row_group_size": min(500, max(1, active_rows // 8)),
+        "run": {"max_active_rows": active_rows, "max_active_row_groups": active_rows, "max_in_flight": outcomes},
+        "columns": columns,
+    }
+
+
+def _case(outcomes: int, active_rows: int, seconds: float, requests: bool, profiled: bool) -> dict[str, Any]:
+    prepared = prepared_spec(_spec(outcomes, active_rows))
+    text = "x" * 64
+    journal = [Request("bench", time.time(), 200.0, 100, 60, None, None, None)] if requests else []
+    clock = StatementClock()
+    took: list[float] = []
+    with tempfile.TemporaryDirectory() as directory:
+        store = RunStore.open(Path(directory) / "turn.duckdb")
+        try:
+            now = time.time()
+            store.create(prepared.blueprint(), now)
+            if profiled:
+                clock.attach(store.connection)
+            store.begin(prepared.limits, now)
+            turn = store.turn(prepared.spec, prepared.graph)
+            free = {LOCAL: outcomes}
+            tasks = turn.take([], free, now).tasks
+            # Until the chain is full: each generator needs its first tasks from the one before.
+            for _ in range(2 * GENERATORS):
+                tasks = turn.take([Outcome(OutcomeKind.SUCCEEDED, t, [text], None, journal) for t in tasks], free, now)[0]
+            clock.clear()
+            with Gauge() as gauge:
+                end = time.perf_counter() + seconds
+                while len(took) < _LEAST_TURNS or (len(took) < _MOST_TURNS and time.perf_counter() < end):
+                    done = [Outcome(OutcomeKind.SUCCEEDED, task, [text], None, journal) for task in tasks]
+                    started = time.perf_counter()
+                    tasks = turn.take(done, free, now).tasks
+                    took.append(time.perf_counter() - started)
+                    if len(tasks) != outcomes:
+                        raise RuntimeError(f"{len(tasks)} tasks instead of {outcomes}")
+        finally:
+            store.close()
+    found: dict[str, Any] = {
+        "active_rows": active_rows,
+        "outcomes": outcomes,
+        "turns": len(took),
+        "median_ms": median(took) * 1000,
+        "p95_ms": quantiles(took, n=20)[-1] * 1000,
+        "longest_ms": max(took) * 1000,
+        "us_per_outcome": median(took) / outcomes * 1e6,
+        "cpu_ms": gauge.cpu_s / len(took) * 1000,
+        "peak_mib": gauge.peak_mib,
+    }
+    if profiled:
+        found["profile"] = _profile(clock, took)
+    return found
+
+
+def _profile(clock: StatementClock, took: list[float]) -> list[Row]:
+    turns, whole = len(took), sum(took)
+    rows: list[Row] = []
+    for name, (seconds, calls) in clock.by_name().items():
+        rows.append(
+            {
+                "statement": name,
+                "ms_per_turn": seconds / turns * 1000,
+                "calls_per_turn": calls / turns,
+                "share": seconds / whole,
+            }
+        )
+    other = whole - sum(clock.seconds.values())
+    rows.append({"statement": "(Python)", "ms_per_turn": other / turns * 1000, "share": other / whole})
+    rows.append({"statement": "(turn)", "ms_per_turn": whole / turns * 1000, "calls_per_turn": 1, "share": 1.0})
+    return rows
