@@ -122,19 +122,19 @@ class Finished:
 
 def run(
     spec: Prepared,
-    store: RunStore | None = None,
+    database: Path | None = None,
     *,
     starts_at_s: float = 0.0,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     on_progress: Progress | None = None,
     expects_error: bool = False,
 ) -> Finished:
-    """One invocation in virtual time. ``store``: go on with it; default: a new one in memory.
+    """One invocation in virtual time, on a file (created, or gone on with) or in memory.
 
     ``starts_at_s`` is how many seconds after :data:`EPOCH` it starts. What it raises is raised, unless
-    ``expects_error``: then it is in the result.
+    ``expects_error``: then it is in the result. The database stays open for the test to look into.
     """
-    store = store if store is not None else RunStore.in_memory()
+    store = RunStore.in_memory() if database is None else RunStore.open(database)
     groups: list[FinishedRowGroup] = []
 
     def note(group: FinishedRowGroup) -> None:
@@ -160,6 +160,7 @@ def run(
             )
         except RowmillError as error:
             if not expects_error:
+                store.close()
                 raise
             failure = error
         return Finished(store, report, failure, anyio.current_time() - begun, groups)

@@ -61,8 +61,11 @@ from state.root_generator;
 -- name: deferral_blocks_admission
 -- Would the next row group bring no work independent of the deferred tasks (A4)? O(columns + deferred).
 select
-  exists (from state.blocking_deferral)
-  and not exists (from state.independent_generator);
+  (
+    exists (from state.blocking_deferral)
+    and not exists (from state.independent_generator)
+  ) as blocks,
+  (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until;
 
 -- name: has_active_row_group
 -- Is any row group active? Parked ones are not (A1). O(active groups).

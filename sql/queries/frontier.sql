@@ -9,15 +9,12 @@ and vanish with the process.
 create temp table in_flight (
   generator integer not null,
   row_group bigint not null,
-  row_index bigint not null,
-  turn bigint not null,
-  attempts integer not null
+  row_index bigint not null
 );
 
 -- name: pull_ready_tasks
--- Marks ready tasks in flight: per resource no more than is free, fair between generators, lowest row group first
--- (C3, C4). A task deferred into the future is left alone (F4). O(active rows).
-insert into in_flight (generator, row_group, row_index, turn, attempts)
+-- Ready tasks with the values they need: per resource no more than is free, fair between generators, lowest row group
+-- first (C3, C4). A task deferred into the future is left alone (F4). O(active rows).
 with capacity as (
   select
     unnest($resources::varchar[]) as resource,
@@ -37,6 +34,7 @@ candidate as (
     f.resource,
     f.row_group,
     f.row_index,
+    f.row_id,
     f.attempts,
     c.free,
     row_number() over (partition by f.generator order by f.row_group, f.row_index) as place
@@ -53,6 +51,7 @@ ordered as (
     c.generator,
     c.row_group,
     c.row_index,
+    c.row_id,
     c.attempts,
     c.free,
     row_number() over (
@@ -63,42 +62,28 @@ ordered as (
 )
 
 select
-  generator,
-  row_group,
-  row_index,
-  $turn,
-  attempts
-from ordered
-where place <= free;
-
--- name: pulled_cells
--- The cell tasks of this turn with their input values, lowest row group first. O(active rows).
-select
   i.generator,
   i.row_group,
   i.row_index,
   i.attempts,
-  a.row_id,
+  i.row_id,
   {inputs}
-from in_flight as i
-inner join state.active_row as a on i.row_group = a.row_group and i.row_index = a.row_index
-where i.turn = $turn
+from ordered as i
+left join state.active_row as a on i.row_group = a.row_group and i.row_index = a.row_index
+where i.place <= i.free
 order by
   i.generator,
   i.row_group,
   i.row_index;
 
--- name: pulled_batches
--- The batch tasks of this turn. O(in flight).
+-- name: mark_in_flight
+-- Marks the pulled tasks, staged as pulled_task, as in flight. O(tasks).
+insert into in_flight (generator, row_group, row_index)
 select
   generator,
   row_group,
-  attempts
-from in_flight
-where turn = $turn and row_index = -1
-order by
-  generator,
-  row_group;
+  row_index
+from pulled_task;
 
 -- name: batch_rows
 -- The rows and input values of one batch task: live, unskipped rows of the row group (S5). O(active rows).
@@ -116,22 +101,27 @@ select "state"
 from state.generator_state
 where generator = $generator;
 
--- name: task_summary
--- Is anything left, in flight, deferred or parked, and when does the next deferral pass? O(active groups + deferred).
+-- name: active_summary
+-- How many row groups are active or parked. O(active groups).
 select
-  (select count(*) from state.active_row_group) as row_groups_active,
-  (select count(*) from in_flight) as in_flight,
-  (
-    (select count(*) from state.deferred_task)
-    + (select count(*) from state.active_row_group as g where g.parked_for is not null)
-  ) as patient,
-  (
-    select min(d.not_before)
-    from state.deferred_task as d
-    inner join state.active_row_group as g on d.row_group = g.row_group
-    where d.not_before > $now and g.parked_for is null
-  ) as next_not_before,
-  (
-    select r.next_row_group < coalesce((select sum(p.row_groups) from state.plan_segment as p), 0)
-    from state.run as r
-  ) as has_groups_left;
+  count(*) as row_groups,
+  count(parked_for) as row_groups_parked
+from state.active_row_group;
+
+-- name: in_flight_summary
+-- Is any task in flight in this process? O(1).
+select exists (from in_flight);
+
+-- name: deferred_summary
+-- How many tasks are deferred, and when the next one becomes ready. O(deferred).
+select
+  count(*) as deferred,
+  min(not_before) filter (where not_before > $now) as next_not_before
+from state.deferred_task;
+
+-- name: cursor_summary
+-- How far the plan is used up. O(segments).
+select
+  r.next_row_group,
+  coalesce((select sum(p.row_groups) from state.plan_segment as p), 0)::bigint as row_groups
+from state.run as r;

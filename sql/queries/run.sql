@@ -20,9 +20,8 @@ from duckdb_tables()
 where schema_name = 'state' and table_name = 'schema_version';
 
 -- name: table_count
--- How many tables a database that is not ours holds. O(tables).
-select count(*) as tables
-from duckdb_tables();
+-- How many tables and views a database that is not ours holds. O(tables).
+select (select count(*) from duckdb_tables()) + (select count(*) from duckdb_views() where not internal) as tables;
 
 -- name: insert_run
 -- The one row of state.run. O(1).

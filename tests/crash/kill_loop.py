@@ -36,6 +36,7 @@ from rowmill.store.run_store import RunStore  # noqa: E402
 IN_FLIGHT = 32
 COMMIT_WINDOW_S = 0.050
 _DEADLINE_S = 120.0
+_SHARE_IN_START_UP = 0.3
 _FREQUENT_CHECKPOINTS = TESTS / "crash" / "frequent_checkpoints.py"
 _FLAWS = {"transient": 0.01, "rejected": 0.01}
 
@@ -190,6 +191,7 @@ class _Loop:
         """Kills processes between making the file and the first requests; each begins with no file."""
         for _ in range(kills):
             self._remove_database()
+            self._known = {"rows_finished": 0, "requests": 0}
             with _process(self._command, self._directory) as process:
                 while not self._database.exists() and not _ended_within(process, 0.002):
                     pass
@@ -203,22 +205,36 @@ class _Loop:
         """Kills the run that many times, at moments that leave it enough to do, then lets it go to its end."""
         report = self._report
         while report.kills < kills:
-            left = kills - report.kills
-            work_s = 0.9 * self._cells_left / IN_FLIGHT * self._latency_s / left
-            moment = self._random.uniform(0.0, self._start_up_s + 2 * work_s)
-            before = self._simulator.statistics()["requests"]
+            requests = self._requests()
             with _process(self._command, self._directory) as process:
-                if _ended_within(process, moment):
+                moment, is_alive = self._wait_for_the_moment(process, requests, kills - report.kills)
+                if not is_alive:
                     self._problem(f"the run ended by itself before kill {report.kills + 1}: {self._errors(process)}")
                     return
             report.kills += 1
-            report.kills_before_work += self._simulator.statistics()["requests"] == before
-            self._look(f"kill {report.kills} after {moment:.3f} s")
+            report.kills_before_work += self._requests() == requests
+            self._look(f"kill {report.kills} {moment}")
         with _process(self._command, self._directory) as process:
             if not _ended_within(process, _DEADLINE_S):
                 self._problem(f"the last run did not end within {_DEADLINE_S:.0f} s")
             elif process.returncode not in {0, 3}:
                 self._problem(f"the last run failed: {self._errors(process)}")
+
+    def _wait_for_the_moment(self, process: subprocess.Popen[bytes], requests: int, left: int) -> tuple[str, bool]:
+        """Waits until the process is to die; returns when that is, and whether it is still alive."""
+        if self._random.random() < _SHARE_IN_START_UP:
+            moment = self._random.uniform(0.0, self._start_up_s)
+            return f"{moment:.3f} s after its start", not _ended_within(process, moment)
+        # What is left to do, over the kills that are left to come.
+        work_s = self._cells_left / IN_FLIGHT * self._latency_s
+        moment = self._random.uniform(0.0, min(1.4 * work_s / left, 0.7 * work_s))
+        while self._requests() == requests:
+            if _ended_within(process, 0.02):
+                return "", False
+        return f"{moment:.3f} s after its first request", not _ended_within(process, moment)
+
+    def _requests(self) -> int:
+        return int(self._simulator.statistics()["requests"])
 
     def compare(self, expected: dict[str, Any]) -> None:
         """Compares the end with that of the uninterrupted run, and counts what was asked twice."""

@@ -17,12 +17,17 @@ from rowmill.engine.preparation import Prepared
 
 @pytest.fixture
 def run() -> Iterator[Callable[..., Finished]]:
-    """:func:`virtual_run.run`, whose databases are closed after the test."""
+    """:func:`virtual_run.run`; a database is closed before the next invocation on it, and after the test."""
     with ExitStack() as stack:
+        latest: dict[Path, Finished] = {}
 
-        def run_and_close_later(spec: Prepared, *arguments: Any, **options: Any) -> Finished:
-            finished = virtual_run.run(spec, *arguments, **options)
+        def run_and_close_later(spec: Prepared, database: Path | None = None, **options: Any) -> Finished:
+            if database in latest:
+                latest[database].store.close()
+            finished = virtual_run.run(spec, database, **options)
             stack.callback(finished.store.close)
+            if database is not None:
+                latest[database] = finished
             return finished
 
         yield run_and_close_later

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from bench.engine_run import EngineRun, prepared_spec, run_engine
 from bench.gauge import Gauge, in_own_process
 from bench.report import Figure, Report, Row, Table
 from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings
+from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.invocation import bind_generators
@@ -99,7 +101,7 @@ def spec(rows: int, in_flight: int) -> dict[str, Any]:
             },
             *(
                 {"name": name, "column_type": "custom", "generator_function": no_op, "required_columns": [needed]}
-                for needed, name in zip(names, names[1:], strict=False)
+                for needed, name in pairwise(names)
             ),
         ],
     }
@@ -158,7 +160,7 @@ class MemoryStore:
 
     def __init__(self, prepared: Prepared, rows: int) -> None:
         nodes = [node for node in prepared.graph.generators if node.declaration.resource is not None]
-        self._next = {node.number: follower.number for node, follower in zip(nodes, nodes[1:], strict=False)}
+        self._next = {node.number: follower.number for node, follower in pairwise(nodes)}
         self._inputs = {node.number: node.inputs for node in nodes}
         size = prepared.spec.row_group_size
         first = nodes[0].number
@@ -170,7 +172,9 @@ class MemoryStore:
     def _task(self, generator: int, row_group: int, row_index: int | None, row_id: int | None) -> Task:
         return Task(generator, row_group, row_index, row_id, 0, dict.fromkeys(self._inputs[generator], 1))
 
-    async def take_turn(self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
+    async def take_turn(
+        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+    ) -> TurnResult:
         """See :class:`rowmill.dispatch.protocol.TakeTurn`."""
         self.turns += 1
         for outcome in outcomes:
@@ -185,10 +189,10 @@ class MemoryStore:
         tasks: list[Task] = []
         wanted = free.get(LOCAL, 0)
         while len(tasks) < wanted:
-            task_or_none = self._ready.popleft() if self._ready else next(self._fresh, None)
-            if task_or_none is None:
+            found = self._ready.popleft() if self._ready else next(self._fresh, None)
+            if found is None:
                 break
-            tasks.append(task_or_none)
+            tasks.append(found)
         return TurnResult(tasks, [], None, again=False, complete=not self._unfinished)
 
 
@@ -204,7 +208,7 @@ async def _dispatch(prepared: Prepared, store: MemoryStore) -> None:
         LocalExecutor(bound, frozenset(), time.time),
         store.take_turn,
         traits,
-        prepared.limits,
+        {name: ResourceLimit(limit, limit) for name, limit in prepared.limits.items()},
         DispatchSettings(max_in_flight=prepared.spec.run.max_in_flight),
         wall_clock=time.time,
     )

@@ -130,11 +130,10 @@ def _baseline(rows: int, row_group_size: int) -> dict[str, Any]:
     names = ", ".join(["row_id", *(quote(name) for name, _ in layout.value_columns)])
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "baseline.duckdb"
-        with Gauge() as gauge:
-            with Connection(file) as connection:
-                schema.create_sampler_macros(connection)
-                connection.script(bench_script("create_baseline", columns=columns))
-                connection.execute(bench_script("insert_baseline", columns=names, source=source), {"rows": rows})
+        with Gauge() as gauge, Connection(file) as connection:
+            schema.create_sampler_macros(connection)
+            connection.script(bench_script("create_baseline", columns=columns))
+            connection.execute(bench_script("insert_baseline", columns=names, source=source), {"rows": rows})
         file_mib = file.stat().st_size / 2**20
     return {
         "rows": rows,

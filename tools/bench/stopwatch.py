@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from statistics import median
@@ -15,7 +15,7 @@ from rowmill.store.connection import Connection
 from rowmill.store.run_store import RunStore
 from rowmill.store.statements import all_statements
 from rowmill.store.turn import Turn
-from rowmill.task import Outcome, TurnResult
+from rowmill.task import TurnResult
 
 _SLOT = re.compile(r"\\\{[a-z_]+\\\}")
 BEGIN, COMMIT = "(begin)", "(commit)"
@@ -39,10 +39,10 @@ class TurnClock:
         store.turn = timed  # type: ignore[method-assign]
 
     def _around(self, take: Callable[..., TurnResult]) -> Callable[..., TurnResult]:
-        def timed(outcomes: Sequence[Outcome], free: Mapping[str, int], now: float) -> TurnResult:
+        def timed(*args: Any, **kwargs: Any) -> TurnResult:
             started = time.perf_counter()
             try:
-                return take(outcomes, free, now)
+                return take(*args, **kwargs)
             finally:
                 self.turns.append(time.perf_counter() - started)
 
@@ -65,6 +65,7 @@ class StatementClock:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
         self.calls: dict[str, int] = defaultdict(int)
+        self._is_paused = False
 
     def attach(self, connection: Connection) -> None:
         """Times every statement of ``connection`` from now on."""
@@ -88,6 +89,15 @@ class StatementClock:
         self.seconds.clear()
         self.calls.clear()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Statements in this block are not counted."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
+
     def _around(self, execute: Callable[..., Any]) -> Callable[..., Any]:
         def timed(sql: str, parameters: Mapping[str, Any] | None = None) -> Any:
             started = time.perf_counter()
@@ -99,6 +109,8 @@ class StatementClock:
         return timed
 
     def _add(self, what: str, started: float) -> None:
+        if self._is_paused:
+            return
         self.seconds[what] += time.perf_counter() - started
         self.calls[what] += 1
 

@@ -20,7 +20,8 @@ from bench.report import Figure, Report, Row, Table
 from bench.stopwatch import StatementClock
 from rowmill.spec.declaration import LOCAL
 from rowmill.store.run_store import RunStore
-from rowmill.task import Outcome, OutcomeKind, Request
+from rowmill.store.turn import Turn
+from rowmill.task import Outcome, OutcomeKind, Request, Task
 
 GENERATORS = 8
 _OUTCOMES = (1, 100, 1000, 10_000)
@@ -101,17 +102,61 @@ def _spec(outcomes: int, active_rows: int) -> dict[str, Any]:
         "name": "turn",
         "records": 10**9,
         "row_group_size": min(500, max(1, active_rows // 8)),
-        "run": {"max_active_rows": active_rows, "max_active_row_groups": active_rows, "max_in_flight": outcomes},
+        "run": {"max_active_rows": 2 * active_rows, "max_active_row_groups": active_rows, "max_in_flight": outcomes},
         "columns": columns,
     }
 
 
+class _Mill:
+    """Takes turns with a constant number of outcomes over a constant number of active rows."""
+
+    def __init__(self, turn: Turn, outcomes: int, active_rows: int, *, requests: bool) -> None:
+        self._turn = turn
+        self._count = outcomes
+        self._active_rows = active_rows
+        self._values = ["x" * 64]
+        self._journal = [Request("bench", time.time(), 200.0, 100, 60, None, None, None)] if requests else []
+        self._now = time.time()
+        self._tasks: list[Task] = []
+        self.missing_rows = 0
+        """Rows that finished since the last :meth:`fill` and were not replaced."""
+        self.fill()
+
+    def fill(self) -> None:
+        """Admits rows until there are as many active ones as wanted: asks for a task of each, and gives most back."""
+        self._take(self._outcomes(OutcomeKind.RELEASED, self._tasks), self._active_rows)
+        if len(self._tasks) < self._count:
+            raise RuntimeError(f"{len(self._tasks)} tasks, {self._count} are wanted")
+        given_back, self._tasks = self._tasks[self._count :], self._tasks[: self._count]
+        self._turn.take(self._outcomes(OutcomeKind.RELEASED, given_back), {}, self._now)
+        self.missing_rows = 0
+
+    def turn(self) -> tuple[float, float]:
+        """One turn; its seconds and CPU seconds."""
+        outcomes = self._outcomes(OutcomeKind.SUCCEEDED, self._tasks)
+        started, cpu = time.perf_counter(), time.process_time()
+        self._take(outcomes, self._count)
+        took = time.perf_counter() - started, time.process_time() - cpu
+        if len(self._tasks) != self._count:
+            raise RuntimeError(f"{len(self._tasks)} tasks instead of {self._count}")
+        return took
+
+    def _take(self, outcomes: list[Outcome], wanted: int) -> None:
+        result = self._turn.take(outcomes, {LOCAL: wanted}, self._now)
+        self._tasks = result.tasks
+        self.missing_rows += sum(group.rows_finished for group in result.finished)
+
+    def _outcomes(self, kind: OutcomeKind, tasks: list[Task]) -> list[Outcome]:
+        values = self._values if kind is OutcomeKind.SUCCEEDED else None
+        journal = self._journal if kind is OutcomeKind.SUCCEEDED else []
+        return [Outcome(kind, task, values, None, journal) for task in tasks]
+
+
 def _case(outcomes: int, active_rows: int, seconds: float, requests: bool, profiled: bool) -> dict[str, Any]:
     prepared = prepared_spec(_spec(outcomes, active_rows))
-    text = "x" * 64
-    journal = [Request("bench", time.time(), 200.0, 100, 60, None, None, None)] if requests else []
     clock = StatementClock()
     took: list[float] = []
+    cpu_s = 0.0
     with tempfile.TemporaryDirectory() as directory:
         store = RunStore.open(Path(directory) / "turn.duckdb")
         try:
@@ -120,22 +165,20 @@ def _case(outcomes: int, active_rows: int, seconds: float, requests: bool, profi
             if profiled:
                 clock.attach(store.connection)
             store.begin(prepared.limits, now)
-            turn = store.turn(prepared.spec, prepared.graph)
-            free = {LOCAL: outcomes}
-            tasks = turn.take([], free, now).tasks
-            # Until the chain is full: each generator needs its first tasks from the one before.
+            mill = _Mill(store.turn(prepared.spec, prepared.graph), outcomes, active_rows, requests=requests)
             for _ in range(2 * GENERATORS):
-                tasks = turn.take([Outcome(OutcomeKind.SUCCEEDED, t, [text], None, journal) for t in tasks], free, now)[0]
+                mill.turn()
+            mill.fill()
             clock.clear()
+            end = time.perf_counter() + seconds
             with Gauge() as gauge:
-                end = time.perf_counter() + seconds
                 while len(took) < _LEAST_TURNS or (len(took) < _MOST_TURNS and time.perf_counter() < end):
-                    done = [Outcome(OutcomeKind.SUCCEEDED, task, [text], None, journal) for task in tasks]
-                    started = time.perf_counter()
-                    tasks = turn.take(done, free, now).tasks
-                    took.append(time.perf_counter() - started)
-                    if len(tasks) != outcomes:
-                        raise RuntimeError(f"{len(tasks)} tasks instead of {outcomes}")
+                    if mill.missing_rows > active_rows // 10:
+                        with clock.paused():
+                            mill.fill()
+                    turn_s, turn_cpu_s = mill.turn()
+                    took.append(turn_s)
+                    cpu_s += turn_cpu_s
         finally:
             store.close()
     found: dict[str, Any] = {
@@ -143,10 +186,10 @@ def _case(outcomes: int, active_rows: int, seconds: float, requests: bool, profi
         "outcomes": outcomes,
         "turns": len(took),
         "median_ms": median(took) * 1000,
-        "p95_ms": quantiles(took, n=20)[-1] * 1000,
+        "p95_ms": quantiles(took, n=20, method="inclusive")[-1] * 1000,
         "longest_ms": max(took) * 1000,
         "us_per_outcome": median(took) / outcomes * 1e6,
-        "cpu_ms": gauge.cpu_s / len(took) * 1000,
+        "cpu_ms": cpu_s / len(took) * 1000,
         "peak_mib": gauge.peak_mib,
     }
     if profiled:

@@ -28,6 +28,7 @@ from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, TurnResult
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
+_FULL_TURN = 1500
 
 
 class Ending(StrEnum):
@@ -177,9 +178,10 @@ class Dispatcher:
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
         self._turns += 1
-        was_long = anyio.current_time() - self._last_turn_at > _LONG_TURN_S
+        # Most of a turn's cost does not grow with its tasks, so only one that is long because it is full counts.
+        is_full = len(outcomes) > _FULL_TURN and anyio.current_time() - self._last_turn_at > _LONG_TURN_S
         for pool in self._pools.values():
-            pool.adapt_prefetch(was_long)
+            pool.adapt_prefetch(turn_is_full=is_full)
         if self._on_finished is not None:
             for finished in result.finished:
                 self._on_finished(finished)

@@ -44,6 +44,8 @@ class ResourceLimit:
     """What earlier invocations found it to take; at most ``configured`` (C2)."""
     cooling_until: float | None = None
     """It rests until then, seconds since the epoch; may be past."""
+    cools_down: bool = True
+    """A 429 makes the whole resource rest; otherwise the task waits alone."""
     ramp_up_s: float | None = None
     """The limit grows linearly from 1 over this time at the start of an invocation; None: at once."""
 
@@ -83,6 +85,7 @@ class Pool:
         self._learned = max(1, min(limit.learned, limit.configured))
         self._reported = self._learned
         self._ramp = limit.ramp_up_s
+        self._cools_down = limit.cools_down
         self._started_at = now
         self._rows_per_call = rows_per_call
         self._max_in_flight = max_in_flight
@@ -112,6 +115,8 @@ class Pool:
 
     def rate_limited(self, limit_at_start: int, rests_until: float) -> None:
         """A call was answered with a 429: the resource rests, and takes fewer calls at once from then on."""
+        if not self._cools_down:
+            return
         self.cooling_until = max(self.cooling_until, rests_until)
         self._successes = 0
         if limit_at_start <= self._learned:
@@ -171,10 +176,10 @@ class Pool:
         """Counts tasks that ended, to know how many to have at hand."""
         self._completed += tasks
 
-    def adapt_prefetch(self, turn_was_long: bool) -> None:
-        """Has at hand what ended during the last turn and half as much again, unless turns get too long for it."""
+    def adapt_prefetch(self, *, turn_is_full: bool) -> None:
+        """Has at hand what ended during the last turn and half as much again, unless turns carry enough already."""
         wanted = self._completed + self._completed // 2
-        if turn_was_long:
+        if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 7 // 8))
         self._completed = 0

@@ -25,7 +25,7 @@ from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
 from rowmill.providers.opening import open_provider
-from rowmill.spec.declaration import Strategy
+from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
 from rowmill.store.run_store import ResourceMemory, RunStore
@@ -133,7 +133,7 @@ async def work(
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
         )
-        reason = "failed"
+        reason = "cancelled"
         try:
             async with anyio.create_task_group() as group:
                 if handle_signals:
@@ -217,7 +217,13 @@ def _limits(prepared: Prepared, memory: Mapping[str, ResourceMemory]) -> dict[st
         for name, endpoint in endpoints(prepared.spec).items()
     }
     return {
-        name: ResourceLimit(configured, memory[name].learned_limit, memory[name].cooling_until, ramps.get(name))
+        name: ResourceLimit(
+            configured,
+            memory[name].learned_limit,
+            memory[name].cooling_until,
+            cools_down=name not in LOCAL_RESOURCES,
+            ramp_up_s=ramps.get(name),
+        )
         for name, configured in prepared.limits.items()
     }
 

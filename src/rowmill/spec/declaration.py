@@ -129,6 +129,8 @@ LOCAL = "local"
 """Resource of work done on the event loop: async functions, templates."""
 THREADS = "local/threads"
 """Resource of sync functions, run in worker threads."""
+LOCAL_RESOURCES = frozenset({LOCAL, THREADS})
+"""They never cool down: a function that is rate limited waits alone."""
 
 
 @dataclass(frozen=True, slots=True)

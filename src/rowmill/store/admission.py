@@ -67,6 +67,9 @@ class Admission:
         self.blocked_by: str | None = None
         """Why the last search for work let no row group in, although there was a use for one."""
         self._counts: dict[str, int] = {}
+        self.has_room = True
+        """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
+        self._deferral_verdict: tuple[bool, datetime] | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
         self._parked_rows = int(connection.execute(_PARKED_ROWS.text)[0][0])
 
@@ -92,15 +95,32 @@ class Admission:
             return self._admit(now, max(demand, 1))
         if not demand:
             return 0
-        if self._connection.execute(_DEFERRAL_BLOCKS.text)[0][0]:
+        if self._deferral_blocks(now):
             self.blocked_by = "deferred tasks"
             return 0
-        admitted = self._admit(now, demand)
+        # Twice the demand: the next turn then finds work without a second pull.
+        admitted = self._admit(now, 2 * demand) if self.has_room else 0
         if not admitted and self._park(now):
-            admitted = self._admit(now, demand)
+            admitted = self._admit(now, 2 * demand)
         if not admitted:
+            self.has_room = False
             self.blocked_by = "the bounds on active or parked rows and row groups, or no row group is left"
         return admitted
+
+    def deferrals_changed(self, changed: bool) -> None:
+        """Tells that deferrals or cool-downs came or went in this turn."""
+        if changed:
+            self._deferral_verdict = None
+
+    def _deferral_blocks(self, now: datetime) -> bool:
+        """Whether a new row group would bring no work independent of deferred tasks (A4).
+
+        The answer holds until deferrals change or the first resource stops cooling down.
+        """
+        if self._deferral_verdict is None or now >= self._deferral_verdict[1]:
+            blocks, cools_until = self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0]
+            self._deferral_verdict = bool(blocks), cools_until or datetime.max
+        return self._deferral_verdict[0]
 
     def _has_active(self) -> bool:
         return bool(self._connection.execute(_HAS_ACTIVE.text)[0][0])

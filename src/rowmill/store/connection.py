@@ -62,6 +62,8 @@ class Connection:
             config["threads"] = threads
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a directory. Name a file for the run database.")
+        if path is not None:
+            check_log(path)
         try:
             self._engine = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=config)
         except duckdb.Error as error:
@@ -147,22 +149,39 @@ class Connection:
 
 
 _creating = threading.Lock()
+_LOG_START = bytes.fromhex("6400626500")
+"""How every write-ahead log of DuckDB 2 begins. A log that begins otherwise would be passed over in silence."""
+
+
+def check_log(path: Path) -> None:
+    """Raises Damaged if there is a write-ahead log whose first bytes are none: the engine would drop it unread."""
+    log = path.with_name(path.name + ".wal")
+    try:
+        with log.open("rb") as content:
+            start = content.read(len(_LOG_START))
+    except OSError:
+        return  # no log, or none we may read: opening the database tells
+    if start and start != _LOG_START[: len(start)]:
+        raise engine_errors.damaged(path, "the log does not start as a log does")
 
 
 def create_private_file(path: Path) -> None:
-    """Reserves ``path`` for a new database with mode 0600, before the engine makes it with wider rights.
+    """Makes an empty database at ``path``, with mode 0600 from its first moment, or nothing at all.
 
-    Raises UsageError if the directory is missing or not writable.
+    It is made under another name in the same directory and renamed, so that a crash never leaves half a file. Raises
+    UsageError if the directory is missing or not writable, WriteFailed if there is no room.
     """
+    half_made = path.with_name(f".{path.name}.{os.getpid()}.new")
     with _creating:
         mask = os.umask(0o177)
         try:
-            with duckdb.connect(str(path)):
-                pass
+            duckdb.connect(str(half_made)).close()
+            os.replace(half_made, path)
         except duckdb.Error as error:
             raise engine_errors.opening_error(error, path) from error
         finally:
             os.umask(mask)
+            half_made.unlink(missing_ok=True)
 
 
 def quote(name: str) -> str:

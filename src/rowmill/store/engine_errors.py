@@ -14,14 +14,20 @@ from rowmill.errors import Damaged, Incompatible, InternalError, Locked, Rowmill
 _PID = re.compile(r"\(PID (\d+)\)")
 
 
-def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
-    """What a failure to open ``path`` means: locked, not a run database, damaged, or no access.
+_NO_ROOM = ("No space left", "File too large", "Disk quota exceeded")
+_SAFE = "Everything committed before is safe; make room or repair the disk, then run again."
 
-    DuckDB reports a held lock and an unreadable file as the same exception type, so the parts it adds
-    for people (the holder's pid) have to be looked at here, and only here.
+
+def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
+    """What a failure to open ``path`` means: locked, not a run database, damaged, no access, no room.
+
+    DuckDB reports all of these as one exception type, so the words of the operating system and the holder's pid
+    have to be looked at here, and only here.
     """
     text = str(error)
     if isinstance(error, duckdb.IOException):
+        if any(words in text for words in _NO_ROOM):
+            return WriteFailed(f"{path} cannot be written: {_first_line(text)}. {_SAFE}")
         if "lock" in text.lower():
             match = _PID.search(text)
             pid = int(match[1]) if match else None
@@ -33,8 +39,13 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
             return UsageError(f"{path} cannot be opened: {_first_line(text)}")
         if "version" in text and ("newer" in text or "older" in text or "storage" in text):
             return Incompatible(f"{path} was written by another version of DuckDB: {_first_line(text)}")
+    return damaged(path, _first_line(text))
+
+
+def damaged(path: Path, reason: str) -> Damaged:
+    """The error for a file whose content, or whose log, cannot be trusted."""
     return Damaged(
-        f"{path} cannot be opened, its content or its log ({path.name}.wal) is damaged: {_first_line(text)}. "
+        f"{path} cannot be opened, its content or its log ({path.name}.wal) is damaged: {reason}. "
         "Nothing was changed. Copy both files aside before you try anything."
     )
 
@@ -42,14 +53,17 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
 def turn_error(error: duckdb.Error, doing: str) -> RowmillError:
     """What a failure inside a transaction means: nothing of it was written, all before it is safe."""
     text = _first_line(str(error))
-    if isinstance(error, (duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException)):
-        return WriteFailed(
-            f"The run database could not be written while {doing}: {text}. "
-            "Everything committed before is safe; make room or repair the disk, then run again."
-        )
-    if isinstance(error, duckdb.TransactionException):
-        return WriteFailed(f"The transaction failed while {doing}: {text}. Run again to go on.")
+    if is_corruption(error):
+        return Damaged(f"The run database is damaged, found while {doing}: {text}. Copy the file aside.")
+    unwritable = duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException, duckdb.TransactionException
+    if isinstance(error, unwritable):
+        return WriteFailed(f"The run database could not be written while {doing}: {text}. {_SAFE}")
     return InternalError(f"{type(error).__name__} while {doing}: {text}")
+
+
+def is_corruption(error: duckdb.Error) -> bool:
+    """DuckDB raises the root of its exceptions, and only then, for a block whose checksum is wrong."""
+    return type(error) is duckdb.Error
 
 
 @contextmanager

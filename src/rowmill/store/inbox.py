@@ -16,7 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.deferral import backoff_s, cool_down_s
+from rowmill.errors import Transient
 from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.typing import Typing
 from rowmill.task import Outcome, OutcomeKind, error_type
@@ -27,6 +29,7 @@ _EPOCH = datetime(1970, 1, 1)
 _KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
 _FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
 DONE_TASK = pa.schema([*_KEY, ("settled", pa.bool_())])
+PULLED_TASK = pa.schema(_KEY)
 SKIPPED_TASK = pa.schema(_KEY)
 NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
 NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])
@@ -151,7 +154,8 @@ class Inbox:
         until = from_epoch(self.now + cool_down_s(error, self.settings.rate_limit_cooldown_s))
         resource = self.graph.generators[task.generator].declaration.resource
         self._defer(outcome, error, task.attempts, until)
-        self.cooling.append(resource, until, f"rate limited: {_text(error)[:200]}")
+        if resource not in LOCAL_RESOURCES:
+            self.cooling.append(resource, until, f"rate limited: {_text(error)[:200]}")
 
     def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
         task = outcome.task
@@ -161,6 +165,8 @@ class Inbox:
             return
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         wait = backoff_s(self.settings.backoff_base_s, self.settings.backoff_max_s, failures, key)
+        if isinstance(error, Transient) and error.retry_after_s is not None:
+            wait = max(wait, error.retry_after_s)
         self._defer(outcome, error, failures, from_epoch(self.now + wait))
 
     def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:

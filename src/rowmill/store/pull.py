@@ -14,17 +14,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Strategy
 from rowmill.store.connection import Connection, quote
+from rowmill.store.inbox import PULLED_TASK, Rows
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
 from rowmill.task import Task
 
 _CREATE_IN_FLIGHT = statement("create_in_flight")
 _PULL = statement("pull_ready_tasks")
-_CELLS = statement("pulled_cells")
-_BATCHES = statement("pulled_batches")
+_MARK_IN_FLIGHT = statement("mark_in_flight")
 _BATCH_ROWS = statement("batch_rows")
 _STATE = statement("read_generator_state")
 
@@ -67,85 +66,69 @@ class Pull:
         self._connection = connection
         self._layout = layout
         nodes = [node for node in layout.graph.generators if node.declaration.strategy is not Strategy.SQL]
-        self._cells = [node for node in nodes if node.declaration.strategy is Strategy.CELL]
-        self._batches = [node for node in nodes if node.declaration.strategy is Strategy.BATCH]
+        cells = [node for node in nodes if node.declaration.strategy is Strategy.CELL]
+        self.has_generators = bool(nodes)
+        """False if the graph is all SQL: then nothing is ever handed out."""
         self._share = FairShare(
             {node.number: node.declaration.resource or "" for node in nodes},
             {node.number: node.declaration.weight for node in nodes},
         )
-        self._turn = 0
-        names = list(dict.fromkeys(name for node in self._cells for name in node.inputs))
+        names = list(dict.fromkeys(name for node in cells for name in node.inputs))
         position = {name: index for index, name in enumerate(names)}
-        self._inputs_of = {node.number: [(name, 5 + position[name]) for name in node.inputs] for node in self._cells}
+        self._inputs_of = {node.number: [(name, 5 + position[name]) for name in node.inputs] for node in cells}
         types = dict(layout.value_columns)
         self._has_time_zones = any(_TIME_ZONE.search(types[name]) for name in names)
-        self._cells_query = _CELLS.fill(inputs=layout.inputs(self._cells, names) or "null as no_inputs")
+        self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
         connection.execute(_CREATE_IN_FLIGHT.text)
-
-    @property
-    def has_generators(self) -> bool:
-        """False if the graph is all SQL: then nothing is ever handed out."""
-        return bool(self._cells or self._batches)
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
         """Marks up to ``free`` tasks per resource in flight and returns them, lowest row group first."""
         capacity = {resource: count for resource, count in free.items() if count > 0}
         if not capacity:
             return []
-        self._turn += 1
-        marked = self._connection.execute(
-            _PULL.text,
+        rows = self._rows(
             {
                 "resources": list(capacity),
                 "free": list(capacity.values()),
                 **self._share.parameters(),
-                "turn": self._turn,
                 "now": now,
-            },
+            }
         )
-        if not marked[0][0]:
+        if not rows:
             return []
+        marks = Rows(PULLED_TASK)
+        marks.rows = [row[:3] for row in rows]
+        self._connection.stage("pulled_task", marks.table())
+        self._connection.execute(_MARK_IN_FLIGHT.text)
+        inputs_of = self._inputs_of
         tasks: list[Task] = []
-        if self._cells:
-            tasks += self._pulled_cells()
-        if self._batches and len(tasks) < marked[0][0]:
-            tasks += self._pulled_batches()
         started: dict[int, int] = {}
-        for task in tasks:
-            started[task.generator] = started.get(task.generator, 0) + 1
+        for row in rows:
+            generator, row_group, row_index, attempts, row_id = row[:5]
+            if row_index < 0:
+                tasks.append(self._batch(generator, row_group, attempts))
+            else:
+                inputs = {name: row[place] for name, place in inputs_of[generator]}
+                tasks.append(Task(generator, row_group, row_index, row_id, attempts, inputs))
+            started[generator] = started.get(generator, 0) + 1
         self._share.charge(started)
         return tasks
 
-    def _pulled_cells(self) -> list[Task]:
-        rows = self._cell_rows()
-        inputs_of = self._inputs_of
-        return [
-            Task(row[0], row[1], row[2], row[4], row[3], {name: row[place] for name, place in inputs_of[row[0]]})
-            for row in rows
-        ]
-
-    def _cell_rows(self) -> list[tuple[Any, ...]]:
-        parameters = {"turn": self._turn}
+    def _rows(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not self._has_time_zones:
-            return self._connection.execute(self._cells_query, parameters)
+            return self._connection.execute(self._query, parameters)
         # The engine's own conversion of a time with zone needs a package we do without; Arrow's does not.
-        table = self._connection.arrow(self._cells_query, parameters)
+        table = self._connection.arrow(self._query, parameters)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
-    def _pulled_batches(self) -> list[Task]:
-        tasks = []
-        for number, row_group, attempts in self._connection.execute(_BATCHES.text, {"turn": self._turn}):
-            node = self._layout.graph.generators[number]
-            query = _BATCH_ROWS.fill(inputs=self._batch_inputs(node), not_done=self._layout.lacks("a.done", number))
-            table = self._connection.arrow(query, {"row_group": row_group})
-            state = self._state_of(number) if node.declaration.is_ordered else None
-            tasks.append(Task(number, row_group, None, None, attempts, table, state))
-        return tasks
+    def _batch(self, number: int, row_group: int, attempts: int) -> Task:
+        node = self._layout.graph.generators[number]
+        inputs = ", ".join(f"a.{quote(name)}" for name in node.inputs) or "null as no_inputs"
+        query = _BATCH_ROWS.fill(inputs=inputs, not_done=self._layout.lacks("a.done", number))
+        table = self._connection.arrow(query, {"row_group": row_group})
+        state = self._state_of(number) if node.declaration.is_ordered else None
+        return Task(number, row_group, None, None, attempts, table, state)
 
     def _state_of(self, number: int) -> Any:
         rows = self._connection.execute(_STATE.text, {"generator": number})
         return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None
-
-    def _batch_inputs(self, node: GeneratorNode) -> str:
-        names = node.inputs
-        return ", ".join(f"a.{quote(name)}" for name in names) or "null as no_inputs"

@@ -10,7 +10,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import UsageError
+from rowmill.errors import Damaged, RowmillError, UsageError
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, column_list
 from rowmill.store.statements import statement
@@ -113,9 +113,11 @@ class Reader:
         self.close()
 
 
-def query_error(error: duckdb.Error) -> UsageError:
+def query_error(error: duckdb.Error) -> RowmillError:
     """What a failing query of a user means, in the engine's words without its stack."""
     text = str(error).strip()
+    if engine_errors.is_corruption(error):
+        return Damaged(f"The run database is damaged: {text}")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")
     if isinstance(error, duckdb.InvalidInputException) and "read-only" in text:

@@ -51,6 +51,8 @@ class Recording:
         self._settings = settings
         self.dropped: set[tuple[int, int]] = set()
         """(row group, row index) of the rows dropped since :meth:`begin`."""
+        self.has_deferred = True
+        """Whether any task may be deferred; false only if it is known that none is."""
 
     def begin(self) -> None:
         """Starts a turn: nothing is dropped yet."""
@@ -67,7 +69,8 @@ class Recording:
         if inbox.done:
             self._connection.stage("done_task", inbox.done.table())
             execute(_CLEAR_IN_FLIGHT.text)
-            execute(_CLEAR_DEFERRED.text)
+            if self.has_deferred:
+                execute(_CLEAR_DEFERRED.text)
         if inbox.attempts:
             self._connection.stage("new_attempt", inbox.attempts.table())
             execute(_INSERT_ATTEMPTS.text)
@@ -80,6 +83,7 @@ class Recording:
         if inbox.drops:
             self.drop(inbox.drops, now)
         if inbox.deferrals:
+            self.has_deferred = True
             self._connection.stage("new_deferral", inbox.deferrals.table())
             execute(_MERGE_DEFERRED.text, {"now": now})
             self._give_up(now)
@@ -120,7 +124,8 @@ class Recording:
         self._connection.execute(_RECORD_DROPS.text, {"now": now})
         self._connection.execute(_KEEP_DROPPED_VALUES.text)
         self._connection.execute(_DELETE_DROPPED.text)
-        self.delete_stale_deferrals()
+        if self.has_deferred:
+            self.delete_stale_deferrals()
         self.dropped.update((row[1], row[2]) for row in drops.rows)
 
     def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:

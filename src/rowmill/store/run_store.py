@@ -20,6 +20,7 @@ from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
+from rowmill.spec.declaration import SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, create_private_file
@@ -97,7 +98,7 @@ class RunStore:
         Raises Locked (another process holds it), Damaged, Incompatible (not a run database, or of a newer
         version) or UsageError (no such directory, no right to write).
         """
-        if not path.exists() and not path.is_symlink():
+        if not path.is_symlink() and (not path.exists() or (path.is_file() and path.stat().st_size == 0)):
             create_private_file(path)
         return cls.over(Connection(path))
 
@@ -113,7 +114,6 @@ class RunStore:
             is_new = schema.is_new(connection)
             if not is_new:
                 schema.check_version(connection)
-            schema.create_sampler_macros(connection)
         except duckdb.Error as error:
             connection.close()
             raise engine_errors.opening_error(error, connection.path or Path(":memory:")) from error
@@ -320,6 +320,8 @@ class RunStore:
         """The turn of this invocation. Call :meth:`begin` first."""
         if self._invocation is None:
             raise RuntimeError("begin() comes before turn()")
+        if any(isinstance(node.declaration.sql, SamplerCall) for node in graph.generators):
+            schema.create_sampler_macros(self._connection)
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
         return Turn(
             self._connection,

@@ -18,7 +18,7 @@ Time comes in as a parameter; nothing here looks at a clock or draws a random nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import duckdb
 
@@ -39,11 +39,15 @@ from rowmill.store.statements import statement
 from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
-_SUMMARY = statement("task_summary")
+_ACTIVE_SUMMARY = statement("active_summary")
+_DEFERRED_SUMMARY = statement("deferred_summary")
+_CURSOR_SUMMARY = statement("cursor_summary")
+_IN_FLIGHT_SUMMARY = statement("in_flight_summary")
 _TOUCH = statement("touch_run")
 _FINISH_RUN = statement("finish_run")
 _CONTRADICTIONS = statement("contradictions")
 
+_TOUCH_INTERVAL = timedelta(seconds=1)
 _ROUNDS = 3
 """How often a turn looks for more work when what it admitted was too little, or finished at once."""
 
@@ -81,6 +85,8 @@ class Turn:
         self._pull = Pull(connection, layout)
         self._journal = Journal(connection)
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
+        self._leaves = frozenset(n.number for n in layout.graph.generators if not layout.graph.dependents(n.number))
+        self._touched_at: datetime | None = None
         self._skip_conditions = dict(skip_conditions or {})
         self._skipped: list[Outcome] = []
         self._is_first = True
@@ -125,9 +131,10 @@ class Turn:
         changed = self._recording.write(inbox, moment)
         if learned:
             self._learn(learned)
+        self._admission.deferrals_changed(bool(inbox.deferrals or inbox.cooling or inbox.drops))
         settled = self._settle(changed, moment, rows_admitted=self._is_first)
         stop = stop or self._settling.stopped_by
-        finished = self._finish(moment) if outcomes or settled or self._is_first else []
+        finished = self._finish(moment) if self._may_complete(changed | settled) else []
         tasks: list[Task] = []
         skipped: list[Outcome] = []
         if free or not self._pull.has_generators:
@@ -162,17 +169,23 @@ class Turn:
         for resource, limit in learned.items():
             self._journal.note("limit changed", resource, str(limit))
 
-    def _settle(self, changed: Iterable[int], now: datetime, *, rows_admitted: bool) -> bool:
-        """Evaluates what needs no task; true if there was anything to look at."""
+    def _settle(self, changed: Iterable[int], now: datetime, *, rows_admitted: bool) -> set[int]:
+        """Evaluates what needs no task; returns the generators that were looked at."""
         looked_at, failed = self._settling.settle(changed, rows_admitted=rows_admitted)
         if failed:
             self._recording.drop_cells(failed, now)
-        elif looked_at and self._layout.has_batch:
+        elif looked_at and self._layout.has_batch and self._recording.has_deferred:
             self._recording.delete_stale_deferrals()
-        return bool(looked_at)
+        return looked_at
+
+    def _may_complete(self, changed: set[int]) -> bool:
+        """Can a row group have become complete? The last bit of its last row is that of a generator nobody needs."""
+        return self._is_first or bool(self._recording.dropped) or not self._leaves.isdisjoint(changed)
 
     def _finish(self, now: datetime) -> list[FinishedRowGroup]:
         finished = self._finishing.finish(now)
+        if finished or self._recording.dropped:
+            self._admission.has_room = True
         self._journal.count("finished", len(finished))
         return finished
 
@@ -246,14 +259,19 @@ class Turn:
         now: datetime,
         free: Mapping[str, int],
     ) -> TurnResult:
-        summary = self._connection.execute(_SUMMARY.text, {"now": now})
-        groups, in_flight, patient, not_before, has_groups_left = summary[0]
+        groups, parked = self._connection.execute(_ACTIVE_SUMMARY.text)[0]
+        deferred, not_before = 0, None
+        if self._recording.has_deferred:
+            deferred, not_before = self._connection.execute(_DEFERRED_SUMMARY.text, {"now": now})[0]
+            self._recording.has_deferred = bool(deferred)
+        has_groups_left = groups == 0 and self._has_groups_left()
         complete = groups == 0 and not has_groups_left and not skipped
         self._journal.write(now, at_once=complete)
-        self._connection.execute((_FINISH_RUN if complete else _TOUCH).text, {"now": now})
-        again = bool(skipped) or (has_groups_left and groups == 0)
+        self._touch(now, complete=complete, is_patient=bool(deferred or parked))
+        again = bool(skipped) or has_groups_left
         could_take_any = bool(free) and all(count > 0 for count in free.values())
-        if could_take_any and stop is None and not (complete or again or in_flight or patient):
+        is_stuck = could_take_any and stop is None and not (complete or again or tasks or deferred or parked)
+        if is_stuck and not self._connection.execute(_IN_FLIGHT_SUMMARY.text)[0][0]:
             raise InternalError(
                 f"Nothing is ready, in flight or deferred, and {groups} row groups are unfinished. "
                 f"{self._contradiction()}"
@@ -267,6 +285,18 @@ class Turn:
             stop=stop,
             dropped=frozenset(self._recording.dropped),
         )
+
+    def _has_groups_left(self) -> bool:
+        next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
+        return bool(next_row_group < row_groups)
+
+    def _touch(self, now: datetime, *, complete: bool, is_patient: bool) -> None:
+        """Notes when the run moved on: by the second, and in every turn while something waits for a point in time."""
+        if complete:
+            self._connection.execute(_FINISH_RUN.text, {"now": now})
+        elif is_patient or self._touched_at is None or abs(now - self._touched_at) >= _TOUCH_INTERVAL:
+            self._connection.execute(_TOUCH.text, {"now": now})
+            self._touched_at = now
 
     def _contradiction(self) -> str:
         """What ``invariant_violation`` says (F9)."""

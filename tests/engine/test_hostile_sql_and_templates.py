@@ -1,0 +1,124 @@
+"""SQL and templates of a spec that reach for files, the environment or Python: refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile_run import assert_helps, run_spec
+
+from rowmill.errors import SpecError
+
+_KIND = {"name": "kind", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["a", "b"]}}
+
+_REACHING_OUT = [
+    "(select content from read_text('/etc/passwd'))",
+    "read_text('/etc/passwd')",
+    "(from read_csv('/etc/passwd'))",
+    "(select count(*) from glob('/*'))",
+    "exists(select 1 from '/etc/passwd')",
+    "(select max(spec) from state.spec_version)",
+    "getenv('HOME')",
+    "'HOME'.getenv()",
+    "system.main.getenv('HOME')",
+    "current_setting('home_directory')",
+    "getvariable('x')",
+    "list_transform([1], lambda x: getenv('HOME'))[1]",
+    "write_log('x')",
+    "nextval('x')",
+    "random()::varchar",
+    "uuid()::varchar",
+    "gen_random_uuid()::varchar",
+    "now()::varchar",
+    "current_timestamp::varchar",
+    "current_database()",
+    "current_query()",
+    "pg_sleep(1)",
+    "1); attach '/tmp/rowmill-hostile.db'; --",
+    "1; copy (select 1) to '/tmp/rowmill-hostile.csv'",
+    "1 from read_text('/etc/passwd')",
+    "1) as x, (select 2",
+    "kind limit 1",
+    "count(*)",
+    "row_number() over ()",
+    "unnest([1, 2])",
+    "*",
+    "columns(*)",
+    "$1",
+    "kind, kind",
+    "",
+    "--",
+    "/*",
+    "'",
+    "(((((",
+    "\0",
+    "set enable_external_access = true",
+    "install httpfs",
+]
+
+
+@pytest.mark.parametrize("sql", _REACHING_OUT)
+@pytest.mark.parametrize("place", ["sql", "skip"])
+def test_sql_that_is_more_than_an_expression_over_the_row_is_refused(tmp_path: Path, sql: str, place: str) -> None:
+    if place == "sql":
+        column: dict[str, Any] = {"name": "out", "column_type": "expression", "sql": sql}
+    else:
+        column = {"name": "out", "column_type": "expression", "sql": "kind", "skip": {"when": sql}}
+    with pytest.raises(SpecError) as caught:
+        run_spec(tmp_path, [_KIND, column])
+    assert_helps(caught.value, "columns.1")
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
+    assert not list(Path("/tmp").glob("rowmill-hostile*"))
+
+
+@pytest.mark.parametrize("sql", ["cast(kind as int)", "1 // 0", "kind::date::varchar", "10000000000 * 10000000000000"])
+def test_sql_that_fails_for_a_row_drops_that_row_with_the_reason(tmp_path: Path, sql: str) -> None:
+    column = {"name": "out", "column_type": "expression", "sql": f"if(kind = 'a', ({sql})::varchar, 'fine')"}
+    ran = run_spec(tmp_path, [_KIND, column], records=6)
+    assert len(ran.rows) + len(ran.dropped) == 6
+    assert set(ran.column("kind")) <= {"a", "b"}
+    assert all(row["out"] == "fine" for row in ran.rows if row["kind"] == "b")
+    assert all(row["reason"] == "rejected" and row["message"] for row in ran.dropped)
+
+
+_PYTHON = [
+    "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "{{ kind.__init__.__globals__ }}",
+    "{{ self.__init__.__globals__.__builtins__ }}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    "{{ kind|attr('__class__') }}",
+    "{{ '%s'|format(kind.__class__) }}",
+    "{{ '{0.__class__}'.format(kind) }}",
+    "{% for x in range(10 ** 9) %}x{% endfor %}",
+    "{{ 'x' * 10 ** 9 }}",
+    "{{ 9 ** 99999999 }}",
+]
+
+
+@pytest.mark.parametrize("template", _PYTHON)
+def test_a_prompt_that_reaches_for_python_is_never_asked(tmp_path: Path, template: str) -> None:
+    """Refused with the spec, or each row is dropped with the reason; a request is made for none."""
+    safe = {"name": "safe", "column_type": "llm-text", "model_alias": "writer", "prompt": "{{ kind }}"}
+    hostile = {**safe, "name": "hostile", "prompt": template + "{{ kind }}", "with_trace": True}
+    try:
+        ran = run_spec(tmp_path, [_KIND, hostile], records=3)
+    except SpecError as error:
+        assert_helps(error, "columns.1.prompt")
+        return
+    assert ran.rows == []
+    assert {row["reason"] for row in ran.dropped} == {"rejected"}
+    for row in ran.dropped:
+        assert "hostile.prompt" in row["message"]
+        assert "class '" not in row["message"]
+
+
+@pytest.mark.parametrize(
+    "template", ["{% include '/etc/passwd' %}", "{% import 'os' as os %}", "{% extends 'x' %}", "{{ kind", "{% if %}", "{{ nothing }}"]
+)
+def test_a_template_that_cannot_work_is_a_problem_of_the_spec(tmp_path: Path, template: str) -> None:
+    column = {"name": "out", "column_type": "expression", "expr": template + "{{ kind }}"}
+    with pytest.raises(SpecError) as caught:
+        run_spec(tmp_path, [_KIND, column])
+    assert_helps(caught.value, "columns.1.expr")
+    assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
