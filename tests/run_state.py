@@ -61,7 +61,9 @@ class RunState:
     def __enter__(self) -> RunState:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def sql(self, query: str, **parameters: object) -> list[tuple[Any, ...]]:
@@ -76,14 +78,15 @@ class RunState:
         """The name of a generator."""
         return self.prepared.graph.generators[number].name
 
-    # Writing state by hand --------------------------------------------------------------------------
+    # Writing state by hand ------------------------------------------------------------------------
 
     def write_row_group(self, row_group: int = 0) -> None:
         """Makes a row group active, its rows done by nobody; the ones before it count as admitted too."""
         plan = self.store.plan()
         first, size = plan.offset_of(row_group), plan.size_of(row_group)
         self.sql(
-            "insert into state.active_row_group (row_group, first_row, row_count, admitted_at) values ($group, $first, $size, $now)",
+            "insert into state.active_row_group (row_group, first_row, row_count, admitted_at) values"
+            " ($group, $first, $size, $now)",
             group=row_group,
             first=first,
             size=size,
@@ -91,7 +94,8 @@ class RunState:
         )
         words = ", ".join(f"0 as done_{word}, 0 as skipped_{word}" for word in range(self.prepared.graph.words))
         self.sql(
-            f"insert into state.active_row by name select $group as row_group, i as row_index, $first + i as row_id, {words}"
+            f"insert into state.active_row by name select $group as row_group, i as row_index, $first + i as"
+            f" row_id, {words}"
             " from range($size) as r(i)",
             group=row_group,
             first=first,
@@ -110,7 +114,8 @@ class RunState:
         """Gives rows up."""
         for row_id in row_ids:
             self.sql(
-                "insert into state.dropped_row select row_id, row_group, row_index, $generator, 'rejected', 'ValueError', 'no', 1,"
+                "insert into state.dropped_row select row_id, row_group, row_index, $generator, 'rejected',"
+                " 'ValueError', 'no', 1,"
                 " $now from state.active_row where row_id = $row_id",
                 generator=self.number(name),
                 row_id=row_id,
@@ -118,10 +123,13 @@ class RunState:
             )
             self.sql("delete from state.active_row where row_id = $row_id", row_id=row_id)
 
-    def write_deferral(self, name: str, row_group: int, row_index: int | None, until_s: float, attempts: int = 1) -> None:
+    def write_deferral(
+        self, name: str, row_group: int, row_index: int | None, until_s: float, attempts: int = 1
+    ) -> None:
         """Defers a task until so many seconds after the run began."""
         self.sql(
-            "insert into state.deferred_task values ($generator, $group, $index, $attempts, 'Timeout', 'slow', $until, $now, $now)",
+            "insert into state.deferred_task values ($generator, $group, $index, $attempts, 'Timeout',"
+            " 'slow', $until, $now, $now)",
             generator=self.number(name),
             group=row_group,
             index=-1 if row_index is None else row_index,
@@ -134,7 +142,7 @@ class RunState:
         """The last turn was so many seconds after the run began."""
         self.sql("update state.run set updated_at = $now", now=moment(seconds))
 
-    # Reading ------------------------------------------------------------------------------------------
+    # Reading --------------------------------------------------------------------------------------
 
     def ready(self) -> set[TaskKey]:
         """What the view ready_task shows. Fails if a task is there twice."""
@@ -167,7 +175,7 @@ class RunState:
         """What invariant_violation says."""
         return self.sql("from invariant_violation")
 
-    # Turns ----------------------------------------------------------------------------------------------
+    # Turns ----------------------------------------------------------------------------------------
 
     def take(
         self, outcomes: Sequence[Outcome] = (), *, after_s: float = 0.0, free: int | Mapping[str, int] = PLENTY
@@ -175,7 +183,7 @@ class RunState:
         """A turn, ``after_s`` seconds after the last one. ``free`` of every resource, or per resource."""
         self.now_s += after_s
         capacity = dict.fromkeys(self.prepared.limits, free) if isinstance(free, int) else dict(free)
-        return self.turn.take(outcomes, {name: count for name, count in capacity.items()}, EPOCH + self.now_s)
+        return self.turn.take(outcomes, capacity, EPOCH + self.now_s)
 
     def keys(self, tasks: Iterable[Task]) -> list[TaskKey]:
         """The identities of tasks."""
@@ -192,7 +200,9 @@ class RunState:
 
 def succeeded(task: Task, *values: object, requests: Sequence[Request] = ()) -> Outcome:
     """The task's call returned these values, one per output (a table for a batch task)."""
-    return Outcome(OutcomeKind.SUCCEEDED, task, values[0] if task.row_index is None else list(values), requests=requests)
+    return Outcome(
+        OutcomeKind.SUCCEEDED, task, values[0] if task.row_index is None else list(values), requests=requests
+    )
 
 
 def transient(task: Task, **fields: Any) -> Outcome:

@@ -119,7 +119,9 @@ def error_type(error: BaseException) -> str:
     """The short name of an error's kind, as stored in ``attempt`` and ``dropped_row``."""
     if isinstance(error, TimeoutError):
         return "Timeout"
-    return str(getattr(error, "error_type", type(error).__name__))
+    name = getattr(error, "error_type", None)
+    name = name if isinstance(name, str) and name else type(error).__name__
+    return name[:100].encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 Row = Mapping[str, Any]

@@ -318,7 +318,9 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="how often to kill (default 20)")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="fixes the moments (default: a new one)")
-    parser.add_argument("--records", type=int, default=None, help="rows of the dataset (default: 30 a kill, at least 600)")
+    parser.add_argument(
+        "--records", type=int, default=None, help="rows of the dataset (default: 30 a kill, at least 600)"
+    )
     parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a request takes (default 100)")
     parser.add_argument("--frequent-checkpoints", action="store_true", help="fold the log into the file all the time")
     options = parser.parse_args()

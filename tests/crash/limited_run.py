@@ -1,6 +1,6 @@
 """``rowmill run SPEC DATABASE`` in a process that may write files up to a size, and says which row groups it finished.
 
-    limited_run.py SPEC DATABASE [LARGEST_FILE_BYTES]
+limited_run.py SPEC DATABASE [LARGEST_FILE_BYTES]
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
-
 from crashing_connection import CrashingConnection
+
 from rowmill.engine.invocation import _skip_conditions
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import ProviderError, RateLimited, Rejected, Transient
@@ -274,7 +274,9 @@ def outcome_of(connection: Connection) -> dict[str, Any]:
     """The finished dataset, and what became of the other rows: the same after any number of crashes."""
     return {
         "dataset": connection.execute("from dataset order by row_id"),
-        "dropped": connection.execute("select row_id, column_name, reason, error_type from dropped_row order by row_id"),
+        "dropped": connection.execute(
+            "select row_id, column_name, reason, error_type from dropped_row order by row_id"
+        ),
         "groups": connection.execute(
             "select row_group, state, first_row, row_count, rows_finished, rows_dropped from row_group order by row_group"
         ),

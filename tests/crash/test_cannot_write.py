@@ -12,9 +12,9 @@ from typing import Any
 
 import duckdb
 import pytest
-
 from command_line import CommandLine
 from patient_endpoint import patient_endpoint
+
 from rowmill.run_database import RunDatabase
 from rowmill.store.run_store import RunStore
 

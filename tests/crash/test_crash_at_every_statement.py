@@ -13,12 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import duckdb
 import pytest
-
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
-from rowmill.errors import WriteFailed
-from rowmill.store.connection import create_private_file
 from scenario import (
     DRAINED_AFTER_TURNS,
     Driver,
@@ -82,9 +78,7 @@ class _Survivors:
 class _CrashingDriver(Driver):
     """Crashes before and after every statement of each step, and does the step in the end all the same."""
 
-    def __init__(
-        self, database: Path, specs: Specs, world: World, survivors: _Survivors, *, after_too: bool
-    ) -> None:
+    def __init__(self, database: Path, specs: Specs, world: World, survivors: _Survivors, *, after_too: bool) -> None:
         """``after_too``: raise also after each statement, not only before the next one, which the database cannot tell."""
         super().__init__(database, specs, world)
         self._survivors = survivors

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-
 from crashing_connection import CrashingConnection
+from scenario import Driver, Specs, World, copy_of_database, new_world, outcome_of, write_specs, written_results
+
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.run_database import RunDatabase
 from rowmill.store.run_store import RunStore
-from scenario import Driver, Specs, World, copy_of_database, new_world, outcome_of, write_specs, written_results
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,13 @@ def test_an_empty_file_is_a_new_run_database(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"x", b"hello, this is no database\n" * 500, bytes(8192), bytes(range(256)) * 64, b"SQLite format 3\0" + bytes(4080)],
+    [
+        b"x",
+        b"hello, this is no database\n" * 500,
+        bytes(8192),
+        bytes(range(256)) * 64,
+        b"SQLite format 3\0" + bytes(4080),
+    ],
     ids=["one byte", "text", "zeros", "bytes", "sqlite"],
 )
 def test_a_file_of_another_kind_is_named_as_such_and_left_alone(tmp_path: Path, content: bytes) -> None:
@@ -163,7 +169,7 @@ def test_a_link_that_leads_nowhere_is_a_clear_error(tmp_path: Path) -> None:
 
 
 def test_a_file_name_with_quotes_and_spaces_works(tmp_path: Path) -> None:
-    path = tmp_path / "it's a \"run\" ; drop — ü.duckdb"
+    path = tmp_path / 'it\'s a "run" ; drop — ü.duckdb'
     store = RunStore.open(path)
     store.close()
     assert path.exists()
@@ -323,4 +329,6 @@ def test_a_log_whose_start_is_garbled_is_never_dropped_in_silence(killed: Killed
         assert isinstance(error, Damaged), error
         return
     with CrashingConnection(killed.database) as connection:
-        assert written_results(connection) == killed.acknowledged, "the commits in the log are lost, and nobody was told"
+        assert written_results(connection) == killed.acknowledged, (
+            "the commits in the log are lost, and nobody was told"
+        )

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 import anyio
 import duckdb
 import pytest
-
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
+from scenario import DRAINED_AFTER_TURNS, Driver, Specs, contradictions, new_world, outcome_of, write_specs
+
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import InlineWriter
 from rowmill.errors import RowmillError, WriteFailed
 from rowmill.store.run_store import RunStore
-from scenario import DRAINED_AFTER_TURNS, Driver, Specs, contradictions, new_world, outcome_of, write_specs
 
 T = TypeVar("T")
 

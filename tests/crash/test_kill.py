@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from kill_loop import KillReport, kill_loop
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]

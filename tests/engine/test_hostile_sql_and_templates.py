@@ -58,9 +58,10 @@ _REACHING_OUT = [
 ]
 
 
-@pytest.mark.parametrize("sql", _REACHING_OUT)
-@pytest.mark.parametrize("place", ["sql", "skip"])
-def test_sql_that_is_more_than_an_expression_over_the_row_is_refused(tmp_path: Path, sql: str, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "sql"), [*(("sql", sql) for sql in _REACHING_OUT), *(("skip", sql) for sql in _REACHING_OUT[::5])]
+)
+def test_sql_that_is_more_than_an_expression_over_the_row_is_refused(tmp_path: Path, place: str, sql: str) -> None:
     if place == "sql":
         column: dict[str, Any] = {"name": "out", "column_type": "expression", "sql": sql}
     else:
@@ -114,7 +115,15 @@ def test_a_prompt_that_reaches_for_python_is_never_asked(tmp_path: Path, templat
 
 
 @pytest.mark.parametrize(
-    "template", ["{% include '/etc/passwd' %}", "{% import 'os' as os %}", "{% extends 'x' %}", "{{ kind", "{% if %}", "{{ nothing }}"]
+    "template",
+    [
+        "{% include '/etc/passwd' %}",
+        "{% import 'os' as os %}",
+        "{% extends 'x' %}",
+        "{{ kind",
+        "{% if %}",
+        "{{ nothing }}",
+    ],
 )
 def test_a_template_that_cannot_work_is_a_problem_of_the_spec(tmp_path: Path, template: str) -> None:
     column = {"name": "out", "column_type": "expression", "expr": template + "{{ kind }}"}

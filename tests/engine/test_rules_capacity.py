@@ -32,7 +32,7 @@ def asking(watched: Concurrency, seconds: float = 1.0) -> Callable[..., Any]:
     return ask
 
 
-# C1: one limit per endpoint -------------------------------------------------------------------------------------------
+# C1: one limit per endpoint -----------------------------------------------------------------------
 
 
 def test_c1_aliases_of_one_endpoint_share_its_limit_and_the_smallest_counts(run: Run) -> None:
@@ -66,7 +66,13 @@ def test_c1_different_models_have_limits_of_their_own(run: Run) -> None:
 
 
 def test_c1_an_endpoint_is_used_up_to_its_limit(run: Run) -> None:
-    spec = prepared(llm("text", "{{ rating }}"), sampler("rating"), models=[model(limit=8, simulation={"latency_ms": 1000.0})], records=80, row_group_size=20)
+    spec = prepared(
+        llm("text", "{{ rating }}"),
+        sampler("rating"),
+        models=[model(limit=8, simulation={"latency_ms": 1000.0})],
+        records=80,
+        row_group_size=20,
+    )
     assert run(spec).took_s == pytest.approx(10.0, rel=0.05)
 
 
@@ -139,7 +145,7 @@ def test_c1_the_cool_down_of_an_endpoint_outlives_the_process(run: Run, tmp_path
     assert len(done.dataset()) == 3
 
 
-# C5: how many tasks at once ------------------------------------------------------------------------------------------
+# C5: how many tasks at once -----------------------------------------------------------------------
 
 
 def test_c5_max_in_flight_bounds_all_tasks_of_all_resources(run: Run) -> None:
@@ -234,7 +240,7 @@ def test_two_generators_of_one_endpoint_get_equal_shares(run: Run) -> None:
     assert 40 <= half.count("a") <= 60
 
 
-# A1, A2: letting groups in -------------------------------------------------------------------------------------------
+# A1, A2: letting groups in ------------------------------------------------------------------------
 
 
 def test_a1_groups_are_admitted_in_plan_order(state_of: StateOf) -> None:
@@ -242,7 +248,9 @@ def test_a1_groups_are_admitted_in_plan_order(state_of: StateOf) -> None:
     admitted: list[int] = []
     tasks = state.take().tasks
     while tasks:
-        admitted += [group for (group,) in state.sql("select row_group from row_group where state = 'active' order by 1")]
+        admitted += [
+            group for (group,) in state.sql("select row_group from row_group where state = 'active' order by 1")
+        ]
         # the highest groups finish first
         tasks = tasks[:-2] + state.take([succeeded(task, "x") for task in tasks[-2:]]).tasks
     assert list(dict.fromkeys(admitted)) == [0, 1, 2, 3, 4, 5, 6]
@@ -273,7 +281,11 @@ def test_a2_never_more_groups_are_active_than_max_active_row_groups(run: Run) ->
         return "x"
 
     spec = prepared(
-        sampler("rating"), custom("text", slow, ["rating"]), records=30, row_group_size=2, run={"max_active_row_groups": 4}
+        sampler("rating"),
+        custom("text", slow, ["rating"]),
+        records=30,
+        row_group_size=2,
+        run={"max_active_row_groups": 4},
     )
     done = run(spec, on_progress=lambda status: active.append(status.row_groups_active))
     assert done.report is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -42,7 +43,7 @@ def retried(state: RunState, fail: Callable[[Task], Outcome], task: Task) -> Tas
     return again
 
 
-# F1: rate limited -------------------------------------------------------------------------------------------------
+# F1: rate limited ---------------------------------------------------------------------------------
 
 
 def test_f1_a_rate_limited_task_waits_as_long_as_retry_after_says(state_of: StateOf) -> None:
@@ -116,7 +117,7 @@ def test_f1_without_give_up_after_patience_has_no_end(state_of: StateOf) -> None
     assert state.dropped() == {}
 
 
-# F2: transient ------------------------------------------------------------------------------------------------------
+# F2: transient ------------------------------------------------------------------------------------
 
 
 def test_f2_a_transient_failure_is_retried_and_the_result_of_the_retry_counts(run: Run) -> None:
@@ -163,7 +164,7 @@ def test_f2_the_waits_grow_exponentially_with_jitter_below_the_ceiling(run: Run)
         run={"max_attempts": 6, "backoff_base_s": 2.0, "backoff_max_s": 10.0},
     )
     run(spec)
-    waits = [[after - before for before, after in zip(times, times[1:], strict=False)] for times in calls.values()]
+    waits = [[after - before for before, after in itertools.pairwise(times)] for times in calls.values()]
     for place, ceiling in enumerate([2.0, 4.0, 8.0, 10.0, 10.0]):
         step = [row[place] for row in waits]
         assert all(0.5 * ceiling <= wait <= ceiling + 0.1 for wait in step)
@@ -213,7 +214,7 @@ def test_f2_a_batch_task_that_exhausts_its_retries_drops_the_rows_of_its_group(r
     assert [row["row_id"] for row in done.dataset()] == [0, 1, 4, 5]
 
 
-# F3: rejected --------------------------------------------------------------------------------------------------------
+# F3: rejected -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -323,7 +324,7 @@ def test_f3_results_that_arrived_before_the_run_stopped_are_kept(run: Run, tmp_p
     assert {rating: calls[rating] - before[rating] for rating in range(1, 5)} == dict.fromkeys(range(1, 5), 0)
 
 
-# F4: no rounds ---------------------------------------------------------------------------------------------------------
+# F4: no rounds ------------------------------------------------------------------------------------
 
 
 def test_f4_a_retry_of_one_row_never_delays_another_rows_group(run: Run) -> None:
@@ -380,7 +381,7 @@ def test_f4_rows_that_are_done_are_in_the_dataset_while_another_groups_retry_wai
     assert [row["row_id"] for row in state.dataset()] == [2, 3]
 
 
-# F7 and F9 ---------------------------------------------------------------------------------------------------------------
+# F7 and F9 ----------------------------------------------------------------------------------------
 
 
 def test_f7_a_failed_write_stops_the_run_with_the_reason_and_loses_no_group(run: Run, tmp_path: Path) -> None:

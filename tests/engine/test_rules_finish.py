@@ -25,7 +25,7 @@ async def made(row: Row) -> str:
     return "made"
 
 
-# K: finishing -----------------------------------------------------------------------------------------------------------
+# K: finishing -------------------------------------------------------------------------------------
 
 
 def test_k1_a_group_is_finished_when_every_live_row_is_done_by_every_generator(state_of: StateOf) -> None:
@@ -116,7 +116,7 @@ def test_k4_columns_marked_drop_are_made_and_left_out(run: Run) -> None:
     assert done.dataset() == [{"row_id": 0, "shown": "MADE"}, {"row_id": 1, "shown": "MADE"}]
 
 
-# P: plans -----------------------------------------------------------------------------------------------------------------
+# P: plans -----------------------------------------------------------------------------------------
 
 
 def groups_of(state: RunState) -> list[tuple[int, int, int]]:
@@ -242,10 +242,12 @@ def test_p5_extending_a_plan_of_a_billion_groups_appends_one_row(state_of: State
     assert state.store.plan().offset_of(10**9 + 3) == 10**9 + 21
 
 
-# D: what outlives a process -------------------------------------------------------------------------------------------------
+# D: what outlives a process -----------------------------------------------------------------------
 
 
-def test_d1_a_run_cut_off_in_the_middle_goes_on_and_repeats_at_most_what_was_in_flight(run: Run, tmp_path: Path) -> None:
+def test_d1_a_run_cut_off_in_the_middle_goes_on_and_repeats_at_most_what_was_in_flight(
+    run: Run, tmp_path: Path
+) -> None:
     calls: list[str] = []
 
     class Cut(BaseException):
@@ -257,7 +259,7 @@ def test_d1_a_run_cut_off_in_the_middle_goes_on_and_repeats_at_most_what_was_in_
         await anyio.sleep(0.1)
         if number == 15:
             raise Cut
-        return row["id"]
+        return str(row["id"])
 
     spec = prepared(
         sampler("id", sampler_type="uuid", params={}),
@@ -276,7 +278,9 @@ def test_d1_a_run_cut_off_in_the_middle_goes_on_and_repeats_at_most_what_was_in_
 
 
 def test_d1_committed_results_are_not_asked_for_again(state_of: StateOf, tmp_path: Path) -> None:
-    state = state_of(custom("a", made), custom("b", made, ["a"]), records=4, row_group_size=4, path=tmp_path / "run.duckdb")
+    state = state_of(
+        custom("a", made), custom("b", made, ["a"]), records=4, row_group_size=4, path=tmp_path / "run.duckdb"
+    )
     tasks = state.take().tasks
     state.take([succeeded(task, f"v{task.row_id}") for task in tasks[:2]])
     state.crash()
@@ -306,7 +310,9 @@ sys.stdin.read()
 def test_d3_a_second_process_is_refused_and_told_who_holds_the_file(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     RunStore.open(database).close()
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert holder.stdin is not None
     assert holder.stdout is not None
     try:
@@ -323,7 +329,9 @@ def test_d3_a_second_process_is_refused_and_told_who_holds_the_file(tmp_path: Pa
 def test_d3_the_lock_is_gone_with_the_process_that_held_it(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     RunStore.open(database).close()
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(database)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert holder.stdin is not None
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"open\n"
@@ -349,16 +357,25 @@ def test_d4_usage_accumulates_over_invocations_and_equals_the_sum_of_attempts(ru
             records=records,
         )
 
-    first = run(spec(10), tmp_path / "run.duckdb").sql("select requests, input_tokens, output_tokens, cost_usd from run_status")
+    first = run(spec(10), tmp_path / "run.duckdb").sql(
+        "select requests, input_tokens, output_tokens, cost_usd from run_status"
+    )
     done = run(spec(25), tmp_path / "run.duckdb", starts_at_s=7200.0)
     (status,) = done.sql("select requests, input_tokens, output_tokens, cost_usd from run_status")
-    (attempts,) = done.sql("select count(*), sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) from attempt")
-    (usage,) = done.sql("select sum(requests)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) from usage")
+    (attempts,) = done.sql(
+        "select count(*), sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) from attempt"
+    )
+    (usage,) = done.sql(
+        "select sum(requests)::bigint, sum(input_tokens)::bigint, sum(output_tokens)::bigint, sum(cost_usd) from usage"
+    )
     assert status == pytest.approx(attempts)
     assert status == pytest.approx(usage)
     assert all(now > before > 0 for now, before in zip(status, first[0], strict=True))
     assert status[3] == pytest.approx((2.0 * status[1] + 10.0 * status[2]) / 1e6)
-    assert done.sql("select invocation, sum(requests)::bigint > 0 from usage group by all order by 1") == [(1, True), (2, True)]
+    assert done.sql("select invocation, sum(requests)::bigint > 0 from usage group by all order by 1") == [
+        (1, True),
+        (2, True),
+    ]
 
 
 def test_d4_requests_of_virtual_time_are_journaled_in_virtual_time(run: Run) -> None:
@@ -405,5 +422,7 @@ def test_a_database_of_another_spec_is_refused_and_left_alone(
 
 def test_how_a_run_works_may_change_between_invocations(run: Run, tmp_path: Path) -> None:
     run(prepared(custom("a", made), records=2, run={"max_in_flight": 5}), tmp_path / "run.duckdb")
-    done = run(prepared(custom("a", made), records=4, run={"max_in_flight": 6}), tmp_path / "run.duckdb", starts_at_s=60.0)
+    done = run(
+        prepared(custom("a", made), records=4, run={"max_in_flight": 6}), tmp_path / "run.duckdb", starts_at_s=60.0
+    )
     assert done.column("a") == ["made"] * 4

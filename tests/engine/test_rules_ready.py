@@ -35,7 +35,7 @@ def batch(name: str, function: object, requires: list[str], **fields: object) ->
     return custom(name, function, requires, generation_strategy="batch", **fields)  # type: ignore[arg-type]
 
 
-# Admission and cells ---------------------------------------------------------------------------------------
+# Admission and cells ------------------------------------------------------------------------------
 
 
 def test_r1_a_turn_hands_out_no_task_of_a_row_group_that_is_not_admitted(state_of: StateOf) -> None:
@@ -96,7 +96,7 @@ def test_a_turn_hands_out_no_more_than_is_free(state_of: StateOf) -> None:
     assert state.keys(state.take(free=3).tasks) == [("text", 0, 0), ("text", 0, 1), ("text", 0, 2)]
 
 
-# Batches ---------------------------------------------------------------------------------------------------
+# Batches ------------------------------------------------------------------------------------------
 
 
 def table_for(task: object, **columns: list[object]) -> pa.Table:
@@ -183,7 +183,9 @@ def test_r5_rows_dropped_while_their_batch_runs_are_left_out_of_its_result(state
     tasks = state.take().tasks
     others, (whole,) = state.of(tasks, "other"), state.of(tasks, "whole")
     state.take([rejected(others[1])])
-    state.take([succeeded(whole, table_for(whole, whole=["a", "b", "c"])), *[succeeded(others[i], "o") for i in (0, 2)]])
+    state.take(
+        [succeeded(whole, table_for(whole, whole=["a", "b", "c"])), *[succeeded(others[i], "o") for i in (0, 2)]]
+    )
     assert [row["whole"] for row in state.dataset()] == ["a", "c"]
     assert state.dropped() == {1: "rejected"}
 
@@ -195,7 +197,11 @@ def test_r5_end_to_end_a_reversed_table_lands_in_the_right_rows(run: Run) -> Non
         return f"name-{row['rating']}"
 
     spec = prepared(
-        sampler("rating"), custom("name", name, ["rating"]), batch("whole", upper, ["name"]), records=40, row_group_size=8
+        sampler("rating"),
+        custom("name", name, ["rating"]),
+        batch("whole", upper, ["name"]),
+        records=40,
+        row_group_size=8,
     )
     done = run(spec)
     assert done.report is not None
@@ -203,7 +209,7 @@ def test_r5_end_to_end_a_reversed_table_lands_in_the_right_rows(run: Run) -> Non
     assert all(row["whole"] == row["name"].upper() for row in done.dataset())
 
 
-# SQL, identity, idempotence ------------------------------------------------------------------------------------
+# SQL, identity, idempotence -----------------------------------------------------------------------
 
 
 def test_r7_sql_generators_are_evaluated_inside_the_turn_as_soon_as_their_inputs_are_there(state_of: StateOf) -> None:
@@ -231,7 +237,10 @@ def test_r7_a_run_of_nothing_but_sql_needs_no_task(run: Run) -> None:
 def test_r7_a_row_whose_sql_fails_is_dropped_with_the_engines_reason_and_the_others_go_on(run: Run) -> None:
     done = run(
         prepared(
-            sampler("text", values=["1", "2", "none"]), expression("number", "cast(text as integer)"), records=60, row_group_size=20
+            sampler("text", values=["1", "2", "none"]),
+            expression("number", "cast(text as integer)"),
+            records=60,
+            row_group_size=20,
         )
     )
     assert {(column, reason) for column, reason in done.sql("select column_name, reason from dropped_row")} == {
@@ -323,7 +332,7 @@ def test_r9_a_late_result_for_a_finished_group_changes_nothing(state_of: StateOf
     assert state.violations() == []
 
 
-# Several columns of one generator --------------------------------------------------------------------------------
+# Several columns of one generator -----------------------------------------------------------------
 
 
 async def three(row: Row) -> dict[str, object]:
@@ -332,7 +341,8 @@ async def three(row: Row) -> dict[str, object]:
 
 def test_r11_several_columns_from_one_generator_are_one_task_and_one_commit(state_of: StateOf) -> None:
     state = state_of(
-        custom("main", three, dtype="int", output_columns={"also": "str"}, side_effect_columns={"effect": "str"}), records=1
+        custom("main", three, dtype="int", output_columns={"also": "str"}, side_effect_columns={"effect": "str"}),
+        records=1,
     )
     (task,) = state.take().tasks
     assert {state.cells(name)[0] for name in ("main", "also", "effect")} == {"ready"}

@@ -34,7 +34,9 @@ class Seen:
 @pytest.mark.parametrize("when", CONDITIONS)
 def test_s1_a_skipped_cell_is_never_called_for_and_holds_null(run: Run, when: str) -> None:
     seen = Seen()
-    done = run(prepared(sampler("rating"), custom("text", seen, ["rating"], skip={"when": when}), records=50, row_group_size=8))
+    done = run(
+        prepared(sampler("rating"), custom("text", seen, ["rating"], skip={"when": when}), records=50, row_group_size=8)
+    )
     assert [row["text"] for row in done.dataset()] == [None if row["rating"] < 3 else "made" for row in done.dataset()]
     assert min(row["rating"] for row in seen.rows) == 3
     assert len(done.dataset()) == 50
@@ -58,13 +60,20 @@ def test_s1_a_null_condition_does_not_skip(run: Run) -> None:
         return None
 
     seen = Seen()
-    done = run(prepared(custom("maybe", nothing, dtype="int"), custom("text", seen, ["maybe"], skip={"when": "maybe > 3"})))
+    done = run(
+        prepared(custom("maybe", nothing, dtype="int"), custom("text", seen, ["maybe"], skip={"when": "maybe > 3"}))
+    )
     assert done.column("text") == ["made"] * 4
 
 
 def test_s1_the_condition_is_decided_before_a_task_is_handed_out(state_of: StateOf) -> None:
     seen = Seen()
-    state = state_of(sampler("rating", values=[1]), custom("text", seen, ["rating"], skip={"when": "{{ rating == 1 }}"}), records=3, row_group_size=3)
+    state = state_of(
+        sampler("rating", values=[1]),
+        custom("text", seen, ["rating"], skip={"when": "{{ rating == 1 }}"}),
+        records=3,
+        row_group_size=3,
+    )
     first = state.take()
     assert (first.tasks, first.again) == ([], True)
     assert state.take().complete
@@ -83,7 +92,9 @@ def test_s1_a_run_of_which_every_task_is_skipped_is_complete(run: Run, when: str
 def test_s1_a_sql_column_is_skipped_too(run: Run) -> None:
     done = run(
         prepared(
-            sampler("rating"), expression("inverse", "100 // (rating - 1)", skip={"when": "rating = 1", "value": -1}), records=50
+            sampler("rating"),
+            expression("inverse", "100 // (rating - 1)", skip={"when": "rating = 1", "value": -1}),
+            records=50,
         )
     )
     assert [row["inverse"] for row in done.dataset()] == [
@@ -94,7 +105,9 @@ def test_s1_a_sql_column_is_skipped_too(run: Run) -> None:
 def test_s1_a_skip_value_that_does_not_fit_its_column_is_a_problem_of_the_spec() -> None:
     seen = Seen(1)
     with pytest.raises(SpecError, match=r"skip"):
-        prepared(sampler("rating"), custom("text", seen, ["rating"], dtype="int", skip={"when": "true", "value": "none"}))
+        prepared(
+            sampler("rating"), custom("text", seen, ["rating"], dtype="int", skip={"when": "true", "value": "none"})
+        )
 
 
 @pytest.mark.parametrize("when", CONDITIONS)
@@ -190,24 +203,30 @@ def test_s3_skipped_cells_are_known_as_skipped_in_the_finished_datasets_statisti
 
 
 def test_s3_a_skipped_cell_of_an_active_group_is_skipped_in_the_cell_view(state_of: StateOf) -> None:
-    state = state_of(sampler("rating"), custom("first", Seen(), skip={"when": "true"}), custom("other", Seen()), records=2)
+    state = state_of(
+        sampler("rating"), custom("first", Seen(), skip={"when": "true"}), custom("other", Seen()), records=2
+    )
     state.take()
     assert state.cells("first") == {0: "skipped", 1: "skipped"}
 
 
 @pytest.mark.parametrize(
-    ("when", "kind"), [("cast(text as integer) > 0", "SkipError"), ("{{ text | int(default=1) // 0 }}", "TemplateError")]
+    ("when", "kind"),
+    [("cast(text as integer) > 0", "SkipError"), ("{{ text | int(default=1) // 0 }}", "TemplateError")],
 )
 def test_s4_an_error_in_a_skip_condition_drops_its_row_with_the_reason(run: Run, when: str, kind: str) -> None:
     seen = Seen()
     done = run(
-        prepared(sampler("text", values=["-1", "none"]), custom("after", seen, ["text"], skip={"when": when}), records=30)
+        prepared(
+            sampler("text", values=["-1", "none"]), custom("after", seen, ["text"], skip={"when": when}), records=30
+        )
     )
     assert done.report is not None
     assert done.report.rows_dropped > 0
-    assert {(name, reason, error) for name, reason, error in done.sql("select column_name, reason, error_type from dropped_row")} == {
-        ("after", "rejected", kind)
-    }
+    assert {
+        (name, reason, error)
+        for name, reason, error in done.sql("select column_name, reason, error_type from dropped_row")
+    } == {("after", "rejected", kind)}
     assert done.violations() == []
 
 
@@ -238,7 +257,11 @@ def test_s5_a_batch_generator_with_no_row_left_is_not_called_and_counts_as_done(
         calls.append(rows)
         return await whole_group(rows)
 
-    done = run(prepared(sampler("rating"), custom("whole", whole, ["rating"], generation_strategy="batch", skip={"when": when})))
+    done = run(
+        prepared(
+            sampler("rating"), custom("whole", whole, ["rating"], generation_strategy="batch", skip={"when": when})
+        )
+    )
     assert (calls, done.column("whole")) == ([], [None] * 4)
 
 

@@ -70,7 +70,11 @@ def test_r3_a_cell_task_is_ready_only_when_everything_upstream_is_done_for_that_
 
 def test_r3_every_upstream_generator_must_be_done_not_just_one(state_of: StateOf) -> None:
     state = state_of(
-        custom("left", made), custom("right", made), custom("both", made, ["left", "right"]), records=4, row_group_size=4
+        custom("left", made),
+        custom("right", made),
+        custom("both", made, ["left", "right"]),
+        records=4,
+        row_group_size=4,
     )
     state.write_row_group(0)
     state.write_done("left", 0, 1)
@@ -168,7 +172,9 @@ def test_s5_a_batch_generator_of_which_every_row_was_skipped_counts_as_done(batc
 
 
 def test_r7_sql_generators_never_become_tasks(state_of: StateOf) -> None:
-    state = state_of(sampler("rating"), expression("twice", "rating * 2"), custom("text", made), records=3, row_group_size=3)
+    state = state_of(
+        sampler("rating"), expression("twice", "rating * 2"), custom("text", made), records=3, row_group_size=3
+    )
     state.write_row_group(0)
     assert {generator for generator, _, _ in state.ready()} == {"text"}
 

@@ -20,15 +20,18 @@ DAMAGES = {
     "R1: active row group beyond the cursor": "update state.run set next_row_group = 1",
     "R1: row outside an active row group": "delete from state.active_row_group where row_group = 1",
     "K2: row group active and finished": (
-        "insert into state.finished_row_group select row_group, first_row, row_count, row_count, 0, admitted_at, admitted_at"
+        "insert into state.finished_row_group select row_group, first_row, row_count, row_count, 0,"
+        " admitted_at, admitted_at"
         " from state.active_row_group where row_group = 1"
     ),
     "K2: row group finished twice": (
-        "insert into state.finished_row_group select 0, 0, 2, 2, 0, admitted_at, admitted_at from state.active_row_group"
+        "insert into state.finished_row_group select 0, 0, 2, 2, 0, admitted_at, admitted_at from"
+        " state.active_row_group"
     ),
     "K2: admitted row groups do not add up": "update state.run set next_row_group = 3",
     "K2: rows of a finished row group do not add up": (
-        "insert into state.finished_row_group select 7, 14, 2, 2, 0, admitted_at, admitted_at from state.active_row_group"
+        "insert into state.finished_row_group select 7, 14, 2, 2, 0, admitted_at, admitted_at from"
+        " state.active_row_group"
         " where row_group = 1"
     ),
     "K4: dataset row of a row group that is not finished": (
@@ -43,7 +46,8 @@ DAMAGES = {
         "insert into state.deferred_task select 1, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run"
     ),
     "R8: task deferred twice": (
-        "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run, range(2)"
+        "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at"
+        " from state.run, range(2)"
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The plans of what every turn asks: no comparison of all rows with all rows, and work that grows with the rows (style 12).
+"""The plans of what every turn asks: never all rows with all rows, and work that grows with the rows (style 12).
 
 Plans are measured by the rows their operators hand on when they run, never by time.
 """
@@ -21,8 +21,24 @@ StateOf = Callable[..., RunState]
 CELLS = 8
 EVERY_PAIR = ("CROSS_PRODUCT", "NESTED_LOOP_JOIN", "BLOCKWISE_NL_JOIN", "PIECEWISE_MERGE_JOIN", "IE_JOIN")
 
-VIEWS = ("ready_task", "cell", "progress", "row_group", "run_status", "admission", "invariant_violation", "deferred_task")
-STATEMENTS = ("pull_ready_tasks", "finishable_row_groups", "admit_row_groups", "task_summary", "tasks_to_give_up")
+VIEWS = (
+    "ready_task",
+    "cell",
+    "progress",
+    "row_group",
+    "run_status",
+    "admission",
+    "invariant_violation",
+    "deferred_task",
+)
+STATEMENTS = (
+    "pull_ready_tasks",
+    "finishable_row_groups",
+    "admit_row_groups",
+    "deferred_summary",
+    "tasks_to_give_up",
+    "parkable_row_groups",
+)
 
 
 async def made(row: object) -> str:
@@ -45,12 +61,12 @@ def filled(state_of: StateOf, row_groups: int, rows_per_group: int = 250) -> Run
     for row_group in range(row_groups):
         state.write_row_group(row_group)
     state.write_done("rating")
-    word, bit = state.prepared.graph.bit(state.number("c0"))
     for place in range(CELLS):
         word, bit = state.prepared.graph.bit(state.number(f"c{place}"))
         state.sql(f"update state.active_row set done_{word} = done_{word} | {bit} where row_id % {CELLS + 1} > {place}")
     state.sql(
-        "insert into state.deferred_task select $generator, row_group, row_index, 1, 'Timeout', 'slow', $until, $now, $now"
+        "insert into state.deferred_task select $generator, row_group, row_index, 1, 'Timeout', 'slow',"
+        " $until, $now, $now"
         f" from state.active_row where row_id % {CELLS + 1} = 0 and row_id % 2 = 0",
         generator=state.number("c0"),
         until=moment(60),
@@ -89,6 +105,8 @@ def measured(state: RunState, what: str) -> list[Operator]:
             "free": [500],
             "generators": numbers,
             "next_tags": [0.0] * len(numbers),
+            "steps": [1.0] * len(numbers),
+            "wanted_rows": 8192,
             "turn": 1,
             "now": moment(0),
             "deferred_before": moment(0),

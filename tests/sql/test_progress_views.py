@@ -24,7 +24,8 @@ def chain(state_of: StateOf) -> RunState:
 def finish_by_hand(state: RunState, row_group: int, rows_finished: int, rows_dropped: int) -> None:
     state.sql("delete from state.active_row where row_group = $group", group=row_group)
     state.sql(
-        "insert into state.finished_row_group select row_group, first_row, row_count, $finished, $dropped, admitted_at, $now"
+        "insert into state.finished_row_group select row_group, first_row, row_count, $finished, $dropped,"
+        " admitted_at, $now"
         " from state.active_row_group where row_group = $group",
         group=row_group,
         finished=rows_finished,
@@ -92,7 +93,8 @@ def test_the_row_group_view_shows_active_groups_with_their_drops(chain: RunState
     chain.write_row_group(2)
     chain.write_drop("first", 1)
     rows = chain.sql(
-        "select row_group, state, first_row, row_count, rows_finished, rows_dropped, finished_at from row_group order by 1"
+        "select row_group, state, first_row, row_count, rows_finished, rows_dropped, finished_at from"
+        " row_group order by 1"
     )
     assert rows == [(0, "active", 0, 3, 0, 1, None), (1, "active", 3, 3, 0, 0, None), (2, "active", 6, 1, 0, 0, None)]
 
@@ -115,17 +117,17 @@ def test_a_run_nobody_works_on_is_not_shown_as_running(chain: RunState) -> None:
 def test_the_dropped_row_view_names_the_column_and_the_reason(chain: RunState) -> None:
     chain.write_row_group(1)
     chain.write_drop("second", 4)
-    assert chain.sql("select row_id, row_group, row_index, column_name, reason, error_type, message, attempts from dropped_row") == [
-        (4, 1, 1, "second", "rejected", "ValueError", "no", 1)
-    ]
+    assert chain.sql(
+        "select row_id, row_group, row_index, column_name, reason, error_type, message, attempts from dropped_row"
+    ) == [(4, 1, 1, "second", "rejected", "ValueError", "no", 1)]
 
 
 def test_the_deferred_task_view_names_the_row_and_when_it_is_tried_again(chain: RunState) -> None:
     chain.write_row_group(1)
     chain.write_deferral("first", 1, 2, until_s=30, attempts=2)
-    assert chain.sql("select generator, row_group, row_index, row_id, attempts, not_before, resource from deferred_task") == [
-        ("first", 1, 2, 5, 2, moment(30), "local")
-    ]
+    assert chain.sql(
+        "select generator, row_group, row_index, row_id, attempts, not_before, resource from deferred_task"
+    ) == [("first", 1, 2, 5, 2, moment(30), "local")]
 
 
 def test_a_deferred_batch_task_has_no_row(state_of: StateOf) -> None:
@@ -150,7 +152,8 @@ def test_d4_usage_adds_up_requests_by_model_invocation_and_hour(chain: RunState)
     ]:
         chain.sql(insert, invocation=invocation, error=error, model=name, at=moment(seconds))
     rows = chain.sql(
-        "select model, invocation, requests, succeeded, failed, input_tokens, output_tokens, cost_usd from usage order by model, invocation, hour"
+        "select model, invocation, requests, succeeded, failed, input_tokens, output_tokens, cost_usd from"
+        " usage order by model, invocation, hour"
     )
     assert rows == [
         ("a", 1, 2, 1, 1, 20, 40, 1.0),

@@ -1,4 +1,4 @@
-"""All SQL is in sql/, every statement of it runs against a fresh schema, every public view is explained (style 6 and 8)."""
+"""All SQL is in sql/, each statement fits a fresh schema, each public view is explained (style 6 and 8)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
-from rowmill.store import inbox
+from rowmill.store import admission, inbox, journal, recording
 from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
@@ -22,7 +22,8 @@ from rowmill.store.statements import Statement, all_statements, sql_directory
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
 CONTRACT = {
-    "run_status": "name state records rows_finished rows_dropped row_groups row_groups_active row_groups_finished invocations"
+    "run_status": "name state records rows_finished rows_dropped row_groups row_groups_active"
+    " row_groups_finished invocations"
     " requests input_tokens output_tokens cost_usd started_at updated_at",
     "progress": "column_name generator strategy cells done skipped dropped deferred waiting",
     "row_group": "row_group state first_row row_count rows_finished rows_dropped admitted_at finished_at",
@@ -30,7 +31,8 @@ CONTRACT = {
     "cell": "row_id row_group row_index column_name state",
     "dropped_row": "row_id row_group row_index column_name reason error_type message attempts dropped_at",
     "deferred_task": "generator row_group row_index row_id attempts error_type message not_before resource",
-    "attempt": "invocation generator row_id attempt outcome error_type message model started_at duration_ms input_tokens"
+    "attempt": "invocation generator row_id attempt outcome error_type message model started_at duration_ms"
+    " input_tokens"
     " output_tokens cost_usd",
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
@@ -67,13 +69,23 @@ def state() -> Iterator[RunState]:
             "new_drop": inbox.NEW_DROP,
             "new_cooling": inbox.NEW_COOLING,
             "new_attempt": inbox.NEW_ATTEMPT,
+            "pulled_task": inbox.PULLED_TASK,
+            "new_state": inbox.NEW_STATE,
+            "new_limit": recording._NEW_LIMIT,
+            "new_revival": recording._NEW_REVIVAL,
+            "new_parking": admission._NEW_PARKING,
+            "new_event": journal._NEW_EVENT,
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
             "failing_row": [("rating", pa.int64())],
         }
         for name, schema in staged.items():
             found.store.connection.stage(name, pa.schema(schema).empty_table())
-        for name, table in (("new_generator", "generator"), ("new_column", "column_def"), ("new_dependency", "dependency")):
+        for name, table in (
+            ("new_generator", "generator"),
+            ("new_column", "column_def"),
+            ("new_dependency", "dependency"),
+        ):
             found.store.connection.stage(name, found.store.connection.arrow(f"from state.{table} limit 0"))
         yield found
 
@@ -91,7 +103,9 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
         "column": '"twice"',
         "columns": "row_id" if statement.file == "status.sql" else layout.all_columns,
-        "expression": "rating" if statement.name in {"evaluate_for_row", "bind_expression"} else layout.expression(sql_node),
+        "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
+            statement.name, layout.expression(sql_node)
+        ),
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
         "not_done": layout.lacks(f"{prefix}done", node.number),
         "outcome": "outcome_2",
@@ -141,18 +155,21 @@ def test_every_statement_is_used_by_the_store() -> None:
     names = set()
     for file in SOURCE.rglob("*.py"):
         names |= set(re.findall(r"\bstatement\(\s*f?[\"']([a-z_]+)[\"']", file.read_text()))
-        names |= {literal for literal in re.findall(r"[\"']([a-z_]+)[\"']", file.read_text()) if literal.startswith("show_")}
+        names |= {
+            literal for literal in re.findall(r"[\"']([a-z_]+)[\"']", file.read_text()) if literal.startswith("show_")
+        }
     shown = {name for name in all_statements() if name.startswith("show_")}
     assert sorted(all_statements().keys() - names - shown) == []
 
 
-# Public views ------------------------------------------------------------------------------------------
+# Public views -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("view", CONTRACT)
 def test_a_public_view_keeps_the_columns_of_the_contract(state: RunState, view: str) -> None:
     found = state.sql(
-        "select column_name from duckdb_columns() where schema_name = 'main' and table_name = $view order by column_index",
+        "select column_name from duckdb_columns() where schema_name = 'main' and table_name = $view order by"
+        " column_index",
         view=view,
     )
     wanted = CONTRACT[view].split()
@@ -160,7 +177,12 @@ def test_a_public_view_keeps_the_columns_of_the_contract(state: RunState, view: 
 
 
 def test_there_are_no_public_views_beside_those_of_the_contract(state: RunState) -> None:
-    views = {name for (name,) in state.sql("select view_name from duckdb_views() where schema_name = 'main' and not internal and not temporary")}
+    views = {
+        name
+        for (name,) in state.sql(
+            "select view_name from duckdb_views() where schema_name = 'main' and not internal and not temporary"
+        )
+    }
     assert views == CONTRACT.keys()
 
 
@@ -169,7 +191,9 @@ def test_nothing_but_views_is_public(state: RunState) -> None:
 
 
 def test_the_dataset_has_the_columns_of_the_spec_in_declaration_order(state: RunState) -> None:
-    columns = state.sql("select column_name, data_type from duckdb_columns() where table_name = 'dataset' order by column_index")
+    columns = state.sql(
+        "select column_name, data_type from duckdb_columns() where table_name = 'dataset' order by column_index"
+    )
     assert columns == [
         ("row_id", "BIGINT"),
         ("rating", "BIGINT"),
@@ -188,11 +212,12 @@ def test_every_public_view_has_a_comment(state: RunState) -> None:
 
 
 def test_every_column_of_a_public_view_has_a_comment_except_those_of_the_spec(state: RunState) -> None:
-    own = {(("dataset"), output.name) for output in state.prepared.graph.outputs}
+    own = {("dataset", output.name) for output in state.prepared.graph.outputs}
     bare = state.sql(
         "select c.table_name, c.column_name from duckdb_columns() as c inner join duckdb_views() as v"
         " on c.table_name = v.view_name and c.schema_name = v.schema_name and c.database_name = v.database_name"
-        " where c.schema_name = 'main' and not v.internal and not v.temporary and coalesce(c.comment, '') = '' order by all"
+        " where c.schema_name = 'main' and not v.internal and not v.temporary and coalesce(c.comment, '') ="
+        " '' order by all"
     )
     assert set(bare) - own == set()
 
@@ -202,14 +227,16 @@ def test_every_public_view_can_be_read_on_a_run_that_has_not_begun(state: RunSta
         state.sql(f"from {view}")
 
 
-# SQL stays out of Python ---------------------------------------------------------------------------------
+# SQL stays out of Python --------------------------------------------------------------------------
 
 SQL = re.compile(
     r"""\s*(
-        select\s | from\s+\w+(\.\w+)?\s*$ | insert\s+into\s | update\s+[\w."]+\s+(as\s+\w+\s+)?set\s | delete\s+from\s | merge\s+into\s
+        select\s | from\s+\w+(\.\w+)?\s*$ | insert\s+into\s | update\s+[\w."]+\s+(as\s+\w+\s+)?set\s
+        | delete\s+from\s | merge\s+into\s
         | create\s+(or\s+replace\s+)?(temp(orary)?\s+)?(table|view|macro|schema|index|sequence|type)\s
         | drop\s+(table|view|macro|schema|index)\s | alter\s+table\s | truncate\s | with\s+\w+\s+as\s*\(
-        | (explain|describe|summarize)\s+(analyze\s+)?(select|from|insert|update|delete|with|main\.|state\.) | copy\s+.*\b(to|from)\b | attach\s | detach\s | pragma\s | vacuum\s | begin\s+transaction | set\s+\w+\s*=
+        | (explain|describe|summarize)\s+(analyze\s+)?(select|from|insert|update|delete|with|main\.|state\.)
+        | copy\s+.*\b(to|from)\b | attach\s | detach\s | pragma\s | vacuum\s | begin\s+transaction | set\s+\w+\s*=
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
@@ -258,7 +285,9 @@ def test_the_search_for_sql_finds_sql(text: str) -> None:
     assert sql_in(f"x = {text!r}\ny = f{text + ' {x}'!r}")
 
 
-@pytest.mark.parametrize("text", ["from the spec", "update the limits", "selected", "with a model", "drop", "created", "set"])
+@pytest.mark.parametrize(
+    "text", ["from the spec", "update the limits", "selected", "with a model", "drop", "created", "set"]
+)
 def test_the_search_for_sql_leaves_prose_alone(text: str) -> None:
     assert sql_in(f"x = {text!r}") == []
 

@@ -9,6 +9,24 @@ active: the process was killed with their tasks in flight.
 Steps: *prepare* the spec becomes a graph · *create* the tables and the plan · *open* the file · *plan*: spec and
 plan are read · *sign in* · *first turn* until it has handed out tasks. *plan SQL*: only the statements that write
 and read the plan, and the look-up of the last row group; the plan is read in a step of its own only on resume.
+
+Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682, under a load of 4.2. CPU
+milliseconds (the clock showed up to twice as much), and what the first time added to the process in MiB::
+
+                row groups  prepare  create  open  plan  sign in  first turn  without open  plan SQL (ms)
+    fresh               10     14.8    69.3  30.8            5.9        41.5          47.3            1.4
+    fresh              10⁶     15.2    72.2  32.1            7.8        45.1          52.9            1.5
+    fresh              10⁹     19.0    79.6  34.9            7.6        47.8          55.4            1.6
+    2 of 10 left        10     15.4          22.0   2.2      7.6        32.2          42.0            0.9
+    2 of 10⁶ left      10⁶     16.4          23.2   2.4      8.6        38.1          49.1            1.1
+    MiB, 10                    23.4    17.0   9.4            1.0        10.8    (peak 140)
+    MiB, 10⁹                   23.3    15.7   9.0            1.3        11.4    (peak 139)
+    MiB, 2 of 10⁶ left          3.2          33.7   2.7      9.2        10.0    (peak 137)
+
+Flat: 10⁶ against 10 row groups took 0.84 to 1.17 times as much CPU in three runs, which is the noise of this machine.
+The plan itself stays below 2 ms. A resume does not reach 10 ms: without the open it takes 38 to 49 ms of CPU, spread
+over some twenty statements (``--profile``). Of the open, measured apart with less load, ``duckdb.connect`` takes 9.6 ms,
+``schema.is_new`` 6.7 and making the sampler macros 6.4.
 """
 
 from __future__ import annotations

@@ -3,6 +3,14 @@
 Baseline of the same run: the same values by one plain ``INSERT … SELECT`` into a bare DuckDB file, with the same
 macros and the same expressions; the engine adds row groups, checks that an expression may fail for a row, and moves
 the rows into the dataset.
+
+Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682, under a load of 4.5::
+
+         rows                                    cells/s  of baseline     s  CPU µs/cell  peak MiB  file MiB  turns
+    1,000,000  Rowmill                         2,390,811       49.3 %  2.09        0.408       206      32.3      3
+    1,000,000  one INSERT … SELECT (baseline)  4,850,062               1.03        0.200       222      20.8
+
+Of the turns' time, 60 % is the INSERT that computes the values, 23 % moves the rows into the dataset, 4 % commits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,32 @@
 """The turn alone: outcomes in, tasks out, by the number of outcomes and of active rows, for a chain of 8 columns.
 
 Each turn gets the outcomes of the tasks the turn before handed out, and room for as many again, so the number in
-flight is the number of outcomes. Values are texts of 64 characters. Row groups finish and are admitted as they come.
+flight is the number of outcomes. Values are texts of 64 characters. Row groups finish and are admitted as they
+come; since no more are admitted than needed, turns that are not counted bring the active rows back to their number.
 The first turns, until the chain is full, are not counted. Baseline: the turn with one outcome on the same rows.
+
+Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682, under a load of 2.6 to 3::
+
+    active rows  outcomes  median ms  p95 ms  longest ms  × one outcome  µs/outcome  CPU ms/turn  peak MiB
+          1,000         1      12.70   15.53       23.05            1.0    12,701.0        12.86       151
+          1,000       100      28.38   35.47       36.31            2.2       283.8        26.86       163
+          1,000     1,000      17.20   44.42       49.76            1.4        17.2        20.13       172
+          8,000         1      13.11   15.62       17.09            1.0    13,113.3        13.26       156
+          8,000       100      29.60   33.17       38.61            2.3       296.0        29.05       171
+          8,000     1,000      35.01   47.13       61.08            2.7        35.0        36.13       181
+        100,000         1      29.22   35.27       56.04            1.0    29,223.8        30.08       199
+        100,000       100      50.79   60.50       61.85            1.7       507.9        49.89       200
+        100,000     1,000      69.78  132.94      166.10            2.4        69.8        61.85       209
+        100,000    10,000     296.40  460.67      498.68           10.1        29.6       142.52       230
+
+``--profile 1000:8000``, under a load of 3.5 (the turn then took 85 ms): write_values 32 % (7 calls, one a generator),
+pull_ready_tasks 29 %, Python 13 %, finishable_row_groups 5 %, clear_in_flight 5 %, commit 5 %, mark_in_flight 4 %,
+the rest 7 %. 1,000 outcomes on 1,000 rows are cheaper than 100 because all rows then march in step: their results
+belong to one generator and are written by one statement instead of seven.
+
+A turn with one outcome on 1,000 rows is mostly the fixed cost of its statements. By the engine's own profiler, on one
+thread: of 9.7 ms the statements take 7.5, of which running the operators 1.0, optimising 2.1, planning 1.8; the
+profiler does not say what the remaining 2.6 ms of the statements are (parsing is among them).
 """
 
 from __future__ import annotations

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -71,4 +73,19 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process lives
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    sys.exit(execute(sys.argv[1:]))
+    code = execute(sys.argv[1:])
+    _end_at_once_if_threads_hang(code)
+    sys.exit(code)
+
+
+def _end_at_once_if_threads_hang(code: int) -> None:
+    """Ends the process if a user's function still sits in a thread after its deadline; the interpreter would wait."""
+    hanging = [
+        t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon and t.is_alive()
+    ]
+    if not any(thread.name == "AnyIO worker thread" for thread in hanging):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

@@ -9,8 +9,10 @@ are shown as escapes, so that no value can steer a terminal.
 from __future__ import annotations
 
 import io
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +34,24 @@ class OutputFormat(StrEnum):
     JSON = "json"
     JSONL = "jsonl"
     CSV = "csv"
+
+
+@contextmanager
+def stdout_kept_for_data() -> Iterator[None]:
+    """What users' functions print meanwhile goes to stderr, even past Python: stdout is for our data."""
+    try:
+        real = os.dup(1)
+    except OSError:
+        yield  # started without stdout: there is nothing to keep clean
+        return
+    sys.stdout.flush()
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(real, 1)
+        os.close(real)
 
 
 def output_option(function: _Function) -> _Function:

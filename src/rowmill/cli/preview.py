@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.output import OutputFormat, output_option, write_listing
+from rowmill.cli.output import OutputFormat, output_option, stdout_kept_for_data, write_listing
 
 
 @click.command()
@@ -23,7 +23,8 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
     from rowmill.engine.preparation import prepare
     from rowmill.engine.preview import preview
 
-    table = preview(prepare(spec), rows)
+    with stdout_kept_for_data():
+        table = preview(prepare(spec), rows)
     write_listing(table, output_format)
     if table.num_rows < rows:
         click.echo(f"{table.num_rows} of {rows} rows: the others were dropped, or the spec has fewer.", err=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
@@ -39,6 +40,10 @@ class LocalExecutor:
         started = anyio.current_time()
         try:
             results = await self._call(tasks, call)
+        except anyio.get_cancelled_exc_class():
+            await checkpoint_if_cancelled()
+            # Nobody cancelled this call: the generator's code raised it by itself.
+            results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
         except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
         took_ms = (anyio.current_time() - started) * 1000

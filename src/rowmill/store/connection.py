@@ -17,7 +17,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import UsageError
+from rowmill.errors import UsageError, WriteFailed
 from rowmill.store import engine_errors
 
 _HARDENED = {
@@ -69,6 +69,7 @@ class Connection:
         except duckdb.Error as error:
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
+        self._identity = _identity(path) if path is not None and not read_only else None
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
@@ -121,12 +122,21 @@ class Connection:
         try:
             yield
             self._engine.commit()
+            self.check_file()
         except BaseException:
             # After a failed commit or a fatal error the engine has rolled back by itself and says so; the
             # error that brought us here tells why and goes on.
             with suppress(duckdb.Error):
                 self._engine.rollback()
             raise
+
+    def check_file(self) -> None:
+        """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""
+        if self.path is not None and self._identity is not None and _identity(self.path) != self._identity:
+            raise WriteFailed(
+                f"{self.path} was removed or replaced while the run worked on it: results since then are lost. "
+                "Put the file back if you can, then run again."
+            )
 
     def interrupt(self) -> None:
         """Stops a running statement from another thread."""
@@ -146,6 +156,15 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to, or None if it leads to none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 _creating = threading.Lock()

@@ -376,4 +376,9 @@ def _clean(text: str) -> str:
 
 
 def _text(error: BaseException) -> str:
-    return _clean(str(error) or type(error).__name__)
+    """What an error says. A user's error may fail to say anything."""
+    try:
+        text = str(error)
+    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
+        text = f"(its message cannot be made: {type(unspeakable).__name__})"
+    return _clean(text or type(error).__name__)

@@ -28,9 +28,9 @@ _COUNT = statement("count_seed_rows")
 
 _READERS = {"csv": "read_csv", "jsonl": "read_json", "json": "read_json", "parquet": "read_parquet"}
 _OPTIONS = {
-    "csv": ", header = true, sample_size = -1, null_padding = false",
-    "jsonl": ", format = 'newline_delimited', sample_size = -1",
-    "json": ", sample_size = -1",
+    "csv": ", header = true, sample_size = -1, strict_mode = true, null_padding = false",
+    "jsonl": ", format = 'newline_delimited', records = true, sample_size = -1",
+    "json": ", records = true, sample_size = -1",
     "parquet": "",
 }
 
@@ -43,20 +43,21 @@ class SeedFile:
     files: tuple[Path, ...]
     columns: tuple[tuple[str, str], ...]
     """Name and SQL type, in file order."""
+    separator: str | None = None
+    """What separates the fields of a csv file; None: to be found out."""
 
 
 def describe_seed(config: SeedDatasetConfig, directory: Path) -> SeedFile:
     """Reads names and types of the seed dataset's columns. Raises SpecError if there are none to be had."""
     files = config.files(directory)
-    if config.file_format == "csv":
-        _refuse_duplicate_header(files)
+    separator = _separator(files) if config.file_format == "csv" else None
     with duckdb.connect() as engine:
         try:
-            rows = engine.execute(_DESCRIBE.fill(reader=_reader(config, files))).fetchall()
-        except duckdb.Error as error:
+            rows = engine.execute(_DESCRIBE.fill(reader=_reader(config, files, separator))).fetchall()
+        except (duckdb.Error, OSError) as error:
             raise _unreadable(files, error) from error
     columns = tuple((str(name), str(sql_type)) for name, sql_type, *_ in rows)
-    return SeedFile(config, tuple(files), columns)
+    return SeedFile(config, tuple(files), columns, separator)
 
 
 def copy_seed(connection: Connection, seed_file: SeedFile, seed: int) -> int:
@@ -68,10 +69,10 @@ def copy_seed(connection: Connection, seed_file: SeedFile, seed: int) -> int:
     config = seed_file.config
     with duckdb.connect() as engine:
         try:
-            engine.execute("set preserve_insertion_order = true")
-            reader = engine.sql(_READ.fill(reader=_reader(config, seed_file.files))).to_arrow_reader()
+            query = _READ.fill(reader=_reader(config, seed_file.files, seed_file.separator))
+            reader = engine.sql(query).to_arrow_reader()
             rows = pa.Table.from_batches(reader, reader.schema)
-        except (duckdb.Error, pa.ArrowException) as error:
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise _unreadable(seed_file.files, error) from error
     if rows.num_rows == 0:
         raise SpecError([Problem("seed_dataset.path", f"{_names(seed_file.files)} holds no rows.")])
@@ -93,13 +94,21 @@ def count_seed_rows(connection: Connection) -> int:
     return int(connection.execute(_COUNT.text)[0][0])
 
 
-def _reader(config: SeedDatasetConfig, files: Sequence[Path]) -> str:
+def _reader(config: SeedDatasetConfig, files: Sequence[Path], separator: str | None) -> str:
     file_format = config.file_format
-    return f"{_READERS[file_format]}({literal([str(file) for file in files])}{_OPTIONS[file_format]})"
+    options = _OPTIONS[file_format]
+    if separator is not None:
+        options += f""", delim = {literal(separator)}, quote = '"', escape = '"'"""
+    return f"{_READERS[file_format]}({literal([str(file) for file in files])}{options})"
 
 
-def _refuse_duplicate_header(files: Sequence[Path]) -> None:
-    # The engine would silently rename a second column of the same name.
+def _separator(files: Sequence[Path]) -> str | None:
+    """What separates the fields of csv files, from their first lines; None for files that are compressed.
+
+    Left to itself, the engine takes a file with a broken row for one with another separator, and renames a second
+    column of the same name. Raises SpecError for such a header, and for files without one.
+    """
+    separator = None
     for file in files:
         if file.suffix.lower() not in (".csv", ".tsv"):
             continue
@@ -110,12 +119,13 @@ def _refuse_duplicate_header(files: Sequence[Path]) -> None:
             raise SpecError([Problem("seed_dataset.path", f"{file} cannot be read as UTF-8 text: {error}")]) from error
         if not text.strip():
             raise SpecError([Problem("seed_dataset.path", f"{file} is empty; its first line must name the columns.")])
-        separator = max(",;\t|", key=text.count)
+        separator = separator or max(",;\t|", key=text.count)
         names = [name.strip().lower() for name in next(csv.reader([text], delimiter=separator))]
         twice = sorted({name for name in names if name and names.count(name) > 1})
         if twice:
             message = f"{file} has more than one column named {', '.join(map(repr, twice))}. Rename all but one."
             raise SpecError([Problem("seed_dataset.path", message)])
+    return separator
 
 
 def _unreadable(files: Sequence[Path], error: Exception) -> SpecError:
