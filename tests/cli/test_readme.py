@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -82,3 +84,12 @@ def test_the_python_of_the_readme_works(rowmill: CommandLine) -> None:
     python = CommandLine(rowmill.directory, command=rowmill.command[:1])
     assert python.output_of("readme.py") == "2000\n"
     assert (rowmill.directory / "penguins.parquet").is_file()
+
+
+def test_the_reference_of_the_views_is_that_of_their_comments() -> None:
+    sys.path.insert(0, str(REPOSITORY / "tools"))
+    try:
+        view_reference = importlib.import_module("view_reference")
+    finally:
+        sys.path.remove(str(REPOSITORY / "tools"))
+    assert view_reference.written_reference() == view_reference.reference()

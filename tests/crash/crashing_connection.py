@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rowmill.store.connection import Connection
 
@@ -103,6 +103,9 @@ class CrashingConnection(Connection):
         """Forgets registered tables, whose names a rollback may have taken away: for trying a step again."""
         for name in list(self._staged):
             self.unstage(name)
+
+    def __enter__(self) -> Self:
+        return self
 
     def count(self, sql: str, parameters: Mapping[str, Any] | None = None) -> int:
         """The one number a query answers."""

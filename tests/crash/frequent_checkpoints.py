@@ -1,4 +1,4 @@
-"""The command ``rowmill`` with an engine that folds its log into the file all the time (every 16 kB, not every 16 MB)."""
+"""The command ``rowmill`` with an engine that folds its log into the file every 16 kB, not every 16 MB."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ COMMIT_WINDOW_S = 0.050
 _DEADLINE_S = 120.0
 _SHARE_IN_START_UP = 0.3
 _FREQUENT_CHECKPOINTS = TESTS / "crash" / "frequent_checkpoints.py"
-_FLAWS = {"transient": 0.01, "rejected": 0.01}
+_FLAWS: dict[str, Any] = {"transient": 0.01, "rejected": 0.01}
 
 _SPEC = """
 name: killed
@@ -77,7 +77,7 @@ class KillReport:
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
-        yield f"seed {self.seed}: {self.kills} kills ({self.kills_before_work} of them in start-up) in {self.seconds:.1f} s"
+        yield f"seed {self.seed}: {self.kills} kills ({self.kills_before_work} in start-up) in {self.seconds:.1f} s"
         yield f"and {self.kills_in_creation} more while the run database was being created"
         yield f"{self.records} records, {self.requests} requests, {self.answered} answered"
         per_kill = self.repeated / max(self.kills, 1)

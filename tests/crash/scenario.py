@@ -10,7 +10,8 @@ from __future__ import annotations
 import copy
 import shutil
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -41,7 +42,8 @@ columns:
   - {{name: city, column_type: seed-dataset}}
   - {{name: kind, column_type: sampler, sampler_type: category, params: {{values: [a, b]}}}}
   - {{name: label, column_type: expression, sql: "upper(city) || '-' || kind"}}
-  - {{name: draft, column_type: llm-text, model_alias: writer, prompt: "{{{{ label }}}}", skip: {{when: "city = 'Oslo'"}}}}
+  - {{name: draft, column_type: llm-text, model_alias: writer, prompt: "{{{{ label }}}}",
+      skip: {{when: "city = 'Oslo'"}}}}
   - {{name: amount, column_type: expression, sql: "cast(split_part(draft, '#', 2) as int)", dtype: int}}
   - {{name: review, column_type: llm-text, model_alias: editor, prompt: "{{{{ draft }}}}", with_trace: true,
       skip: {{when: "{{{{ city == 'Bergen' }}}}", value: none needed}}}}
@@ -94,7 +96,8 @@ class World:
         for row_id in self._rows(task):
             assert (name, row_id) not in self.acknowledged, f"{name} of row {row_id} was committed, and asked for again"
         error = self._failure(key)
-        request = Request(name, self.now, 1.0, 10, 5, None, error and type(error).__name__, error and str(error))
+        kind, message = (type(error).__name__, str(error)) if error is not None else (None, None)
+        request = Request(name, self.now, 1.0, 10, 5, None, kind, message)
         if error is not None:
             return Outcome(classify(error), task, None, error, [request], self.now, 1.0)
         return Outcome(OutcomeKind.SUCCEEDED, task, self._values(name, task), None, [request], self.now, 1.0)
@@ -182,6 +185,7 @@ class Driver:
         self.specs = specs
         self.world = world
         self.connection = self._connect()
+        self._turn: Turn | None = None
 
     def _connect(self) -> CrashingConnection:
         connection = CrashingConnection(self.database)
@@ -209,6 +213,7 @@ class Driver:
         world = self.world
         spec = prepared.spec
         self.connection.close()
+        self._turn = None
         self.connection = self._connect()
         store = self.step("open", lambda: RunStore.over(self.connection))
         if store.is_new:
@@ -222,11 +227,12 @@ class Driver:
         if store.is_finished():
             return
         self.step("begin", lambda: store.begin(prepared.limits, world.now))
-        turn = self.step("prepare", lambda: store.turn(spec, prepared.graph, _skip_conditions(prepared.graph)))
-        ending = self._turns(turn, prepared, last_turn)
+        conditions = _skip_conditions(prepared.graph)
+        self._turn = self.step("prepare", lambda: store.turn(spec, prepared.graph, conditions))
+        ending = self._turns(prepared, last_turn)
         self.step("end", lambda: store.end(ending, world.now))
 
-    def _turns(self, turn: Turn, prepared: Prepared, last_turn: int | None) -> str:
+    def _turns(self, prepared: Prepared, last_turn: int | None) -> str:
         """Takes turns until the run is complete or the last turn has come. Some tasks stay in flight over a turn."""
         running: deque[Task] = deque()
         outcomes: list[Outcome] = []
@@ -235,23 +241,43 @@ class Driver:
             free = dict(prepared.limits)
             for task in running:
                 free[prepared.graph.generators[task.generator].declaration.resource or ""] -= 1
-            result = self._turn(turn, outcomes, free)
+            result = self._take(outcomes, free)
             turns += 1
             if result.complete:
                 return "complete"
             running.extend(result.tasks)
             if turns == last_turn:
                 released = [Outcome(OutcomeKind.RELEASED, task) for task in running]
-                self._turn(turn, released, {})
+                self._take(released, {})
                 return "drained"
             outcomes = [self.world.ask(running.popleft()) for _ in range(max(len(running) - 1, min(len(running), 1)))]
             self.world.now += 0.25
             if not outcomes and result.next_not_before is not None:
                 self.world.now = max(self.world.now, result.next_not_before)
 
-    def _turn(self, turn: Turn, outcomes: list[Outcome], free: dict[str, int]) -> TurnResult:
+    def _take(self, outcomes: list[Outcome], free: dict[str, int]) -> TurnResult:
         self.world.unacknowledged = list(outcomes)
-        return self.step("turn", lambda: turn.take(outcomes, free, self.world.now))
+        return self.step("turn", lambda: self._the_turn().take(outcomes, free, self.world.now))
+
+    def _the_turn(self) -> Turn:
+        assert self._turn is not None
+        return self._turn
+
+    @contextmanager
+    def trying(self) -> Iterator[None]:
+        """A step that fails may be tried again: what it leaves behind in memory is forgotten.
+
+        In a real process a failed turn is the last one.
+        """
+        original = self._turn
+        if original is not None:
+            shared = (original._connection, original._layout, original._settings)
+            self._turn = copy.deepcopy(original, {id(part): part for part in shared})
+        try:
+            yield
+        finally:
+            self._turn = original
+            self.connection.forget_staged()
 
 
 def copy_of_database(source: Path, target: Path) -> Path:
@@ -278,7 +304,7 @@ def outcome_of(connection: Connection) -> dict[str, Any]:
             "select row_id, column_name, reason, error_type from dropped_row order by row_id"
         ),
         "groups": connection.execute(
-            "select row_group, state, first_row, row_count, rows_finished, rows_dropped from row_group order by row_group"
+            "select row_group, state, first_row, row_count, rows_finished, rows_dropped from row_group order by all"
         ),
         "skipped": connection.execute("select column_name, done, skipped, dropped from progress order by column_name"),
         "state": connection.execute("select state, records, rows_finished, rows_dropped from run_status"),
@@ -289,7 +315,7 @@ def written_results(connection: Connection) -> dict[tuple[str, int], Any]:
     """Every result of a call that the database holds, by column and row."""
     found: dict[tuple[str, int], Any] = {}
     numbers = dict(connection.execute("select name, generator from state.generator where strategy <> 'sql'"))
-    for table in ("active_row", "dataset_row", "dropped_row_value"):
+    for table in ("active_row", "parked_row", "dataset_row", "dropped_row_value"):
         for name, number in numbers.items():
             bit = 1 << number
             rows = connection.execute(

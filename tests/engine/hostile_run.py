@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rowmill.engine.invocation import RunReport
 from rowmill.errors import RowmillError
-from rowmill.run_database import RunDatabase, RunReport, run
+from rowmill.run_database import RunDatabase, run
 
 SIMULATED = {
     "alias": "writer",
@@ -64,5 +65,6 @@ def assert_helps(error: RowmillError, *words: str) -> None:
     text = str(error)
     for word in words:
         assert word in text
+    assert len(text) < 20_000
     for noise in ("Traceback", "0x7f", "_duckdb", "Stack Trace", "INTERNAL Error"):
         assert noise not in text

@@ -13,7 +13,12 @@ from command_line import CommandLine
 from hostile_run import Ran, run_spec
 
 _FUNCTIONS = Path(__file__).resolve().parent / "hostile_functions.py"
-_KIND = {"name": "kind", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["a", "b"]}}
+_KIND: dict[str, Any] = {
+    "name": "kind",
+    "column_type": "sampler",
+    "sampler_type": "category",
+    "params": {"values": ["a", "b"]},
+}
 
 
 @pytest.fixture
@@ -182,7 +187,8 @@ columns:
 def test_a_module_that_cannot_be_used_is_a_problem_of_the_spec(tmp_path: Path, module: str, words: list[str]) -> None:
     (tmp_path / "functions.py").write_text(module)
     (tmp_path / "spec.yaml").write_text(
-        "records: 2\ncolumns: [{name: made, column_type: custom, generator_function: 'functions:made', required_columns: []}]"
+        "records: 2\ncolumns:\n"
+        "  - {name: made, column_type: custom, generator_function: 'functions:made', required_columns: []}\n"
     )
     done = CommandLine(tmp_path)("run", "spec.yaml")
     assert done.returncode == 2, done.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from rowmill.engine.preparation import prepare
 from rowmill.engine.preview import preview
 from rowmill.errors import SpecError
 
-_KIND = {"name": "kind", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["a", "b"]}}
+_KIND: dict[str, Any] = {
+    "name": "kind",
+    "column_type": "sampler",
+    "sampler_type": "category",
+    "params": {"values": ["a", "b"]},
+}
 
 
 @pytest.fixture
@@ -83,7 +89,7 @@ def test_no_columns_at_all_is_a_clear_error_or_rows_without_columns(tmp_path: Pa
 )
 def test_odd_column_names_work_from_spec_to_dataset(tmp_path: Path, name: str) -> None:
     quoted = '"' + name.replace('"', '""') + '"'
-    columns = [
+    columns: list[dict[str, Any]] = [
         {**_KIND, "name": name},
         {"name": "copied in sql", "column_type": "expression", "sql": f"upper({quoted})"},
         {
@@ -152,13 +158,18 @@ def test_a_spec_of_300_columns_works(tmp_path: Path) -> None:
     assert [len(row) for row in ran.rows] == [302, 302]
 
 
+_BOMB = "a: &a [x, x]\n" + "\n".join(
+    f"{name}: &{name} [{', '.join([f'*{inner}'] * 5)}]" for inner, name in pairwise("abcdefghijklm")
+)
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "a: " + "[" * 20_000,
         "a: " + "{b: " * 20_000,
         "\n".join("  " * depth + f"k{depth}:" for depth in range(3_000)),
-        "a: &a [x, x]\n" + "\n".join(f"{c}: &{c} [*{p}, *{p}, *{p}, *{p}, *{p}]" for p, c in zip("abcdefghijkl", "bcdefghijklm", strict=True)),
+        _BOMB,
         "a: &a {b: *a}",
         "records: !!python/object/apply:os.system ['id']",
         "? [a, b]\n: c",
@@ -169,8 +180,8 @@ def test_a_spec_of_300_columns_works(tmp_path: Path) -> None:
         "\ufeff",
         "null",
     ],
-    ids=["lists", "mappings", "indented", "bomb", "recursive", "python tag", "list as key", "twice", "syntax", "list", "tabs",
-         "byte order mark", "null"],
+    ids=["lists", "mappings", "indented", "bomb", "recursive", "python tag", "list as key", "twice", "syntax", "list",
+         "tabs", "byte order mark", "null"],
 )  # fmt: skip
 def test_yaml_that_means_no_good_is_a_clear_error_and_never_a_file(
     tmp_path: Path, rowmill: CommandLine, text: str

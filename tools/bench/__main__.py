@@ -21,7 +21,7 @@ def main() -> None:
     )
     commands = parser.add_subparsers(dest="benchmark", required=True, metavar="NAME")
     for name, purpose in _BENCHMARKS.items():
-        module = import_module(f"bench.{name}")
+        module = import_module(f".{name}", __package__)
         command = commands.add_parser(
             name,
             help=purpose,

@@ -31,10 +31,6 @@ from typing import Any
 
 import anyio
 
-from bench import peer
-from bench.engine_run import EngineRun, prepared_spec, run_engine
-from bench.gauge import Gauge, in_own_process
-from bench.report import Figure, Report, Row, Table
 from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
@@ -44,6 +40,11 @@ from rowmill.engine.preparation import Prepared
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.spec.declaration import LOCAL
 from rowmill.task import Outcome, OutcomeKind, Task, TurnResult
+
+from . import peer
+from .engine_run import EngineRun, prepared_spec, run_engine
+from .gauge import Gauge, in_own_process
+from .report import Figure, Report, Row, Table
 
 COLUMNS = 3
 _FIGURES = (

@@ -10,13 +10,14 @@ from typing import Any
 
 import anyio
 
-from bench.gauge import Gauge
-from bench.stopwatch import TurnClock
 from rowmill.engine.invocation import RunReport, work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import WriterThread
 from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore
+
+from .gauge import Gauge
+from .stopwatch import TurnClock
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ milliseconds (the clock showed up to twice as much), and what the first time add
 
 Flat: 10⁶ against 10 row groups took 0.84 to 1.17 times as much CPU in three runs, which is the noise of this machine.
 The plan itself stays below 2 ms. A resume does not reach 10 ms: without the open it takes 38 to 49 ms of CPU, spread
-over some twenty statements (``--profile``). Of the open, measured apart with less load, ``duckdb.connect`` takes 9.6 ms,
-``schema.is_new`` 6.7 and making the sampler macros 6.4.
+over some twenty statements (``--profile``). Of the open, measured apart under less load, ``duckdb.connect`` takes 9.6,
+``schema.is_new`` 6.7 and making the sampler macros 6.4 ms.
 """
 
 from __future__ import annotations
@@ -40,14 +40,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.engine_run import prepared_spec
-from bench.gauge import Gauge, in_own_process
-from bench.report import Figure, Report, Row, Table
-from bench.script import bench_script
-from bench.stopwatch import StatementClock
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.store.inbox import from_epoch
 from rowmill.store.run_store import RunStore
+
+from .engine_run import prepared_spec
+from .gauge import Gauge, in_own_process
+from .report import Figure, Report, Row, Table
+from .script import bench_script
+from .stopwatch import StatementClock
 
 _ROW_GROUPS = (10, 10**6, 10**9)
 _MOST_PRETENDED = 10**6

@@ -40,15 +40,16 @@ from typing import Any
 
 import anyio
 
-from bench.engine_run import prepared_spec, run_engine
-from bench.gauge import Gauge, allow_many_files, in_own_process, process_cpu_s
-from bench.report import Figure, Report, Row, Table
-from bench.script import bench_script
-from bench.simulator import http_simulator
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import ChatRequest, Provider
 from rowmill.run_database import RunDatabase
 from rowmill.spec.model import ModelConfig
+
+from .engine_run import prepared_spec, run_engine
+from .gauge import Gauge, allow_many_files, in_own_process, process_cpu_s
+from .report import Figure, Report, Row, Table
+from .script import bench_script
+from .simulator import http_simulator
 
 _CASES = [(latency, in_flight) for latency in (0, 20, 200) for in_flight in (64, 256, 512, 1024)]
 _QUICK_CASES = [(0, 64), (200, 64)]

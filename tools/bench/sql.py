@@ -20,15 +20,16 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.engine_run import prepared_spec, run_engine
-from bench.gauge import Gauge, in_own_process
-from bench.report import Figure, Report, Table
-from bench.script import bench_script
 from rowmill.spec.declaration import Strategy
 from rowmill.store import schema
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
+
+from .engine_run import prepared_spec, run_engine
+from .gauge import Gauge, in_own_process
+from .report import Figure, Report, Table
+from .script import bench_script
 
 _LEVEL = statement("admitted_level")
 _FIGURES = (

@@ -38,14 +38,15 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
-from bench.engine_run import prepared_spec
-from bench.gauge import Gauge, in_own_process
-from bench.report import Figure, Report, Row, Table
-from bench.stopwatch import StatementClock
 from rowmill.spec.declaration import LOCAL
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task
+
+from .engine_run import prepared_spec
+from .gauge import Gauge, in_own_process
+from .report import Figure, Report, Row, Table
+from .stopwatch import StatementClock
 
 GENERATORS = 8
 _OUTCOMES = (1, 100, 1000, 10_000)
