@@ -103,3 +103,13 @@ create view state.live_row as
 select * from state.active_row
 union all
 select * from state.parked_row;
+
+/* Resources at which nothing starts for now, by the time of the last turn. */
+create view state.cooling_resource as
+select
+  r.resource,
+  r.cooling_until,
+  r.reason
+from state.resource as r
+cross join state.run as n
+where r.cooling_until > n.updated_at;

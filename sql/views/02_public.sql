@@ -285,9 +285,10 @@ select
   r.configured_limit,
   r.learned_limit,
   0::bigint as in_flight,
-  r.cooling_until,
-  r.reason
-from state.resource as r;
+  c.cooling_until,
+  c.reason
+from state.resource as r
+left join state.cooling_resource as c on r.resource = c.resource;
 
 create view main.event as
 select

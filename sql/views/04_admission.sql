@@ -7,16 +7,6 @@ that was merely deferred by a transient failure blocks nothing: its endpoint tak
 counts are tasks deferred at a resource that cools down. Time is that of the last turn (state.run.updated_at).
 */
 
-/* Resources at which nothing starts for now. */
-create view state.cooling_resource as
-select
-  r.resource,
-  r.cooling_until,
-  r.reason
-from state.resource as r
-cross join state.run as n
-where r.cooling_until > n.updated_at;
-
 /* Generators of tasks, with their key: the endpoint they use (chat and embedding share it), else themselves. */
 create view state.task_generator as
 select
