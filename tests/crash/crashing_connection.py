@@ -5,7 +5,7 @@ It counts everything that reaches the engine: statements, begin, commit and roll
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,13 +23,20 @@ class CrashPoint:
     """Where the next crash is: ``before`` or ``after`` the n-th statement from now on.
 
     ``raised`` is what happens there: a SimulatedCrash, or an error of the engine. ``for_good``: nothing works
-    after it either.
+    after it either. Statements in ``passing`` are let through without being counted.
     """
 
     def __init__(
-        self, number: int, *, after: bool = False, raised: BaseException | None = None, for_good: bool = False
+        self,
+        number: int,
+        *,
+        after: bool = False,
+        raised: BaseException | None = None,
+        for_good: bool = False,
+        passing: Set[str] = frozenset(),
     ) -> None:
         self.left = number
+        self.passing = passing
         self.after = after
         self.for_good = for_good
         self.raised = raised or SimulatedCrash(f"{'after' if after else 'before'} statement {number}")
@@ -49,11 +56,11 @@ class _CountingEngine:
     def _counted(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
             owner = self._owner
-            what = " ".join(str(arguments[0]).split())[:60] if name in {"execute", "sql"} else name
+            what = " ".join(str(arguments[0]).split()) if name in {"execute", "sql"} else name
             owner.statements += 1
             if owner.observe is not None:
                 owner.observe(f"before {what}")
-            crash = owner.crash
+            crash = owner.crash if owner.crash is not None and what not in owner.crash.passing else None
             if crash is not None:
                 crash.left -= 1
                 if (crash.left == 0 or (crash.left < 0 and crash.for_good)) and not crash.after:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 from rowmill.cli.main import main
 from rowmill.store import connection
 
 if __name__ == "__main__":
     # The spec has no such setting, and nothing can change it once the connection is open.
     connection._HARDENED["checkpoint_threshold"] = "16kB"
-    sys.exit(main())
+    main()

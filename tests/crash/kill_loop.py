@@ -80,8 +80,10 @@ class KillReport:
         yield f"seed {self.seed}: {self.kills} kills ({self.kills_before_work} in start-up) in {self.seconds:.1f} s"
         yield f"and {self.kills_in_creation} more while the run database was being created"
         yield f"{self.records} records, {self.requests} requests, {self.answered} answered"
-        per_kill = self.repeated / max(self.kills, 1)
-        yield f"{self.repeated} requests answered twice ({per_kill:.1f} a kill; {self.allowed} would be allowed)"
+        # A kill in start-up repeats nothing, so that the second figure says more than the first.
+        per_kill, at_work = (self.repeated / max(n, 1) for n in (self.kills, self.kills - self.kills_before_work))
+        yield f"{self.repeated} requests answered twice, {self.allowed} are allowed"
+        yield f"which is {per_kill:.1f} a kill, {at_work:.1f} a kill of a process at work"
         yield from self.problems
         yield "FAILED" if self.problems else "Nothing lost, nothing twice."
 

@@ -61,7 +61,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 def _dataset(database: Path) -> list[dict[str, Any]]:
     with RunDatabase.open(database) as opened:
-        return opened.to_arrow().to_pylist()
+        rows: list[dict[str, Any]] = opened.to_arrow().to_pylist()
+    return rows
 
 
 def _assert_stopped_with_the_reason(done: subprocess.CompletedProcess[str], reason: str) -> None:

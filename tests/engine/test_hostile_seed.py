@@ -181,7 +181,7 @@ def test_a_file_name_with_quotes_and_a_glob_sign_is_only_a_name(tmp_path: Path) 
 def test_values_that_look_like_code_stay_text(tmp_path: Path) -> None:
     hostile = ["{{ 7 * 7 }}", "'); drop table state.run; --", "=cmd|' /C calc'!A0", "\u202egnp.exe"]
     pq.write_table(pa.table({"a": hostile}), tmp_path / "seed.parquet")
-    columns = [
+    columns: list[dict[str, Any]] = [
         {"name": "copied", "column_type": "expression", "expr": "{{ a }}"},
         {
             "name": "asked",

@@ -309,6 +309,27 @@ def test_a2_a_single_larger_group_is_allowed_when_none_is_active(state_of: State
     assert {task.row_group for task in state.take([succeeded(task, "x") for task in tasks]).tasks} == {1}
 
 
+def test_a2_a_group_that_comes_back_from_parking_keeps_to_the_bounds(state_of: StateOf) -> None:
+    state = state_of(
+        llm("text", "go"),
+        custom("other", made),
+        models=[model("writer")],
+        records=4,
+        row_group_size=2,
+        run={"max_active_rows": 2},
+    )
+    cooling = {"simulated/writer": 0, "local": 100}
+    tasks = state.take().tasks
+    texts, others = state.of(tasks, "text"), state.of(tasks, "other")
+    state.take(
+        [*[rate_limited(task, 60.0) for task in texts], *[succeeded(task, "o") for task in others]], free=cooling
+    )
+    assert state.sql("select row_group, state from row_group order by 1") == [(0, "parked"), (1, "active")]
+    state.take(after_s=61.0)
+    ((active,),) = state.sql("select count(*) from state.active_row")
+    assert active <= 2
+
+
 def test_a2_the_default_bound_is_8192_rows(state_of: StateOf) -> None:
     state = state_of(custom("text", made), records=20_000, row_group_size=500)
     state.take()

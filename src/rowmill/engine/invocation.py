@@ -25,7 +25,9 @@ from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
 from rowmill.providers.opening import open_provider
+from rowmill.providers.protocol import Provider
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
+from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
 from rowmill.store.run_store import ResourceMemory, RunStore
@@ -34,6 +36,8 @@ from rowmill.store.turn import SkipCondition
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
 
 Progress = Callable[[Status], None]
+OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
+"""Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +108,20 @@ async def work(
     handle_signals: bool = False,
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
+    open_provider: OpenProvider = open_provider,
+    on_dispatcher: Callable[[Dispatcher], None] | None = None,
 ) -> RunReport:
-    """:func:`run` over an open store, with the given writer and clock (seconds since the epoch)."""
+    """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
+
+    ``open_provider`` opens the endpoints of the spec; ``on_dispatcher`` gets the dispatcher before it starts, to
+    watch it and to steer it.
+    """
     prepared = await writer.call(_open_run, store, prepared, wall_clock())
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(store.is_finished):
         return _report(Ending.COMPLETE, await writer.call(read_status, store.connection), name, turns=0)
     async with AsyncExitStack() as stack:
-        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock))
+        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
         runtime = InvocationRuntime(prepared.directory, models)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
@@ -133,6 +143,8 @@ async def work(
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
         )
+        if on_dispatcher is not None:
+            on_dispatcher(dispatcher)
         reason = "cancelled"
         try:
             async with anyio.create_task_group() as group:
@@ -176,7 +188,7 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
 
 @asynccontextmanager
 async def _open_models(
-    spec: Spec, environ: Mapping[str, str], wall_clock: Callable[[], float]
+    spec: Spec, environ: Mapping[str, str], wall_clock: Callable[[], float], open_provider: OpenProvider
 ) -> AsyncIterator[dict[str, Model]]:
     """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
     models: dict[str, Model] = {}

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import NamedTuple
 
 import pyarrow as pa
 
@@ -31,6 +32,7 @@ _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
 _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
+_CURSOR_SUMMARY = statement("cursor_summary")
 _HAS_ACTIVE = statement("has_active_row_group")
 _PARKED_ROWS = statement("parked_rows")
 _PARKABLE = statement("parkable_row_groups")
@@ -46,6 +48,13 @@ _BULK_ROWS = 122_880
 """Rows admitted at once when no row waits for a task: one row group of the engine's storage."""
 
 _NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
+
+
+class _DeferralVerdict(NamedTuple):
+    """Whether deferred tasks block admission, and until when the first cooling resource rests (None: none does)."""
+
+    blocks: bool
+    cools_until: datetime | None
 
 
 class Admission:
@@ -69,7 +78,8 @@ class Admission:
         self._counts: dict[str, int] = {}
         self.has_room = True
         """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
-        self._deferral_verdict: tuple[bool, datetime] | None = None
+        self._used_up = False
+        self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
         self._parked_rows = int(connection.execute(_PARKED_ROWS.text)[0][0])
 
@@ -93,18 +103,18 @@ class Admission:
         demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
         if not has_tasks and not self._has_active():
             return self._admit(now, max(demand, 1))
-        if not demand:
+        if not demand or self._is_used_up():
             return 0
         if self._deferral_blocks(now):
             self.blocked_by = "deferred tasks"
             return 0
         # Twice the demand: the next turn then finds work without a second pull.
         admitted = self._admit(now, 2 * demand) if self.has_room else 0
-        if not admitted and self._park(now):
-            admitted = self._admit(now, 2 * demand)
+        if not admitted and self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None:
+            admitted = self._admit(now, 2 * demand) if self._park(now) else 0
         if not admitted:
             self.has_room = False
-            self.blocked_by = "the bounds on active or parked rows and row groups, or no row group is left"
+            self.blocked_by = "the bounds on active or parked rows and row groups"
         return admitted
 
     def deferrals_changed(self, changed: bool) -> None:
@@ -117,10 +127,18 @@ class Admission:
 
         The answer holds until deferrals change or the first resource stops cooling down.
         """
-        if self._deferral_verdict is None or now >= self._deferral_verdict[1]:
-            blocks, cools_until = self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0]
-            self._deferral_verdict = bool(blocks), cools_until or datetime.max
-        return self._deferral_verdict[0]
+        verdict = self._deferral_verdict
+        if verdict is None or (verdict.cools_until is not None and now >= verdict.cools_until):
+            verdict = _DeferralVerdict(*self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0])
+            self._deferral_verdict = verdict
+        return verdict.blocks
+
+    def _is_used_up(self) -> bool:
+        """Whether no row group of the plan is left; once true, true for this invocation."""
+        if not self._used_up and not self.has_room:
+            next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
+            self._used_up = next_row_group >= row_groups
+        return self._used_up
 
     def _has_active(self) -> bool:
         return bool(self._connection.execute(_HAS_ACTIVE.text)[0][0])
