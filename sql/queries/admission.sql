@@ -110,17 +110,31 @@ delete from state.active_row
 where row_group in (select n.row_group from new_parking as n);
 
 -- name: unparkable_row_groups
--- Parked row groups that wait for one of $resources, lowest first, about as many rows as are wanted. O(parked groups).
-select row_group
+-- Parked row groups that wait for one of $resources, lowest first, about as many rows as are wanted, within the bounds on
+-- active ones; at least one row group if none is active (A2, A7). O(active and parked groups + active rows).
+select p.row_group
 from (
   select
     g.row_group,
-    sum(g.row_count) over (order by g.row_group) - g.row_count as rows_before
+    row_number() over (order by g.row_group) as place,
+    sum(g.row_count) over (order by g.row_group) as rows_so_far,
+    g.row_count
   from state.active_row_group as g
   where list_has_any(g.parked_for, $resources)
-)
-where rows_before < $wanted_rows
-order by row_group;
+) as p
+cross join (
+  select
+    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
+    (select count(*) from state.active_row) as live_rows
+) as a
+where
+  (
+    p.rows_so_far - p.row_count < $wanted_rows
+    and a.row_groups + p.place <= $max_active_row_groups
+    and a.live_rows + p.rows_so_far <= $max_active_rows
+  )
+  or (a.row_groups = 0 and p.place = 1)
+order by p.row_group;
 
 -- name: mark_unparked
 -- These row groups are in the working set again. O(groups).

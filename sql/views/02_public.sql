@@ -72,6 +72,9 @@ deferred as (
     d.generator,
     count(*) as deferred
   from state.deferred_task as d
+  inner join state.generator as g on d.generator = g.generator
+  inner join state.live_row as a on d.row_group = a.row_group and d.row_index in (a.row_index, -1)
+  where not {is_done_of_a}
   group by d.generator
 ),
 

@@ -29,7 +29,7 @@ comment on column main.progress.cells is 'Cells planned: one per record.';
 comment on column main.progress.done is 'Cells that hold a generated value.';
 comment on column main.progress.skipped is 'Cells that were skipped.';
 comment on column main.progress.dropped is 'Cells of rows that were dropped.';
-comment on column main.progress.deferred is 'Tasks that failed and wait for another attempt.';
+comment on column main.progress.deferred is 'Cells whose task failed and waits for another attempt.';
 comment on column main.progress.waiting is 'Cells not made yet.';
 
 comment on view main.row_group is 'Row groups that were admitted.';

@@ -20,7 +20,7 @@ from rowmill.providers.protocol import ChatRequest
 
 Kind = Literal["llm", "asked", "local", "template", "sql", "batch", "ordered"]
 Interruption = Literal["crash before the turn", "crash after the turn", "drain", "cancel", "callback raises"]
-_KINDS: tuple[Kind, ...] = ("llm",) * 5 + ("asked", "asked", "local", "template", "sql", "batch", "batch")
+_KINDS: tuple[Kind, ...] = ("llm",) * 5 + ("asked", "asked", "local", "template", "sql", "batch", "ordered")
 _CALLED = ("llm", "asked", "local")
 _WITH_MODEL = ("llm", "asked")
 _INTERRUPTIONS: tuple[Interruption, ...] = (
@@ -54,8 +54,8 @@ class SkipPlan:
             text = f"{{{{ 1 // (rating - {BREAKS_SKIP}) == 7 or {wanted} }}}}" if self.breaks else f"{{{{ {wanted} }}}}"
         else:
             wanted = "rating > 0" if self.rating is None else f"rating = {self.rating}"
-            broken = f"cast(case when rating = {BREAKS_SKIP} then 'x' else '1' end as integer) = 7"
-            text = f"{broken} or {wanted}" if self.breaks else wanted
+            broken = f"cast('x' || rating as integer) = 7"
+            text = f"case when rating = {BREAKS_SKIP} then {broken} else {wanted} end" if self.breaks else wanted
         return {"when": text, "value": SKIPPED, "on_error": self.on_error}
 
 

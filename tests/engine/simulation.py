@@ -65,6 +65,9 @@ _WAITING_TASKS = """
 _PARKED_FOR = """
     select distinct resource
     from (select unnest(parked_for) as resource from state.active_row_group where parked_for is not null)"""
+_HAS_PLACE = """
+    select count(distinct row_group) < $groups and count(*) + $size <= $most
+    from state.active_row_group as g left join state.active_row using (row_group) where g.parked_for is null"""
 _NOT_DONE = "select count(*) from state.active_row_group union all select count(*) from state.deferred_task"
 _DROPS = "select row_id, column_name, reason, error_type, attempts from dropped_row"
 _PAID_TWICE = """
@@ -115,7 +118,7 @@ class Watch:
             return function(*args, **kwargs)
         self._turns += 1
         outcomes, free, now, learned = args
-        self._before(now)  # type: ignore[arg-type]
+        self._before(now, is_draining=not free)  # type: ignore[arg-type]
         self._interrupt("crash before the turn")
         result = function(*args, **kwargs)
         self._simulation.note_turn(now, outcomes, result, learned)  # type: ignore[arg-type]
@@ -162,7 +165,7 @@ class Watch:
 
     # Turns ------------------------------------------------------------------------------------------
 
-    def _before(self, now: float) -> None:
+    def _before(self, now: float, *, is_draining: bool) -> None:
         if self._due is not None and now > self._due[0] + SLACK_S:
             raise BrokenPromise(f"no turn before {now - EPOCH:.3f} s, due at {self._due[0] - EPOCH:.3f} s: {self._due[1]}")
         assert self.dispatcher is not None
@@ -172,6 +175,7 @@ class Watch:
             raise BrokenPromise(f"C5: {statistics.running_tasks} tasks run at once")
         for pool in statistics.pools:
             could = pool.cooling_until is None and pool.queued > 0 and pool.running_calls < pool.limit and room > 0
+            could = could and not is_draining
             self._since(self._idle_since, pool.resource, could, now, "has a task at hand and room, and does not start it")
 
     @staticmethod
@@ -208,7 +212,8 @@ class Watch:
         loop_now = anyio.current_time()
         cools = {pool.resource: pool.cooling_until for pool in self.dispatcher.statistics().pools}
         due = {resource: to_epoch(moment) for resource, moment in execute(_WAITING_TASKS, {"now": from_epoch(now)})}
-        parked = {resource for (resource,) in execute(_PARKED_FOR)}
+        ((has_place,),) = execute(_HAS_PLACE, self._simulation.bounds())
+        parked = {resource for (resource,) in execute(_PARKED_FOR)} if has_place else set()
         for resource, room in free.items():
             waiting_from = min(due.get(resource, float("inf")), now if resource in parked else float("inf"))
             cooling_until = cools[resource]
@@ -275,6 +280,15 @@ class Simulation:
     def now_s(self) -> float:
         """Seconds since the run began."""
         return self.starts_at_s + anyio.current_time() - self.loop_began
+
+    def bounds(self) -> dict[str, int]:
+        """What stands in the way of another row group (A2)."""
+        settings = self.world.settings
+        return {
+            "groups": settings["max_active_row_groups"],
+            "most": settings["max_active_rows"],
+            "size": self.world.row_group_size,
+        }
 
     @property
     def requests(self) -> int:

@@ -28,6 +28,7 @@ from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, TurnResult
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
+_LONGEST_LAG_S = 0.045
 _FULL_TURN = 1500
 
 
@@ -99,6 +100,7 @@ class Dispatcher:
         self._calls = 0
         self._turns = 0
         self._last_turn_at = -math.inf
+        self._last_turn_took = 0.0
         self._is_draining = False
         self._is_cancelled = False
         self._drain_until = math.inf
@@ -178,8 +180,9 @@ class Dispatcher:
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
         self._turns += 1
+        self._last_turn_took = anyio.current_time() - self._last_turn_at
         # Most of a turn's cost does not grow with its tasks, so only one that is long because it is full counts.
-        is_full = len(outcomes) > _FULL_TURN and anyio.current_time() - self._last_turn_at > _LONG_TURN_S
+        is_full = len(outcomes) > _FULL_TURN and self._last_turn_took > _LONG_TURN_S
         for pool in self._pools.values():
             pool.adapt_prefetch(turn_is_full=is_full)
         if self._on_finished is not None:
@@ -234,7 +237,9 @@ class Dispatcher:
             return
         # Group commit: results wait for each other a little, unless a pool stands idle that the database has tasks for.
         starved = any(pool.is_starved(now) for pool in self._pools.values())
-        pause = _STARVED_PAUSE_S if starved else self._settings.commit_window_s
+        # The longer turns take, the less a result may wait for one: it waits for the next to start and to end (D2).
+        window = min(self._settings.commit_window_s, max(0.0, _LONGEST_LAG_S - self._last_turn_took))
+        pause = min(_STARVED_PAUSE_S, window) if starved else window
         await anyio.sleep(max(0.0, self._last_turn_at + pause - now))
 
     def _wake_at(self, result: TurnResult, now: float) -> float:

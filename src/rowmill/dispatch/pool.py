@@ -96,15 +96,21 @@ class Pool:
 
     def limit(self, now: float) -> int:
         """Calls that may run at once: what was learned, less while the resource is ramped up."""
+        return min(self._learned, self._ramped(now))
+
+    def _ramped(self, now: float) -> int:
+        """How far the ramp has come, as a limit."""
         if self._ramp is None or now >= self._started_at + self._ramp:
-            return self._learned
-        return max(1, min(self._learned, int(self._configured * (now - self._started_at) / self._ramp)))
+            return self._configured
+        # A little is added so that the step is reached at the very time grows_at() gives, whatever the rounding.
+        return max(1, int(self._configured * (now - self._started_at) / self._ramp + 1e-6))
 
     def grows_at(self, now: float) -> float:
-        """When the ramp lets one more call in, on the event loop's clock; infinity when it is over."""
-        if self._ramp is None or now >= self._started_at + self._ramp:
+        """When the ramp lets one more call in, on the event loop's clock; infinity when it holds back none."""
+        ramped = self._ramped(now)
+        if self._ramp is None or ramped >= self._learned:
             return float("inf")
-        return self._started_at + (self.limit(now) + 1) * self._ramp / self._configured
+        return self._started_at + (ramped + 1) * self._ramp / self._configured
 
     def succeeded(self) -> None:
         """A call succeeded: after 25 of them the resource is trusted with one more at once."""

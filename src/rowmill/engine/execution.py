@@ -7,14 +7,22 @@ stops the run.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
+import pyarrow as pa
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
+
+
+class _Batch(NamedTuple):
+    """What a batch generator returned."""
+
+    table: pa.Table
+    state: Any
 
 
 class LocalExecutor:
@@ -37,7 +45,6 @@ class LocalExecutor:
         call = Call(first.row_group, [task.row_id for task in tasks if task.row_id is not None])
         call.requests = journal
         started_at = self._wall_clock()
-        started = anyio.current_time()
         try:
             results = await self._call(tasks, call)
         except anyio.get_cancelled_exc_class():
@@ -46,7 +53,7 @@ class LocalExecutor:
             results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
         except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
-        took_ms = (anyio.current_time() - started) * 1000
+        took_ms = max(0.0, self._wall_clock() - started_at) * 1000
         return [
             _outcome(task, result, journal if place == 0 else (), started_at, took_ms)
             for place, (task, result) in enumerate(zip(tasks, results, strict=True))
@@ -56,7 +63,7 @@ class LocalExecutor:
         first = tasks[0]
         generator = self._bound[first.generator]
         if isinstance(generator, BatchGenerator):
-            return [await generator.generate_batch(first.inputs, call)]
+            return [_Batch(*await generator.generate_in_order(first.inputs, first.state, call))]
         if first.generator not in self._several_rows:
             return [await generator.generate(first.inputs, call)]
         results = await generator.generate_rows([task.inputs for task in tasks], call)
@@ -68,4 +75,6 @@ class LocalExecutor:
 def _outcome(task: Task, result: Any, requests: Sequence[Request], started_at: float, took_ms: float) -> Outcome:
     if isinstance(result, BaseException):
         return Outcome(classify(result), task, None, result, requests, started_at, took_ms)
+    if isinstance(result, _Batch):
+        return Outcome(OutcomeKind.SUCCEEDED, task, result.table, None, requests, started_at, took_ms, result.state)
     return Outcome(OutcomeKind.SUCCEEDED, task, result, None, requests, started_at, took_ms)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, JsonValue, field_serializer, field_validator
 
 from rowmill.generators.custom_function import CustomFunction, FunctionProblem, function_name, load_function
-from rowmill.generators.custom_generator import FunctionBatches, FunctionCells
+from rowmill.generators.custom_generator import FunctionBatches, FunctionCells, OrderedBatches
 from rowmill.generators.protocol import BatchGenerator, CellGenerator, Runtime
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.declaration import LOCAL, THREADS, Declaration, DeclareContext, Output, Reference, Strategy
@@ -36,6 +36,10 @@ class CustomColumn(ColumnConfig):
     ``row`` is a dict of the required columns; with strategy ``batch`` a ``pyarrow.Table`` of the row group, which has
     ``row_index`` and ``row_id`` too. A function that asks one model occupies that model's endpoint while it runs; one
     that asks several, or none, occupies the event loop (async) or a worker thread.
+
+    With ``ordered``, row groups are taken one at a time, lowest first. A batch function then is ``fn(rows, state)``,
+    ``fn(rows, state, params)`` or ``fn(rows, state, params, models)`` and returns ``(table, new_state)``: the state is
+    plain JSON values, None at first, committed with the table and handed to the next call, also after a crash (R10).
     """
 
     column_type: Literal["custom"] = "custom"
@@ -52,6 +56,8 @@ class CustomColumn(ColumnConfig):
     model_aliases: tuple[str, ...] | None = None
     may_drop_rows: bool = False
     """A ``batch`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
+    ordered: bool | None = None
+    """One row group at a time, lowest unfinished first, whatever the retries. Default: what the decorator says."""
     max_rows_per_call: int | None = Field(default=None, ge=1, le=100_000)
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Deadline of one call. A sync function that overruns it goes on in its thread; its result is discarded."""
@@ -81,12 +87,11 @@ class CustomColumn(ColumnConfig):
             context.problem(f"{place}.generator_function", str(problem))
             function = None
         strategy, reason = self._strategy(function)
+        if function is not None:
+            self._check_form(function, context, f"{place}.generator_function")
+        is_ordered = self._is_ordered(function)
         aliases = self._aliases(function)
         endpoints = [context.endpoint(alias, f"{place}.model_aliases") for alias in aliases]
-        if function is not None and function.parameters == 3 and not aliases:
-            context.problem(
-                f"{place}.generator_function", f"'{function.reference}' takes models but no model_aliases say which."
-            )
         is_async = function is not None and function.is_async
         rows_per_call = 1 if is_async or aliases else _ROWS_PER_THREAD_HOP
         return Declaration(
@@ -101,6 +106,7 @@ class CustomColumn(ColumnConfig):
             max_rows_per_call=1 if strategy is Strategy.BATCH else self.max_rows_per_call or rows_per_call,
             timeout_s=self.timeout_s,
             may_drop_rows=self.may_drop_rows,
+            is_ordered=is_ordered,
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "function": function.reference if function else None,
@@ -108,7 +114,8 @@ class CustomColumn(ColumnConfig):
                 "params": self.generator_params,
                 "models": [model.fingerprint() for alias in aliases if (model := context.spec.model_of(alias))],
                 "outputs": {output.name: output.sql_type for output in self._outputs(function)},
-            },
+            }
+            | ({"ordered": True} if is_ordered else {}),
         )
 
     def _strategy(self, function: CustomFunction | None) -> tuple[Strategy, str]:
@@ -119,6 +126,29 @@ class CustomColumn(ColumnConfig):
         if function is not None and function.takes_rows:
             return Strategy.BATCH, "the function's first parameter is a table"
         return Strategy.CELL, "the function takes one row"
+
+    def _is_ordered(self, function: CustomFunction | None) -> bool:
+        if self.ordered is not None:
+            return self.ordered
+        return function.traits.ordered if function else False
+
+    def _keeps_state(self, function: CustomFunction) -> bool:
+        return self._is_ordered(function) and self._strategy(function)[0] is Strategy.BATCH
+
+    def _check_form(self, function: CustomFunction, context: DeclareContext, place: str) -> None:
+        """Whether the function takes what it would be called with."""
+        keeps_state = self._keeps_state(function)
+        least, most = (2, 4) if keeps_state else (1, 3)
+        if not least <= function.parameters <= most:
+            forms = (
+                "an ordered batch function is fn(rows, state), fn(rows, state, params) or "
+                "fn(rows, state, params, models), and returns (table, new_state)"
+                if keeps_state
+                else "a generator function is fn(row), fn(row, params) or fn(row, params, models)"
+            )
+            context.problem(place, f"'{function.signature}' cannot be called: {forms}.")
+        elif function.parameters == most and not self._aliases(function):
+            context.problem(place, f"'{function.reference}' takes models but no model_aliases say which.")
 
     def _aliases(self, function: CustomFunction | None) -> tuple[str, ...]:
         if self.model_aliases is not None:
@@ -151,5 +181,7 @@ class CustomColumn(ColumnConfig):
         """The function, ready to be called."""
         function = load_function(self.generator_function, runtime.spec_directory)
         models = {alias: runtime.model(alias) for alias in self._aliases(function)}
-        kind = FunctionBatches if self._strategy(function)[0] is Strategy.BATCH else FunctionCells
-        return kind(self.name, function, self._outputs(function), self.generator_params, models)
+        arguments = (self.name, function, self._outputs(function), self.generator_params, models)
+        if self._keeps_state(function):
+            return OrderedBatches(*arguments)
+        return (FunctionBatches if self._strategy(function)[0] is Strategy.BATCH else FunctionCells)(*arguments)

@@ -37,7 +37,9 @@ class CustomFunction:
     reference: str
     """``module:qualified_name``."""
     parameters: int
-    """1: fn(row), 2: fn(row, params), 3: fn(row, params, models)."""
+    """1: fn(row), 2: fn(row, params), 3: fn(row, params, models); one more if it keeps a state between calls."""
+    signature: str
+    """Its reference and parameters, for messages."""
     is_async: bool
     takes_rows: bool
     """Its first parameter is annotated as a table."""
@@ -64,6 +66,7 @@ def load_function(reference: str | Callable[..., Any], directory: Path | None) -
         function=function,
         reference=name,
         parameters=parameters,
+        signature=f"{name}{inspect.signature(function)}",
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
         takes_rows=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] in _ROWS,
         dtype=_dtype(hints.get("return")),
@@ -154,7 +157,7 @@ def _count_parameters(function: Callable[..., Any], name: str) -> int:
         raise FunctionProblem(f"The parameters of '{name}' cannot be read: {error}.") from error
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if needed or not 1 <= len(positional) <= 3:
+    if needed or not 1 <= len(positional) <= 4:
         raise FunctionProblem(
             f"'{name}{inspect.signature(function)}' cannot be called: a generator function is "
             "fn(row), fn(row, params) or fn(row, params, models)."

@@ -49,22 +49,24 @@ class _Function:
         self._limiter: anyio.CapacityLimiter | None = None
         self._warned = False
 
-    def _arguments(self, subject: Any, call: Call) -> tuple[Any, ...]:
-        if self._function.parameters == 1:
-            return (subject,)
-        if self._function.parameters == 2:
-            return subject, dict(self._params)
+    def _arguments(self, call: Call, *subject: Any) -> tuple[Any, ...]:
+        """``subject`` is a row, a table, or a table and a state; params and models follow if the function takes them."""
+        further = self._function.parameters - len(subject)
+        if further == 0:
+            return subject
+        if further == 1:
+            return *subject, dict(self._params)
         kind = AskedModel if self._function.is_async else BlockingModel
-        return subject, dict(self._params), {alias: kind(model, call) for alias, model in self._models.items()}
+        return *subject, dict(self._params), {alias: kind(model, call) for alias, model in self._models.items()}
 
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         if self._limiter is None:
             self._limiter = anyio.CapacityLimiter(math.inf)
         return await anyio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=self._limiter)
 
-    def _call(self, subject: Any, call: Call) -> Any:
+    def _call(self, call: Call, *subject: Any) -> Any:
         try:
-            result = self._function.function(*self._arguments(subject, call))
+            result = self._function.function(*self._arguments(call, *subject))
         except (SystemExit, StopIteration) as error:  # neither may end more than this call
             raise self._broken(f"raised {type(error).__name__}: {error}") from error
         if inspect.iscoroutine(result):
@@ -93,7 +95,7 @@ class FunctionCells(_Function, CellGenerator):
         """The outputs of one row."""
         if self._function.is_async:
             try:
-                result = await self._function.function(*self._arguments(dict(row), call))
+                result = await self._function.function(*self._arguments(call, dict(row)))
             except SystemExit as error:
                 raise self._broken(f"raised SystemExit: {error}") from error
             return self._values(result, row)
@@ -113,7 +115,7 @@ class FunctionCells(_Function, CellGenerator):
         results: list[Sequence[Any] | Exception] = []
         for row in rows:
             try:
-                results.append(self._values(self._call(dict(row), call), row))
+                results.append(self._values(self._call(call, dict(row)), row))
             except Exception as error:  # noqa: BLE001  recorded: becomes this row's outcome, classified by type
                 results.append(error)
         return results
@@ -143,19 +145,26 @@ def _plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
 class FunctionBatches(_Function, BatchGenerator):
     """A function of a whole row group: an Arrow table in, anything like one out."""
 
     async def generate_batch(self, rows: pa.Table, call: Call) -> pa.Table:
         """``row_index`` and the outputs, with the declared types. Which rows come back is the store's to check (R5)."""
-        if self._function.is_async:
-            try:
-                result = await self._function.function(*self._arguments(rows, call))
-            except SystemExit as error:
-                raise self._broken(f"raised SystemExit: {error}") from error
-        else:
-            result = await self._in_thread(lambda: self._call(rows, call))
-        return self._table(result, rows)
+        return self._table(await self._result(call, rows), rows)
+
+    async def _result(self, call: Call, *subject: Any) -> Any:
+        if not self._function.is_async:
+            return await self._in_thread(lambda: self._call(call, *subject))
+        try:
+            return await self._function.function(*self._arguments(call, *subject))
+        except SystemExit as error:
+            raise self._broken(f"raised SystemExit: {error}") from error
 
     def _table(self, result: Any, rows: pa.Table) -> pa.Table:
         try:
@@ -179,7 +188,24 @@ class FunctionBatches(_Function, BatchGenerator):
             raise self._broken(
                 f"returned a table with {table.column_names.count(name)} columns '{name}'; it must have one."
             )
+        column = table.column(name)
+        if of == pa.string() and not (_is_text(column.type) or pa.types.is_null(column.type)):
+            raise self._broken(f"returned a column '{name}' of {column.type}; it must be text.")
         try:
-            return table.column(name) if of is None else table.column(name).cast(of)
+            return column if of is None else column.cast(of)
         except pa.ArrowException as error:
             raise self._broken(f"returned a column '{name}' that is not {of}: {str(error)[:300]}") from error
+
+
+class OrderedBatches(FunctionBatches):
+    """A function of a row group and of what it returned for the row group before (R10)."""
+
+    async def generate_in_order(self, rows: pa.Table, state: Any, call: Call) -> tuple[pa.Table, Any]:
+        """The table as for :class:`FunctionBatches`, and the new state; that it is JSON is the store's to check."""
+        result = await self._result(call, rows, state)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise self._broken(
+                f"must return the table and the new state, (table, new_state), not {type(result).__name__}."
+            )
+        table, new_state = result
+        return self._table(table, rows), new_state

@@ -21,6 +21,7 @@ class Traits:
     """Names with their dtype."""
     model_aliases: tuple[str, ...] = ()
     strategy: Literal["cell", "batch"] | None = None
+    ordered: bool = False
 
 
 def generator(
@@ -29,12 +30,13 @@ def generator(
     side_effect_columns: Sequence[str] | Mapping[str, str] | None = None,
     model_aliases: Sequence[str] = (),
     strategy: Literal["cell", "batch"] | None = None,
+    ordered: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Marks a function as the generator of a ``custom`` column; the function itself stays as it is.
 
     ``required_columns`` are the columns its row (or table) holds. ``side_effect_columns`` are further
     columns it returns: names, or names with their dtype. ``model_aliases`` are the models it may ask.
-    The same fields of the spec win over what is said here.
+    ``ordered``: it takes one row group at a time, in their order; a batch function keeps a state between them. The same fields of the spec win over what is said here.
 
     Example::
 
@@ -59,6 +61,7 @@ def generator(
         tuple(effects.items()),
         tuple(model_aliases),
         strategy,
+        ordered,
     )
 
     def mark(function: _Function) -> _Function:

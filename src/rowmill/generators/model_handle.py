@@ -35,24 +35,23 @@ class ModelHandle:
         """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
         merged = {**self._parameters, **parameters} if parameters else self._parameters
         request = ChatRequest(messages, merged, self._config.timeout_s)
-        started_at, start = self._wall_clock(), anyio.current_time()
+        started_at = self._wall_clock()
         try:
             answer = await self._provider.chat(request)
         except anyio.get_cancelled_exc_class():
-            self._record(call, started_at, start, "Cancelled", "given up while waiting for the answer")
+            self._record(call, started_at, "Cancelled", "given up while waiting for the answer")
             raise
         except Exception as error:  # recorded as an attempt, and raised again
             used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
-            self._record(call, started_at, start, error_type(error), str(error), *used)
+            self._record(call, started_at, error_type(error), str(error), *used)
             raise
-        self._record(call, started_at, start, None, None, answer.input_tokens, answer.output_tokens)
+        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
         return answer
 
     def _record(
         self,
         call: Call,
         started_at: float,
-        start: float,
         error: str | None,
         message: str | None,
         input_tokens: int = 0,
@@ -62,7 +61,7 @@ class ModelHandle:
             Request(
                 model=self._config.model,
                 started_at=started_at,
-                duration_ms=(anyio.current_time() - start) * 1000,
+                duration_ms=max(0.0, self._wall_clock() - started_at) * 1000,
                 input_tokens=input_tokens,
                 output_tokens=output_tokens,
                 cost_usd=self._config.cost_usd(input_tokens, output_tokens),

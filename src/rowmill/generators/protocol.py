@@ -62,6 +62,14 @@ class BatchGenerator(ABC):
     async def generate_batch(self, rows: pa.Table, call: Call) -> pa.Table:
         """Takes ``row_index``, ``row_id`` and the input columns; returns ``row_index`` and the outputs (R5)."""
 
+    async def generate_in_order(self, rows: pa.Table, state: Any, call: Call) -> tuple[pa.Table, Any]:
+        """The same, with what the call for the row group before returned as its state (R10).
+
+        Override it in a generator whose declaration says ``is_ordered``. ``state`` is None at first; what is returned
+        with the table must be plain JSON values, is committed with the result and handed back, also after a crash.
+        """
+        return await self.generate_batch(rows, call), state
+
 
 class Model(Protocol):
     """A model of the spec, ready to be asked. Journals each request into the call."""

@@ -47,6 +47,8 @@ _DELETE_UNPARKED = statement("delete_unparked_rows")
 _BULK_ROWS = 122_880
 """Rows admitted at once when no row waits for a task: one row group of the engine's storage."""
 
+_BOUNDS = "the bounds on active or parked rows and row groups"
+
 _NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
 
 
@@ -97,12 +99,24 @@ class Admission:
         if self._only_sql:
             return self._admit(now, _BULK_ROWS)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
-        came_back = self._unpark(wanted) if self._parked_rows and wanted else 0
-        if came_back:
-            return came_back
         demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
+        came_in = self._let_in(wanted, demand, now)
+        if came_in:
+            return came_in
         if not has_tasks and not self._has_active():
             return self._admit(now, max(demand, 1))
+        if self.blocked_by == _BOUNDS and self._park(now):
+            came_in = self._let_in(wanted, demand, now)
+        self.has_room = self.blocked_by != _BOUNDS
+        return came_in
+
+    def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
+        """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
+        self.blocked_by = None
+        if self._parked_rows and wanted:
+            came_back = self._unpark(wanted)
+            if came_back:
+                return came_back
         if not demand or self._is_used_up():
             return 0
         if self._deferral_blocks(now):
@@ -110,11 +124,8 @@ class Admission:
             return 0
         # Twice the demand: the next turn then finds work without a second pull.
         admitted = self._admit(now, 2 * demand) if self.has_room else 0
-        if not admitted and self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None:
-            admitted = self._admit(now, 2 * demand) if self._park(now) else 0
         if not admitted:
-            self.has_room = False
-            self.blocked_by = "the bounds on active or parked rows and row groups"
+            self.blocked_by = _BOUNDS
         return admitted
 
     def deferrals_changed(self, changed: bool) -> None:
@@ -132,6 +143,10 @@ class Admission:
             verdict = _DeferralVerdict(*self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0])
             self._deferral_verdict = verdict
         return verdict.blocks
+
+    def _something_cools(self, now: datetime) -> bool:
+        self._deferral_blocks(now)
+        return self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
 
     def _is_used_up(self) -> bool:
         """Whether no row group of the plan is left; once true, true for this invocation."""
@@ -166,8 +181,9 @@ class Admission:
 
     def _park(self, now: datetime) -> int:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
-        if self._parked_rows >= self._max_parked_rows:
+        if self._parked_rows >= self._max_parked_rows or not self._something_cools(now):
             return 0
+        self.has_room = True
         parkable = self._connection.execute(_PARKABLE.text, {"now": now})
         if not parkable:
             return 0
@@ -183,7 +199,7 @@ class Admission:
 
     def _unpark(self, wanted: Mapping[str, int]) -> int:
         """Brings back parked row groups that wait for these resources, lowest first; returns how many rows (A7)."""
-        parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values())}
+        parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
         row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
         if not row_groups:
             return 0

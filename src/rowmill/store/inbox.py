@@ -290,10 +290,10 @@ class Inbox:
             table, given = table.take(keep), [given[position] for position in keep]
         columns = []
         for output in node.columns:
-            values = table.column(output.name).to_pylist()
-            array = self.typing.to_array(output.name, values)
+            values = table.column(output.name)
+            array = self.typing.checked(output.name, values)
             if array is None:
-                value = next(v for v in values if not self.typing.fits(output.name, v))
+                value = next(v for v in values.to_pylist() if not self.typing.fits(output.name, v))
                 self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
                 return None
             columns.append(array)

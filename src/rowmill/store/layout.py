@@ -91,6 +91,7 @@ class Layout:
             "upstream_done": f"({self.per_word('(d.done_# & g.upstream_#) = g.upstream_#', ' and ')})",
             "group_done": self.per_word("coalesce(bit_and(a.done_#), 0)::ubigint as done_#", ",\n  "),
             "skipped_columns": self.per_word("skipped_#", ", "),
+            "is_done_of_a": f"({self.per_word('(a.done_# & g.own_#) = g.own_#', ' and ')})",
             "is_skipped_of_d": self.per_word("(d.skipped_# & g.own_#) = g.own_#", " and "),
             "is_skipped_of_a": self.per_word("(a.skipped_# & g.own_#) = g.own_#", " and "),
             "skipped_is_done": self.per_word("(skipped_# & done_#) = skipped_#", " and "),

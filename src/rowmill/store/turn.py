@@ -90,6 +90,8 @@ class Turn:
         self._skip_conditions = dict(skip_conditions or {})
         self._skipped: list[Outcome] = []
         self._is_first = True
+        self._came_in_last = False
+        """The last row groups that came in in this turn came too late for its pull."""
 
     def take(
         self,
@@ -137,6 +139,7 @@ class Turn:
         finished = self._finish(moment) if self._may_complete(changed | settled) else []
         tasks: list[Task] = []
         skipped: list[Outcome] = []
+        self._came_in_last = False
         if free or not self._pull.has_generators:
             tasks, skipped, finished_at_once = self._hand_out(free, moment)
             finished += finished_at_once
@@ -207,6 +210,9 @@ class Turn:
                 break
             self._settle(set(), now, rows_admitted=True)
             finished += self._finish(now)
+        else:
+            # What came in last was not asked for tasks yet, and nothing else may ever ask.
+            self._came_in_last = True
         for kind, row_groups in self._admission.take_counts().items():
             self._journal.count(kind, row_groups)
         self._journal.admission_blocked(self._admission.blocked_by)
@@ -268,7 +274,7 @@ class Turn:
         complete = groups == 0 and not has_groups_left and not skipped
         self._journal.write(now, at_once=complete)
         self._touch(now, complete=complete, is_patient=bool(deferred or parked))
-        again = bool(skipped) or has_groups_left
+        again = bool(skipped) or has_groups_left or self._came_in_last
         could_take_any = bool(free) and all(count > 0 for count in free.values())
         is_stuck = could_take_any and stop is None and not (complete or again or tasks or deferred or parked)
         if is_stuck and not self._connection.execute(_IN_FLIGHT_SUMMARY.text)[0][0]:

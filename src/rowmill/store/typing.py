@@ -7,8 +7,10 @@ a UUID may come as text, and a JSON column takes JSON text or any value that can
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +26,9 @@ _EXACT: dict[pa.DataType, frozenset[type]] = {
     pa.string(): frozenset({str, type(None)}),
     pa.int64(): frozenset({int, type(None)}),
     pa.float64(): frozenset({float, int, type(None)}),
+    pa.float32(): frozenset({float, int, type(None)}),
     pa.bool_(): frozenset({bool, type(None)}),
+    pa.date32(): frozenset({date, type(None)}),
 }
 
 
@@ -56,9 +60,17 @@ class Typing:
             exact = _EXACT.get(kind)
             if exact is not None and not exact.issuperset(map(type, values)):
                 return None
-            return pa.array(values, type=kind)
+            array = pa.array(values, type=kind)
+            return None if pa.types.is_float32(kind) and _overflows(values, array) else array
         except _MISFIT:
             return None
+
+    def checked(self, column: str, values: pa.ChunkedArray) -> pa.Array | None:
+        """The same for values that are in Arrow already: as they are if they have the column's type."""
+        kind = self._kinds[column]
+        if values.type == kind and self._sql_types[column].upper() not in _AS_TEXT:
+            return values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
+        return self.to_array(column, values.to_pylist())
 
     def fits(self, column: str, value: Any) -> bool:
         """True if the value can be kept in the column."""
@@ -71,6 +83,14 @@ class Typing:
         return (
             f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__})."
         )
+
+
+def _overflows(values: Sequence[Any], array: pa.Array) -> bool:
+    return any(
+        math.isinf(kept) and not math.isinf(value)
+        for value, kept in zip(values, array.to_pylist(), strict=True)
+        if kept is not None
+    )
 
 
 def _json_text(value: Any) -> str:
