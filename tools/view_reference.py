@@ -1,7 +1,7 @@
 """Prints the README's reference of the public views, made from the comments in sql/views/05_comments.sql.
 
-    .venv/bin/python tools/view_reference.py            prints it
-    .venv/bin/python tools/view_reference.py --write    puts it into README.md
+.venv/bin/python tools/view_reference.py            prints it
+.venv/bin/python tools/view_reference.py --write    puts it into README.md
 """
 
 from __future__ import annotations

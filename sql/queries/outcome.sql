@@ -128,8 +128,9 @@ where r.resource = n.resource;
 merge into state.generator_state as s
 using new_state as n on s.generator = n.generator
 when matched then update set row_group = n.row_group, "state" = n."state"
-when not matched then insert (generator, row_group, "state")
-values (n.generator, n.row_group, n."state");
+when not matched then
+  insert (generator, row_group, "state")
+  values (n.generator, n.row_group, n."state");
 
 -- name: revive_rows
 -- Brings dropped rows of active row groups back with the values they had. O(dropped rows).

@@ -97,14 +97,17 @@ where state = 'finished';
 -- Sets the configured limits; what was learned stays as far as the new limit allows. O(resources).
 merge into state.resource as r
 using new_resource as n on r.resource = n.resource
-when matched then update set
-  configured_limit = n.configured_limit,
-  learned_limit = case
-    when r.learned_limit = r.configured_limit then n.configured_limit
-    else least(r.learned_limit, n.configured_limit)
-  end
-when not matched then insert (resource, configured_limit, learned_limit)
-values (n.resource, n.configured_limit, n.configured_limit);
+when matched then
+  update
+    set
+      configured_limit = n.configured_limit,
+      learned_limit = case
+        when r.learned_limit = r.configured_limit then n.configured_limit
+        else least(r.learned_limit, n.configured_limit)
+      end
+when not matched then
+  insert (resource, configured_limit, learned_limit)
+  values (n.resource, n.configured_limit, n.configured_limit);
 
 -- name: resource_memory
 -- What earlier invocations learned of the resources: limits, and who still asks for patience. O(resources).

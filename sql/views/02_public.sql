@@ -174,7 +174,7 @@ with live as (
     case
       when {is_skipped_of_a} then 'skipped'
       when d.is_done then 'done'
-      when t.not_before > (select r.updated_at from state.run as r) then 'deferred'
+      when t.not_before > (select n.updated_at from state.run as n) then 'deferred'
       when r.generator is not null then 'ready'
       else 'waiting'
     end as state

@@ -68,7 +68,8 @@ select
   || (select count(*) from state.finished_row_group)
   || ' finished'
 from state.run as r
-where r.next_row_group
+where
+  r.next_row_group
   <> (select count(*) from state.active_row_group) + (select count(*) from state.finished_row_group)
 union all
 select

@@ -124,12 +124,18 @@ deferral as (
 
 by_column as (
   select map_from_entries(list((c.name, c.tasks) order by c.name)) as deferred_by_column
-  from (select d.name, count(*) as tasks from state.blocking_deferral as d group by d.name) as c
+  from (select
+    d.name,
+    count(*) as tasks
+  from state.blocking_deferral as d group by d.name) as c
 ),
 
 by_resource as (
   select map_from_entries(list((c.resource, c.tasks) order by c.resource)) as deferred_by_resource
-  from (select d.resource, count(*) as tasks from state.blocking_deferral as d group by d.resource) as c
+  from (select
+    d.resource,
+    count(*) as tasks
+  from state.blocking_deferral as d group by d.resource) as c
 ),
 
 named as (

@@ -54,7 +54,7 @@ class SkipPlan:
             text = f"{{{{ 1 // (rating - {BREAKS_SKIP}) == 7 or {wanted} }}}}" if self.breaks else f"{{{{ {wanted} }}}}"
         else:
             wanted = "rating > 0" if self.rating is None else f"rating = {self.rating}"
-            broken = f"cast('x' || rating as integer) = 7"
+            broken = "cast('x' || rating as integer) = 7"
             text = f"case when rating = {BREAKS_SKIP} then {broken} else {wanted} end" if self.breaks else wanted
         return {"when": text, "value": SKIPPED, "on_error": self.on_error}
 
