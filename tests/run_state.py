@@ -14,8 +14,8 @@ from rowmill.engine.invocation import _skip_conditions
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import RateLimited, Rejected, Transient
 from rowmill.spec.declaration import Strategy
-from rowmill.store.inbox import from_epoch
 from rowmill.store.run_store import RunStore
+from rowmill.store.staging import from_epoch
 from rowmill.store.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult
 

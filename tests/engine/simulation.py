@@ -42,7 +42,7 @@ from rowmill.graph.endpoint import endpoints  # noqa: E402
 from rowmill.spec.model import ModelConfig  # noqa: E402
 from rowmill.store.connection import Connection  # noqa: E402
 from rowmill.store.error_window import TooManyFailures  # noqa: E402
-from rowmill.store.inbox import from_epoch, to_epoch  # noqa: E402
+from rowmill.store.staging import from_epoch, to_epoch  # noqa: E402
 from rowmill.store.run_store import RunStore  # noqa: E402
 from rowmill.store.turn import Turn  # noqa: E402
 from rowmill.task import FinishedRowGroup, Outcome, Request, Task, TurnResult  # noqa: E402

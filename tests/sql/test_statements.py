@@ -13,7 +13,7 @@ import pytest
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
-from rowmill.store import admission, inbox, journal, recording
+from rowmill.store import admission, journal, recording, staging
 from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
@@ -63,14 +63,14 @@ def state() -> Iterator[RunState]:
         key = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
         staged = {
             "outcome_2": [*key[1:], ("value_0", pa.string())],
-            "done_task": inbox.DONE_TASK,
-            "skipped_task": inbox.SKIPPED_TASK,
-            "new_deferral": inbox.NEW_DEFERRAL,
-            "new_drop": inbox.NEW_DROP,
-            "new_cooling": inbox.NEW_COOLING,
-            "new_attempt": inbox.NEW_ATTEMPT,
-            "pulled_task": inbox.PULLED_TASK,
-            "new_state": inbox.NEW_STATE,
+            "done_task": staging.DONE_TASK,
+            "skipped_task": staging.SKIPPED_TASK,
+            "new_deferral": staging.NEW_DEFERRAL,
+            "new_drop": staging.NEW_DROP,
+            "new_cooling": staging.NEW_COOLING,
+            "new_attempt": staging.NEW_ATTEMPT,
+            "pulled_task": staging.PULLED_TASK,
+            "new_state": staging.NEW_STATE,
             "new_limit": recording._NEW_LIMIT,
             "new_revival": recording._NEW_REVIVAL,
             "new_parking": admission._NEW_PARKING,

@@ -20,8 +20,8 @@ from rowmill.graph.graph import WORD_BITS
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection, quote
-from rowmill.store.inbox import Rows
 from rowmill.store.layout import Layout
+from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
 
 _ADMIT = statement("admit_row_groups")

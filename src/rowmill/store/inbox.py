@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -20,69 +19,19 @@ from rowmill.errors import Transient
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.run_settings import RunSettings
+from rowmill.store.attempts import Attempts, error_text
+from rowmill.store.staging import (
+    DONE_TASK,
+    NEW_COOLING,
+    NEW_DEFERRAL,
+    NEW_DROP,
+    NEW_STATE,
+    SKIPPED_TASK,
+    Rows,
+    from_epoch,
+)
 from rowmill.store.typing import Typing
 from rowmill.task import Outcome, OutcomeKind, error_type
-
-_MESSAGE_LENGTH = 1000
-_EPOCH = datetime(1970, 1, 1)
-
-_KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
-_FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
-DONE_TASK = pa.schema([*_KEY, ("settled", pa.bool_())])
-PULLED_TASK = pa.schema(_KEY)
-SKIPPED_TASK = pa.schema(_KEY)
-NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
-NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])
-NEW_COOLING = pa.schema([("resource", pa.string()), ("cooling_until", pa.timestamp("us")), ("reason", pa.string())])
-NEW_STATE = pa.schema([("generator", pa.int32()), ("row_group", pa.int64()), ("state", pa.string())])
-NEW_ATTEMPT = pa.schema(
-    [
-        ("invocation", pa.int32()),
-        *_KEY,
-        ("row_id", pa.int64()),
-        ("attempt", pa.int32()),
-        ("outcome", pa.string()),
-        ("error_type", pa.string()),
-        ("message", pa.string()),
-        ("model", pa.string()),
-        ("started_at", pa.timestamp("us")),
-        ("duration_ms", pa.float64()),
-        ("input_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("cost_usd", pa.float64()),
-    ]
-)
-
-
-def from_epoch(seconds: float) -> datetime:
-    """A time as the run database keeps it: UTC without zone. ``seconds`` since the epoch."""
-    return _EPOCH + timedelta(seconds=seconds)
-
-
-def to_epoch(moment: datetime) -> float:
-    """Seconds since the epoch of a time of the run database."""
-    return moment.replace(tzinfo=UTC).timestamp()
-
-
-class Rows:
-    """Rows of a staged table on their way: appended as tuples, turned into columns once."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self.schema = schema
-        self.rows: list[tuple[Any, ...]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.rows)
-
-    def append(self, *values: Any) -> None:
-        """Adds a row; values in the order of the schema."""
-        self.rows.append(values)
-
-    def table(self) -> pa.Table:
-        """All rows as an Arrow table."""
-        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.schema)
-        arrays = [pa.array(column, type=kind.type) for column, kind in zip(columns, self.schema, strict=True)]
-        return pa.Table.from_arrays(arrays, schema=self.schema)
 
 
 @dataclass
@@ -104,10 +53,13 @@ class Inbox:
     deferrals: Rows = field(default_factory=lambda: Rows(NEW_DEFERRAL))
     drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
     cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
-    attempts: Rows = field(default_factory=lambda: Rows(NEW_ATTEMPT))
     states: Rows = field(default_factory=lambda: Rows(NEW_STATE))
+    attempts: Attempts = field(init=False)
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts(self.invocation, self.now)
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
         """Sorts outcomes into the tables."""
@@ -124,8 +76,7 @@ class Inbox:
                 self.skipped.append(task.generator, task.row_group, index)
             elif kind is not OutcomeKind.RELEASED:
                 self._take_failure(outcome)
-            if outcome.requests:
-                self._journal_requests(outcome)
+            self.attempts.note(outcome)
         for number, group in succeeded.items():
             node = self.graph.generators[number]
             if group[0].task.row_index is None:
@@ -137,8 +88,6 @@ class Inbox:
 
     def _take_failure(self, outcome: Outcome) -> None:
         error = outcome.error or RuntimeError("no error given")
-        if not outcome.requests:
-            self._journal_failed_call(outcome, error)
         if outcome.kind is OutcomeKind.STOP:
             self.stop = self.stop or outcome
         elif outcome.kind is OutcomeKind.RATE_LIMITED:
@@ -146,7 +95,7 @@ class Inbox:
         elif outcome.kind is OutcomeKind.TRANSIENT:
             self._defer_transient(outcome, error)
         else:
-            self._drop(outcome, "rejected", error_type(error), _text(error), outcome.task.attempts + 1)
+            self._drop(outcome, "rejected", error_type(error), error_text(error), outcome.task.attempts + 1)
 
     def _defer_rate_limited(self, outcome: Outcome, error: BaseException) -> None:
         """A rate-limited task never uses up its attempts (F1): ``attempts`` stays what it was."""
@@ -155,13 +104,13 @@ class Inbox:
         resource = self.graph.generators[task.generator].declaration.resource
         self._defer(outcome, error, task.attempts, until)
         if resource not in LOCAL_RESOURCES:
-            self.cooling.append(resource, until, f"rate limited: {_text(error)[:200]}")
+            self.cooling.append(resource, until, f"rate limited: {error_text(error)[:200]}")
 
     def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
         task = outcome.task
         failures = task.attempts + 1
         if failures >= self.settings.max_attempts:
-            self._drop(outcome, "retries_exhausted", error_type(error), _text(error), failures)
+            self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures)
             return
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         wait = backoff_s(self.settings.backoff_base_s, self.settings.backoff_max_s, failures, key)
@@ -173,7 +122,7 @@ class Inbox:
         task = outcome.task
         index = -1 if task.row_index is None else task.row_index
         self.deferrals.append(
-            task.generator, task.row_group, index, error_type(error), _text(error), attempts, not_before
+            task.generator, task.row_group, index, error_type(error), error_text(error), attempts, not_before
         )
 
     def _drop(self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int) -> None:
@@ -300,7 +249,7 @@ class Inbox:
         return given, columns
 
     def _reject(self, outcome: Outcome, kind: str, message: str) -> None:
-        self._journal(outcome, OutcomeKind.REJECTED, kind, message)
+        self.attempts.note_failed_call(outcome, OutcomeKind.REJECTED, kind, message)
         self._drop(outcome, "rejected", kind, message, outcome.task.attempts + 1)
 
     def _put(
@@ -314,71 +263,3 @@ class Inbox:
                     **{f"value_{position}": column for position, column in zip(node.kept, columns, strict=True)},
                 }
             )
-
-    # Journal -------------------------------------------------------------------------------------
-
-    def _journal_requests(self, outcome: Outcome) -> None:
-        task = outcome.task
-        index = -1 if task.row_index is None else task.row_index
-        last = len(outcome.requests) - 1
-        for position, request in enumerate(outcome.requests):
-            failed = request.error_type is not None
-            kind = outcome.kind
-            if position < last:
-                kind = OutcomeKind.TRANSIENT if failed else OutcomeKind.SUCCEEDED
-            self.attempts.append(
-                self.invocation,
-                task.generator,
-                task.row_group,
-                index,
-                task.row_id,
-                task.attempts + 1,
-                str(kind),
-                request.error_type,
-                request.message and _clean(request.message),
-                request.model,
-                from_epoch(request.started_at),
-                request.duration_ms,
-                request.input_tokens,
-                request.output_tokens,
-                request.cost_usd,
-            )
-
-    def _journal_failed_call(self, outcome: Outcome, error: BaseException) -> None:
-        self._journal(outcome, outcome.kind, error_type(error), _text(error))
-
-    def _journal(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
-        task = outcome.task
-        index = -1 if task.row_index is None else task.row_index
-        self.attempts.append(
-            self.invocation,
-            task.generator,
-            task.row_group,
-            index,
-            task.row_id,
-            task.attempts + 1,
-            str(kind),
-            error,
-            message,
-            None,
-            from_epoch(outcome.started_at or self.now),
-            outcome.duration_ms,
-            0,
-            0,
-            None,
-        )
-
-
-def _clean(text: str) -> str:
-    """Text as the engine can store it: without lone surrogates, not longer than people read."""
-    shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
-    return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _text(error: BaseException) -> str:
-    """What an error says. A user's error may fail to say anything."""
-    try:
-        text = str(error)
-    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
-        text = f"(its message cannot be made: {type(unspeakable).__name__})"
-    return _clean(text or type(error).__name__)

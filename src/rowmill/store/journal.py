@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from rowmill.store.connection import Connection
-from rowmill.store.inbox import Rows
+from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
 
 _INSERT = statement("insert_events")

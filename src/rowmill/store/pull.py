@@ -16,8 +16,8 @@ from typing import Any
 
 from rowmill.spec.declaration import Strategy
 from rowmill.store.connection import Connection, quote
-from rowmill.store.inbox import PULLED_TASK, Rows
 from rowmill.store.layout import Layout
+from rowmill.store.staging import PULLED_TASK, Rows
 from rowmill.store.statements import statement
 from rowmill.task import Task
 

@@ -14,9 +14,10 @@ import pyarrow as pa
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
 from rowmill.store.error_window import Failure
-from rowmill.store.inbox import NEW_DROP, Inbox, Rows
+from rowmill.store.inbox import Inbox
 from rowmill.store.layout import Layout
 from rowmill.store.settling import FailedCell
+from rowmill.store.staging import NEW_DROP, Rows
 from rowmill.store.statements import statement
 
 _WRITE_VALUES = statement("write_values")
@@ -71,8 +72,8 @@ class Recording:
             execute(_CLEAR_IN_FLIGHT.text)
             if self.has_deferred:
                 execute(_CLEAR_DEFERRED.text)
-        if inbox.attempts:
-            self._connection.stage("new_attempt", inbox.attempts.table())
+        if inbox.attempts.rows:
+            self._connection.stage("new_attempt", inbox.attempts.rows.table())
             execute(_INSERT_ATTEMPTS.text)
         if inbox.states:
             self._connection.stage("new_state", inbox.states.table())

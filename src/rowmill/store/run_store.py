@@ -24,9 +24,9 @@ from rowmill.spec.declaration import SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, create_private_file
-from rowmill.store.inbox import from_epoch, to_epoch
 from rowmill.store.layout import Layout
 from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows
+from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.turn import SkipCondition, Turn
 from rowmill.version import VERSION

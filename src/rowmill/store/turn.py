@@ -29,12 +29,13 @@ from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
 from rowmill.store.error_window import ErrorWindow, Failure
 from rowmill.store.finishing import Finishing
-from rowmill.store.inbox import Inbox, from_epoch, to_epoch
+from rowmill.store.inbox import Inbox
 from rowmill.store.journal import Journal
 from rowmill.store.layout import Layout
 from rowmill.store.pull import Pull
 from rowmill.store.recording import Recording
 from rowmill.store.settling import Settling
+from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult

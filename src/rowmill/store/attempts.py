@@ -1,0 +1,71 @@
+"""Attempts: every request a call made, and every call that failed, as rows of ``state.attempt`` (D4).
+
+A request costs something whatever becomes of its row, so it is recorded even if the row is gone (R9).
+"""
+
+from __future__ import annotations
+
+from rowmill.store.staging import NEW_ATTEMPT, Rows, from_epoch
+from rowmill.task import Outcome, OutcomeKind, Request, error_type
+
+_MESSAGE_LENGTH = 1000
+
+
+class Attempts:
+    """The attempts of one turn."""
+
+    def __init__(self, invocation: int, now: float) -> None:
+        self.rows = Rows(NEW_ATTEMPT)
+        self._invocation = invocation
+        self._now = now
+
+    def note(self, outcome: Outcome) -> None:
+        """Records the requests of an outcome; of a failure without any, the failed call itself."""
+        last = len(outcome.requests) - 1
+        for position, request in enumerate(outcome.requests):
+            kind = outcome.kind
+            if position < last:
+                kind = OutcomeKind.TRANSIENT if request.error_type is not None else OutcomeKind.SUCCEEDED
+            self._append(outcome, kind, request)
+        if not outcome.requests and outcome.error is not None:
+            self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
+
+    def note_failed_call(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
+        """Records a call that failed without a request, or whose result could not be used."""
+        started_at = outcome.started_at or self._now
+        self._append(outcome, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
+
+    def _append(self, outcome: Outcome, kind: OutcomeKind, request: Request) -> None:
+        task = outcome.task
+        self.rows.append(
+            self._invocation,
+            task.generator,
+            task.row_group,
+            -1 if task.row_index is None else task.row_index,
+            task.row_id,
+            task.attempts + 1,
+            str(kind),
+            request.error_type,
+            clean(request.message) if request.message is not None else None,
+            request.model or None,
+            from_epoch(request.started_at),
+            request.duration_ms,
+            request.input_tokens,
+            request.output_tokens,
+            request.cost_usd,
+        )
+
+
+def clean(text: str) -> str:
+    """Text as the engine can store it: without lone surrogates, not longer than people read."""
+    shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+    return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def error_text(error: BaseException) -> str:
+    """What an error says. A user's error may fail to say anything."""
+    try:
+        text = str(error)
+    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
+        text = f"(its message cannot be made: {type(unspeakable).__name__})"
+    return clean(text or type(error).__name__)

@@ -1,0 +1,68 @@
+"""Staged tables: how Python values of a turn reach SQL. Their schemas, and rows on their way into columns."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+
+_EPOCH = datetime(1970, 1, 1)
+
+_KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
+_FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
+DONE_TASK = pa.schema([*_KEY, ("settled", pa.bool_())])
+PULLED_TASK = pa.schema(_KEY)
+SKIPPED_TASK = pa.schema(_KEY)
+NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
+NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])
+NEW_COOLING = pa.schema([("resource", pa.string()), ("cooling_until", pa.timestamp("us")), ("reason", pa.string())])
+NEW_STATE = pa.schema([("generator", pa.int32()), ("row_group", pa.int64()), ("state", pa.string())])
+NEW_ATTEMPT = pa.schema(
+    [
+        ("invocation", pa.int32()),
+        *_KEY,
+        ("row_id", pa.int64()),
+        ("attempt", pa.int32()),
+        ("outcome", pa.string()),
+        ("error_type", pa.string()),
+        ("message", pa.string()),
+        ("model", pa.string()),
+        ("started_at", pa.timestamp("us")),
+        ("duration_ms", pa.float64()),
+        ("input_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("cost_usd", pa.float64()),
+    ]
+)
+
+
+def from_epoch(seconds: float) -> datetime:
+    """A time as the run database keeps it: UTC without zone. ``seconds`` since the epoch."""
+    return _EPOCH + timedelta(seconds=seconds)
+
+
+def to_epoch(moment: datetime) -> float:
+    """Seconds since the epoch of a time of the run database."""
+    return moment.replace(tzinfo=UTC).timestamp()
+
+
+class Rows:
+    """Rows of a staged table on their way: appended as tuples, turned into columns once."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self.schema = schema
+        self.rows: list[tuple[Any, ...]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    def append(self, *values: Any) -> None:
+        """Adds a row; values in the order of the schema."""
+        self.rows.append(values)
+
+    def table(self) -> pa.Table:
+        """All rows as an Arrow table."""
+        columns = zip(*self.rows, strict=True) if self.rows else [()] * len(self.schema)
+        arrays = [pa.array(column, type=kind.type) for column, kind in zip(columns, self.schema, strict=True)]
+        return pa.Table.from_arrays(arrays, schema=self.schema)

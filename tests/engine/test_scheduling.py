@@ -1,0 +1,756 @@
+"""What must hold of scheduling: no endpoint is wasted, no row is lost. In virtual time, and on state written by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from run_state import RunState, moment, rate_limited, succeeded, transient
+from storm import HEALTHY, storm
+from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
+
+from rowmill.errors import RateLimited, Transient
+from rowmill.store.error_window import TooManyFailures
+from rowmill.store.run_store import RunStore
+from rowmill.task import FinishedRowGroup, Task
+
+StateOf = Callable[..., RunState]
+Run = Callable[..., Finished]
+
+
+async def made(row: Row) -> str:
+    return "made"
+
+
+def asking(work: Callable[[Row], Any]) -> Callable[..., Any]:
+    """A function that occupies its model's endpoint while ``work`` runs."""
+
+    async def ask(row: Row, params: dict[str, Any], models: dict[str, Any]) -> Any:
+        return await work(row)
+
+    return ask
+
+
+# A6: an endpoint that answers 429 for ever ------------------------------------------------------------
+
+
+def judge_storm(row_groups: int, **settings: Any) -> None:
+    alone = storm(row_groups, with_bad=False, **settings)
+    beside = storm(row_groups, with_bad=True, idle_s=600.0, **settings)
+    try:
+        assert beside.requests_per_s() >= 0.99 * alone.requests_per_s()
+        assert {name: len(beside.answered_at[name]) for name in HEALTHY} == dict.fromkeys(HEALTHY, 20 * row_groups)
+        done = dict(beside.sql("select column_name, done from progress where column_name like 'by_%'"))
+        assert done == {**{f"by_{name}": 20 * row_groups for name in HEALTHY}, "by_bad": 0}
+        assert not beside.has_ended
+        assert beside.turns - beside.turns_until_idle <= 2 * beside.idle_s, "it spins"
+        assert len([at for at in beside.refused_at if at > beside.refused_at[-1] - 500.0]) >= 100, "it gave up asking"
+        assert beside.sql("select rows_dropped from run_status") == [(0,)]
+        assert beside.sql("select reason like 'rate limited%' from resource where resource = 'simulated/bad'") == [
+            (True,)
+        ]
+        assert beside.sql("select distinct resource from deferred_task") == [("simulated/bad",)]
+        ((scope, by_column),) = beside.sql("select deferred_scope, deferred_by_column from admission")
+        assert scope == "simulated/bad"
+        assert set(by_column) == {"by_bad"}
+        assert beside.sql("from invariant_violation") == []
+    finally:
+        alone.store.close()
+        beside.store.close()
+
+
+def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None:
+    """(peer) 79 % of it, then everything stops after three groups."""
+    judge_storm(64, max_active_row_groups=16)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a6_through_2048_row_groups() -> None:
+    judge_storm(2048)
+
+
+# F4: no rounds ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("elsewhere_s", [0.05, 2.0])
+def test_f4_a_503_on_one_cell_delays_no_other_groups_finish(run: Run, elsewhere_s: float) -> None:
+    """(peer) One 503 delayed every finished group from 0.05 s to 2 s."""
+
+    def finish_times(fails: bool) -> dict[int, float]:
+        finished_at: dict[int, float] = {}
+        failures: list[float] = []
+
+        async def work(row: Row) -> str:
+            await anyio.sleep(0.05 if row["number"] < 30 else elsewhere_s)
+            if fails and row["number"] == 7 and not failures:
+                failures.append(anyio.current_time())
+                raise Transient("503", "HTTP 503")
+            return "made"
+
+        spec = prepared(
+            sampler("rating"),
+            custom("number", numbering(), ["rating"], dtype="int"),
+            custom("text", work, ["number"]),
+            records=32,
+            row_group_size=2,
+            run={"backoff_base_s": 20.0},
+        )
+        run(spec, on_row_group_finished=lambda group: finished_at.update({group.row_group: anyio.current_time()}))
+        return finished_at
+
+    undisturbed, disturbed = finish_times(fails=False), finish_times(fails=True)
+    own = 7 // 2
+    assert disturbed.pop(own) > undisturbed.pop(own) + 9.0
+    assert disturbed == pytest.approx(undisturbed, abs=0.03)
+
+
+def numbering() -> Callable[[Row], Any]:
+    """A function that counts its calls; called in the order of the rows."""
+    numbers = itertools.count()
+
+    async def number(row: Row) -> int:
+        return next(numbers)
+
+    return number
+
+
+# C2: learned limits ---------------------------------------------------------------------------------------
+
+
+class Narrow:
+    """Work at an endpoint that answers 429 when more than so many calls run at once."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.running = 0
+        self.refused = 0
+        self.starts: list[tuple[float, int]] = []
+
+    async def __call__(self, row: Row) -> str:
+        self.running += 1
+        self.starts.append((anyio.current_time(), self.running))
+        try:
+            if self.running > self.width:
+                self.refused += 1
+                raise RateLimited("429", 1.0)
+            await anyio.sleep(1.0)
+            return "made"
+        finally:
+            self.running -= 1
+
+
+def narrow_spec(narrow: Narrow, records: int, **fields: Any) -> Any:
+    return prepared(
+        custom("text", asking(narrow), model_aliases=["writer"]),
+        models=[model("writer", 32, **fields)],
+        records=records,
+        row_group_size=20,
+    )
+
+
+def test_c2_what_was_learned_of_an_endpoint_is_where_the_next_invocation_starts(run: Run, tmp_path: Path) -> None:
+    """(peer) Forgotten with every process."""
+    first, second = Narrow(4), Narrow(4)
+    learned = run(narrow_spec(first, 80), tmp_path / "run.duckdb")
+    ((limit,),) = learned.sql("select learned_limit from resource where resource = 'simulated/writer'")
+    assert 1 <= limit <= 8
+    run(narrow_spec(second, 160), tmp_path / "run.duckdb", starts_at_s=1000.0)
+    assert max(running for at, running in second.starts if at < 0.5) <= limit
+    assert second.refused < first.refused / 2
+
+
+def test_c2_the_learned_limit_grows_again_and_never_above_the_configured_one(run: Run, tmp_path: Path) -> None:
+    run(narrow_spec(Narrow(4), 40), tmp_path / "run.duckdb")
+    wide = Narrow(1000)
+    done = run(narrow_spec(wide, 1500), tmp_path / "run.duckdb", starts_at_s=1000.0)
+    assert done.sql("select learned_limit from resource where resource = 'simulated/writer'") == [(32,)]
+    assert max(running for _, running in wide.starts) == 32
+
+
+def test_c2_a_ramp_lets_requests_in_linearly(run: Run) -> None:
+    wide = Narrow(1000)
+    run(narrow_spec(wide, 400, ramp_up_s=16.0))
+    assert all(running <= max(1, 32 * at / 16.0 + 0.01) for at, running in wide.starts)
+    assert max(running for at, running in wide.starts if at < 17.0) >= 28
+    assert max(running for _, running in wide.starts) == 32
+
+
+def test_c2_a_ramp_beside_a_lower_learned_limit_does_not_spin(run: Run) -> None:
+    """Found by the simulation: the next step of the ramp lay in the past, and every turn asked for another at once."""
+    narrow = Narrow(2)
+    done = run(narrow_spec(narrow, 60, ramp_up_s=500.0))
+    assert done.report is not None
+    assert done.report.turns <= 6 * len(narrow.starts)
+
+
+# C4: weights ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("weight", "share"), [(1.0, 0.5), (3.0, 0.75), (9.0, 0.9)])
+def test_c4_an_endpoint_is_shared_by_weight(run: Run, weight: float, share: float) -> None:
+    order: list[str] = []
+
+    def noting(name: str) -> Callable[..., Any]:
+        async def work(row: Row) -> str:
+            order.append(name)
+            await anyio.sleep(1.0)
+            return name
+
+        return asking(work)
+
+    spec = prepared(
+        custom("heavy", noting("heavy"), model_aliases=["writer"], weight=weight),
+        custom("light", noting("light"), model_aliases=["writer"]),
+        models=[model(limit=4)],
+        records=200,
+        row_group_size=200,
+    )
+    run(spec)
+    assert Counter(order[:100])["heavy"] / 100 == pytest.approx(share, abs=0.06)
+    assert Counter(order) == {"heavy": 200, "light": 200}
+
+
+def test_c4_within_a_generator_the_lowest_row_group_goes_first(run: Run) -> None:
+    finished: list[int] = []
+    spec = prepared(
+        llm("text", "{{ rating }}"),
+        sampler("rating"),
+        models=[model(limit=3, simulation={"latency_ms": 1000.0})],
+        records=60,
+        row_group_size=6,
+    )
+    run(spec, on_row_group_finished=lambda group: finished.append(group.row_group))
+    assert finished == list(range(10))
+
+
+# F5: siblings of dropped rows -------------------------------------------------------------------------------
+
+
+def test_f5_the_sibling_of_a_dropped_row_is_cancelled_and_its_cost_recorded_once(run: Run) -> None:
+    spec = prepared(
+        sampler("rating"),
+        llm("doomed", "{{ rating }}", "strict"),
+        llm("slow", "{{ rating }}", "slow"),
+        models=[
+            model("strict", 8, simulation={"latency_ms": 1000.0, "rejected": 1.0}),
+            model("slow", 2, simulation={"latency_ms": 60_000.0}),
+        ],
+        records=6,
+        row_group_size=6,
+    )
+    done = run(spec)
+    assert done.took_s < 2.0
+    assert done.sql("select row_id, column_name, reason from dropped_row order by row_id") == [
+        (row_id, "doomed", "rejected") for row_id in range(6)
+    ]
+    attempts = done.sql("select generator, outcome, error_type, count(*) from attempt group by all order by all")
+    assert attempts == [("doomed", "rejected", "HTTP 400", 6), ("slow", "released", "Cancelled", 2)]
+    assert done.sql("select model, requests from usage order by model") == [("slow", 2), ("strict", 6)]
+    assert done.sql("select rows_dropped, requests from run_status") == [(6, 8)]
+    assert done.violations() == []
+
+
+def test_f5_a_sibling_that_shares_its_call_with_live_rows_goes_on(run: Run) -> None:
+    async def doomed(row: Row) -> str:
+        await anyio.sleep(1.0)
+        if row["rating"] == 3:
+            raise ValueError("no")
+        return "made"
+
+    slow = {"name": "text", "column_type": "expression", "expr": "{{ rating }}", "dtype": "str"}
+    done = run(prepared(sampler("rating"), custom("doomed", doomed, ["rating"]), slow, records=30, row_group_size=30))
+    assert done.report is not None
+    assert done.report.rows_finished + done.report.rows_dropped == 30
+    assert done.column("text") == [str(rating) for rating in done.column("rating")]
+
+
+# F6: the error window -----------------------------------------------------------------------------------------
+
+
+def failing_while(flag: list[bool], share: float = 1.0) -> Callable[..., Any]:
+    calls = itertools.count()
+
+    async def work(row: Row) -> str:
+        await anyio.sleep(0.1)
+        if flag and next(calls) % 100 < share * 100:
+            raise ValueError("the endpoint is broken")
+        return "made"
+
+    return work
+
+
+def test_f6_too_many_failures_stop_the_run_and_drop_nothing(run: Run, tmp_path: Path) -> None:
+    broken = [True]
+    spec = prepared(
+        custom("text", failing_while(broken), max_rows_per_call=1),
+        records=200,
+        row_group_size=50,
+        run={"error_window": 20, "max_in_flight": 7},
+    )
+    stopped = run(spec, tmp_path / "run.duckdb", expects_error=True)
+    assert isinstance(stopped.error, TooManyFailures)
+    assert stopped.error.exit_code == 1
+    assert "20 of the last 20 results failed, 20 of them in column 'text' with ValueError" in str(stopped.error)
+    assert stopped.sql("select state, rows_finished, rows_dropped from run_status") == [("stopped", 0, 0)]
+    assert stopped.sql("select kind, subject from event where kind = 'stopped'") == [("stopped", "error window")]
+    assert stopped.violations() == []
+    broken.clear()
+    done = run(spec, tmp_path / "run.duckdb", starts_at_s=60.0)
+    assert done.report is not None
+    assert (done.report.rows_finished, done.report.rows_dropped, done.report.exit_code) == (200, 0, 0)
+
+
+def test_f6_fewer_failures_than_the_limit_drop_their_rows_and_go_on(run: Run) -> None:
+    spec = prepared(
+        custom("text", failing_while([True], share=0.2), max_rows_per_call=1),
+        records=200,
+        row_group_size=50,
+        run={"error_window": 20, "max_in_flight": 7},
+    )
+    done = run(spec)
+    assert done.report is not None
+    assert (done.report.exit_code, done.report.rows_dropped) == (3, 40)
+
+
+def test_f6_transient_failures_count_only_when_their_attempts_are_used_up(run: Run) -> None:
+    failed: set[int] = set()
+
+    async def once(row: Row) -> str:
+        if row["number"] not in failed:
+            failed.add(row["number"])
+            raise Transient("503", "HTTP 503")
+        return "made"
+
+    spec = prepared(
+        sampler("rating"),
+        custom("number", numbering(), ["rating"], dtype="int"),
+        custom("text", once, ["number"]),
+        records=100,
+        row_group_size=100,
+        run={"error_window": 20},
+    )
+    done = run(spec)
+    assert done.report is not None
+    assert (done.report.rows_finished, len(failed)) == (100, 100)
+
+
+# F8, K3: callbacks ----------------------------------------------------------------------------------------------
+
+
+def test_f8_a_callback_that_raises_stops_the_run_with_its_traceback(run: Run) -> None:
+    def raising(group: FinishedRowGroup) -> None:
+        if group.row_group == 2:
+            raise ZeroDivisionError("in the callback")
+
+    spec = prepared(custom("text", made), records=10, row_group_size=2, run={"max_active_row_groups": 1})
+    with pytest.raises(ZeroDivisionError, match="in the callback") as raised:
+        run(spec, on_row_group_finished=raising)
+    assert any(entry.name == "raising" for entry in raised.traceback)
+
+
+def test_k3_every_row_group_is_announced_at_least_once_across_crashes(run: Run, tmp_path: Path) -> None:
+    announced: list[int] = []
+
+    def noting(group: FinishedRowGroup) -> None:
+        if group.row_group % 3 == 2 and group.row_group not in failed:
+            failed.add(group.row_group)
+            raise ZeroDivisionError
+        announced.append(group.row_group)
+
+    failed: set[int] = set()
+    spec = prepared(custom("text", made), records=20, row_group_size=2)
+    for attempt in range(10):
+        try:
+            run(spec, tmp_path / "run.duckdb", starts_at_s=10.0 * attempt, on_row_group_finished=noting)
+            break
+        except ZeroDivisionError:
+            continue
+    assert failed == {2, 5, 8}
+    assert set(announced) == set(range(10))
+
+
+def test_k3_what_a_crashed_process_finished_is_announced_by_the_next(run: Run, tmp_path: Path) -> None:
+    spec = prepared(custom("text", made), records=6, row_group_size=2)
+    with closing(RunStore.open(tmp_path / "run.duckdb")) as store:
+        store.create(spec.blueprint(), EPOCH)
+        store.begin(spec.limits, EPOCH)
+        turn = store.turn(spec.spec, spec.graph, announces=True)
+        tasks = turn.take([], {"local": 100}, EPOCH).tasks
+        result = turn.take([succeeded(task, "x") for task in tasks[:4]], {}, EPOCH + 1.0)
+        assert [group.row_group for group in result.finished] == [0, 1]
+    done = run(spec, tmp_path / "run.duckdb", starts_at_s=5.0)
+    assert [group.row_group for group in done.groups] == [0, 1, 2]
+
+
+# A4: what deferral blocks -------------------------------------------------------------------------------------------
+
+
+def at(name: str, alias: str, needs: Sequence[str] = ()) -> dict[str, Any]:
+    """A column that asks a model."""
+    return llm(name, " ".join(f"{{{{ {column} }}}}" for column in ("rating", *needs)), alias)
+
+
+def local(name: str, needs: Sequence[str] = ()) -> dict[str, Any]:
+    return custom(name, made, ["rating", *needs])
+
+
+def graph_state(state_of: StateOf, columns: Sequence[dict[str, Any]], **fields: Any) -> RunState:
+    models = [model(name, 4) for name in ("one", "two", "three")]
+    fields = {"records": 40, "row_group_size": 2, "models": models, **fields}
+    state = state_of(sampler("rating"), *columns, **fields)
+    state.write_row_group(0)
+    state.write_done("rating")
+    return state
+
+
+def cool(state: RunState, *resources: str, until_s: float = 100.0) -> None:
+    for resource in resources:
+        state.sql(
+            "update state.resource set cooling_until = $until where resource = $name",
+            until=moment(until_s),
+            name=f"simulated/{resource}",
+        )
+
+
+def names(state: RunState, view: str) -> set[str]:
+    return {
+        name for (name,) in state.sql(f"select g.name from state.{view} as v join state.generator as g using (generator)")
+    }
+
+
+A4_CASES: dict[str, tuple[list[dict[str, Any]], list[str], set[str], set[str]]] = {
+    "its endpoint is blocked, others are not": (
+        [at("a", "one"), at("b", "two")],
+        ["a"],
+        {"a"},
+        {"b"},
+    ),
+    "all uses of its endpoint share its key": (
+        [at("a", "one"), at("b", "one"), at("c", "two")],
+        ["a"],
+        {"a", "b"},
+        {"c"},
+    ),
+    "what is downstream of it is blocked, whatever it uses": (
+        [at("a", "one"), at("b", "two", ["a"]), at("c", "three", ["b"])],
+        ["a"],
+        {"a", "b", "c"},
+        set(),
+    ),
+    "what shares a key further down blocks only from there": (
+        [at("a", "one"), at("b", "two", ["a"]), at("c", "three")],
+        ["b"],
+        {"b"},
+        {"a", "c"},
+    ),
+    "an endpoint that feeds blocked columns is useful work": (
+        [at("a", "one"), at("b", "two", ["a"])],
+        ["b"],
+        {"b"},
+        {"a"},
+    ),
+    "a local feeder of blocked columns is not": (
+        [local("a"), at("b", "two", ["a"])],
+        ["b"],
+        {"b"},
+        set(),
+    ),
+    "nor is a local feeder of a local feeder": (
+        [local("a"), local("b", ["a"]), at("c", "two", ["b"])],
+        ["c"],
+        {"c"},
+        set(),
+    ),
+    "a local column that feeds nothing blocked is": (
+        [local("a"), local("b"), at("c", "two", ["b"])],
+        ["c"],
+        {"c"},
+        {"a"},
+    ),
+    "a local feeder of blocked and unblocked columns feeds a blocked one": (
+        [local("a"), at("b", "one", ["a"]), at("c", "two", ["a"])],
+        ["b"],
+        {"b"},
+        {"c"},
+    ),
+    "through SQL too": (
+        [at("a", "one"), expression("b", "len(a)"), local("c", ["b"]), at("d", "two")],
+        ["a"],
+        {"a", "c"},
+        {"d"},
+    ),
+    "two deferred endpoints block both sides": (
+        [at("a", "one"), at("b", "two"), local("c", ["a", "b"])],
+        ["a", "b"],
+        {"a", "b", "c"},
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", A4_CASES)
+def test_a4_which_generators_deferred_tasks_block(state_of: StateOf, case: str) -> None:
+    columns, deferred, blocked, independent = A4_CASES[case]
+    state = graph_state(state_of, columns)
+    for name in deferred:
+        state.write_deferral(name, 0, 0, 100.0)
+        cool(state, next(column["model_alias"] for column in columns if column["name"] == name))
+    tasks = {column["name"] for column in columns if column["column_type"] != "expression"}
+    assert names(state, "blocked_generator") & tasks == blocked
+    assert names(state, "independent_generator") == independent
+    ((reason, candidates, shown),) = state.sql(
+        "select reason, candidate_columns, independent_columns from admission"
+    )
+    assert (reason == "deferred tasks") == (not independent)
+    assert (set(candidates), set(shown)) == (tasks, independent)
+
+
+def test_a4_a_task_deferred_by_a_transient_failure_blocks_nothing(state_of: StateOf) -> None:
+    """Its endpoint takes other requests meanwhile."""
+    state = graph_state(state_of, [at("a", "one")])
+    state.write_deferral("a", 0, 0, 100.0)
+    assert names(state, "blocked_generator") == set()
+    assert state.sql("select reason from admission") == [("the next row group may enter",)]
+
+
+def test_a4_nothing_is_blocked_any_more_once_the_endpoint_has_cooled_down(state_of: StateOf) -> None:
+    state = graph_state(state_of, [at("a", "one")])
+    state.write_deferral("a", 0, 0, 100.0)
+    cool(state, "one", until_s=50.0)
+    assert state.sql("select reason from admission") == [("deferred tasks",)]
+    state.write_time(51.0)
+    assert names(state, "blocked_generator") == set()
+
+
+def test_a4_the_turn_admits_by_the_same_rule_as_the_view_shows(state_of: StateOf) -> None:
+    state = graph_state(state_of, [local("a"), at("b", "two", ["a"])], run={"max_active_rows": 8})
+    tasks = state.take(free={"local": 2, "simulated/two": 0}).tasks
+    assert {task.row_group for task in tasks} == {0}
+    (bs,) = [state.take([succeeded(task, "x") for task in tasks], free={"simulated/two": 4}).tasks]
+    result = state.take([rate_limited(task, 50.0) for task in bs], free={"local": 4})
+    assert state.sql("select reason from admission") == [("deferred tasks",)]
+    assert result.tasks == []
+    assert {task.row_group for task in state.take(after_s=50.0, free={"local": 4}).tasks} == {1, 2}
+
+
+# A5: reasons, the first that holds ------------------------------------------------------------------------------------
+
+
+def reason(state: RunState) -> str:
+    ((found,),) = state.sql("select reason from admission")
+    return str(found)
+
+
+def test_a5_the_reasons_come_in_their_order(state_of: StateOf) -> None:
+    """Every reason holds in the end; each one is taken away, and the next is named."""
+    bounds = {"max_active_rows": 2, "max_active_row_groups": 1}
+
+    def state_with(records: int, **run_settings: Any) -> RunState:
+        state = graph_state(state_of, [at("a", "one"), at("b", "two")], records=records, run=run_settings)
+        state.write_deferral("a", 0, 0, 100.0)
+        state.write_deferral("b", 0, 0, 100.0)
+        cool(state, "one", "two")
+        return state
+
+    assert reason(state_with(2, **bounds)) == "no group left"
+    assert reason(state_with(40, **bounds)) == "max rows"
+    assert reason(state_with(40, max_active_row_groups=1)) == "max groups"
+    state = state_with(40)
+    assert reason(state) == "deferred tasks"
+    state.sql("delete from state.deferred_task")
+    assert reason(state) == "resource saturated"
+    state.sql("update state.resource set cooling_until = null, learned_limit = 1")
+    assert reason(state) == "enough ready work already"
+    state.write_done("a")
+    assert reason(state) == "the next row group may enter"
+
+
+def test_a5_deferral_is_explained_by_column_and_by_resource(state_of: StateOf) -> None:
+    state = graph_state(state_of, [at("a", "one"), at("b", "one"), at("c", "two")])
+    for name, row_index in (("a", 0), ("a", 1), ("b", 0)):
+        state.write_deferral(name, 0, row_index, 100.0)
+    cool(state, "one")
+    names_, (row,) = state.store.connection.columns("from admission")
+    shown = dict(zip(names_, row, strict=True))
+    assert shown["deferred_tasks"] == 3
+    assert shown["deferred_scope"] == "simulated/one"
+    assert shown["deferred_by_column"] == {"a": 2, "b": 1}
+    assert shown["deferred_by_resource"] == {"simulated/one": 3}
+    assert shown["independent_columns"] == ["c"]
+
+
+# A7: parking -----------------------------------------------------------------------------------------------------------
+
+
+def storm_state(state_of: StateOf, path: Path | None = None, **run_settings: Any) -> tuple[RunState, list[Task]]:
+    """Row groups of one row; ``good`` is done of some, ``bad`` was refused there for 100 s. Returns what is handed out."""
+    settings = {"max_active_row_groups": 2, **run_settings}
+    columns = [at("good", "one"), at("bad", "two")]
+    models = [model("one", 4), model("two", 4)]
+    state = state_of(
+        sampler("rating"), *columns, path=path, models=models, records=12, row_group_size=1, run=settings
+    )
+    tasks = state.take().tasks
+    for _ in range(3):
+        outcomes = [succeeded(task, "x") for task in state.of(tasks, "good")]
+        outcomes += [rate_limited(task, 100.0) for task in state.of(tasks, "bad")]
+        tasks = state.take(outcomes, free={"simulated/one": 4}).tasks
+    return state, tasks
+
+
+def groups_in(state: RunState, kind: str) -> list[int]:
+    return [group for (group,) in state.sql("select row_group from row_group where state = $kind order by 1", kind=kind)]
+
+
+def test_a7_groups_that_only_wait_for_a_cooling_endpoint_make_room(state_of: StateOf) -> None:
+    state, tasks = storm_state(state_of)
+    assert groups_in(state, "parked") == [0, 1, 2, 3, 4, 5]
+    assert groups_in(state, "active") == [6, 7]
+    assert {task.row_group for task in tasks} == {6, 7}
+    assert state.violations() == []
+
+
+def test_a7_parking_survives_a_crash_and_ends_lowest_group_first(state_of: StateOf, tmp_path: Path) -> None:
+    state, _ = storm_state(state_of, tmp_path / "run.duckdb")
+    parked = groups_in(state, "parked")
+    state.crash()
+    assert groups_in(state, "parked") == parked
+    state.take(after_s=10.0, free={"simulated/one": 0, "simulated/two": 0})
+    assert groups_in(state, "parked") == parked
+    order: list[int] = []
+    tasks = state.take(after_s=90.0, free={"simulated/one": 4, "simulated/two": 4}).tasks
+    while tasks:
+        order += [task.row_group for task in state.of(tasks, "bad")]
+        tasks = state.take([succeeded(task, "x") for task in tasks], free={"simulated/one": 4, "simulated/two": 4}).tasks
+        assert state.violations() == []
+    assert [group for group in order if group in parked] == parked
+    assert sorted(order) == list(range(12))
+    assert order.index(parked[-1]) < order.index(8), "what was parked comes before new row groups"
+
+
+def test_a7_parked_rows_are_bounded(state_of: StateOf) -> None:
+    state, tasks = storm_state(state_of, max_parked_rows=3)
+    assert 3 <= len(groups_in(state, "parked")) <= 4
+    for _ in range(3):
+        outcomes = [succeeded(task, "x") for task in tasks]
+        tasks = state.take(outcomes, free={"simulated/one": 4}).tasks
+    assert len(groups_in(state, "parked")) <= 4
+    assert state.sql("select reason from admission") in ([("max parked rows",)], [("max groups",)])
+
+
+def test_a7_a_group_with_work_elsewhere_is_not_parked(state_of: StateOf) -> None:
+    state = state_of(
+        sampler("rating"),
+        at("good", "one"),
+        at("bad", "two"),
+        models=[model("one", 1), model("two", 1)],
+        records=8,
+        row_group_size=1,
+        run={"max_active_row_groups": 2},
+    )
+    tasks = state.take().tasks
+    bad = state.of(tasks, "bad")
+    state.take([rate_limited(task, 100.0) for task in bad], free={"simulated/one": 4})
+    assert groups_in(state, "parked") == []
+
+
+def test_a7_what_is_parked_counts_as_the_rows_it_is(state_of: StateOf) -> None:
+    state, _ = storm_state(state_of)
+    assert state.progress("good")["done"] == 6
+    bad = state.progress("bad")
+    assert (bad["done"], bad["deferred"], bad["waiting"]) == (0, 2, 10)
+    assert state.sql("select row_group from deferred_task order by 1") == [(0,), (1,)]
+
+
+# F1: patience -----------------------------------------------------------------------------------------------------------
+
+
+def test_f1_give_up_after_ends_a_run_beside_an_endpoint_that_refuses_for_ever(run: Run) -> None:
+    spec = prepared(
+        sampler("rating"),
+        at("good", "one"),
+        at("bad", "two"),
+        models=[model("one", 4), model("two", 4, simulation={"rate_limited": 1.0})],
+        records=12,
+        row_group_size=2,
+        run={"give_up_after_s": 60.0, "max_active_row_groups": 2},
+    )
+    done = run(spec)
+    assert done.report is not None
+    assert (done.report.state, done.report.rows_dropped) == ("finished", 12)
+    assert done.sql("select distinct column_name, reason, error_type from dropped_row") == [
+        ("bad", "given_up", "RateLimited")
+    ]
+    assert done.violations() == []
+
+
+def test_f1_patience_outlives_the_process(state_of: StateOf, tmp_path: Path) -> None:
+    state = state_of(custom("text", made), records=1, run={"give_up_after_s": 50.0}, path=tmp_path / "run.duckdb")
+    state.take([rate_limited(state.take().tasks[0], 30.0)])
+    state.crash()
+    state.take([rate_limited(state.take(after_s=30.0).tasks[0], 30.0)])
+    assert state.dropped() == {}
+    state.crash()
+    state.take([rate_limited(state.take(after_s=30.0).tasks[0], 30.0)])
+    assert state.dropped() == {0: "given_up"}
+
+
+# S4: errors in skip rules ----------------------------------------------------------------------------------------------------
+
+
+BROKEN_RULES = {"jinja": "{{ 1 // (rating - 3) == 7 }}", "sql": "case when rating = 3 then cast('x' || rating as int) = 3 end"}
+
+
+@pytest.mark.parametrize("when", BROKEN_RULES.values(), ids=BROKEN_RULES)
+@pytest.mark.parametrize("on_error", ["drop", "skip", "stop"])
+def test_s4_an_error_in_a_skip_rule_does_what_on_error_says(run: Run, when: str, on_error: str) -> None:
+    skip = {"when": when, "value": "skipped", "on_error": on_error}
+    spec = prepared(sampler("rating"), custom("text", made, ["rating"], skip=skip), records=50, row_group_size=10)
+    done = run(spec, expects_error=True)
+    threes = 50 - len([row for row in done.dataset() if row["rating"] != 3])
+    if on_error == "stop":
+        assert done.error is not None
+        assert "skip" in str(done.error) or "text" in str(done.error)
+        assert done.sql("select state, rows_dropped from run_status") == [("stopped", 0)]
+    elif on_error == "drop":
+        reasons = done.sql("select column_name, reason, count(*) from dropped_row group by all")
+        assert reasons == [("text", "rejected", threes)]
+        assert set(done.column("text")) == {"made"}
+    else:
+        assert done.sql("from dropped_row") == []
+        assert {row["rating"] for row in done.dataset() if row["text"] == "skipped"} == {3}
+        assert done.column("text").count("skipped") == threes
+    assert done.violations() == []
+
+
+# F9: nothing stands still ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_f9_long_stretches_of_row_groups_without_work_end_in_no_contradiction(run: Run, size: int) -> None:
+    """Found by the simulation: the last row group a turn let in was never asked for tasks."""
+    spec = prepared(
+        sampler("rating", values=range(200)),
+        llm("text", "{{ rating }}", skip={"when": "rating <> 1", "value": "none"}),
+        models=[model(limit=2)],
+        records=2000,
+        row_group_size=size,
+    )
+    done = run(spec)
+    assert done.report is not None
+    assert done.report.rows_finished == 2000
+
+
+def test_f2_a_transient_failure_waits_alone(state_of: StateOf) -> None:
+    """Its endpoint goes on with other tasks of other groups."""
+    state = graph_state(state_of, [at("a", "one")])
+    first, second = state.take(free={"simulated/one": 2}).tasks
+    result = state.take([transient(first), succeeded(second, "x")], free={"simulated/one": 2})
+    assert (first.row_group, {task.row_group for task in result.tasks}) == (0, {1})
