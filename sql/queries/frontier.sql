@@ -55,7 +55,7 @@ ordered as (
     c.attempts,
     c.free,
     row_number() over (
-      partition by c.resource order by s.next_tag + c.place * s.step, c.generator, c.row_group, c.row_index
+      partition by c.resource order by s.next_tag + (c.place - 1) * s.step, c.generator, c.row_group, c.row_index
     ) as place
   from candidate as c
   inner join fair_share as s on c.generator = s.generator

@@ -137,19 +137,28 @@ when not matched then
 insert into state.active_row
 select v.*
 from state.dropped_row_value as v
-semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index;
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+
+-- name: revive_parked_rows
+-- The same for parked row groups: their rows rest with the others. O(dropped rows).
+insert into state.parked_row
+select v.*
+from state.dropped_row_value as v
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is not null;
 
 -- name: delete_revived_drops
 -- Revived rows are dropped no more. O(dropped rows).
 delete from state.dropped_row as d
-using new_revival as n
-where d.row_group = n.row_group and d.row_index = n.row_index;
+using new_revival as n, state.active_row_group as g
+where d.row_group = n.row_group and d.row_index = n.row_index and d.row_group = g.row_group;
 
 -- name: delete_revived_values
 -- The values of revived rows are in the working set again. O(dropped rows).
 delete from state.dropped_row_value as d
-using new_revival as n
-where d.row_group = n.row_group and d.row_index = n.row_index;
+using new_revival as n, state.active_row_group as g
+where d.row_group = n.row_group and d.row_index = n.row_index and d.row_group = g.row_group;
 
 -- name: cool_resources
 -- Endpoints that answered 429: nothing starts there before cooling_until. O(resources).

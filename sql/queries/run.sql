@@ -71,6 +71,13 @@ select
 from state.generator
 order by generator;
 
+-- name: stored_columns
+-- Which columns the view dataset shows. O(columns).
+select
+  column_name,
+  in_dataset
+from state.column_def;
+
 -- name: insert_plan_segment
 -- Appends a segment to the plan: one row, whatever the number of row groups (P5). O(1).
 insert into state.plan_segment (segment, first_row_group, row_groups, row_group_size, first_row, "rows")

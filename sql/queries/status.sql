@@ -49,6 +49,24 @@ select
 from main.resource
 order by resource;
 
+-- name: drop_reasons
+-- Why rows were dropped, the most frequent reason first, with one message of each kind. O(dropped rows).
+select
+  column_name,
+  reason,
+  error_type,
+  max(message) as message,
+  count(*) as "rows"
+from main.dropped_row
+group by
+  column_name,
+  reason,
+  error_type
+order by
+  count(*) desc,
+  column_name
+limit $limit;
+
 -- name: dataset_columns
 -- The columns of the view dataset, in order. O(columns).
 select column_name

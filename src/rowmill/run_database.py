@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import anyio
 import anyio.to_thread
 import pyarrow as pa
+from anyio import NoEventLoopError
+from anyio.lowlevel import current_token
 
 from rowmill.engine import invocation
 from rowmill.engine.invocation import RunReport
@@ -63,7 +65,9 @@ def run(
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
 ) -> RunReport:
-    """:func:`run_async` on an event loop of its own; for code that has none."""
+    """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
+    if _is_in_event_loop():
+        raise UsageError("An event loop is running here (a notebook?): use 'await rowmill.run_async(…)'.")
     return anyio.run(
         partial(
             run_async,
@@ -74,6 +78,14 @@ def run(
             progress_interval_s=progress_interval_s,
         )
     )
+
+
+def _is_in_event_loop() -> bool:
+    try:
+        current_token()
+    except NoEventLoopError:
+        return False
+    return True
 
 
 def _prepared(spec: SpecSource, directory: str | Path | None) -> Prepared:
@@ -123,7 +135,9 @@ class RunDatabase:
             chosen = ExportFormat(format) if format is not None else None
         except ValueError:
             raise UsageError(f"There is no export format '{format}'; use one of {', '.join(ExportFormat)}.") from None
-        return export_dataset(self._reader, Path(path), chosen, force=force, database=self.path)
+        return export_dataset(
+            self._reader, Path(path), chosen, force=force, database=self.path, protected=self._reader.seed_files()
+        )
 
     def close(self) -> None:
         """Lets the file go. Safe to call twice."""

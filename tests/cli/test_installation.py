@@ -72,7 +72,7 @@ def test_the_wheel_holds_nothing_but_the_package(installed: Path) -> None:
     assert {path.name for path in (site / "rowmill" / "example").iterdir() if path.name != "__pycache__"} == {
         "__init__.py",
         "penguin_functions.py",
-        "penguins.csv",
+        "palmer_penguins.csv",
         "spec.yaml",
     }
 

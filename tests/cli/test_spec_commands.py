@@ -27,23 +27,23 @@ def _files(directory: Path) -> set[str]:
 def test_init_writes_an_example_that_is_valid(rowmill: CommandLine) -> None:
     done = rowmill("init", "penguins")
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [f"penguins/{n}" for n in ("spec.yaml", "penguins.csv", "penguin_functions.py")]
+    assert done.stdout.splitlines() == [f"penguins/{n}" for n in ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")]
     assert "cd penguins && rowmill run spec.yaml" in done.stderr
     assert "is valid" in rowmill.output_of("validate", "penguins/spec.yaml")
 
 
 def test_init_writes_into_the_current_directory_by_default(rowmill: CommandLine) -> None:
     rowmill.output_of("init")
-    assert _files(rowmill.directory) == {"spec.yaml", "penguins.csv", "penguin_functions.py"}
+    assert _files(rowmill.directory) == {"spec.yaml", "palmer_penguins.csv", "penguin_functions.py"}
 
 
 def test_init_never_overwrites_a_file_and_writes_nothing_if_one_is_there(rowmill: CommandLine) -> None:
-    (rowmill.directory / "penguins.csv").write_text("mine")
+    (rowmill.directory / "palmer_penguins.csv").write_text("mine")
     done = rowmill("init")
     assert done.returncode == 2
-    assert "'penguins.csv' exists already" in done.stderr
-    assert (rowmill.directory / "penguins.csv").read_text() == "mine"
-    assert _files(rowmill.directory) == {"penguins.csv"}
+    assert "'palmer_penguins.csv' exists already" in done.stderr
+    assert (rowmill.directory / "palmer_penguins.csv").read_text() == "mine"
+    assert _files(rowmill.directory) == {"palmer_penguins.csv"}
 
 
 def test_validate_of_a_wrong_spec_lists_every_problem_and_creates_no_file(rowmill: CommandLine) -> None:

@@ -68,7 +68,6 @@ class Books:
     answered: Counter[str] = field(default_factory=Counter)
 
 
-
 def answer_to(prompt: str) -> str:
     """The answer to a request; the same whenever and however often it is made."""
     return blake2b(prompt.encode(), digest_size=6).hexdigest()

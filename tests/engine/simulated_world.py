@@ -211,7 +211,10 @@ class World:
             first, last = rows["row_id"][0].as_py(), rows["row_id"][-1].as_py()
             reached = -1 if state is None else state["reached"]
             assert reached < first, f"{plan.name} was at row {reached} and is asked for row {first}"
-            return await self._batch(plan, rows, models), {"reached": last, "calls": (state or {"calls": 0})["calls"] + 1}
+            return await self._batch(plan, rows, models), {
+                "reached": last,
+                "calls": (state or {"calls": 0})["calls"] + 1,
+            }
 
         async def without_models(rows: pa.Table, state: Any) -> tuple[pa.Table, Any]:
             return await work(rows, state, {})
@@ -300,8 +303,11 @@ def _mood(draw: random.Random) -> Mood:
 def _phase(draw: random.Random) -> Phase:
     kind = draw.choice(["dead", "hanging", "refusing", "refusing", "failing", "slow"])
     starts_s = draw.choice([0.0, draw.uniform(0.0, 20.0)])
-    lasts_s = draw.choice([3.0, 30.0, 600.0]) if kind != "hanging" else 20.0
-    return Phase(kind, starts_s, starts_s + lasts_s, draw.choice([None, 20.0]))  # type: ignore[arg-type]
+    retry_after_s = draw.choice([None, 20.0, 60.0])
+    lasts_s = draw.choice([3.0, 30.0, 600.0])
+    if kind == "hanging" or (kind == "refusing" and retry_after_s is None):
+        lasts_s = 20.0  # long enough: it asks again every two seconds
+    return Phase(kind, starts_s, starts_s + lasts_s, retry_after_s)  # type: ignore[arg-type]
 
 
 def _columns(draw: random.Random, aliases: Sequence[str]) -> tuple[ColumnPlan, ...]:

@@ -42,8 +42,8 @@ from rowmill.graph.endpoint import endpoints  # noqa: E402
 from rowmill.spec.model import ModelConfig  # noqa: E402
 from rowmill.store.connection import Connection  # noqa: E402
 from rowmill.store.error_window import TooManyFailures  # noqa: E402
-from rowmill.store.staging import from_epoch, to_epoch  # noqa: E402
 from rowmill.store.run_store import RunStore  # noqa: E402
+from rowmill.store.staging import from_epoch, to_epoch  # noqa: E402
 from rowmill.store.turn import Turn  # noqa: E402
 from rowmill.task import FinishedRowGroup, Outcome, Request, Task, TurnResult  # noqa: E402
 
@@ -62,6 +62,7 @@ _WAITING_TASKS = """
     anti join in_flight as i
       on f.generator = i.generator and f.row_group = i.row_group and f.row_index = i.row_index
     group by f.resource"""
+_MAY_ADMIT = "select admit from admission"
 _PARKED_FOR = """
     select distinct resource
     from (select unnest(parked_for) as resource from state.active_row_group where parked_for is not null)"""
@@ -154,11 +155,14 @@ class Watch:
         generators = self._simulation.prepared.graph.generators
         max_in_flight = self._simulation.world.settings["max_in_flight"]
 
+        def note(tasks: Sequence[Task]) -> None:
+            if dispatcher.statistics().running_tasks >= max_in_flight:
+                self._idle_since.clear()
+            self._idle_since.pop(generators[tasks[0].generator].declaration.resource or "", None)
+
         class Noting:
-            async def execute(_, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
-                if dispatcher.statistics().running_tasks >= max_in_flight:
-                    self._idle_since.clear()
-                self._idle_since.pop(generators[tasks[0].generator].declaration.resource or "", None)
+            async def execute(self, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
+                note(tasks)
                 return await executor.execute(tasks, journal)
 
         dispatcher._executor = Noting()
@@ -167,7 +171,9 @@ class Watch:
 
     def _before(self, now: float, *, is_draining: bool) -> None:
         if self._due is not None and now > self._due[0] + SLACK_S:
-            raise BrokenPromise(f"no turn before {now - EPOCH:.3f} s, due at {self._due[0] - EPOCH:.3f} s: {self._due[1]}")
+            raise BrokenPromise(
+                f"no turn before {now - EPOCH:.3f} s, due at {self._due[0] - EPOCH:.3f} s: {self._due[1]}"
+            )
         assert self.dispatcher is not None
         statistics = self.dispatcher.statistics()
         room = self._simulation.world.settings["max_in_flight"] - statistics.running_tasks
@@ -176,7 +182,9 @@ class Watch:
         for pool in statistics.pools:
             could = pool.cooling_until is None and pool.queued > 0 and pool.running_calls < pool.limit and room > 0
             could = could and not is_draining
-            self._since(self._idle_since, pool.resource, could, now, "has a task at hand and room, and does not start it")
+            self._since(
+                self._idle_since, pool.resource, could, now, "has a task at hand and room, and does not start it"
+            )
 
     @staticmethod
     def _since(known: dict[str, float], resource: str, holds: bool, now: float, what: str) -> None:
@@ -226,6 +234,9 @@ class Watch:
                 self._due = waiting_from, f"{resource} takes a waiting task then"
             if is_short and self._due is None:
                 self._due = now, f"{resource} has room and waiting tasks"
+        has_room = any(cools[resource] is None and got[resource] < room for resource, room in free.items())
+        could_admit = has_room and not result.again and execute(_MAY_ADMIT)[0][0]
+        self._since(self._short_since, "admission", could_admit, now, "lets no row group in, though it could,")
 
     # Requests -----------------------------------------------------------------------------------------
 
@@ -237,7 +248,9 @@ class Watch:
         if endpoint.running + 1 > limit:
             raise BrokenPromise(f"C1: {endpoint.running + 1} requests at {endpoint.name}, its limit is {limit}")
         if now < endpoint.resting_until - 1e-6:
-            raise BrokenPromise(f"C2: a request at {now:.3f} s, {endpoint.name} rests until {endpoint.resting_until:.3f} s")
+            raise BrokenPromise(
+                f"C2: a request at {now:.3f} s, {endpoint.name} rests until {endpoint.resting_until:.3f} s"
+            )
         assert self.dispatcher is not None
         (pool,) = [pool for pool in self.dispatcher.statistics().pools if pool.resource == endpoint.name]
         if endpoint.running + 1 > pool.limit:
@@ -398,7 +411,9 @@ class Simulation:
                     on_dispatcher=watch.watch,
                 )
         except TimeoutError:
-            raise BrokenPromise(f"F9: the run hangs, nothing happens after {watch._last_turn_at - EPOCH:.3f} s") from None
+            raise BrokenPromise(
+                f"F9: the run hangs, nothing happens after {watch._last_turn_at - EPOCH:.3f} s"
+            ) from None
         finally:
             self.starts_at_s = self.now_s()
 
@@ -431,7 +446,9 @@ def judge(simulation: Simulation, store: RunStore) -> None:
     dropped = execute(_DROPS)
     ids = sorted([row[0] for row in rows] + [row[0] for row in dropped])
     if ids != list(range(world.records)):
-        raise BrokenPromise(f"rows lost or there twice: {len(rows)} finished, {len(dropped)} dropped of {world.records}")
+        raise BrokenPromise(
+            f"rows lost or there twice: {len(rows)} finished, {len(dropped)} dropped of {world.records}"
+        )
     if any(count for (count,) in execute(_NOT_DONE)):
         raise BrokenPromise("K1: row groups or deferrals are left over")
     for row in rows:
@@ -522,7 +539,9 @@ def main() -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--seed", type=int, help="replay this world")
     which.add_argument("--seeds", type=int, help="so many fresh worlds")
-    parser.add_argument("--from", type=int, dest="first", help="with --seeds: these and the following instead of fresh ones")
+    parser.add_argument(
+        "--from", type=int, dest="first", help="with --seeds: these and the following instead of fresh ones"
+    )
     parser.add_argument("--tasks", type=int, default=60, help="about so many tasks a world (default 60)")
     options = parser.parse_args()
     seeds = [options.seed]
@@ -538,7 +557,10 @@ def main() -> int:
         except Exception as error:  # noqa: BLE001  printed; the other worlds go on
             failures.append(seed)
             traceback.print_exception(error, chain=False)
-            print(f"seed {seed} failed: {error!r}. Replay it: tools/simulate --seed {seed} --tasks {options.tasks}", flush=True)
+            print(
+                f"seed {seed} failed: {error!r}. Replay it: tools/simulate --seed {seed} --tasks {options.tasks}",
+                flush=True,
+            )
     return 1 if failures else 0
 
 

@@ -236,5 +236,5 @@ def test_a_preview_in_this_process_makes_no_file_either(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "spec.json"
     path.write_text(json.dumps(spec_of([_KIND, _template("copied", "{{ kind }}")])))
-    assert preview(prepare(path), 3).num_rows == 3
+    assert preview(prepare(path), 3).rows.num_rows == 3
     assert [file.name for file in tmp_path.iterdir()] == ["spec.json"]

@@ -382,3 +382,14 @@ def test_r11_a_generator_that_leaves_out_a_declared_column_rejects_its_row(run: 
 
     done = run(prepared(custom("main", partly, dtype="int", output_columns={"also": "str"}), records=2))
     assert done.sql("select reason, error_type from dropped_row") == [("rejected", "GeneratorError")] * 2
+
+
+def test_r9_a_batch_result_of_which_every_row_was_dropped_meanwhile_is_discarded(state_of: StateOf) -> None:
+    """Found by the simulation: taking no row at all from the table ended the run."""
+    state = state_of(batch("whole", made, []), custom("other", made), records=2, row_group_size=2)
+    tasks = state.take().tasks
+    (whole,) = state.of(tasks, "whole")
+    state.take([rejected(task) for task in state.of(tasks, "other")], free={})
+    table = pa.table({"row_index": pa.array([0, 1], type=pa.int64()), "whole": ["x", "y"]})
+    assert state.take([succeeded(whole, table)], free={}).complete
+    assert state.dropped() == {0: "rejected", 1: "rejected"}

@@ -1,24 +1,24 @@
-"""What must hold of scheduling: no endpoint is wasted, no row is lost. In virtual time, and on state written by hand."""
+"""What must hold of scheduling: no endpoint is wasted, no row is lost. Whole runs in virtual time."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from run_state import RunState, moment, rate_limited, succeeded, transient
+from run_state import RunState, rate_limited, succeeded
 from storm import HEALTHY, storm
-from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
+from virtual_run import EPOCH, Finished, Row, custom, llm, model, prepared, sampler
 
 from rowmill.errors import RateLimited, Transient
 from rowmill.store.error_window import TooManyFailures
 from rowmill.store.run_store import RunStore
-from rowmill.task import FinishedRowGroup, Task
+from rowmill.task import FinishedRowGroup
 
 StateOf = Callable[..., RunState]
 Run = Callable[..., Finished]
@@ -37,7 +37,7 @@ def asking(work: Callable[[Row], Any]) -> Callable[..., Any]:
     return ask
 
 
-# A6: an endpoint that answers 429 for ever ------------------------------------------------------------
+# A6: an endpoint that answers 429 for ever --------------------------------------------------------
 
 
 def judge_storm(row_groups: int, **settings: Any) -> None:
@@ -76,7 +76,7 @@ def test_a6_through_2048_row_groups() -> None:
     judge_storm(2048)
 
 
-# F4: no rounds ------------------------------------------------------------------------------------------
+# F4: no rounds ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("elsewhere_s", [0.05, 2.0])
@@ -121,7 +121,7 @@ def numbering() -> Callable[[Row], Any]:
     return number
 
 
-# C2: learned limits ---------------------------------------------------------------------------------------
+# C2: learned limits -------------------------------------------------------------------------------
 
 
 class Narrow:
@@ -190,7 +190,33 @@ def test_c2_a_ramp_beside_a_lower_learned_limit_does_not_spin(run: Run) -> None:
     assert done.report.turns <= 6 * len(narrow.starts)
 
 
-# C4: weights ----------------------------------------------------------------------------------------------
+def test_a3_admission_goes_on_when_an_endpoint_has_cooled_down_though_a_task_still_waits(run: Run) -> None:
+    """A verdict from while it cooled must not outlive that: the deferred task waits for 300 s, nothing else does."""
+    calls = itertools.count()
+    finished_at: list[float] = []
+
+    async def work(row: Row) -> str:
+        number = next(calls)
+        await anyio.sleep(0.1)
+        if number == 0:
+            raise Transient("503", "HTTP 503", 300.0)
+        if number == 1:
+            raise RateLimited("429", 2.0)
+        return "made"
+
+    spec = prepared(
+        custom("text", asking(work), model_aliases=["writer"]),
+        models=[model("writer", 32)],
+        records=200,
+        row_group_size=1,
+        run={"max_active_rows": 32},
+    )
+    run(spec, on_row_group_finished=lambda group: finished_at.append(anyio.current_time()))
+    assert sorted(finished_at)[-2] < 20.0
+    assert max(finished_at) >= 300.0
+
+
+# C4: weights --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("weight", "share"), [(1.0, 0.5), (3.0, 0.75), (9.0, 0.9)])
@@ -230,7 +256,7 @@ def test_c4_within_a_generator_the_lowest_row_group_goes_first(run: Run) -> None
     assert finished == list(range(10))
 
 
-# F5: siblings of dropped rows -------------------------------------------------------------------------------
+# F5: siblings of dropped rows ---------------------------------------------------------------------
 
 
 def test_f5_the_sibling_of_a_dropped_row_is_cancelled_and_its_cost_recorded_once(run: Run) -> None:
@@ -271,7 +297,7 @@ def test_f5_a_sibling_that_shares_its_call_with_live_rows_goes_on(run: Run) -> N
     assert done.column("text") == [str(rating) for rating in done.column("rating")]
 
 
-# F6: the error window -----------------------------------------------------------------------------------------
+# F6: the error window -----------------------------------------------------------------------------
 
 
 def failing_while(flag: list[bool], share: float = 1.0) -> Callable[..., Any]:
@@ -279,7 +305,7 @@ def failing_while(flag: list[bool], share: float = 1.0) -> Callable[..., Any]:
 
     async def work(row: Row) -> str:
         await anyio.sleep(0.1)
-        if flag and next(calls) % 100 < share * 100:
+        if flag and next(calls) % 10 < share * 10:
             raise ValueError("the endpoint is broken")
         return "made"
 
@@ -305,6 +331,25 @@ def test_f6_too_many_failures_stop_the_run_and_drop_nothing(run: Run, tmp_path: 
     done = run(spec, tmp_path / "run.duckdb", starts_at_s=60.0)
     assert done.report is not None
     assert (done.report.rows_finished, done.report.rows_dropped, done.report.exit_code) == (200, 0, 0)
+
+
+def test_f6_rows_of_row_groups_that_are_finished_stay_as_they_are(run: Run, tmp_path: Path) -> None:
+    """Found by the simulation: they came back into a working set their row group had left."""
+    broken = [True]
+    spec = prepared(
+        custom("text", failing_while(broken, share=0.5), max_rows_per_call=1),
+        records=60,
+        row_group_size=2,
+        run={"error_window": 20, "max_in_flight": 2, "max_error_share": 0.5},
+    )
+    stopped = run(spec, tmp_path / "run.duckdb", expects_error=True)
+    assert isinstance(stopped.error, TooManyFailures)
+    assert stopped.violations() == []
+    broken.clear()
+    done = run(spec, tmp_path / "run.duckdb", starts_at_s=60.0)
+    assert done.report is not None
+    assert done.report.rows_finished + done.report.rows_dropped == 60
+    assert done.violations() == []
 
 
 def test_f6_fewer_failures_than_the_limit_drop_their_rows_and_go_on(run: Run) -> None:
@@ -341,7 +386,7 @@ def test_f6_transient_failures_count_only_when_their_attempts_are_used_up(run: R
     assert (done.report.rows_finished, len(failed)) == (100, 100)
 
 
-# F8, K3: callbacks ----------------------------------------------------------------------------------------------
+# F8, K3: callbacks --------------------------------------------------------------------------------
 
 
 def test_f8_a_callback_that_raises_stops_the_run_with_its_traceback(run: Run) -> None:
@@ -389,294 +434,14 @@ def test_k3_what_a_crashed_process_finished_is_announced_by_the_next(run: Run, t
     assert [group.row_group for group in done.groups] == [0, 1, 2]
 
 
-# A4: what deferral blocks -------------------------------------------------------------------------------------------
-
-
-def at(name: str, alias: str, needs: Sequence[str] = ()) -> dict[str, Any]:
-    """A column that asks a model."""
-    return llm(name, " ".join(f"{{{{ {column} }}}}" for column in ("rating", *needs)), alias)
-
-
-def local(name: str, needs: Sequence[str] = ()) -> dict[str, Any]:
-    return custom(name, made, ["rating", *needs])
-
-
-def graph_state(state_of: StateOf, columns: Sequence[dict[str, Any]], **fields: Any) -> RunState:
-    models = [model(name, 4) for name in ("one", "two", "three")]
-    fields = {"records": 40, "row_group_size": 2, "models": models, **fields}
-    state = state_of(sampler("rating"), *columns, **fields)
-    state.write_row_group(0)
-    state.write_done("rating")
-    return state
-
-
-def cool(state: RunState, *resources: str, until_s: float = 100.0) -> None:
-    for resource in resources:
-        state.sql(
-            "update state.resource set cooling_until = $until where resource = $name",
-            until=moment(until_s),
-            name=f"simulated/{resource}",
-        )
-
-
-def names(state: RunState, view: str) -> set[str]:
-    return {
-        name for (name,) in state.sql(f"select g.name from state.{view} as v join state.generator as g using (generator)")
-    }
-
-
-A4_CASES: dict[str, tuple[list[dict[str, Any]], list[str], set[str], set[str]]] = {
-    "its endpoint is blocked, others are not": (
-        [at("a", "one"), at("b", "two")],
-        ["a"],
-        {"a"},
-        {"b"},
-    ),
-    "all uses of its endpoint share its key": (
-        [at("a", "one"), at("b", "one"), at("c", "two")],
-        ["a"],
-        {"a", "b"},
-        {"c"},
-    ),
-    "what is downstream of it is blocked, whatever it uses": (
-        [at("a", "one"), at("b", "two", ["a"]), at("c", "three", ["b"])],
-        ["a"],
-        {"a", "b", "c"},
-        set(),
-    ),
-    "what shares a key further down blocks only from there": (
-        [at("a", "one"), at("b", "two", ["a"]), at("c", "three")],
-        ["b"],
-        {"b"},
-        {"a", "c"},
-    ),
-    "an endpoint that feeds blocked columns is useful work": (
-        [at("a", "one"), at("b", "two", ["a"])],
-        ["b"],
-        {"b"},
-        {"a"},
-    ),
-    "a local feeder of blocked columns is not": (
-        [local("a"), at("b", "two", ["a"])],
-        ["b"],
-        {"b"},
-        set(),
-    ),
-    "nor is a local feeder of a local feeder": (
-        [local("a"), local("b", ["a"]), at("c", "two", ["b"])],
-        ["c"],
-        {"c"},
-        set(),
-    ),
-    "a local column that feeds nothing blocked is": (
-        [local("a"), local("b"), at("c", "two", ["b"])],
-        ["c"],
-        {"c"},
-        {"a"},
-    ),
-    "a local feeder of blocked and unblocked columns feeds a blocked one": (
-        [local("a"), at("b", "one", ["a"]), at("c", "two", ["a"])],
-        ["b"],
-        {"b"},
-        {"c"},
-    ),
-    "through SQL too": (
-        [at("a", "one"), expression("b", "len(a)"), local("c", ["b"]), at("d", "two")],
-        ["a"],
-        {"a", "c"},
-        {"d"},
-    ),
-    "two deferred endpoints block both sides": (
-        [at("a", "one"), at("b", "two"), local("c", ["a", "b"])],
-        ["a", "b"],
-        {"a", "b", "c"},
-        set(),
-    ),
-}
-
-
-@pytest.mark.parametrize("case", A4_CASES)
-def test_a4_which_generators_deferred_tasks_block(state_of: StateOf, case: str) -> None:
-    columns, deferred, blocked, independent = A4_CASES[case]
-    state = graph_state(state_of, columns)
-    for name in deferred:
-        state.write_deferral(name, 0, 0, 100.0)
-        cool(state, next(column["model_alias"] for column in columns if column["name"] == name))
-    tasks = {column["name"] for column in columns if column["column_type"] != "expression"}
-    assert names(state, "blocked_generator") & tasks == blocked
-    assert names(state, "independent_generator") == independent
-    ((reason, candidates, shown),) = state.sql(
-        "select reason, candidate_columns, independent_columns from admission"
-    )
-    assert (reason == "deferred tasks") == (not independent)
-    assert (set(candidates), set(shown)) == (tasks, independent)
-
-
-def test_a4_a_task_deferred_by_a_transient_failure_blocks_nothing(state_of: StateOf) -> None:
-    """Its endpoint takes other requests meanwhile."""
-    state = graph_state(state_of, [at("a", "one")])
-    state.write_deferral("a", 0, 0, 100.0)
-    assert names(state, "blocked_generator") == set()
-    assert state.sql("select reason from admission") == [("the next row group may enter",)]
-
-
-def test_a4_nothing_is_blocked_any_more_once_the_endpoint_has_cooled_down(state_of: StateOf) -> None:
-    state = graph_state(state_of, [at("a", "one")])
-    state.write_deferral("a", 0, 0, 100.0)
-    cool(state, "one", until_s=50.0)
-    assert state.sql("select reason from admission") == [("deferred tasks",)]
-    state.write_time(51.0)
-    assert names(state, "blocked_generator") == set()
-
-
-def test_a4_the_turn_admits_by_the_same_rule_as_the_view_shows(state_of: StateOf) -> None:
-    state = graph_state(state_of, [local("a"), at("b", "two", ["a"])], run={"max_active_rows": 8})
-    tasks = state.take(free={"local": 2, "simulated/two": 0}).tasks
-    assert {task.row_group for task in tasks} == {0}
-    (bs,) = [state.take([succeeded(task, "x") for task in tasks], free={"simulated/two": 4}).tasks]
-    result = state.take([rate_limited(task, 50.0) for task in bs], free={"local": 4})
-    assert state.sql("select reason from admission") == [("deferred tasks",)]
-    assert result.tasks == []
-    assert {task.row_group for task in state.take(after_s=50.0, free={"local": 4}).tasks} == {1, 2}
-
-
-# A5: reasons, the first that holds ------------------------------------------------------------------------------------
-
-
-def reason(state: RunState) -> str:
-    ((found,),) = state.sql("select reason from admission")
-    return str(found)
-
-
-def test_a5_the_reasons_come_in_their_order(state_of: StateOf) -> None:
-    """Every reason holds in the end; each one is taken away, and the next is named."""
-    bounds = {"max_active_rows": 2, "max_active_row_groups": 1}
-
-    def state_with(records: int, **run_settings: Any) -> RunState:
-        state = graph_state(state_of, [at("a", "one"), at("b", "two")], records=records, run=run_settings)
-        state.write_deferral("a", 0, 0, 100.0)
-        state.write_deferral("b", 0, 0, 100.0)
-        cool(state, "one", "two")
-        return state
-
-    assert reason(state_with(2, **bounds)) == "no group left"
-    assert reason(state_with(40, **bounds)) == "max rows"
-    assert reason(state_with(40, max_active_row_groups=1)) == "max groups"
-    state = state_with(40)
-    assert reason(state) == "deferred tasks"
-    state.sql("delete from state.deferred_task")
-    assert reason(state) == "resource saturated"
-    state.sql("update state.resource set cooling_until = null, learned_limit = 1")
-    assert reason(state) == "enough ready work already"
-    state.write_done("a")
-    assert reason(state) == "the next row group may enter"
-
-
-def test_a5_deferral_is_explained_by_column_and_by_resource(state_of: StateOf) -> None:
-    state = graph_state(state_of, [at("a", "one"), at("b", "one"), at("c", "two")])
-    for name, row_index in (("a", 0), ("a", 1), ("b", 0)):
-        state.write_deferral(name, 0, row_index, 100.0)
-    cool(state, "one")
-    names_, (row,) = state.store.connection.columns("from admission")
-    shown = dict(zip(names_, row, strict=True))
-    assert shown["deferred_tasks"] == 3
-    assert shown["deferred_scope"] == "simulated/one"
-    assert shown["deferred_by_column"] == {"a": 2, "b": 1}
-    assert shown["deferred_by_resource"] == {"simulated/one": 3}
-    assert shown["independent_columns"] == ["c"]
-
-
-# A7: parking -----------------------------------------------------------------------------------------------------------
-
-
-def storm_state(state_of: StateOf, path: Path | None = None, **run_settings: Any) -> tuple[RunState, list[Task]]:
-    """Row groups of one row; ``good`` is done of some, ``bad`` was refused there for 100 s. Returns what is handed out."""
-    settings = {"max_active_row_groups": 2, **run_settings}
-    columns = [at("good", "one"), at("bad", "two")]
-    models = [model("one", 4), model("two", 4)]
-    state = state_of(
-        sampler("rating"), *columns, path=path, models=models, records=12, row_group_size=1, run=settings
-    )
-    tasks = state.take().tasks
-    for _ in range(3):
-        outcomes = [succeeded(task, "x") for task in state.of(tasks, "good")]
-        outcomes += [rate_limited(task, 100.0) for task in state.of(tasks, "bad")]
-        tasks = state.take(outcomes, free={"simulated/one": 4}).tasks
-    return state, tasks
-
-
-def groups_in(state: RunState, kind: str) -> list[int]:
-    return [group for (group,) in state.sql("select row_group from row_group where state = $kind order by 1", kind=kind)]
-
-
-def test_a7_groups_that_only_wait_for_a_cooling_endpoint_make_room(state_of: StateOf) -> None:
-    state, tasks = storm_state(state_of)
-    assert groups_in(state, "parked") == [0, 1, 2, 3, 4, 5]
-    assert groups_in(state, "active") == [6, 7]
-    assert {task.row_group for task in tasks} == {6, 7}
-    assert state.violations() == []
-
-
-def test_a7_parking_survives_a_crash_and_ends_lowest_group_first(state_of: StateOf, tmp_path: Path) -> None:
-    state, _ = storm_state(state_of, tmp_path / "run.duckdb")
-    parked = groups_in(state, "parked")
-    state.crash()
-    assert groups_in(state, "parked") == parked
-    state.take(after_s=10.0, free={"simulated/one": 0, "simulated/two": 0})
-    assert groups_in(state, "parked") == parked
-    order: list[int] = []
-    tasks = state.take(after_s=90.0, free={"simulated/one": 4, "simulated/two": 4}).tasks
-    while tasks:
-        order += [task.row_group for task in state.of(tasks, "bad")]
-        tasks = state.take([succeeded(task, "x") for task in tasks], free={"simulated/one": 4, "simulated/two": 4}).tasks
-        assert state.violations() == []
-    assert [group for group in order if group in parked] == parked
-    assert sorted(order) == list(range(12))
-    assert order.index(parked[-1]) < order.index(8), "what was parked comes before new row groups"
-
-
-def test_a7_parked_rows_are_bounded(state_of: StateOf) -> None:
-    state, tasks = storm_state(state_of, max_parked_rows=3)
-    assert 3 <= len(groups_in(state, "parked")) <= 4
-    for _ in range(3):
-        outcomes = [succeeded(task, "x") for task in tasks]
-        tasks = state.take(outcomes, free={"simulated/one": 4}).tasks
-    assert len(groups_in(state, "parked")) <= 4
-    assert state.sql("select reason from admission") in ([("max parked rows",)], [("max groups",)])
-
-
-def test_a7_a_group_with_work_elsewhere_is_not_parked(state_of: StateOf) -> None:
-    state = state_of(
-        sampler("rating"),
-        at("good", "one"),
-        at("bad", "two"),
-        models=[model("one", 1), model("two", 1)],
-        records=8,
-        row_group_size=1,
-        run={"max_active_row_groups": 2},
-    )
-    tasks = state.take().tasks
-    bad = state.of(tasks, "bad")
-    state.take([rate_limited(task, 100.0) for task in bad], free={"simulated/one": 4})
-    assert groups_in(state, "parked") == []
-
-
-def test_a7_what_is_parked_counts_as_the_rows_it_is(state_of: StateOf) -> None:
-    state, _ = storm_state(state_of)
-    assert state.progress("good")["done"] == 6
-    bad = state.progress("bad")
-    assert (bad["done"], bad["deferred"], bad["waiting"]) == (0, 2, 10)
-    assert state.sql("select row_group from deferred_task order by 1") == [(0,), (1,)]
-
-
-# F1: patience -----------------------------------------------------------------------------------------------------------
+# F1: patience -------------------------------------------------------------------------------------
 
 
 def test_f1_give_up_after_ends_a_run_beside_an_endpoint_that_refuses_for_ever(run: Run) -> None:
     spec = prepared(
         sampler("rating"),
-        at("good", "one"),
-        at("bad", "two"),
+        llm("good", "{{ rating }}", "one"),
+        llm("bad", "{{ rating }}", "two"),
         models=[model("one", 4), model("two", 4, simulation={"rate_limited": 1.0})],
         records=12,
         row_group_size=2,
@@ -702,10 +467,13 @@ def test_f1_patience_outlives_the_process(state_of: StateOf, tmp_path: Path) -> 
     assert state.dropped() == {0: "given_up"}
 
 
-# S4: errors in skip rules ----------------------------------------------------------------------------------------------------
+# S4: errors in skip rules -------------------------------------------------------------------------
 
 
-BROKEN_RULES = {"jinja": "{{ 1 // (rating - 3) == 7 }}", "sql": "case when rating = 3 then cast('x' || rating as int) = 3 end"}
+BROKEN_RULES = {
+    "jinja": "{{ 1 // (rating - 3) == 7 }}",
+    "sql": "case when rating = 3 then cast('x' || rating as int) = 3 end",
+}
 
 
 @pytest.mark.parametrize("when", BROKEN_RULES.values(), ids=BROKEN_RULES)
@@ -730,7 +498,7 @@ def test_s4_an_error_in_a_skip_rule_does_what_on_error_says(run: Run, when: str,
     assert done.violations() == []
 
 
-# F9: nothing stands still ------------------------------------------------------------------------------------------------------
+# F9: nothing stands still -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [1, 5])
@@ -746,11 +514,3 @@ def test_f9_long_stretches_of_row_groups_without_work_end_in_no_contradiction(ru
     done = run(spec)
     assert done.report is not None
     assert done.report.rows_finished == 2000
-
-
-def test_f2_a_transient_failure_waits_alone(state_of: StateOf) -> None:
-    """Its endpoint goes on with other tasks of other groups."""
-    state = graph_state(state_of, [at("a", "one")])
-    first, second = state.take(free={"simulated/one": 2}).tasks
-    result = state.take([transient(first), succeeded(second, "x")], free={"simulated/one": 2})
-    assert (first.row_group, {task.row_group for task in result.tasks}) == (0, {1})

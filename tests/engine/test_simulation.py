@@ -8,21 +8,22 @@ from pathlib import Path
 import pytest
 import simulation
 
-FIXED_SEEDS = range(1, 21)
+FIXED_SEEDS = (1, 2, 3, 9, 10, 11, 12, 18, 20, 22, 23, 25, 26, 27, 31, 33, 36, 41, 44, 57)
+"""Short ones: with crashes, a drain that was cut off, callbacks that raise, a wrong key, skips, batches, local work."""
 SLOW_SEEDS = range(1001, 1041)
 FRESH_SEEDS = 20
 
 
 @pytest.mark.parametrize("seed", FIXED_SEEDS)
 def test_a_run_in_a_seeded_world_keeps_every_promise(seed: int, tmp_path: Path) -> None:
-    simulation.simulate(seed, tmp_path, tasks=24)
+    simulation.simulate(seed, tmp_path, tasks=20)
 
 
 def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
     verdicts = []
     for attempt in ("first", "second"):
         (tmp_path / attempt).mkdir()
-        verdicts.append(simulation.simulate(5, tmp_path / attempt, tasks=24))
+        verdicts.append(simulation.simulate(3, tmp_path / attempt, tasks=20))
     assert verdicts[0] == verdicts[1]
 
 

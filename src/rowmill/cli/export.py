@@ -36,7 +36,7 @@ def command(database: Path | None, file_format: ExportFormat | None, output: Pat
     \b
     Example:
       rowmill export penguins.duckdb --format jsonl
-      rowmill export --output data/penguins.parquet --force
+      rowmill export --output penguins.parquet --force
     """
     from rowmill.export.dataset import export_dataset, write_dataset
     from rowmill.store.reader import Reader
@@ -53,7 +53,8 @@ def command(database: Path | None, file_format: ExportFormat | None, output: Pat
             target = "stdout"
         else:
             file = output if output is not None else Path(f"{status.name}.{file_format}")
-            rows = export_dataset(reader, file, file_format, force=force, database=path).rows
+            protected = reader.seed_files()
+            rows = export_dataset(reader, file, file_format, force=force, database=path, protected=protected).rows
             target = str(file)
     message = f"Exported {count(rows)} of {plural(status.records, 'row')} to {target}"
     dropped = f"; {count(status.rows_dropped)} dropped (rowmill show dropped)" if status.rows_dropped else ""

@@ -10,7 +10,7 @@ import click
 
 from rowmill.errors import UsageError
 
-_FILES = ("spec.yaml", "penguins.csv", "penguin_functions.py")
+_FILES = ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")
 
 
 @click.command()

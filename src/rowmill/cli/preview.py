@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.figures import plural
 from rowmill.cli.output import OutputFormat, output_option, stdout_kept_for_data, write_listing
 
 
@@ -24,7 +25,13 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
     from rowmill.engine.preview import preview
 
     with stdout_kept_for_data():
-        table = preview(prepare(spec), rows)
-    write_listing(table, output_format)
-    if table.num_rows < rows:
-        click.echo(f"{table.num_rows} of {rows} rows: the others were dropped, or the spec has fewer.", err=True)
+        prepared = prepare(spec)
+        made = preview(prepared, rows)
+    write_listing(made.rows, output_format)
+    if prepared.spec.records < rows:
+        click.echo(f"The spec has {plural(prepared.spec.records, 'record')}.", err=True)
+    if made.rows_dropped:
+        click.echo(f"{plural(made.rows_dropped, 'row')} dropped:", err=True)
+        for reason in made.drop_reasons:
+            click.echo(f"  {reason}", err=True)
+        click.get_current_context().exit(3)

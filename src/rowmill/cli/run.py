@@ -48,7 +48,7 @@ def command(context: click.Context, spec: Path, database: Path | None, quiet: bo
 def _what(spec: Path, database: Path | None) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
-            raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run SPEC {database}")
+            raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
         return None, spec
@@ -85,6 +85,8 @@ def _display() -> tuple[Display, float]:
 
 def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:
     click.echo(report.message, err=True)
+    for reason in report.drop_reasons:
+        click.echo(f"  {reason}", err=True)
     again = f"rowmill run {spec}" if database is None else f"rowmill run {spec} {database}"
     steps = []
     if report.exit_code not in {0, 3}:

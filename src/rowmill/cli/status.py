@@ -66,8 +66,8 @@ def _print(status: Status) -> None:
         ("requests", f"{count(status.requests)} in {plural(status.invocations, 'invocation')}"),
         ("tokens", f"{count(status.input_tokens)} in, {count(status.output_tokens)} out"),
         ("cost", money(status.cost_usd)),
-        ("started", _moment(status.started_at)),
-        ("updated", _moment(status.updated_at)),
+        ("started (UTC)", _moment(status.started_at)),
+        ("updated (UTC)", _moment(status.updated_at)),
     ]
     for label, value in lines:
         click.echo(f"{label:<11} {value}")

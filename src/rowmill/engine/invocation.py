@@ -31,7 +31,7 @@ from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
 from rowmill.store.run_store import ResourceMemory, RunStore
-from rowmill.store.status import Status, read_status
+from rowmill.store.status import DropReason, Status, read_drop_reasons, read_status
 from rowmill.store.turn import SkipCondition
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
 
@@ -52,6 +52,8 @@ class RunReport:
     """0 complete, 3 complete with dropped rows, 75 stopped before the end, 130 interrupted twice."""
     message: str
     turns: int = 0
+    drop_reasons: tuple[DropReason, ...] = ()
+    """The most frequent reasons for dropped rows."""
 
 
 async def run(
@@ -71,6 +73,9 @@ async def run(
     and then calls ``on_drain``, the second cuts running calls off. Raises RowmillError: SpecError, Locked,
     Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
+    environ = os.environ if environ is None else environ
+    if prepared is not None:
+        _check_keys(prepared.spec, environ)
     async with WriterThread() as writer:
         store = await writer.call(_open_store, database, must_exist=prepared is None)
         try:
@@ -79,7 +84,7 @@ async def run(
                 writer,
                 prepared,
                 wall_clock=time.time,
-                environ=os.environ if environ is None else environ,
+                environ=environ,
                 on_progress=on_progress,
                 progress_interval_s=progress_interval_s,
                 handle_signals=handle_signals,
@@ -88,6 +93,12 @@ async def run(
             )
         finally:
             await writer.call(store.close)
+
+
+def _check_keys(spec: Spec, environ: Mapping[str, str]) -> None:
+    """Raises SpecError for a key that is not in the environment, before any file is made."""
+    for config in spec.models:
+        config.resolved_api_key(environ)
 
 
 def _open_store(database: Path, *, must_exist: bool) -> RunStore:
@@ -119,7 +130,9 @@ async def work(
     prepared = await writer.call(_open_run, store, prepared, wall_clock())
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(store.is_finished):
-        return _report(Ending.COMPLETE, await writer.call(read_status, store.connection), name, turns=0)
+        status = await writer.call(read_status, store.connection)
+        reasons = await writer.call(read_drop_reasons, store.connection)
+        return _report(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
         runtime = InvocationRuntime(prepared.directory, models)
@@ -166,7 +179,8 @@ async def work(
         on_progress(status)
     if ending is Ending.STOPPED and dispatcher.stop is not None:
         raise dispatcher.stop
-    return _report(ending, status, name, turns=dispatcher.statistics().turns)
+    reasons = await writer.call(read_drop_reasons, store.connection)
+    return _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
 
 
 def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:
@@ -292,7 +306,7 @@ async def _sign_out(store: RunStore, writer: Writer, reason: str, wall_clock: Ca
                 raise
 
 
-def _report(ending: Ending, status: Status, name: str, *, turns: int) -> RunReport:
+def _report(ending: Ending, status: Status, reasons: tuple[DropReason, ...], name: str, *, turns: int) -> RunReport:
     complete = ending is Ending.COMPLETE
     if complete:
         exit_code = 3 if status.rows_dropped else 0
@@ -309,6 +323,7 @@ def _report(ending: Ending, status: Status, name: str, *, turns: int) -> RunRepo
         exit_code,
         message,
         turns,
+        reasons,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import anyio
 import pyarrow as pa
@@ -16,10 +16,20 @@ from rowmill.engine.writer import WriterThread
 from rowmill.errors import UsageError
 from rowmill.store.reader import Reader
 from rowmill.store.run_store import RunStore
+from rowmill.store.status import DropReason
 
 
-def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> pa.Table:
-    """The first ``rows`` finished rows. Makes the requests a run would make for them; writes no file.
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a preview made: the finished rows, and why others were dropped."""
+
+    rows: pa.Table
+    rows_dropped: int
+    drop_reasons: tuple[DropReason, ...]
+
+
+def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> Preview:
+    """Makes the first ``rows`` rows. Makes the requests a run would make for them; writes no file.
 
     Raises what a run raises.
     """
@@ -28,15 +38,15 @@ def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = N
     return anyio.run(_preview, prepared, rows, os.environ if environ is None else environ)
 
 
-async def _preview(prepared: Prepared, rows: int, environ: Mapping[str, str]) -> pa.Table:
+async def _preview(prepared: Prepared, rows: int, environ: Mapping[str, str]) -> Preview:
     spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.records)})
     async with WriterThread() as writer:
         store = await writer.call(RunStore.in_memory)
         try:
-            await work(store, writer, replace(prepared, spec=spec), wall_clock=time.time, environ=environ)
+            report = await work(store, writer, replace(prepared, spec=spec), wall_clock=time.time, environ=environ)
             reader = Reader(store.connection)
             schema = await writer.call(reader.dataset_schema)
             batches = await writer.call(lambda: list(reader.dataset_batches()))
         finally:
             await writer.call(store.close)
-    return pa.Table.from_batches(batches, schema)
+    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -44,15 +44,18 @@ def export_dataset(
     *,
     force: bool = False,
     database: Path | None = None,
+    protected: Sequence[Path] = (),
 ) -> ExportReport:
     """Writes the finished rows to ``path``, whole or not at all, in bounded memory.
 
     The format is told by the ending of ``path`` when None. Raises :class:`UsageError` when the file
-    exists (without ``force``), cannot be written, or is the run ``database`` itself.
+    exists (without ``force``), cannot be written, is the run ``database`` itself or one of the ``protected`` files.
     """
     chosen = file_format if file_format is not None else format_of(path)
     if database is not None and _is_part_of(path, database):
         raise UsageError(f"'{path}' is the run database itself; choose another --output.")
+    if any(os.path.realpath(path) == os.path.realpath(file) for file in protected):
+        raise UsageError(f"'{path}' is the seed data of this run; choose another --output.")
     with whole_file(path, force=force) as file:
         rows = write_dataset(source, file, chosen)
     return ExportReport(path, chosen, rows)

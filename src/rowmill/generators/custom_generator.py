@@ -50,7 +50,7 @@ class _Function:
         self._warned = False
 
     def _arguments(self, call: Call, *subject: Any) -> tuple[Any, ...]:
-        """``subject`` is a row, a table, or a table and a state; params and models follow if the function takes them."""
+        """``subject``: a row, a table, or a table and a state; params and models follow if the function takes them."""
         further = self._function.parameters - len(subject)
         if further == 0:
             return subject

@@ -36,7 +36,8 @@ def generator(
 
     ``required_columns`` are the columns its row (or table) holds. ``side_effect_columns`` are further
     columns it returns: names, or names with their dtype. ``model_aliases`` are the models it may ask.
-    ``ordered``: it takes one row group at a time, in their order; a batch function keeps a state between them. The same fields of the spec win over what is said here.
+    ``ordered``: it takes one row group at a time, in their order; a batch function keeps a state between them. The same
+    fields of the spec win over what is said here.
 
     Example::
 

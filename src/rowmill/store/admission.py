@@ -24,6 +24,7 @@ from rowmill.store.layout import Layout
 from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
 
+_TOUCH = statement("touch_run")
 _ADMIT = statement("admit_row_groups")
 _ADVANCE = statement("advance_cursor")
 _INSERT_ROWS = statement("insert_active_rows")
@@ -140,6 +141,8 @@ class Admission:
         """
         verdict = self._deferral_verdict
         if verdict is None or (verdict.cools_until is not None and now >= verdict.cools_until):
+            # The views of cooling resources look at the time of the last turn, which is this one from here on.
+            self._connection.execute(_TOUCH.text, {"now": now})
             verdict = _DeferralVerdict(*self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0])
             self._deferral_verdict = verdict
         return verdict.blocks

@@ -64,9 +64,13 @@ class Connection:
             raise UsageError(f"{path} is a directory. Name a file for the run database.")
         if path is not None:
             check_log(path)
+        self._claim = path.resolve() if path is not None and not read_only else None
+        if self._claim is not None:
+            _claim(self._claim)
         try:
             self._engine = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=config)
         except duckdb.Error as error:
+            self._release()
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
         self._identity = _identity(path) if path is not None and not read_only else None
@@ -148,6 +152,12 @@ class Connection:
             self._staged[name].content = self._staged[name].schema.empty_table()
         self._staged.clear()
         self._engine.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._claim is not None:
+            _claimed.discard(self._claim)
+            self._claim = None
 
     def __enter__(self) -> Connection:
         return self
@@ -168,6 +178,17 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 _creating = threading.Lock()
+_claimed: set[Path] = set()
+"""Databases this process writes to: the engine's lock on the file keeps out other processes only."""
+
+
+def _claim(path: Path) -> None:
+    with _creating:
+        if path in _claimed:
+            raise engine_errors.in_use_here(path)
+        _claimed.add(path)
+
+
 _LOG_START = bytes.fromhex("6400626500")
 """How every write-ahead log of DuckDB 2 begins. A log that begins otherwise would be passed over in silence."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,14 +33,28 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
             match = _PID.search(text)
             pid = int(match[1]) if match else None
             holder = f"process {pid}" if pid else "another process"
-            return Locked(f"{path} is in use by {holder}. Wait for it to end, or stop it, then try again.", pid)
+            stop = f"'kill -INT {pid}' stops it and loses nothing" if pid else "Stop it"
+            return Locked(
+                f"{path} is in use by {holder}, which shows its progress itself. Wait for it to end, or stop it "
+                f"({stop}); then try again.",
+                pid,
+            )
         if "not a valid DuckDB database file" in text:
             return Incompatible(f"{path} is not a run database. Name another file.")
         if "Permission denied" in text or "No such file" in text or "Is a directory" in text:
             return UsageError(f"{path} cannot be opened: {_first_line(text)}")
         if "version" in text and ("newer" in text or "older" in text or "storage" in text):
             return Incompatible(f"{path} was written by another version of DuckDB: {_first_line(text)}")
+    if "different configuration" in text:
+        return in_use_here(path)
     return damaged(path, _first_line(text))
+
+
+def in_use_here(path: Path) -> Locked:
+    """The error for a database that this very process has open already."""
+    return Locked(
+        f"{path} is open in this process: close its RunDatabase, or wait for its run, then try again.", os.getpid()
+    )
 
 
 def damaged(path: Path, reason: str) -> Damaged:

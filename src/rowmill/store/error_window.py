@@ -35,9 +35,19 @@ class ErrorWindow:
         self._max_share = max_share
 
     def add(self, successes: int, failures: Iterable[Failure]) -> None:
-        """Adds the results of a turn. Successes go in first: they cannot hide failures that come after them."""
+        """Adds the results of a turn. Successes go in first: they cannot hide failures that come after them.
+
+        Stops at the failure that is one too many, so that the window still holds all that led to it.
+        """
         self._results.extend([None] * min(successes, self._results.maxlen or 0))
-        self._results.extend(failures)
+        for failure in failures:
+            self._results.append(failure)
+            if self._is_over():
+                break
+
+    def _is_over(self) -> bool:
+        size = self._results.maxlen or 0
+        return len(self._results) == size and len(self.failures()) >= self._max_share * size
 
     def failures(self) -> list[Failure]:
         """The failures in the window."""
@@ -45,14 +55,14 @@ class ErrorWindow:
 
     def verdict(self) -> TooManyFailures | None:
         """The error that stops the run once the window is full and the share of failures reaches the limit."""
-        size = self._results.maxlen or 0
-        failures = self.failures()
-        if len(self._results) < size or len(failures) < self._max_share * size:
+        if not self._is_over():
             return None
+        size = self._results.maxlen
+        failures = self.failures()
         (column, kind), count = Counter((failure.column, failure.error_type) for failure in failures).most_common(1)[0]
         example = next(f.message for f in reversed(failures) if (f.column, f.error_type) == (column, kind))
         return TooManyFailures(
             f"{len(failures)} of the last {size} results failed, {count} of them in column {column!r} with {kind}: "
-            f"{example} Their rows were not dropped. Mend the spec or the endpoint, then run again "
+            f"{example.rstrip('. ')}. Their rows were not dropped. Mend the spec or the endpoint, then run again "
             "(run.max_error_share sets the limit)."
         )

@@ -236,7 +236,7 @@ class Inbox:
         wanted = set(live)
         keep = [position for position, index in enumerate(given) if index in wanted]
         if len(keep) < len(given):
-            table, given = table.take(keep), [given[position] for position in keep]
+            table, given = table.take(pa.array(keep, type=pa.int64())), [given[position] for position in keep]
         columns = []
         for output in node.columns:
             values = table.column(output.name)

@@ -3,7 +3,8 @@
 What the resources can take comes as parameters; which tasks are ready is the view ``state.frontier``.
 Fairness between the generators of a resource is start-time fair queueing (Goyal, Vin and Cheng, 1996): a
 generator's next tag grows by 1/weight with each of its tasks, the smallest tags go first, and one that was idle
-rejoins at the tag its resource has reached.
+rejoins at the tag its resource has reached. Tags are those at which tasks start, not finish: so one that waits for
+its turn has a tag at least as large as all that went before, and only idle ones are raised.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,8 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import Damaged, RowmillError, UsageError
+from rowmill.errors import Damaged, RowmillError, SpecError, UsageError
+from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, column_list
 from rowmill.store.statements import statement
@@ -19,6 +21,7 @@ from rowmill.store.status import Status, read_status
 _DATASET_COLUMNS = statement("dataset_columns")
 _BOUNDS = statement("finished_row_bounds")
 _SLICE = statement("dataset_slice")
+_NEWEST_SPEC = statement("newest_spec")
 _SCHEMA = statement("dataset_schema")
 
 _SLICE_ROWS = 50_000
@@ -69,6 +72,17 @@ class Reader:
             return self._connection.batches(sql, parameters)
         except duckdb.Error as error:
             raise query_error(error) from error
+
+    def seed_files(self) -> list[Path]:
+        """The files the run's seed rows came from, as far as they are still there: nothing may overwrite them."""
+        rows = self._connection.execute(_NEWEST_SPEC.text)
+        seed_dataset = json.loads(rows[0][0]).get("seed_dataset") if rows else None
+        if seed_dataset is None:
+            return []
+        try:
+            return SeedDatasetConfig.model_validate(seed_dataset).files(Path(rows[0][1]))
+        except SpecError:
+            return []  # they are gone: there is nothing to protect
 
     def dataset_columns(self) -> list[str]:
         """The columns of the view ``dataset``, in order."""

@@ -36,6 +36,7 @@ _COOL = statement("cool_resources")
 _LEARN_LIMITS = statement("learn_limits")
 _KEEP_STATE = statement("keep_generator_state")
 _REVIVE_ROWS = statement("revive_rows")
+_REVIVE_PARKED_ROWS = statement("revive_parked_rows")
 _DELETE_REVIVED_DROPS = statement("delete_revived_drops")
 _DELETE_REVIVED_VALUES = statement("delete_revived_values")
 
@@ -147,6 +148,7 @@ class Recording:
             rows.append(failure.row_group, failure.row_index)
         self._connection.stage("new_revival", rows.table())
         self._connection.execute(_REVIVE_ROWS.text)
+        self._connection.execute(_REVIVE_PARKED_ROWS.text)
         self._connection.execute(_DELETE_REVIVED_DROPS.text)
         self._connection.execute(_DELETE_REVIVED_VALUES.text)
 

@@ -37,6 +37,7 @@ _NEWEST_SPEC = statement("newest_spec")
 _INSERT_GENERATOR = statement("insert_generator")
 _INSERT_COLUMN_DEF = statement("insert_column_def")
 _INSERT_DEPENDENCY = statement("insert_dependency")
+_STORED_COLUMNS = statement("stored_columns")
 _STORED_GENERATORS = statement("stored_generators")
 _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
@@ -248,6 +249,12 @@ class RunStore:
             elif known[0] != node.number:
                 differences.append(f"column {node.name!r} has another place in the graph")
         differences += [f"column {name!r} is gone" for name in stored]
+        shown = dict(self._connection.execute(_STORED_COLUMNS.text))
+        differences += [
+            f"column {output.name!r} {'is' if output.drop else 'is no longer'} marked 'drop'"
+            for output in graph.outputs
+            if shown.get(output.name, not output.drop) == output.drop
+        ]
         seed = self._connection.execute(_RUN_STATE.text)[0][3]
         if seed != spec.seed:
             differences.append(f"the seed was {seed}, now it is {spec.seed}")

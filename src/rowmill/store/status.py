@@ -12,6 +12,7 @@ from rowmill.store.statements import statement
 
 _RUN_STATUS = statement("read_run_status")
 _PROGRESS = statement("read_progress")
+_DROP_REASONS = statement("drop_reasons")
 _RESOURCES = statement("read_resources")
 
 
@@ -72,6 +73,27 @@ class Status:
         )
         state = "running" if self.state == "stopped" else self.state
         return replace(self, state=state, resources=resources)
+
+
+@dataclass(frozen=True, slots=True)
+class DropReason:
+    """Why some rows were dropped: the column, what went wrong, one of the messages, and how many rows."""
+
+    column_name: str
+    reason: str
+    error_type: str | None
+    message: str | None
+    rows: int
+
+    def __str__(self) -> str:
+        kind = f"{self.reason}, {self.error_type}" if self.error_type else self.reason
+        return f"{self.rows} × column {self.column_name!r} ({kind}): {self.message or ''}".rstrip(": ")
+
+
+def read_drop_reasons(connection: Connection, limit: int = 3) -> tuple[DropReason, ...]:
+    """The most frequent reasons for dropped rows. O(dropped rows)."""
+    with engine_errors.mapped("reading why rows were dropped"):
+        return tuple(DropReason(*row) for row in connection.execute(_DROP_REASONS.text, {"limit": limit}))
 
 
 _RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources")]

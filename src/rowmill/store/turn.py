@@ -48,6 +48,7 @@ _TOUCH = statement("touch_run")
 _FINISH_RUN = statement("finish_run")
 _CONTRADICTIONS = statement("contradictions")
 
+_COUNTED_DROPS = ("rejected", "retries_exhausted")
 _TOUCH_INTERVAL = timedelta(seconds=1)
 _ROUNDS = 3
 """How often a turn looks for more work when what it admitted was too little, or finished at once."""
@@ -91,6 +92,7 @@ class Turn:
         self._skip_conditions = dict(skip_conditions or {})
         self._skipped: list[Outcome] = []
         self._is_first = True
+        self._was_stopped = False
         self._came_in_last = False
         """The last row groups that came in in this turn came too late for its pull."""
 
@@ -155,7 +157,7 @@ class Turn:
         failures = [
             Failure(names[generator], row_group, row_index, kind or reason, message)
             for generator, row_group, row_index, reason, kind, message, _ in inbox.drops.rows
-            if reason in ("rejected", "retries_exhausted")
+            if reason in _COUNTED_DROPS
         ]
         successes = sum(table.num_rows for table in inbox.values.values())
         if not failures and not successes:
@@ -163,9 +165,11 @@ class Turn:
         self._window.add(successes, failures)
         verdict = self._window.verdict() if failures else None
         if verdict is not None:
-            inbox.drops.rows = []
+            inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
             self._recording.revive(self._window.failures())
-            self._journal.note("stopped", "error window", str(verdict)[:500])
+            if not self._was_stopped:
+                self._journal.note("stopped", "error window", str(verdict)[:500])
+            self._was_stopped = True
         return verdict
 
     def _learn(self, learned: Mapping[str, int]) -> None:

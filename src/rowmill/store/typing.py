@@ -81,7 +81,8 @@ class Typing:
         shown = ascii(value)
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
         return (
-            f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__})."
+            f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__}). "
+            "Give the column the right dtype, or return what it says."
         )
 
 
