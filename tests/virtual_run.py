@@ -163,6 +163,9 @@ def run(
                 store.close()
                 raise
             failure = error
+        except BaseException:
+            store.close()
+            raise
         return Finished(store, report, failure, anyio.current_time() - begun, groups)
 
     clock = MockClock(autojump_threshold=0)

@@ -40,8 +40,8 @@ select
   row_group,
   first_row,
   row_count,
-  live_rows,
-  row_count - live_rows,
+  rows_finished + live_rows,
+  row_count - rows_finished - live_rows,
   admitted_at,
   $now
 from state.row_group_done

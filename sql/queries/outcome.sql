@@ -132,6 +132,24 @@ when not matched then
   insert (generator, row_group, "state")
   values (n.generator, n.row_group, n."state");
 
+-- name: reopen_row_groups
+-- Finished row groups of rows to be revived become active again, for just those rows. O(row groups).
+insert into state.active_row_group (row_group, first_row, row_count, admitted_at, rows_finished)
+select
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished
+from state.finished_row_group as f
+semi join new_revival as n on f.row_group = n.row_group;
+
+-- name: delete_reopened_row_groups
+-- They are finished no more. O(row groups).
+delete from state.finished_row_group as f
+using state.active_row_group as g
+where f.row_group = g.row_group;
+
 -- name: revive_rows
 -- Brings dropped rows of active row groups back with the values they had. O(dropped rows).
 insert into state.active_row

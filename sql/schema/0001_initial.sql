@@ -88,14 +88,16 @@ create table state.plan_segment (
 /*
 Row groups that were admitted and are not finished. With the cursor (row groups from
 next_row_group on are not admitted) this is all a resume has to read. A parked row group (A7) waits for the
-resources in parked_for to stop cooling down; its rows rest in state.parked_row, outside the frontier.
+resources in parked_for to stop cooling down; its rows rest in state.parked_row, outside the frontier. rows_finished counts
+rows that are in the dataset already: only a row group that was finished and came back for dropped rows has any.
 */
 create table state.active_row_group (
   row_group bigint not null,
   first_row bigint not null,
   row_count bigint not null,
   admitted_at timestamp not null,
-  parked_for varchar[]
+  parked_for varchar[],
+  rows_finished bigint not null default 0
 );
 
 /* Row groups that are done, for ever; also those of which no row survived (K1). */

@@ -35,6 +35,7 @@ select
   g.first_row,
   g.row_count,
   g.admitted_at,
+  g.rows_finished,
   count(a.row_id) as live_rows,
   {group_done}
 from state.active_row_group as g
@@ -44,7 +45,8 @@ group by
   g.row_group,
   g.first_row,
   g.row_count,
-  g.admitted_at;
+  g.admitted_at,
+  g.rows_finished;
 
 /* The row group an ordered generator is at: the lowest one it has not finished (R10). */
 create view state.ordered_place as

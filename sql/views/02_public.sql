@@ -29,7 +29,10 @@ from state.run as r
 cross join (
   select
     count(*) as row_groups_finished,
-    coalesce(sum(rows_finished), 0)::bigint as rows_finished
+    (
+      coalesce(sum(rows_finished), 0)
+      + (select coalesce(sum(g.rows_finished), 0) from state.active_row_group as g)
+    )::bigint as rows_finished
   from state.finished_row_group
 ) as f
 cross join (
@@ -116,8 +119,8 @@ select
   'active' as state,
   first_row,
   row_count,
-  0::bigint as rows_finished,
-  row_count - live_rows as rows_dropped,
+  rows_finished,
+  row_count - rows_finished - live_rows as rows_dropped,
   admitted_at,
   null::timestamp as finished_at
 from state.row_group_done
@@ -127,8 +130,8 @@ select
   'parked' as state,
   g.first_row,
   g.row_count,
-  0::bigint as rows_finished,
-  g.row_count - count(p.row_id) as rows_dropped,
+  g.rows_finished,
+  g.row_count - g.rows_finished - count(p.row_id) as rows_dropped,
   g.admitted_at,
   null::timestamp as finished_at
 from state.active_row_group as g
@@ -138,7 +141,8 @@ group by
   g.row_group,
   g.first_row,
   g.row_count,
-  g.admitted_at
+  g.admitted_at,
+  g.rows_finished
 union all
 select
   row_group,

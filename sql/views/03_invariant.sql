@@ -89,6 +89,7 @@ select
   'row group ' || d.row_group
 from state.dataset_row as d
 anti join state.finished_row_group as f on d.row_group = f.row_group
+anti join state.active_row_group as g on d.row_group = g.row_group and g.rows_finished > 0
 union all
 select
   'row is there twice',

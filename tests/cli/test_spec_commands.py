@@ -27,7 +27,9 @@ def _files(directory: Path) -> set[str]:
 def test_init_writes_an_example_that_is_valid(rowmill: CommandLine) -> None:
     done = rowmill("init", "penguins")
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [f"penguins/{n}" for n in ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")]
+    assert done.stdout.splitlines() == [
+        f"penguins/{n}" for n in ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")
+    ]
     assert "cd penguins && rowmill run spec.yaml" in done.stderr
     assert "is valid" in rowmill.output_of("validate", "penguins/spec.yaml")
 

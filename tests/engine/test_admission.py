@@ -304,7 +304,7 @@ def test_f6_a_row_of_a_parked_group_comes_back_to_where_its_group_rests(state_of
     )
     tasks = state.take().tasks
     good, bad = state.of(tasks, "good"), state.of(tasks, "bad")
-    outcomes = [rejected(good[0]), succeeded(good[1], "x"), *[rate_limited(task, 100.0) for task in bad]]
+    outcomes = [succeeded(good[1], "x"), rejected(good[0]), *[rate_limited(task, 100.0) for task in bad]]
     (other, *_) = state.take(outcomes, free={"simulated/one": 4}).tasks
     assert groups_in(state, "parked") == [0]
     assert state.take([rejected(other)], free={}).stop is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from run_state import RunState, rate_limited, succeeded
+from run_state import RunState, rate_limited, rejected, succeeded
 from storm import HEALTHY, storm
 from virtual_run import EPOCH, Finished, Row, custom, llm, model, prepared, sampler
 
@@ -514,3 +514,24 @@ def test_f9_long_stretches_of_row_groups_without_work_end_in_no_contradiction(ru
     done = run(spec)
     assert done.report is not None
     assert done.report.rows_finished == 2000
+
+
+def test_f6_rows_of_row_groups_that_finished_meanwhile_come_back_too(state_of: StateOf) -> None:
+    """Row groups of one row finish, empty, in the turn that drops their row."""
+    state = state_of(custom("made", made), records=6, row_group_size=1, run={"error_window": 4, "max_error_share": 1.0})
+    tasks = state.take().tasks
+    assert state.take([rejected(task) for task in tasks[:3]]).stop is None
+    assert state.sql("select count(*) from row_group where state = 'finished'") == [(3,)]
+    assert state.take([rejected(tasks[3])], free={}).stop is not None
+    assert state.dropped() == {}
+    assert state.sql("select count(*) from row_group where state = 'active'") == [(6,)]
+    assert state.violations() == []
+
+
+def test_f6_a_rejected_batch_is_one_result_however_many_rows_it_has(state_of: StateOf) -> None:
+    state = state_of(
+        custom("made", made, generation_strategy="batch"), records=20, row_group_size=10, run={"error_window": 4}
+    )
+    (first, *_) = state.take().tasks
+    assert state.take([rejected(first)]).stop is None
+    assert len(state.dropped()) == 10

@@ -15,11 +15,10 @@ class TooManyFailures(RowmillError):
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failed result in the window: the row it would drop, and what went wrong."""
+    """A failed result: the rows it would drop as (row group, row index), and what went wrong."""
 
     column: str
-    row_group: int
-    row_index: int
+    rows: tuple[tuple[int, int], ...]
     error_type: str
     message: str
 
@@ -33,21 +32,24 @@ class ErrorWindow:
     def __init__(self, size: int, max_share: float) -> None:
         self._results: deque[Failure | None] = deque(maxlen=size)
         self._max_share = max_share
+        self._failed = 0
 
-    def add(self, successes: int, failures: Iterable[Failure]) -> None:
-        """Adds the results of a turn. Successes go in first: they cannot hide failures that come after them.
+    def add(self, results: Iterable[Failure | None]) -> None:
+        """Adds the results of a turn in the order they arrived, None for a success.
 
         Stops at the failure that is one too many, so that the window still holds all that led to it.
         """
-        self._results.extend([None] * min(successes, self._results.maxlen or 0))
-        for failure in failures:
-            self._results.append(failure)
-            if self._is_over():
+        for result in results:
+            if len(self._results) == self._results.maxlen:
+                self._failed -= self._results[0] is not None
+            self._results.append(result)
+            self._failed += result is not None
+            if result is not None and self._is_over():
                 break
 
     def _is_over(self) -> bool:
         size = self._results.maxlen or 0
-        return len(self._results) == size and len(self.failures()) >= self._max_share * size
+        return len(self._results) == size and self._failed >= self._max_share * size
 
     def failures(self) -> list[Failure]:
         """The failures in the window."""

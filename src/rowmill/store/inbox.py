@@ -20,6 +20,7 @@ from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.attempts import Attempts, error_text
+from rowmill.store.error_window import Failure
 from rowmill.store.staging import (
     DONE_TASK,
     NEW_COOLING,
@@ -55,6 +56,9 @@ class Inbox:
     cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
     states: Rows = field(default_factory=lambda: Rows(NEW_STATE))
     attempts: Attempts = field(init=False)
+    results: list[Failure | None] = field(default_factory=list)
+    """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
+    _place: dict[tuple[int, int, int | None], int] = field(default_factory=dict)
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
 
@@ -72,6 +76,8 @@ class Inbox:
             self.done.append(task.generator, task.row_group, index, settled)
             if kind is OutcomeKind.SUCCEEDED:
                 succeeded.setdefault(task.generator, []).append(outcome)
+                self._place[task[:3]] = len(self.results)
+                self.results.append(None)
             elif kind is OutcomeKind.SKIPPED:
                 self.skipped.append(task.generator, task.row_group, index)
             elif kind is not OutcomeKind.RELEASED:
@@ -130,6 +136,13 @@ class Inbox:
         indices = [task.row_index] if task.row_index is not None else self.live_rows(task.row_group, task.generator)
         for index in indices:
             self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts)
+        rows = tuple((task.row_group, index) for index in indices)
+        failure = Failure(self.graph.generators[task.generator].name, rows, kind, message)
+        place = self._place.get(task[:3])
+        if place is None:
+            self.results.append(failure)
+        else:
+            self.results[place] = failure
 
     # Results -------------------------------------------------------------------------------------
 

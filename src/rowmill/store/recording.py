@@ -35,6 +35,8 @@ _LIVE_ROWS = statement("live_rows_of_group")
 _COOL = statement("cool_resources")
 _LEARN_LIMITS = statement("learn_limits")
 _KEEP_STATE = statement("keep_generator_state")
+_REOPEN = statement("reopen_row_groups")
+_DELETE_REOPENED = statement("delete_reopened_row_groups")
 _REVIVE_ROWS = statement("revive_rows")
 _REVIVE_PARKED_ROWS = statement("revive_parked_rows")
 _DELETE_REVIVED_DROPS = statement("delete_revived_drops")
@@ -142,11 +144,13 @@ class Recording:
         self._connection.execute(_DELETE_STALE.text)
 
     def revive(self, failures: Sequence[Failure]) -> None:
-        """Brings back the rows these failures dropped, as far as their row groups are active (F6)."""
+        """Brings back the rows these failures dropped; finished row groups come back for them (F6)."""
         rows = Rows(_NEW_REVIVAL)
-        for failure in failures:
-            rows.append(failure.row_group, failure.row_index)
+        for row in {row for failure in failures for row in failure.rows}:
+            rows.append(*row)
         self._connection.stage("new_revival", rows.table())
+        self._connection.execute(_REOPEN.text)
+        self._connection.execute(_DELETE_REOPENED.text)
         self._connection.execute(_REVIVE_ROWS.text)
         self._connection.execute(_REVIVE_PARKED_ROWS.text)
         self._connection.execute(_DELETE_REVIVED_DROPS.text)

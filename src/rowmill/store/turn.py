@@ -27,7 +27,7 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
-from rowmill.store.error_window import ErrorWindow, Failure
+from rowmill.store.error_window import ErrorWindow
 from rowmill.store.finishing import Finishing
 from rowmill.store.inbox import Inbox
 from rowmill.store.journal import Journal
@@ -153,17 +153,8 @@ class Turn:
 
     def _watch_errors(self, inbox: Inbox) -> RowmillError | None:
         """Stops the run when too many results fail; then none of the failures in the window drops its row (F6)."""
-        names = [node.name for node in self._layout.graph.generators]
-        failures = [
-            Failure(names[generator], row_group, row_index, kind or reason, message)
-            for generator, row_group, row_index, reason, kind, message, _ in inbox.drops.rows
-            if reason in _COUNTED_DROPS
-        ]
-        successes = sum(table.num_rows for table in inbox.values.values())
-        if not failures and not successes:
-            return None
-        self._window.add(successes, failures)
-        verdict = self._window.verdict() if failures else None
+        self._window.add(inbox.results)
+        verdict = self._window.verdict() if inbox.results else None
         if verdict is not None:
             inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
             self._recording.revive(self._window.failures())
