@@ -187,7 +187,7 @@ class Pool:
         wanted = self._completed + self._completed // 2
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
-        self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 7 // 8))
+        self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))
         self._completed = 0
 
     def statistics(self, now: float) -> PoolStatistics:
