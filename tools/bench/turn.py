@@ -5,24 +5,23 @@ flight is the number of outcomes. Values are texts of 64 characters. Row groups 
 come; since no more are admitted than needed, turns that are not counted bring the active rows back to their number.
 The first turns, until the chain is full, are not counted. Baseline: the turn with one outcome on the same rows.
 
-Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682, under a load of 2.6 to 3::
+Measured on 2026-11-20, 2 cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, machine otherwise idle::
 
     active rows  outcomes  median ms  p95 ms  longest ms  × one outcome  µs/outcome  CPU ms/turn  peak MiB
-          1,000         1      12.70   15.53       23.05            1.0    12,701.0        12.86       151
-          1,000       100      28.38   35.47       36.31            2.2       283.8        26.86       163
-          1,000     1,000      17.20   44.42       49.76            1.4        17.2        20.13       172
-          8,000         1      13.11   15.62       17.09            1.0    13,113.3        13.26       156
-          8,000       100      29.60   33.17       38.61            2.3       296.0        29.05       171
-          8,000     1,000      35.01   47.13       61.08            2.7        35.0        36.13       181
-        100,000         1      29.22   35.27       56.04            1.0    29,223.8        30.08       199
-        100,000       100      50.79   60.50       61.85            1.7       507.9        49.89       200
-        100,000     1,000      69.78  132.94      166.10            2.4        69.8        61.85       209
-        100,000    10,000     296.40  460.67      498.68           10.1        29.6       142.52       230
+          1,000         1      12.07   14.01       15.75            1.0    12,068.2        13.25       150
+          1,000       100      27.60   35.55       37.16            2.3       276.0        28.99       165
+          1,000     1,000      50.76   59.51       64.57            4.2        50.8        48.68       176
+          8,000         1      13.54   16.33       16.81            1.0    13,540.6        15.46       158
+          8,000       100      29.53   31.10       39.52            2.2       295.3        32.26       172
+          8,000     1,000      34.44   44.05       59.42            2.5        34.4        38.57       188
+        100,000         1      29.27   34.32       34.91            1.0    29,271.6        43.41       209
+        100,000       100      51.24   53.07       60.92            1.8       512.4        69.05       223
+        100,000     1,000      57.75   71.35       85.39            2.0        57.7        79.39       228
+        100,000    10,000     124.34  148.73      167.35            4.2        12.4       144.53       301
 
 ``--profile 1000:8000``, under a load of 3.5 (the turn then took 85 ms): write_values 32 % (7 calls, one a generator),
 pull_ready_tasks 29 %, Python 13 %, finishable_row_groups 5 %, clear_in_flight 5 %, commit 5 %, mark_in_flight 4 %,
-the rest 7 %. 1,000 outcomes on 1,000 rows are cheaper than 100 because all rows then march in step: their results
-belong to one generator and are written by one statement instead of seven.
+the rest 7 %.
 
 A turn with one outcome on 1,000 rows is mostly the fixed cost of its statements. By the engine's own profiler, on one
 thread: of 9.7 ms the statements take 7.5, of which running the operators 1.0, optimising 2.1, planning 1.8; the
