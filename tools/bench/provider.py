@@ -10,23 +10,19 @@ requests sorted by their start, it is the mean time from one start to the start 
 is the time a place in flight needs for one request, from the second wave to the last start, compared with the latency.
 Both CPU figures are per request; two processes share this machine's two cores.
 
-Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682. Engine and simulator had
-two cores together with other work (load 3.8), so "of bare" says more than the rates::
+Measured on 2026-11-20, 2 cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, ``--seconds 4``, machine otherwise idle; engine,
+simulator and their event loops share the two cores, and the bare client misses the ideal there, too::
 
     provider    latency  in flight  requests/s  steady/s   whole  of ideal  bare/s  of bare  CPU µs  bare  simulator
-    HTTP              0         64       2,257     2,285                     4,389   52.1 %     423   127         63
-    HTTP              0        256       2,198     2,251                     3,846   58.5 %     363   149         60
-    HTTP              0        512       1,974     1,982                     3,430   57.8 %     378   169         65
-    HTTP              0      1,024       2,126     2,396                     3,552   67.4 %     322   175         62
-    HTTP             20         64       1,577     1,611  49.3 %    50.3 %   2,284   70.5 %     503   145         71
-    HTTP             20        256       2,484     2,590  19.4 %    20.2 %   4,910   52.7 %     351   137         62
-    HTTP             20        512       3,437     3,863  13.4 %    15.1 %   6,267   61.7 %     324   149         60
-    HTTP             20      1,024       3,507     3,912   6.8 %     7.6 %   5,245   74.6 %     294   162         55
-    HTTP            200         64         286       307  89.2 %    95.8 %     309   99.3 %   2,028   346        141
-    HTTP            200        256       1,021     1,158  79.8 %    90.5 %   1,188   97.5 %     706   222         82
-    HTTP            200        512       1,724     1,958  67.4 %    76.5 %   2,162   90.6 %     410   167         66
-    HTTP            200      1,024       2,288     2,593  44.7 %    50.6 %   3,910   66.3 %     314   155         62
-    in process      200      1,024       4,139     4,592  80.8 %    89.7 %   5,010   91.7 %     174    24
+    HTTP              0         64       3,496     3,515                    11,295   31.1 %     337    96         45
+    HTTP              0        256       4,744     4,808                     9,462   50.8 %     262   116         41
+    HTTP              0        512       4,279     4,472                     7,827   57.1 %     286   140         46
+    HTTP              0      1,024       4,143     4,345                     7,194   60.4 %     295   157         62
+    HTTP            200         64         308       314  96.3 %    98.2 %     316   99.5 %   1,842   257        125
+    HTTP            200        256       1,176     1,233  91.8 %    96.4 %   1,253   98.4 %     782   167         92
+    HTTP            200        512       2,158     2,331  84.3 %    91.0 %   2,441   95.5 %     475   154         69
+    HTTP            200      1,024       3,447     3,908  67.3 %    76.3 %   4,800   81.4 %     317   151         53
+    in process      200      1,024       4,744     5,061  92.6 %    98.9 %   5,085   99.5 %     172    21
 """
 
 from __future__ import annotations

@@ -1,0 +1,102 @@
+"""What a new user stumbled over once: each says what is wrong and loses nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from command_line import CommandLine
+
+import rowmill as library
+from rowmill.errors import Incompatible, Locked, SpecError, UsageError
+
+
+def test_a_database_that_is_open_in_this_process_is_locked_not_damaged(quick_spec: Path, quick_run: Path) -> None:
+    with library.RunDatabase.open(quick_run), pytest.raises(Locked, match="open in this process"):
+        library.run(quick_spec, quick_run)
+    assert library.run(quick_spec, quick_run).exit_code == 0
+
+
+def test_two_runs_of_one_file_in_one_process_are_kept_apart(tmp_path: Path, quick_spec: Path) -> None:
+    path = tmp_path / "both.duckdb"
+    locked: list[Locked] = []
+
+    async def run() -> None:
+        try:
+            await library.run_async(quick_spec, path)
+        except Locked as error:
+            locked.append(error)
+
+    async def both() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(run)
+            group.start_soon(run)
+
+    anyio.run(both)
+    assert len(locked) == 1
+    with library.RunDatabase.open(path) as database:
+        assert database.status().rows_finished == 20
+
+
+def test_an_export_never_overwrites_the_seed_file(rowmill: CommandLine) -> None:
+    seed = rowmill.directory / "products.csv"
+    seed.write_text("product\nlamp\nchair\n")
+    (rowmill.directory / "s.yaml").write_text("records: 2\nseed_dataset: {path: products.csv}\n")
+    rowmill.output_of("run", "s.yaml")
+    done = rowmill("export", "s.duckdb", "--output", "products.csv", "--force")
+    assert (done.returncode, seed.read_text()) == (2, "product\nlamp\nchair\n")
+    assert "is the seed data of this run" in done.stderr
+
+
+def test_a_preview_says_why_rows_were_dropped(rowmill: CommandLine) -> None:
+    (rowmill.directory / "s.yaml").write_text(
+        "records: 2\ncolumns:\n"
+        "  - {name: n, column_type: sampler, sampler_type: bernoulli, params: {p: 0}}\n"
+        "  - {name: a, column_type: expression, expr: '{{ 1 / n }}'}\n"
+    )
+    done = rowmill("preview", "s.yaml", "-n", "2")
+    assert done.returncode == 3
+    assert "2 rows dropped:" in done.stderr
+    assert "division by zero" in done.stderr
+
+
+def test_a_run_says_why_rows_were_dropped(rowmill: CommandLine) -> None:
+    (rowmill.directory / "s.yaml").write_text(
+        "records: 4\ncolumns:\n"
+        "  - {name: n, column_type: sampler, sampler_type: bernoulli, params: {p: 0}}\n"
+        "  - {name: a, column_type: expression, expr: '{{ 1 / n }}'}\n"
+    )
+    done = rowmill("run", "s.yaml")
+    assert done.returncode == 3
+    assert "4 × column 'a' (rejected, TemplateError)" in done.stderr
+
+
+def test_a_missing_key_is_found_before_a_file_is_made(tmp_path: Path) -> None:
+    spec = {
+        "records": 1,
+        "models": [
+            {"alias": "m", "base_url": "http://127.0.0.1:9/v1", "model": "x", "api_key": "${ROWMILL_TEST_NO_SUCH_KEY}"}
+        ],
+        "columns": [{"name": "a", "column_type": "llm-text", "model_alias": "m", "prompt": "hi"}],
+    }
+    with pytest.raises(SpecError, match="ROWMILL_TEST_NO_SUCH_KEY"):
+        library.run(spec, tmp_path / "x.duckdb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_running_inside_an_event_loop_names_the_async_twin(tmp_path: Path, quick_spec: Path) -> None:
+    async def inside() -> None:
+        library.run(quick_spec, tmp_path / "x.duckdb")
+
+    with pytest.raises(UsageError, match="run_async"):
+        anyio.run(inside)
+
+
+def test_a_column_that_is_no_longer_dropped_is_refused_not_ignored(rowmill: CommandLine, quick_spec: Path) -> None:
+    shown = quick_spec.read_text()
+    quick_spec.write_text(shown.replace("{name: size,", "{name: size, drop: true,"))
+    library.run(quick_spec, rowmill.directory / "x.duckdb")
+    quick_spec.write_text(shown)
+    with pytest.raises(Incompatible, match="'size' is no longer marked 'drop'"):
+        library.run(quick_spec, rowmill.directory / "x.duckdb")
