@@ -74,10 +74,8 @@ async def run(
     Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
     environ = os.environ if environ is None else environ
-    if prepared is not None:
-        _check_keys(prepared.spec, environ)
     async with WriterThread() as writer:
-        store = await writer.call(_open_store, database, must_exist=prepared is None)
+        store = await writer.call(_open_store, database, prepared, environ)
         try:
             return await work(
                 store,
@@ -95,15 +93,13 @@ async def run(
             await writer.call(store.close)
 
 
-def _check_keys(spec: Spec, environ: Mapping[str, str]) -> None:
-    """Raises SpecError for a key that is not in the environment, before any file is made."""
-    for config in spec.models:
-        config.resolved_api_key(environ)
-
-
-def _open_store(database: Path, *, must_exist: bool) -> RunStore:
-    if must_exist and not database.exists():
-        raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str, str]) -> RunStore:
+    """Opens the run database. A new one is made only if there is a spec for it, and the keys the spec names."""
+    if not database.exists():
+        if prepared is None:
+            raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+        for config in prepared.spec.models:
+            config.resolved_api_key(environ)
     return RunStore.open(database)
 
 
