@@ -165,7 +165,11 @@ class SetModel:
         skipped = sum(name in names for names in self.dataset.values()) + sum(
             name in row.skipped for row in self.rows.values()
         )
-        deferred = sum(key[0] == name for key in self.deferred)
+        deferred = sum(
+            name not in row.done and (name, row.group, index) in self.deferred
+            for row in self.rows.values()
+            for index in (row.index, None)
+        )
         waiting = cells - settled - len(self.dropped) - deferred
         return {
             "cells": cells,

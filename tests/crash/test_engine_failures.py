@@ -99,7 +99,8 @@ columns:
   - {name: draft, column_type: llm-text, model_alias: writer, prompt: "{{ id }}", skip: {when: "kind = 'b'"}}
   - {name: length, column_type: expression, sql: "length(draft)", dtype: int}
   - {name: review, column_type: llm-text, model_alias: writer, prompt: "{{ draft }}"}
-run: {backoff_base_s: 0.01, max_active_row_groups: 3}
+# A new process meets the simulated endpoint's moods anew: attempts must not run out of that.
+run: {backoff_base_s: 0.01, max_active_row_groups: 3, max_attempts: 20}
 """
 
 
