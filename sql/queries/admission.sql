@@ -72,9 +72,66 @@ select
 select exists (from state.active_row_group as g where g.parked_for is null);
 
 -- name: parked_rows
--- How many rows are parked. O(1).
-select count(*) as parked_rows
-from state.parked_row;
+-- How many rows are parked; resting ones, in the same table, are not. O(resting groups).
+select
+  (select count(*) from state.parked_row)
+  - (select coalesce(sum(r.rows_resting), 0)::bigint from state.resting_row_group as r) as parked_rows;
+
+-- name: has_due_row_group
+-- Does any resting row group have work to do? O(resting groups).
+select exists (from state.resting_row_group as r where r.is_due);
+
+-- name: due_row_groups
+-- Resting row groups that have work to do, lowest first, about as many rows as are wanted, within the bounds on active ones; at
+-- least one row group if none is active (A1, A2). O(resting groups + active rows).
+select p.row_group
+from (
+  select
+    g.row_group,
+    row_number() over (order by g.row_group) as place,
+    sum(g.rows_resting) over (order by g.row_group) as rows_so_far,
+    g.rows_resting
+  from (
+    select
+      r.row_group,
+      r.rows_resting
+    from state.resting_row_group as r
+    where r.is_due
+    order by r.row_group
+    limit $max_active_row_groups
+  ) as g
+) as p
+cross join (
+  select
+    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
+    (select count(*) from state.active_row) as live_rows
+) as a
+where
+  (
+    p.rows_so_far - p.rows_resting < $wanted_rows
+    and a.row_groups + p.place <= $max_active_row_groups
+    and a.live_rows + p.rows_so_far <= $max_active_rows
+  )
+  or (a.row_groups = 0 and p.place = 1)
+order by p.row_group;
+
+-- name: activate_resting_row_groups
+-- These row groups are active again. O(groups).
+insert into state.active_row_group (row_group, first_row, row_count, admitted_at, rows_finished)
+select
+  row_group,
+  first_row,
+  row_count,
+  admitted_at,
+  rows_finished
+from state.resting_row_group
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_group;
+
+-- name: delete_activated_row_groups
+-- They rest no more. O(resting groups).
+delete from state.resting_row_group
+where row_group in (select unnest($row_groups::bigint[]));
 
 -- name: parkable_row_groups
 -- Active row groups with nothing in flight whose ready tasks all wait for cooling resources (A7). O(active rows).

@@ -9,6 +9,13 @@ update state.active_row
 set {column} = try({expression}), {set_done}
 where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is not null;
 
+-- name: settle_seed_column
+-- Reads a column of the seed dataset again into rows that came back without it; row_id r takes seed row r modulo its size. O(active rows).
+update state.active_row as a
+set {column} = s.{seed_column}, {set_done}
+from state.seed_row as s
+where a.row_id % $seed_rows = s.row_index and {not_done};
+
 -- name: unsettled_rows
 -- Rows whose inputs are there but whose SQL generator or skip predicate failed. O(active rows).
 select

@@ -24,7 +24,8 @@ select
   r.started_at,
   r.updated_at,
   r.reason,
-  (select count(*) from state.active_row_group as g where g.parked_for is not null) as row_groups_parked
+  (select count(*) from state.active_row_group as g where g.parked_for is not null) as row_groups_parked,
+  (select count(*) from state.resting_row_group) as row_groups_resting
 from state.run as r
 cross join (
   select
@@ -32,6 +33,7 @@ cross join (
     (
       coalesce(sum(rows_finished), 0)
       + (select coalesce(sum(g.rows_finished), 0) from state.active_row_group as g)
+      + (select coalesce(sum(g.rows_finished), 0) from state.resting_row_group as g)
     )::bigint as rows_finished
   from state.finished_row_group
 ) as f
@@ -143,6 +145,17 @@ group by
   g.row_count,
   g.admitted_at,
   g.rows_finished
+union all
+select
+  row_group,
+  'resting' as state,
+  first_row,
+  row_count,
+  rows_finished,
+  row_count - rows_finished - rows_resting as rows_dropped,
+  admitted_at,
+  null::timestamp as finished_at
+from state.resting_row_group
 union all
 select
   row_group,

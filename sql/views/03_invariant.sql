@@ -36,24 +36,52 @@ from state.active_row as a
 anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is null
 union all
 select
-  'A7: parked row outside a parked row group',
+  'A7: parked row outside a parked or resting row group',
   a.row_id::varchar,
   'row group ' || a.row_group
 from state.parked_row as a
 anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is not null
+anti join state.resting_row_group as r on a.row_group = r.row_group
 union all
 select
-  'K2: row group active and finished',
+  'R1: resting row group beyond the cursor',
   g.row_group::varchar,
-  'finished at ' || f.finished_at
-from state.active_row_group as g
-inner join state.finished_row_group as f on g.row_group = f.row_group
+  'next_row_group is ' || r.next_row_group
+from state.resting_row_group as g
+cross join state.run as r
+where g.row_group >= r.next_row_group
 union all
 select
-  'K2: row group finished twice',
+  'rows of a resting row group do not add up',
+  g.row_group::varchar,
+  g.rows_resting || ' recorded as resting, ' || count(p.row_id) || ' there'
+from state.resting_row_group as g
+left join state.parked_row as p on g.row_group = p.row_group
+group by
+  g.row_group,
+  g.rows_resting
+having count(p.row_id) <> g.rows_resting
+union all
+select
+  'K2: row group in two states',
   row_group::varchar,
-  count(*) || ' times'
-from state.finished_row_group
+  string_agg(kind, ', ' order by kind)
+from (
+  select
+    row_group,
+    'active' as kind
+  from state.active_row_group
+  union all
+  select
+    row_group,
+    'resting' as kind
+  from state.resting_row_group
+  union all
+  select
+    row_group,
+    'finished' as kind
+  from state.finished_row_group
+)
 group by row_group
 having count(*) > 1
 union all
@@ -64,13 +92,17 @@ select
   || r.next_row_group
   || ', '
   || (select count(*) from state.active_row_group)
-  || ' active and '
+  || ' active, '
+  || (select count(*) from state.resting_row_group)
+  || ' resting and '
   || (select count(*) from state.finished_row_group)
   || ' finished'
 from state.run as r
 where
   r.next_row_group
-  <> (select count(*) from state.active_row_group) + (select count(*) from state.finished_row_group)
+  <> (select count(*) from state.active_row_group)
+  + (select count(*) from state.resting_row_group)
+  + (select count(*) from state.finished_row_group)
 union all
 select
   'K2: rows of a finished row group do not add up',
@@ -90,6 +122,7 @@ select
 from state.dataset_row as d
 anti join state.finished_row_group as f on d.row_group = f.row_group
 anti join state.active_row_group as g on d.row_group = g.row_group and g.rows_finished > 0
+anti join state.resting_row_group as r on d.row_group = r.row_group and r.rows_finished > 0
 union all
 select
   'row is there twice',
@@ -115,7 +148,7 @@ group by row_id
 having count(*) > 1
 union all
 select
-  'row of an active row group is missing',
+  'row of an unfinished row group is missing',
   g.row_group::varchar,
   g.row_count || ' rows, ' || g.row_count - g.rows_dropped || ' live, ' || count(d.row_id) || ' dropped'
 from main.row_group as g
@@ -132,7 +165,7 @@ select
   a.row_id::varchar,
   'row group ' || a.row_group || ', index ' || a.row_index
 from state.live_row as a
-inner join state.active_row_group as g on a.row_group = g.row_group
+inner join main.row_group as g on a.row_group = g.row_group
 where a.row_id <> g.first_row + a.row_index or a.row_index < 0 or a.row_index >= g.row_count
 union all
 select

@@ -103,16 +103,25 @@ active as (
   select
     (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
     (select count(*) from state.active_row) as live_rows,
-    (select count(*) from state.parked_row) as parked_rows
+    (select count(*) from state.parked_row as p semi join state.active_row_group as g on p.row_group = g.row_group)
+      as parked_rows
 ),
 
 candidate as (
+  select
+    d.row_group as next_row_group,
+    d.rows_resting as row_count
+  from state.resting_row_group as d
+  where d.is_due
+  union all
   select
     r.next_row_group,
     least(p.row_group_size, p."rows" - (r.next_row_group - p.first_row_group) * p.row_group_size) as row_count
   from state.run as r
   inner join state.plan_segment as p
     on r.next_row_group >= p.first_row_group and r.next_row_group < p.first_row_group + p.row_groups
+  order by next_row_group
+  limit 1
 ),
 
 deferral as (

@@ -20,6 +20,7 @@ comment on column main.run_status.started_at is 'When the first invocation began
 comment on column main.run_status.updated_at is 'When the run last moved on (UTC).';
 comment on column main.run_status.reason is 'Why the run stopped, if it did.';
 comment on column main.run_status.row_groups_parked is 'Row groups that wait for a cooling resource.';
+comment on column main.run_status.row_groups_resting is 'Row groups that come back for more work, or wait for a barrier.';
 
 comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
 comment on column main.progress.column_name is 'The column.';
@@ -34,7 +35,7 @@ comment on column main.progress.waiting is 'Cells not made yet.';
 
 comment on view main.row_group is 'Row groups that were admitted.';
 comment on column main.row_group.row_group is 'Number of the row group, from 0.';
-comment on column main.row_group.state is 'active, parked (it waits for a cooling resource) or finished.';
+comment on column main.row_group.state is 'active, parked (it waits for a cooling resource), resting (it will come back, or waits for a barrier) or finished.';
 comment on column main.row_group.first_row is 'row_id of its first row.';
 comment on column main.row_group.row_count is 'Rows it was planned with.';
 comment on column main.row_group.rows_finished is 'Its rows in the dataset; 0 until it is finished.';

@@ -432,7 +432,7 @@ def test_f9_the_message_prints_what_invariant_violation_says(state_of: StateOf) 
     state.write_row_group(0)
     state.sql("delete from state.active_row where row_id = 1")
     state.sql("update state.generator set upstream_0 = 1")
-    with pytest.raises(InternalError, match="row of an active row group is missing"):
+    with pytest.raises(InternalError, match="row of an unfinished row group is missing"):
         state.take()
 
 

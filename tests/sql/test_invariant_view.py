@@ -19,14 +19,10 @@ DAMAGES = {
     "plan: no gap between segments": "update state.plan_segment set first_row = 1",
     "R1: active row group beyond the cursor": "update state.run set next_row_group = 1",
     "R1: row outside an active row group": "delete from state.active_row_group where row_group = 1",
-    "K2: row group active and finished": (
+    "K2: row group in two states": (
         "insert into state.finished_row_group select row_group, first_row, row_count, row_count, 0,"
         " admitted_at, admitted_at"
         " from state.active_row_group where row_group = 1"
-    ),
-    "K2: row group finished twice": (
-        "insert into state.finished_row_group select 0, 0, 2, 2, 0, admitted_at, admitted_at from"
-        " state.active_row_group"
     ),
     "K2: admitted row groups do not add up": "update state.run set next_row_group = 3",
     "K2: rows of a finished row group do not add up": (
@@ -37,8 +33,18 @@ DAMAGES = {
     "K4: dataset row of a row group that is not finished": (
         "insert into state.dataset_row select * from state.active_row where row_id = 3"
     ),
+    "A7: parked row outside a parked or resting row group": (
+        "insert into state.parked_row select * from state.active_row where row_id = 3"
+    ),
+    "rows of a resting row group do not add up": (
+        "insert into state.resting_row_group select row_group, first_row, row_count, admitted_at, 0, 1, true"
+        " from state.active_row_group where row_group = 1"
+    ),
+    "R1: resting row group beyond the cursor": (
+        "insert into state.resting_row_group select 7, 14, 2, created_at, 0, 1, true from state.run"
+    ),
     "row is there twice": "insert into state.active_row select * from state.active_row where row_id = 2",
-    "row of an active row group is missing": "delete from state.active_row where row_id = 2",
+    "row of an unfinished row group is missing": "delete from state.active_row where row_id = 2",
     "row_id does not follow the plan": "update state.active_row set row_id = 99 where row_id = 2",
     "R3: done before its inputs": "update state.active_row set done_0 = 2 where row_id = 3",
     "S3: skipped but not done": "update state.active_row set skipped_0 = 1 where row_id = 3",

@@ -95,7 +95,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
     layout = Layout(state.prepared.graph, 11)
     sql_node = state.prepared.graph.generator_of_name("twice")
     node = sql_node if statement.name == "settle_expression" else state.prepared.graph.generator_of_name("text")
-    prefix = "" if statement.file == "settle.sql" else "a."
+    prefix = "" if statement.file == "settle.sql" and statement.name != "settle_seed_column" else "a."
     source = Admission(state.store.connection, layout, state.prepared.spec.run, 0)._source(layout)
     known = {
         **layout.view_slots,
@@ -113,6 +113,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "reader": "(select 1 as product)",
         "set_done": layout.add("done", node.number, prefix or None),
         "set_skipped": layout.add("skipped", node.number, prefix or None),
+        "seed_column": '"product"',
         "source": source,
         "typed_nulls": "cast(null as bigint) as rating",
         "upstream_done": layout.contains("done", node.upstream),

@@ -4,8 +4,8 @@ Everything SQL alone can make (seed values, samplers, expressions over them) is 
 creates the rows. A user's expression that fails for a row leaves its bit clear there; settling finds it.
 
 The order in which work is found for a resource that could do more: parked row groups that wait for it come back,
-lowest first; else new row groups enter, unless deferral blocks that; if the bounds stand in the way, row groups that
-only wait for cooling resources are parked first.
+lowest first; else, unless deferral blocks it, resting row groups that have work to do come back, then new ones
+enter; if the bounds stand in the way, row groups that only wait for cooling resources are parked first.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ _UNPARKABLE = statement("unparkable_row_groups")
 _MARK_UNPARKED = statement("mark_unparked")
 _UNPARK_ROWS = statement("unpark_rows")
 _DELETE_UNPARKED = statement("delete_unparked_rows")
+_HAS_DUE = statement("has_due_row_group")
+_DUE = statement("due_row_groups")
+_ACTIVATE_RESTING = statement("activate_resting_row_groups")
+_DELETE_ACTIVATED = statement("delete_activated_row_groups")
 
 _BULK_ROWS = 122_880
 """Rows admitted at once when no row waits for a task: one row group of the engine's storage."""
@@ -82,6 +86,10 @@ class Admission:
         self.has_room = True
         """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
         self._used_up = False
+        self.has_due = self._has_due()
+        """Whether resting row groups may have work to do; false only if it is known that none has."""
+        self.has_returned = False
+        """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
         self._parked_rows = int(connection.execute(_PARKED_ROWS.text)[0][0])
@@ -97,15 +105,16 @@ class Admission:
         ``unused``: per resource how many tasks it could still take after the pull; ``has_tasks``: the pull found some.
         """
         self.blocked_by = None
+        self.has_returned = False
         if self._only_sql:
-            return self._admit(now, _BULK_ROWS)
+            return self._bring_in(now, _BULK_ROWS)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
         demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
         came_in = self._let_in(wanted, demand, now)
         if came_in:
             return came_in
         if not has_tasks and not self._has_active():
-            return self._admit(now, max(demand, 1))
+            return self._bring_in(now, max(demand, 1))
         if self.blocked_by == _BOUNDS and self._park(now):
             came_in = self._let_in(wanted, demand, now)
         self.has_room = self.blocked_by != _BOUNDS
@@ -118,13 +127,15 @@ class Admission:
             came_back = self._unpark(wanted)
             if came_back:
                 return came_back
-        if not demand or self._is_used_up():
+        if self.has_due:
+            demand = max(wanted.values(), default=0)
+        if not demand or (not self.has_due and self._is_used_up()):
             return 0
         if self._deferral_blocks(now):
             self.blocked_by = "deferred tasks"
             return 0
         # Twice the demand: the next turn then finds work without a second pull.
-        admitted = self._admit(now, 2 * demand) if self.has_room else 0
+        admitted = self._bring_in(now, 2 * demand) if self.has_room else 0
         if not admitted:
             self.blocked_by = _BOUNDS
         return admitted
@@ -160,6 +171,30 @@ class Admission:
 
     def _has_active(self) -> bool:
         return bool(self._connection.execute(_HAS_ACTIVE.text)[0][0])
+
+    def _has_due(self) -> bool:
+        return bool(self._connection.execute(_HAS_DUE.text)[0][0])
+
+    def _bring_in(self, now: datetime, wanted_rows: int) -> int:
+        """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
+        return self._return(wanted_rows) or self._admit(now, wanted_rows)
+
+    def _return(self, wanted_rows: int) -> int:
+        """Brings back resting row groups that have work to do, lowest first; returns how many rows came."""
+        if not self.has_due:
+            return 0
+        found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
+        if not found:
+            self.has_due = self._has_due()
+            return 0
+        came_back = {"row_groups": [row_group for (row_group,) in found]}
+        self._connection.execute(_ACTIVATE_RESTING.text, came_back)
+        self._connection.execute(_DELETE_ACTIVATED.text, came_back)
+        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
+        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self.has_returned = True
+        self._count("returned", len(found))
+        return rows
 
     def _admit(self, now: datetime, wanted_rows: int) -> int:
         """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""

@@ -208,6 +208,15 @@ class Layout:
             or node.number in self.skippable
         )
 
+    @cached_property
+    def set_wise(self) -> tuple[GeneratorNode, ...]:
+        """All generators with set-wise work: what a row that comes back may lack of it, in topological order."""
+        return tuple(
+            node
+            for node in self.graph.generators
+            if node.declaration.strategy is Strategy.SQL or node.number in self.skippable
+        )
+
     @staticmethod
     def can_fail(node: GeneratorNode) -> bool:
         """Users' SQL can fail for a row; samplers and seed columns cannot."""

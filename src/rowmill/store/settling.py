@@ -13,12 +13,13 @@ import duckdb
 
 from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
-from rowmill.spec.declaration import Strategy
+from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
 
 _SETTLE_EXPRESSION = statement("settle_expression")
+_SETTLE_SEED_COLUMN = statement("settle_seed_column")
 _UNSETTLED_ROWS = statement("unsettled_rows")
 _VALUES_OF_ROW = statement("values_of_row")
 _EVALUATE_FOR_ROW = statement("evaluate_for_row")
@@ -44,24 +45,28 @@ class FailedCell:
 class Settling:
     """Evaluates what needs no task. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout) -> None:
+    def __init__(self, connection: Connection, layout: Layout, seed_rows: int) -> None:
         self._connection = connection
         self._layout = layout
+        self._seed_rows = seed_rows
         self._nodes = layout.settled_in_turn
         self.stopped_by: GeneratorError | None = None
         """The failing skip rule that stops the run (``on_error: stop``)."""
 
-    def settle(self, changed: Iterable[int], *, rows_admitted: bool) -> tuple[set[int], list[FailedCell]]:
+    def settle(
+        self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False
+    ) -> tuple[set[int], list[FailedCell]]:
         """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
 
-        Returns the generators that were looked at and the rows that failed; those rows are still there,
-        the caller drops them.
+        ``rows_returned``: rows came in that were made before, so that any column may be missing, also those an
+        admission makes by itself. Returns the generators that were looked at and the rows that failed; those rows are
+        still there, the caller drops them.
         """
         touched = set(changed)
         looked_at: set[int] = set()
         failed: list[FailedCell] = []
-        for node in self._nodes:
-            if rows_admitted or not touched.isdisjoint(node.upstream):
+        for node in self._layout.set_wise if rows_returned else self._nodes:
+            if rows_admitted or rows_returned or not touched.isdisjoint(node.upstream):
                 failed += self._settle_one(node)
                 touched.add(node.number)
                 looked_at.add(node.number)
@@ -75,7 +80,17 @@ class Settling:
         }
         if node.number in self._layout.skippable:
             failed += self._settle_skips(node, pending)
-        if node.declaration.strategy is Strategy.SQL:
+        if isinstance(node.declaration.sql, SeedColumn):
+            self._connection.execute(
+                _SETTLE_SEED_COLUMN.fill(
+                    column=quote(node.columns[0].name),
+                    seed_column=quote(node.declaration.sql.name),
+                    set_done=self._layout.add("done", node.number, "a."),
+                    not_done=self._layout.lacks("a.done", node.number),
+                ),
+                {"seed_rows": self._seed_rows},
+            )
+        elif node.declaration.strategy is Strategy.SQL:
             expression = self._layout.expression(node)
             self._connection.execute(
                 _SETTLE_EXPRESSION.fill(

@@ -81,7 +81,7 @@ class Turn:
         self._invocation = invocation
         self._typing = Typing(connection, layout.value_columns)
         self._recording = Recording(connection, layout, settings)
-        self._settling = Settling(connection, layout)
+        self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
         self._admission = Admission(connection, layout, settings, seed_rows)
         self._pull = Pull(connection, layout)
@@ -168,9 +168,11 @@ class Turn:
         for resource, limit in learned.items():
             self._journal.note("limit changed", resource, str(limit))
 
-    def _settle(self, changed: Iterable[int], now: datetime, *, rows_admitted: bool) -> set[int]:
+    def _settle(
+        self, changed: Iterable[int], now: datetime, *, rows_admitted: bool, rows_returned: bool = False
+    ) -> set[int]:
         """Evaluates what needs no task; returns the generators that were looked at."""
-        looked_at, failed = self._settling.settle(changed, rows_admitted=rows_admitted)
+        looked_at, failed = self._settling.settle(changed, rows_admitted=rows_admitted, rows_returned=rows_returned)
         if failed:
             self._recording.drop_cells(failed, now)
         elif looked_at and self._layout.has_batch and self._recording.has_deferred:
@@ -204,7 +206,7 @@ class Turn:
                 tasks.append(task)
             if not self._admission.find_work(unused, now, has_tasks=bool(tasks)):
                 break
-            self._settle(set(), now, rows_admitted=True)
+            self._settle(set(), now, rows_admitted=True, rows_returned=self._admission.has_returned)
             finished += self._finish(now)
         else:
             # What came in last was not asked for tasks yet, and nothing else may ever ask.
@@ -290,7 +292,7 @@ class Turn:
 
     def _has_groups_left(self) -> bool:
         next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
-        return bool(next_row_group < row_groups)
+        return bool(next_row_group < row_groups) or self._admission.has_due
 
     def _touch(self, now: datetime, *, complete: bool, is_patient: bool) -> None:
         """Notes when the run moved on: by the second, and in every turn while something waits for a point in time."""
