@@ -13,6 +13,25 @@ values ($version, $rowmill_version, $now);
 select max(version) as version
 from state.schema_version;
 
+-- name: own_views
+-- All views of a run database, public and private, to be made anew by a migration. O(views).
+select
+  schema_name,
+  view_name
+from duckdb_views()
+where not internal and not temporary and database_name = current_database()
+order by all;
+
+-- name: drop_view
+-- Takes one view away before tables change. O(1).
+drop view {view};
+
+-- name: update_fingerprint
+-- A generator's fingerprint as the migrating Rowmill computes it. O(generators).
+update state.generator
+set fingerprint = $fingerprint
+where generator = $generator and fingerprint <> $fingerprint;
+
 -- name: has_state_schema
 -- Is this a run database at all? O(1).
 select count(*) > 0 as has_state

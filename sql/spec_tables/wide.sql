@@ -3,7 +3,8 @@ The tables whose columns come from the spec, created once with the run database.
 
 A generated column keeps its real type. `done_N` holds 64 bits each: bit g of the set says that
 generator g is done for this row; `skipped_N` is the subset of those that were skipped. A value
-counts only if its generator's bit is set. Slots: {value_columns} "name" type, …;
+counts only if its generator's bit is set. This file is released, as schema version 1: later changes are
+migrations in schema/, which are filled with the same slots. Slots: {value_columns} "name" type, …;
 {set_columns} done_0 ubigint, …, skipped_0 ubigint, …; {mask_columns} own_0 ubigint, …, upstream_0 ubigint, ….
 */
 

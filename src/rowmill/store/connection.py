@@ -182,6 +182,12 @@ _claimed: set[Path] = set()
 """Databases this process writes to: the engine's lock on the file keeps out other processes only."""
 
 
+def check_unclaimed(path: Path) -> None:
+    """Raises Locked if this process writes to the database ``path`` (resolved)."""
+    if path in _claimed:
+        raise engine_errors.in_use_here(path)
+
+
 def _claim(path: Path) -> None:
     with _creating:
         if path in _claimed:
@@ -193,11 +199,16 @@ _LOG_START = bytes.fromhex("6400626500")
 """How every write-ahead log of DuckDB 2 begins. A log that begins otherwise would be passed over in silence."""
 
 
+def log_of(path: Path) -> Path:
+    """Where the engine keeps the write-ahead log of a database: beside the file itself, also if ``path`` is a link."""
+    file = path.resolve()
+    return file.with_name(file.name + ".wal")
+
+
 def check_log(path: Path) -> None:
     """Raises Damaged if there is a write-ahead log whose first bytes are none: the engine would drop it unread."""
-    log = path.with_name(path.name + ".wal")
     try:
-        with log.open("rb") as content:
+        with log_of(path).open("rb") as content:
             start = content.read(len(_LOG_START))
     except OSError:
         return  # no log, or none we may read: opening the database tells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -11,7 +12,7 @@ from typing import Any, Self
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import Damaged, RowmillError, SpecError, UsageError
+from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, column_list
@@ -30,12 +31,14 @@ _SLICE_ROWS = 50_000
 class Reader:
     """A run database opened for reading. Holds the file's lock until it is closed."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, version: int | None = None) -> None:
+        """``version``: the schema version of the file (default: the newest)."""
         self._connection = connection
+        self._version = schema.newest_version() if version is None else version
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Opens ``path`` read-only.
+        """Opens ``path`` read-only. A file of an older Rowmill can be read as far as its views go.
 
         Raises UsageError (no such file), Locked (another process works on it; names its pid), Damaged or
         Incompatible (not a run database, or of a newer version).
@@ -46,32 +49,52 @@ class Reader:
         try:
             if schema.is_new(connection):
                 raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
-            schema.check_version(connection)
+            version = schema.version_of(connection)
         except duckdb.Error as error:
             connection.close()
             raise engine_errors.opening_error(error, path) from error
         except BaseException:
             connection.close()
             raise
-        return cls(connection)
+        return cls(connection, version)
+
+    @contextmanager
+    def _as_far_as_views_go(self) -> Iterator[None]:
+        """What an older file does not have yet is no fault of anybody's: says how to get it."""
+        try:
+            yield
+        except (InternalError, UsageError, duckdb.Error) as error:
+            cause = error if isinstance(error, duckdb.Error) else error.__cause__
+            is_missing = isinstance(cause, (duckdb.BinderException, duckdb.CatalogException))
+            if not is_missing or self._version == schema.newest_version():
+                raise
+            raise schema.older(self._connection.path, self._version) from error
 
     def status(self) -> Status:
         """Where the run stands."""
-        return read_status(self._connection)
+        with self._as_far_as_views_go():
+            return read_status(self._connection)
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The result of a user's query as an Arrow table. Raises UsageError for SQL that does not run."""
         try:
             return self._connection.arrow(sql, parameters)
         except duckdb.Error as error:
-            raise query_error(error) from error
+            raise self._query_error(error) from error
 
     def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The same as a stream of record batches, without holding the result in memory."""
         try:
             return self._connection.batches(sql, parameters)
         except duckdb.Error as error:
-            raise query_error(error) from error
+            raise self._query_error(error) from error
+
+    def _query_error(self, error: duckdb.Error) -> RowmillError:
+        found = query_error(error)
+        is_missing = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
+        if not is_missing or self._version == schema.newest_version():
+            return found
+        return UsageError(f"{found} ({schema.older(self._connection.path, self._version)})")
 
     def seed_files(self) -> list[Path]:
         """The files the run's seed rows came from, as far as they are still there: nothing may overwrite them."""
@@ -86,7 +109,8 @@ class Reader:
 
     def dataset_columns(self) -> list[str]:
         """The columns of the view ``dataset``, in order."""
-        return [name for (name,) in self._connection.execute(_DATASET_COLUMNS.text)]
+        with self._as_far_as_views_go():
+            return [name for (name,) in self._connection.execute(_DATASET_COLUMNS.text)]
 
     def dataset_schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Names and Arrow types of the dataset's columns (default: all)."""
@@ -94,7 +118,8 @@ class Reader:
 
     def dataset_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The finished rows in ``row_id`` order, slice by slice: memory holds a slice, not the dataset (K4)."""
-        first, last, rows = self._connection.execute(_BOUNDS.text)[0]
+        with self._as_far_as_views_go():
+            first, last, rows = self._connection.execute(_BOUNDS.text)[0]
         if not rows:
             return
         query = _SLICE.fill(columns=self._column_list(columns))

@@ -1,12 +1,14 @@
 """Making the tables of a run database, and knowing which version of them a file has.
 
-DDL happens only here: when a database is created (or migrated), followed at once by a checkpoint.
+DDL happens only when a database is created or migrated, followed at once by a checkpoint. Creating it is schema
+version 1 and every migration after it, so that new and migrated databases are the same.
 """
 
 from __future__ import annotations
 
 import re
 from datetime import datetime
+from pathlib import Path
 
 from rowmill.errors import Damaged, Incompatible
 from rowmill.store.connection import Connection, quote
@@ -29,17 +31,33 @@ def migrations() -> list[tuple[int, str]]:
     return sorted((int(match[1]), match[0]) for match in matches if match)
 
 
+def newest_version() -> int:
+    """The schema version of this Rowmill."""
+    return migrations()[-1][0]
+
+
+def pending(version: int) -> list[tuple[int, str]]:
+    """The migrations a database of that version has not seen."""
+    return [(number, name) for number, name in migrations() if number > version]
+
+
 def create_tables(connection: Connection, layout: Layout, seed_columns: list[tuple[str, str]], now: datetime) -> None:
     """Creates everything a new run database holds but rows. The caller's transaction makes it all or nothing."""
-    for _, name in migrations():
-        connection.script(script("schema", name))
+    (first, _), *later = migrations()
+    migrate_tables(connection, layout, first, now)
     connection.script(fill_script(script("spec_tables", "wide.sql"), **layout.table_slots))
     if seed_columns:
         columns = ",\n  ".join(f"{quote(name)} {sql_type}" for name, sql_type in seed_columns)
         connection.script(fill_script(script("spec_tables", "seed.sql"), seed_columns=columns))
+    for number, _ in later:
+        migrate_tables(connection, layout, number, now)
     create_views(connection, layout)
-    version = migrations()[-1][0]
-    connection.execute(_INSERT_SCHEMA_VERSION.text, {"version": version, "rowmill_version": VERSION, "now": now})
+
+
+def migrate_tables(connection: Connection, layout: Layout, number: int, now: datetime) -> None:
+    """Runs one migration and records it. Migrations are templates with the slots of the spec's tables."""
+    connection.script(fill_script(script("schema", dict(migrations())[number]), **layout.table_slots))
+    connection.execute(_INSERT_SCHEMA_VERSION.text, {"version": number, "rowmill_version": VERSION, "now": now})
 
 
 def create_views(connection: Connection, layout: Layout) -> None:
@@ -68,14 +86,29 @@ def is_new(connection: Connection) -> bool:
     return True
 
 
-def check_version(connection: Connection) -> None:
-    """Raises Incompatible if the file was made by another schema version, Damaged if it has none."""
+def version_of(connection: Connection) -> int:
+    """The schema version of a run database. Raises Incompatible if it is newer than ours, Damaged if there is none."""
     version = connection.execute(_NEWEST_SCHEMA_VERSION.text)[0][0]
-    known = migrations()[-1][0]
     if version is None:
         raise Damaged(f"{connection.path} has tables but no schema version: its creation did not finish.")
-    if version > known:
+    if version > newest_version():
         raise Incompatible(
-            f"{connection.path} has schema version {version}, this Rowmill ({VERSION}) knows up to {known}. "
-            "Use the newer Rowmill that made it."
+            f"{connection.path} has schema version {version}, this Rowmill ({VERSION}) knows up to {newest_version()}. "
+            "Use the newer Rowmill that made it. Nothing was changed."
         )
+    return int(version)
+
+
+def check_version(connection: Connection) -> None:
+    """Raises Incompatible if the file was made by another schema version, Damaged if it has none."""
+    version = version_of(connection)
+    if version < newest_version():
+        raise older(connection.path, version)
+
+
+def older(path: Path | None, version: int) -> Incompatible:
+    """The error for a file that must be migrated first."""
+    return Incompatible(
+        f"{path} has schema version {version}, this Rowmill ({VERSION}) works with version {newest_version()}. "
+        f"'rowmill migrate {path}' brings it up to date and keeps a copy of the file as it is. Nothing was changed."
+    )

@@ -1,0 +1,67 @@
+"""Makes the run database of a released schema version, for the tests of ``rowmill migrate``. Run it once per release.
+
+    python tests/released/make.py          writes tests/released/schema_N.duckdb.gz, N the newest schema version
+
+The run of ``tests/crash/scenario.py``, stopped in the middle: rows finished, active, dropped, skipped and deferred, an
+invocation that never signed out. Such a file is never made again for the same version.
+"""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "crash")]
+
+from scenario import Driver, new_world, write_specs  # noqa: E402
+
+from rowmill.store import schema  # noqa: E402
+
+_TURNS = 12
+
+
+class _Enough(Exception):
+    """The run has come far enough."""
+
+
+class _StoppingDriver(Driver):
+    turns = 0
+
+    def step(self, name: str, function: Callable[[], object]) -> object:  # type: ignore[override]
+        result = function()
+        self.turns += name == "turn"
+        if self.turns == _TURNS:
+            raise _Enough
+        return result
+
+
+def main() -> None:
+    target = HERE / f"schema_{schema.migrations()[-1][0]}.duckdb.gz"
+    if target.exists():
+        sys.exit(f"{target} is there already: a released file is never made again.")
+    socket.gethostname = lambda: "released"
+    # The directory of a spec is kept in the file.
+    directory = Path(tempfile.gettempdir()) / "released"
+    directory.mkdir()
+    try:
+        specs = write_specs(directory)
+        database = directory / "run.duckdb"
+        try:
+            with _StoppingDriver(database, specs, new_world(specs)) as driver:
+                driver.drive(drained_after_turns=4)
+        except _Enough:
+            pass
+        target.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
+    finally:
+        shutil.rmtree(directory)
+    print(target, target.stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
