@@ -1,25 +1,35 @@
 /*
 What `rowmill show` lists, each from its public view in the order that serves reading. They run on a
-read-only connection; $limit is the greatest number of rows, null for all.
+read-only connection; $limit is the greatest number of rows, null for all. {columns} and {predicate} are what the
+user asked for, * and true otherwise.
 */
 
 -- name: show_rows
--- The finished rows. O(limit).
-select *
+-- The first finished rows: numbers of all, values of these. O(rows).
+select {columns}
 from main.dataset
+where {predicate}
 limit $limit;
+
+-- name: show_rows_between
+-- Finished rows of a range of row_id, in order, for reading all of them slice by slice. O(slice).
+select {columns}
+from main.dataset
+where row_id >= $first_row and row_id <= $last_row and {predicate};
 
 -- name: show_groups
 -- The row groups that were admitted, in plan order. O(row groups).
-select *
+select {columns}
 from main.row_group
+where {predicate}
 order by row_group
 limit $limit;
 
 -- name: show_ready
 -- The tasks of the frontier, lowest row group first. O(active rows).
-select *
+select {columns}
 from main.ready_task
+where {predicate}
 order by
   row_group,
   row_index,
@@ -28,8 +38,9 @@ limit $limit;
 
 -- name: show_deferred
 -- The deferred tasks, the one that becomes ready first on top. O(deferred).
-select *
+select {columns}
 from main.deferred_task
+where {predicate}
 order by
   not_before,
   row_group,
@@ -39,15 +50,17 @@ limit $limit;
 
 -- name: show_dropped
 -- The dropped rows and their reasons. O(dropped).
-select *
+select {columns}
 from main.dropped_row
+where {predicate}
 order by row_id
 limit $limit;
 
 -- name: show_attempts
 -- The requests and failed calls, the latest first. O(attempts).
-select *
+select {columns}
 from main.attempt
+where {predicate}
 order by
   started_at desc,
   row_id asc,
@@ -56,15 +69,17 @@ limit $limit;
 
 -- name: show_events
 -- What happened, the latest first. O(events).
-select *
+select {columns}
 from main.event
+where {predicate}
 order by "at" desc
 limit $limit;
 
 -- name: show_usage
 -- Requests, tokens and cost by model, invocation and hour. O(attempts).
-select *
+select {columns}
 from main.usage
+where {predicate}
 order by
   model,
   invocation,
@@ -73,13 +88,45 @@ limit $limit;
 
 -- name: show_resources
 -- The endpoints and worker pools with their limits. O(resources).
-select *
+select {columns}
 from main.resource
+where {predicate}
 order by resource
 limit $limit;
 
 -- name: show_admission
 -- Whether the next row group may enter, and why not. O(active rows).
-select *
+select {columns}
 from main.admission
+where {predicate}
 limit $limit;
+
+-- name: show_invocations
+-- Who worked on this run, the latest first. O(invocations).
+select {columns}
+from main.invocation
+where {predicate}
+order by invocation desc
+limit $limit;
+
+-- name: show_spec
+-- The specs the dataset was made from, the newest first. O(spec versions).
+select {columns}
+from main.spec_version
+where {predicate}
+order by version desc
+limit $limit;
+
+-- name: show_graph
+-- The generators with their counts, in the order of the graph. O(active rows + row groups).
+select {columns}
+from main.graph
+where {predicate}
+limit $limit;
+
+-- name: view_columns
+-- The columns of a public view, in order. O(columns).
+select column_name
+from duckdb_columns()
+where schema_name = 'main' and table_name = $view
+order by column_index;

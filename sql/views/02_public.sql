@@ -258,10 +258,20 @@ select
   d.error_type,
   d.message,
   d.not_before,
-  g.resource
+  g.resource,
+  case
+    when c.resource is not null
+      then
+        'Failed (' || d.error_type || ') and waits for ' || g.resource || ', which rests until '
+        || strftime(c.cooling_until, '%Y-%m-%d %H:%M:%S') || ' UTC.'
+    when d.not_before > (select r.updated_at from state.run as r)
+      then 'Failed (' || d.error_type || ') and is tried again at ' || strftime(d.not_before, '%Y-%m-%d %H:%M:%S') || ' UTC.'
+    else 'Failed (' || d.error_type || ') and is tried again as soon as ' || g.resource || ' has room.'
+  end as explanation
 from state.deferred_task as d
 inner join state.generator as g on d.generator = g.generator
-inner join state.active_row_group as a on d.row_group = a.row_group;
+inner join state.active_row_group as a on d.row_group = a.row_group
+left join state.cooling_resource as c on g.resource = c.resource;
 
 create view main.attempt as
 select
@@ -306,7 +316,21 @@ select
   r.learned_limit,
   0::bigint as in_flight,
   c.cooling_until,
-  c.reason
+  c.reason,
+  case
+    when c.resource is not null
+      then
+        'Rests until ' || strftime(c.cooling_until, '%Y-%m-%d %H:%M:%S') || ' UTC'
+        || coalesce(': ' || rtrim(c.reason, '.'), '') || '.'
+    when r.learned_limit < r.configured_limit
+      then
+        format(
+          'Takes {:,} calls at once; {:,} are configured, but it answered that this is too much.',
+          r.learned_limit,
+          r.configured_limit
+        )
+    else format('Takes up to {:,} calls at once.', r.learned_limit)
+  end as explanation
 from state.resource as r
 left join state.cooling_resource as c on r.resource = c.resource;
 
@@ -328,6 +352,76 @@ select
   ended_at,
   end_reason
 from state.invocation;
+
+create view main.spec_version as
+select
+  version,
+  accepted_at,
+  version = max(version) over () as is_current,
+  spec
+from state.spec_version;
+
+create view main.graph as
+with cells as (
+  select
+    p.generator,
+    list(p.column_name order by c.position) as columns,
+    any_value(p.cells) as cells,
+    any_value(p.done) as done,
+    any_value(p.skipped) as skipped,
+    any_value(p.dropped) as dropped,
+    any_value(p.deferred) as deferred,
+    any_value(p.waiting) as waiting
+  from main.progress as p
+  inner join state.column_def as c on p.column_name = c.column_name
+  group by p.generator
+),
+
+needed as (
+  select
+    d.generator,
+    list(u.name order by u.generator) as needs
+  from state.dependency as d
+  inner join state.generator as u on d.upstream = u.generator
+  group by d.generator
+),
+
+ready as (
+  select
+    f.generator,
+    count(*) as ready
+  from state.frontier as f
+  where f.not_before is null or f.not_before <= (select r.updated_at from state.run as r)
+  group by f.generator
+)
+
+select
+  g.name as generator,
+  g.column_type,
+  g.strategy,
+  g.resource,
+  coalesce(n.needs, []) as needs,
+  p.columns,
+  case
+    when p.waiting + p.deferred = 0 then 'done'
+    when c.resource is not null then 'cooling'
+    when r.ready > 0 then 'ready'
+    when p.deferred > 0 then 'deferred'
+    else 'waiting'
+  end as state,
+  p.cells,
+  p.done,
+  p.skipped,
+  p.dropped,
+  p.deferred,
+  p.waiting,
+  coalesce(r.ready, 0) as ready_tasks
+from state.generator as g
+inner join cells as p on g.name = p.generator
+left join needed as n on g.generator = n.generator
+left join ready as r on g.generator = r.generator
+left join state.cooling_resource as c on g.resource = c.resource
+order by g.generator;
 
 create view main.dataset as
 select

@@ -204,10 +204,56 @@ decided as (
   cross join named as n
   cross join demand as d
   left join candidate as c on true
+),
+
+cooling as (
+  select
+    string_agg(
+      c.resource || ' takes no requests until ' || strftime(c.cooling_until, '%Y-%m-%d %H:%M:%S') || ' UTC',
+      ', ' order by c.resource
+    ) as what
+  from state.cooling_resource as c
 )
 
 select
-  reason is null as admit,
-  coalesce(reason, 'the next row group may enter') as reason,
-  * exclude (reason)
-from decided;
+  d.reason is null as admit,
+  coalesce(d.reason, 'the next row group may enter') as reason,
+  d.* exclude (reason),
+  case s.state
+    when 'running' then ''
+    when 'finished' then ''
+    when 'paused' then 'The run is paused: ''rowmill resume'' lets it go on. '
+    else 'Nothing works on this run now: ''rowmill run'' goes on. '
+  end || case coalesce(d.reason, '')
+    when ''
+      then format('Row group {:,} ({:,} rows) may enter: there is room for it.', d.next_row_group, d.next_row_count)
+    when 'no group left'
+      then if(
+        s.state = 'finished',
+        'The run is complete: every row group is finished.',
+        format('Every row group of the plan has entered; {:,} of them are being finished.', d.row_groups_active)
+      )
+    else format('Row group {:,} ({:,} rows) waits: ', d.next_row_group, d.next_row_count) || case d.reason
+      when 'max rows'
+        then format(
+          '{:,} rows are being worked on, and no more than {:,} may be (run.max_active_rows).', d.rows_active, d.max_active_rows
+        )
+      when 'max groups'
+        then format(
+          '{:,} row groups are being worked on, as many as may be (run.max_active_row_groups).', d.row_groups_active
+        )
+      when 'max parked rows'
+        then format(
+          '{:,} rows wait for an endpoint that rests, as many as may (run.max_parked_rows).', d.rows_parked
+        )
+      when 'deferred tasks'
+        then format(
+          'it would only add to the {:,} tasks that wait: {}.', d.deferred_tasks, coalesce(c.what, d.deferred_scope)
+        )
+      when 'enough ready work already' then 'there is as much ready work as every open endpoint can take.'
+      else 'all it could start with rests: ' || coalesce(c.what, 'no endpoint is open') || '.'
+    end
+  end as explanation
+from decided as d
+cross join main.run_status as s
+cross join cooling as c;

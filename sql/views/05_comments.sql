@@ -79,6 +79,7 @@ comment on column main.deferred_task.error_type is 'Kind of the last error.';
 comment on column main.deferred_task.message is 'The last error, shortened.';
 comment on column main.deferred_task.not_before is 'When it may be tried again (UTC).';
 comment on column main.deferred_task.resource is 'What it will occupy.';
+comment on column main.deferred_task.explanation is 'What it waits for, in words.';
 
 comment on view main.attempt is 'Every request made of a model, and every failed call.';
 comment on column main.attempt.invocation is 'The process that made it.';
@@ -113,6 +114,7 @@ comment on column main.resource.learned_limit is 'Calls at once that the endpoin
 comment on column main.resource.in_flight is 'Calls running; known to the working process only, 0 otherwise.';
 comment on column main.resource.cooling_until is 'Nothing starts there before this time (UTC).';
 comment on column main.resource.reason is 'Why it cools down.';
+comment on column main.resource.explanation is 'How many calls it takes, or why none, in words.';
 
 comment on view main.admission is 'May the next row group enter, and if not, why; one row.';
 comment on column main.admission.admit is 'True if the next row group may enter.';
@@ -131,6 +133,7 @@ comment on column main.admission.deferred_by_column is 'How many of those tasks 
 comment on column main.admission.deferred_by_resource is 'How many of those tasks each resource has.';
 comment on column main.admission.candidate_columns is 'Columns the next row group would bring tasks of.';
 comment on column main.admission.independent_columns is 'Those of them that have useful work whatever is deferred.';
+comment on column main.admission.explanation is 'The decision in words.';
 
 comment on view main.event is 'What happened to the run as a whole.';
 comment on column main.event."at" is 'When (UTC).';
@@ -146,6 +149,28 @@ comment on column main.invocation.version is 'The version of Rowmill.';
 comment on column main.invocation.started_at is 'When it began (UTC).';
 comment on column main.invocation.ended_at is 'When it ended (UTC); null if it lives or crashed.';
 comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, stopped, crashed or failed with the reason.';
+
+comment on view main.spec_version is 'Every spec the dataset was made from. Secrets appear only as ${NAME}.';
+comment on column main.spec_version.version is 'Counts from 1.';
+comment on column main.spec_version.accepted_at is 'When the run took it (UTC).';
+comment on column main.spec_version.is_current is 'True for the one the run goes on with.';
+comment on column main.spec_version.spec is 'The spec as JSON.';
+
+comment on view main.graph is 'The generators in the order in which a row passes them, and how far each is.';
+comment on column main.graph.generator is 'The generator.';
+comment on column main.graph.column_type is 'What kind of column it makes.';
+comment on column main.graph.strategy is 'How it is called: cell, batch, dataset or sql.';
+comment on column main.graph.resource is 'What its tasks occupy; null if it has none.';
+comment on column main.graph.needs is 'The generators whose columns it needs.';
+comment on column main.graph.columns is 'The columns it makes.';
+comment on column main.graph.state is 'done, cooling (what its tasks occupy rests), ready (it has tasks to start), deferred (all it could do failed and waits) or waiting (for other generators, or for row groups to enter).';
+comment on column main.graph.cells is 'Cells planned in each of its columns.';
+comment on column main.graph.done is 'Cells that hold a generated value.';
+comment on column main.graph.skipped is 'Cells that were skipped.';
+comment on column main.graph.dropped is 'Cells of rows that were dropped.';
+comment on column main.graph.deferred is 'Cells whose task failed and waits for another attempt.';
+comment on column main.graph.waiting is 'Cells not made yet.';
+comment on column main.graph.ready_tasks is 'Its tasks in the frontier.';
 
 comment on view main.invariant_violation is 'Contradictions in the run database; always empty.';
 comment on column main.invariant_violation."rule" is 'The rule that is broken.';

@@ -37,6 +37,9 @@ CONTRACT = {
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
     "admission": "admit reason next_row_group",
+    "spec_version": "version accepted_at is_current spec",
+    "graph": "generator column_type strategy resource needs columns state cells done skipped dropped deferred waiting"
+    " ready_tasks",
     "event": "at kind subject detail",
     "invocation": "invocation pid host version started_at ended_at end_reason",
     "invariant_violation": "rule subject detail",
@@ -102,14 +105,14 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "all_done": layout.all_done,
         "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
         "column": '"twice"',
-        "columns": "row_id" if statement.file == "status.sql" else layout.all_columns,
+        "columns": {"status.sql": "row_id", "show.sql": "*"}.get(statement.file, layout.all_columns),
         "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
             statement.name, layout.expression(sql_node)
         ),
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
         "not_done": layout.lacks(f"{prefix}done", node.number),
         "outcome": "outcome_2",
-        "predicate": "rating = 1",
+        "predicate": "true" if statement.file == "show.sql" else "rating = 1",
         "reader": "(select 1 as product)",
         "set_done": layout.add("done", node.number, prefix or None),
         "set_skipped": layout.add("skipped", node.number, prefix or None),

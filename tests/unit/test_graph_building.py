@@ -257,7 +257,8 @@ def test_the_order_is_that_of_taking_the_first_possible_column_again_and_again(n
 _ORDER_SCRIPT = """
 import json
 from graph_fakes import column, graph_of, names
-from rowmill.graph.explanation import dot, mermaid
+from rowmill.graph.explanation import dot
+from rowmill.graph.mermaid import mermaid
 graph = graph_of(*(column(f"c{i}", *{f"c{j}" for j in range(i + 1, min(i + 6, 40))}) for i in range(40)))
 print(json.dumps([names(graph), mermaid(graph), dot(graph), [node.upstream for node in graph.generators]]))
 """

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.graph.endpoint import endpoint_of_alias, endpoints
-from rowmill.graph.explanation import dot, explain, mermaid
+from rowmill.graph.explanation import dot, explain
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph, default_cost
+from rowmill.graph.mermaid import mermaid
 from rowmill.graph.plan import Plan
 from rowmill.spec.declaration import Reference, SkipRule
 from rowmill.spec.spec import Spec

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _NARROWEST = 16
 """Characters a column of text is folded to at most, before a table turns into records."""
+_PAGE_ROWS = 1_000
+"""Rows of a table that are laid out together."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
@@ -66,17 +68,42 @@ def output_option(function: _Function) -> _Function:
     )(function)
 
 
-def write_listing(rows: pa.Table | pa.RecordBatchReader, output_format: OutputFormat) -> None:
-    """Writes rows to stdout. All formats but ``table`` hold one batch in memory when given a reader."""
-    if output_format is OutputFormat.TABLE:
-        import pyarrow as pa
+def write_listing(
+    rows: pa.Table | pa.RecordBatchReader,
+    output_format: OutputFormat,
+    *,
+    as_records: bool = False,
+    nothing: str = "No rows.",
+) -> int:
+    """Writes rows to stdout and returns how many; all formats hold a page of them in memory when given a reader.
 
-        _write_table(rows if isinstance(rows, pa.Table) else rows.read_all())
+    ``as_records`` puts the values of a row below one another where the format is ``table``. Without any row
+    ``nothing`` goes to stderr.
+    """
+    counted = _Counted(_batches(rows))
+    if output_format is OutputFormat.TABLE:
+        _write_table(rows.schema, counted, as_records=as_records)
     elif output_format is OutputFormat.JSON:
-        _write_json(_batches(rows))
+        _write_json(counted)
     else:
-        _write_stream(rows.schema, _batches(rows), output_format)
+        _write_stream(rows.schema, counted, output_format)
     sys.stdout.flush()
+    if counted.rows == 0:
+        click.echo(nothing, err=True)
+    return counted.rows
+
+
+class _Counted:
+    """Passes batches on and counts their rows."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = batches
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in self._batches:
+            self.rows += batch.num_rows
+            yield batch
 
 
 def _batches(rows: pa.Table | pa.RecordBatchReader) -> Iterable[pa.RecordBatch]:
@@ -113,18 +140,45 @@ def _write_json(batches: Iterable[pa.RecordBatch]) -> None:
     stream.write(b"]\n" if separator == b"\n" else b"\n]\n")
 
 
-def _write_table(table: pa.Table) -> None:
-    columns = [_cells(column) for column in table.columns]
-    numeric = [_is_numeric(field.type) for field in table.schema]
-    headers = [escaped(name) for name in table.schema.names]
+def _write_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, as_records: bool) -> None:
+    numeric = [_is_numeric(field.type) for field in schema]
+    headers = [escaped(name) for name in schema.names]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    if sys.stdout.isatty():
-        _write_rich(headers, columns, numeric)
-    else:
-        _write_plain(headers, columns, numeric)
-    if table.num_rows == 0:
-        click.echo("No rows.", err=True)
+    is_terminal = sys.stdout.isatty()
+    widths = [len(header) for header in headers]
+    is_first = True
+    for page in _pages(schema, batches):
+        columns = [_cells(column) for column in page.columns]
+        if as_records:
+            _write_plain_records(headers, columns)
+        elif is_terminal:
+            _write_rich(headers, columns, numeric)
+        else:
+            # The first page sets the widths: later values may stick out, but nothing is shortened.
+            pairs = zip(widths, columns, strict=True)
+            widths = [max(width, *map(len, cells)) if cells else width for width, cells in pairs]
+            _write_plain(headers if is_first else None, columns, widths, numeric)
+        is_first = False
+
+
+def _pages(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Tables of up to so many rows; one without rows if there are none."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    rows = 0
+    is_first = True
+    for batch in batches:
+        for start in range(0, batch.num_rows, _PAGE_ROWS):
+            piece = batch.slice(start, _PAGE_ROWS)
+            held.append(piece)
+            rows += piece.num_rows
+            if rows >= _PAGE_ROWS:
+                yield pa.Table.from_batches(held, schema=schema)
+                held, rows, is_first = [], 0, False
+    if held or is_first:
+        yield pa.Table.from_batches(held, schema=schema)
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:
@@ -158,15 +212,23 @@ def _is_numeric(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _write_plain(headers: list[str], columns: list[list[str]], numeric: list[bool]) -> None:
-    widths = [max(map(len, [header, *cells])) for header, cells in zip(headers, columns, strict=True)]
-    rules = ["-" * width for width in widths]
-    for row in [headers, rules, *zip(*columns, strict=True)]:
+def _write_plain(headers: list[str] | None, columns: list[list[str]], widths: list[int], numeric: list[bool]) -> None:
+    above = [headers, ["-" * width for width in widths]] if headers is not None else []
+    for row in [*above, *zip(*columns, strict=True)]:
         cells = [
             cell.rjust(width) if is_number else cell.ljust(width)
             for cell, width, is_number in zip(row, widths, numeric, strict=True)
         ]
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _write_plain_records(headers: list[str], columns: list[list[str]]) -> None:
+    width = max(map(len, headers), default=0)
+    for number, row in enumerate(zip(*columns, strict=True)):
+        if number:
+            sys.stdout.write("\n")
+        for header, cell in zip(headers, row, strict=True):
+            sys.stdout.write(f"{header.ljust(width)}  {cell}".rstrip() + "\n")
 
 
 def _write_rich(headers: list[str], columns: list[list[str]], numeric: list[bool]) -> None:

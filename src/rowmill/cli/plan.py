@@ -44,7 +44,8 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
       rowmill plan spec.yaml --format dot | dot -Tsvg -o graph.svg
     """
     from rowmill.engine.preparation import prepare
-    from rowmill.graph.explanation import dot, explain, mermaid
+    from rowmill.graph.explanation import dot, explain
+    from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
 
     prepared = prepare(spec)

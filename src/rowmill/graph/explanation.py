@@ -143,26 +143,7 @@ def _explained_endpoint(endpoint: Endpoint, graph: Graph, tasks: Mapping[int, in
     return ExplainedEndpoint(endpoint.resource, endpoint.aliases, endpoint.limit, requests)
 
 
-_MERMAID_SHAPES = {
-    Strategy.CELL: ("[", "]"),
-    Strategy.BATCH: ("[[", "]]"),
-    Strategy.DATASET: ("{{", "}}"),
-    Strategy.SQL: ("(", ")"),
-}
 _DOT_SHAPES = {Strategy.CELL: "box", Strategy.BATCH: "box3d", Strategy.DATASET: "hexagon", Strategy.SQL: "ellipse"}
-
-
-def mermaid(graph: Graph) -> str:
-    """The graph as a Mermaid flow chart. Dashed arrows: needed by the skip condition only."""
-    lines = ["flowchart LR"]
-    for node in graph.generators:
-        opening, closing = _MERMAID_SHAPES[node.strategy]
-        lines.append(f'  g{node.number}{opening}"{_mermaid_text(_label(node))}"{closing}')
-    for node in graph.generators:
-        lines += [
-            f"  g{number} {'-->' if number in node.required else '-.->'} g{node.number}" for number in node.upstream
-        ]
-    return "\n".join(lines) + "\n"
 
 
 def dot(graph: Graph) -> str:
@@ -182,11 +163,6 @@ def _label(node: GeneratorNode) -> tuple[str, str]:
     """Two lines: the columns, and how they are made."""
     columns = ", ".join(output.name for output in node.columns)
     return columns, f"{node.declaration.column_type} · {node.strategy.value}"
-
-
-def _mermaid_text(lines: tuple[str, str]) -> str:
-    # Inside quotes Mermaid reads HTML, Markdown and entity codes (#35;): every mark of those becomes a code.
-    return "<br/>".join("".join(c if c.isalnum() or c in " ,._-·" else f"#{ord(c)};" for c in line) for line in lines)
 
 
 def _dot_text(lines: tuple[str, str]) -> str:

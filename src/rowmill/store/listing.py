@@ -1,0 +1,107 @@
+"""Listings: the public views as ``rowmill show`` puts them, with a condition, chosen columns and a limit.
+
+They go through a :class:`~rowmill.store.reader.Reader`'s queries alone, so that they work on a file and on a
+living run alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.store.connection import column_list
+from rowmill.store.reader import Reader
+from rowmill.store.statements import Statement, statement
+
+_BOUNDS = statement("finished_row_bounds")
+_ROWS_BETWEEN = statement("show_rows_between")
+_VIEW_COLUMNS = statement("view_columns")
+
+_SLICE_ROWS = 50_000
+
+VIEWS = {
+    "rows": "dataset",
+    "groups": "row_group",
+    "ready": "ready_task",
+    "deferred": "deferred_task",
+    "dropped": "dropped_row",
+    "attempts": "attempt",
+    "events": "event",
+    "usage": "usage",
+    "resources": "resource",
+    "admission": "admission",
+    "invocations": "invocation",
+    "spec": "spec_version",
+    "graph": "graph",
+}
+"""What can be listed → the public view it comes from."""
+
+_STATEMENTS = {what: statement(f"show_{what}") for what in VIEWS}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a listing: a condition in SQL, columns (none: all), the greatest number of rows (None: all)."""
+
+    where: str | None = None
+    columns: Sequence[str] = ()
+    limit: int | None = None
+
+
+def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchReader:
+    """A listing as a stream. ``what`` is a key of :data:`VIEWS`.
+
+    Raises UsageError for a column the view does not have (names the nearest) and for a condition that does not run.
+    """
+    columns = _chosen(reader, VIEWS[what], selection.columns)
+    # On lines of its own, so that a comment in the condition ends with it.
+    slots = {"columns": columns, "predicate": f"(\n{selection.where}\n)" if selection.where else "true"}
+    try:
+        if what == "rows" and selection.limit is None:
+            return _all_rows(reader, slots)
+        return _query(reader, _STATEMENTS[what], slots, {"limit": selection.limit})
+    except UsageError as error:
+        if selection.where is None:
+            raise
+        raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}") from error
+
+
+def _query(
+    reader: Reader, query: Statement, slots: dict[str, str], parameters: dict[str, int | None]
+) -> pa.RecordBatchReader:
+    return reader.batches(query.fill(**slots), parameters)
+
+
+def _all_rows(reader: Reader, slots: dict[str, str]) -> pa.RecordBatchReader:
+    """Every finished row, slice by slice: sorting them all at once would need them all at once."""
+    query = _ROWS_BETWEEN.fill(**slots)
+    bounds = reader.table(_BOUNDS.text).to_pylist()[0]
+    first, last, rows = bounds["first_row"], bounds["last_row"], bounds["rows_finished"]
+    # An empty range tells the types, and whether the condition runs at all.
+    schema = reader.table(query, {"first_row": 0, "last_row": -1}).schema
+    if not rows:
+        return pa.RecordBatchReader.from_batches(schema, [])
+    width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // rows)
+
+    def slices() -> Iterator[pa.RecordBatch]:
+        for start in range(first, last + 1, width):
+            table = reader.table(query, {"first_row": start, "last_row": min(start + width - 1, last)})
+            yield from table.to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, slices())
+
+
+def _chosen(reader: Reader, view: str, columns: Sequence[str]) -> str:
+    if not columns:
+        return "*"
+    known = reader.table(_VIEW_COLUMNS.text, {"view": view})["column_name"].to_pylist()
+    for column in columns:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(f"The view '{view}' has no column '{column}'.{hint} It has: {', '.join(known)}.")
+    return column_list(columns)
