@@ -76,6 +76,8 @@ class Behaviour:
     rejected: float = 0.0
     truncated: float = 0.0
     hang: float = 0.0
+    malformed: float = 0.0
+    """Share of answers that are not in the form that was asked for (JSON, code)."""
     retry_after: str = "1"
     """The Retry-After header of a 429, in seconds or as a date; empty for none."""
     status: int = 200
@@ -107,6 +109,7 @@ _KINDS: dict[str, type] = {
     "rejected": float,
     "truncated": float,
     "hang": float,
+    "malformed": float,
     "retry_after": str,
     "status": int,
     "output_tokens": int,
@@ -389,6 +392,7 @@ class Connection(asyncio.Protocol):
                 parameters,
                 text=None if model is None else model.behaviour.answer,
                 output_tokens=simulator.default.output_tokens if model is None else model.behaviour.output_tokens,
+                malformed=0.0 if model is None else model.behaviour.malformed,
             )
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
             self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)

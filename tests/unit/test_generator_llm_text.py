@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 from generator_context import declared, problems
+from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError, InternalError, RateLimited, Rejected
 from rowmill.generators.llm_text import LlmTextColumn
@@ -17,34 +18,8 @@ from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
-from rowmill.spec.model import ModelConfig
-
-
-class ScriptedProvider:
-    """A provider that keeps what it was asked and answers, or raises, what it was given."""
-
-    def __init__(self, *answers: ChatAnswer | BaseException) -> None:
-        self.requests: list[ChatRequest] = []
-        self._answers = list(answers)
-
-    async def chat(self, request: ChatRequest) -> ChatAnswer:
-        self.requests.append(request)
-        answer = self._answers.pop(0)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-    async def aclose(self) -> None:
-        """Nothing to close."""
-
 
 ANSWER = ChatAnswer("Nice.", reasoning_content="Hm.", input_tokens=1000, output_tokens=500)
-
-
-def handle(provider: Any, **config: Any) -> ModelHandle:
-    parameters = {"temperature": 0.5, "extra_body": {"seed": 3}}
-    fields = {"alias": "writer", "provider": "simulated", "model": "small", "inference_parameters": parameters}
-    return ModelHandle(ModelConfig.model_validate(fields | config), provider)
 
 
 def generate(provider: ScriptedProvider, row: dict[str, Any], **fields: Any) -> Any:

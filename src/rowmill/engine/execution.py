@@ -33,16 +33,19 @@ class LocalExecutor:
         bound: Mapping[int, CellGenerator | BatchGenerator],
         several_rows: frozenset[int],
         wall_clock: Callable[[], float],
+        names: Mapping[int, str] | None = None,
     ) -> None:
-        """``bound`` by generator number; ``several_rows``: those called with more than one row at a time."""
+        """``bound`` and ``names`` by generator number; ``several_rows``: those called with several rows."""
         self._bound = dict(bound)
         self._several_rows = several_rows
         self._wall_clock = wall_clock
+        self._names = names or {}
 
     async def execute(self, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
         """See :class:`~rowmill.dispatch.protocol.Executor`."""
         first = tasks[0]
-        call = Call(first.row_group, [task.row_id for task in tasks if task.row_id is not None])
+        row_ids = [task.row_id for task in tasks if task.row_id is not None]
+        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""))
         call.requests = journal
         started_at = self._wall_clock()
         try:

@@ -144,7 +144,7 @@ async def work(
             return await writer.call(turn.take, outcomes, free, now, learned)
 
         dispatcher = Dispatcher(
-            LocalExecutor(bound, _several_rows(prepared.graph), wall_clock),
+            LocalExecutor(bound, _several_rows(prepared.graph), wall_clock, _names(prepared.graph)),
             take_turn,
             _traits(prepared),
             _limits(prepared, memory),
@@ -207,7 +207,7 @@ async def _open_models(
             for config in endpoint.models:
                 provider = open_provider(config, environ, endpoint.limit)
                 stack.push_async_callback(provider.aclose)
-                models[config.alias] = ModelHandle(config, provider, wall_clock)
+                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed)
         yield models
 
 
@@ -252,6 +252,10 @@ def _limits(prepared: Prepared, memory: Mapping[str, ResourceMemory]) -> dict[st
 
 def _several_rows(graph: Graph) -> frozenset[int]:
     return frozenset(node.number for node in graph.generators if node.declaration.max_rows_per_call > 1)
+
+
+def _names(graph: Graph) -> dict[int, str]:
+    return {node.number: node.name for node in graph.generators}
 
 
 def _skip_conditions(graph: Graph) -> dict[int, SkipCondition]:

@@ -17,9 +17,17 @@ from rowmill.task import Request, error_type
 class ModelHandle:
     """One model of the spec over an open provider. Every request is recorded in ``call.requests``, failed ones too."""
 
-    def __init__(self, config: ModelConfig, provider: Provider, wall_clock: Callable[[], float] = time.time) -> None:
-        """``wall_clock`` gives seconds since the epoch, for the journal."""
+    def __init__(
+        self,
+        config: ModelConfig,
+        provider: Provider,
+        wall_clock: Callable[[], float] = time.time,
+        seed: int = 0,
+    ) -> None:
+        """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn."""
         self._wall_clock = wall_clock
+        self._seed = seed
+        self._draws = config.inference_parameters.has_distributions
         self._config = config
         self._provider = provider
         self._parameters = config.inference_parameters.request_parameters()
@@ -33,7 +41,12 @@ class ModelHandle:
         self, messages: Sequence[Mapping[str, Any]], call: Call, parameters: Mapping[str, Any] | None = None
     ) -> ChatAnswer:
         """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
-        merged = {**self._parameters, **parameters} if parameters else self._parameters
+        merged: Mapping[str, Any] = self._parameters
+        if self._draws:
+            drawn = self._config.inference_parameters.drawn_parameters(self._seed, call.column, call.draw_id)
+            merged = {**merged, **drawn}
+        if parameters:
+            merged = {**merged, **parameters}
         request = ChatRequest(messages, merged, self._config.timeout_s)
         started_at = self._wall_clock()
         try:

@@ -21,16 +21,32 @@ from rowmill.task import Request, Row
 class Call:
     """One call of a generator: who it is for, and the requests made on its behalf.
 
-    ``row_ids`` and ``row_group`` say which rows; ``requests`` fills while the call runs and becomes
-    rows of ``attempt`` whether the call succeeds or not.
+    ``row_ids`` and ``row_group`` say which rows, ``column`` which generator; ``requests`` fills while the
+    call runs and becomes rows of ``attempt`` whether the call succeeds or not.
     """
 
-    __slots__ = ("requests", "row_group", "row_ids")
+    __slots__ = ("column", "requests", "row_group", "row_ids")
 
-    def __init__(self, row_group: int, row_ids: Sequence[int]) -> None:
+    def __init__(self, row_group: int, row_ids: Sequence[int], column: str = "") -> None:
         self.row_group = row_group
         self.row_ids = row_ids
+        self.column = column
         self.requests: list[Request] = []
+
+    @property
+    def draw_id(self) -> int:
+        """What is drawn for this call is drawn for this number: its first row, or the row group of a batch."""
+        return self.row_ids[0] if self.row_ids else self.row_group
+
+    def for_row(self, position: int) -> Call:
+        """The part of the call that is about one of its rows; its requests are those of the call."""
+        part = Call(self.row_group, self.row_ids[position : position + 1], self.column)
+        part.requests = self.requests
+        return part
+
+    def mark_unusable(self, error_type: str, message: str) -> None:
+        """Notes of the last request that what it brought could not be used."""
+        self.requests[-1] = self.requests[-1]._replace(error_type=error_type, message=message)
 
 
 class CellGenerator(ABC):
@@ -47,9 +63,9 @@ class CellGenerator(ABC):
         an error of the whole call is raised.
         """
         results: list[Sequence[Any] | Exception] = []
-        for row in rows:
+        for position, row in enumerate(rows):
             try:
-                results.append(await self.generate(row, call))
+                results.append(await self.generate(row, call.for_row(position)))
             except Exception as error:  # noqa: BLE001  recorded: becomes this row's outcome, classified by type
                 results.append(error)
         return results

@@ -19,6 +19,7 @@ import anyio
 
 from rowmill.errors import InternalError, RateLimited, Rejected, Transient
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
+from rowmill.providers.simulated_form import formed_answer
 
 if TYPE_CHECKING:
     from rowmill.spec.model import SimulationConfig
@@ -136,6 +137,7 @@ class SimulatedProvider:
                 request.parameters,
                 text=self._simulation.answer,
                 output_tokens=self._simulation.output_tokens,
+                malformed=self._simulation.malformed,
             )
         if fate is Fate.RATE_LIMITED:
             raise RateLimited(f"{self._model} answered 429 (simulated)", self._simulation.retry_after_s)
@@ -167,8 +169,11 @@ def simulated_answer(
     *,
     text: str | None,
     output_tokens: int,
+    malformed: float = 0.0,
 ) -> ChatAnswer:
     """The answer to the request of that digest: ``text``, or one composed from the prompt's words.
+
+    A request for JSON of a schema or for code in a fenced block gets that, except a share ``malformed`` of them.
 
     A composed answer has about ``output_tokens`` tokens, never more than ``max_tokens`` or
     ``max_completion_tokens`` of the parameters allow (``finish_reason`` is then ``length``). A token
@@ -177,6 +182,9 @@ def simulated_answer(
     contents = [_text_of(message.get("content")) for message in messages]
     if text is None:
         text = _composed(digest, contents[-1] if contents else "", output_tokens)
+        if "response_format" in parameters or any("\n```" in content for content in contents):
+            is_malformed = int.from_bytes(blake2b(digest, digest_size=6).digest(), "little") / _TWO_48 < malformed
+            text = (None if is_malformed else formed_answer(digest, messages, parameters, text)) or text
     finish_reason = "stop"
     limit = parameters.get("max_completion_tokens") or parameters.get("max_tokens")
     if isinstance(limit, int) and len(text) > 4 * limit:

@@ -7,10 +7,20 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import StrictModel
+from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -54,11 +64,52 @@ _LITERAL_SECRET = (
 )
 
 
+def _branch(value: object) -> str:
+    """Which of its forms a parameter has: a number, or the distribution it names or whose fields it has."""
+    if isinstance(value, UniformDistribution | ManualDistribution):
+        return value.distribution_type
+    if not isinstance(value, dict):
+        return "number"
+    named = value.get("distribution_type")
+    parameters = value.get("params")
+    is_manual = isinstance(parameters, dict) and "values" in parameters
+    return named if named in ("uniform", "manual") else "manual" if is_manual else "uniform"
+
+
+def _within(low: float, high: float) -> AfterValidator:
+    """Checks that all values of a distribution lie in these bounds; those of a number are its own field's."""
+
+    def check(value: float | Distribution) -> object:
+        for number in () if isinstance(value, float | int) else value.extremes():
+            if not low <= number <= high:
+                raise ValueError(f"{number:g} is out of bounds: all values must be from {low:g} to {high:g}.")
+        return value
+
+    return AfterValidator(check)
+
+
+Temperature = Annotated[
+    Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False), Tag("number")]
+    | Annotated[UniformDistribution, Tag("uniform")]
+    | Annotated[ManualDistribution, Tag("manual")],
+    Discriminator(_branch),
+    _within(0, 5),
+]
+TopP = Annotated[
+    Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False), Tag("number")]
+    | Annotated[UniformDistribution, Tag("uniform")]
+    | Annotated[ManualDistribution, Tag("manual")],
+    Discriminator(_branch),
+    _within(1e-9, 1),
+]
+
+
 class InferenceParameters(StrictModel):
     """What is sent along with every request to the model."""
 
-    temperature: Annotated[float, Field(strict=True, ge=0, le=5, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] | None = None
+    temperature: Temperature | None = None
+    """A number, or a distribution it is drawn from for each row."""
+    top_p: TopP | None = None
     max_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = None
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     """Further fields of the request body, sent as they are: ``seed``, ``stop``, what a server adds."""
@@ -72,9 +123,33 @@ class InferenceParameters(StrictModel):
         return value
 
     def request_parameters(self) -> dict[str, Any]:
-        """The fields to add to a request's body; those not given are left to the server."""
+        """The fields to add to every request's body; those not given are left to the server."""
+        fixed = {name: value for name, value in self._given().items() if isinstance(value, float | int)}
+        return fixed | self.extra_body
+
+    def drawn_parameters(self, seed: int, column: str, row_id: int) -> dict[str, float]:
+        """The values of those that are distributions, for a row: a function of the four alone (V1)."""
+        return {
+            name: value.at(chance(seed, column, name, row_id))
+            for name, value in self._given().items()
+            if not isinstance(value, float | int) and name not in self.extra_body
+        }
+
+    @property
+    def has_distributions(self) -> bool:
+        """Whether any of them differs from row to row."""
+        return any(not isinstance(value, float | int) for value in self._given().values())
+
+    def fingerprint(self) -> dict[str, Any]:
+        """The parameters as they are given, distributions included."""
+        return {
+            name: value if isinstance(value, float | int) else value.model_dump(mode="json")
+            for name, value in self._given().items()
+        } | self.extra_body
+
+    def _given(self) -> dict[str, float | Distribution]:
         given = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
-        return {name: value for name, value in given.items() if value is not None} | self.extra_body
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class SimulationConfig(StrictModel):
@@ -89,6 +164,8 @@ class SimulationConfig(StrictModel):
     """Share of requests answered with 503."""
     rejected: Share = 0.0
     """Share of prompts that are always refused with 400."""
+    malformed: Share = 0.0
+    """Share of answers that are not in the form that was asked for (JSON, code)."""
     retry_after_s: Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] | None = None
     """What a 429 asks for. None: it does not say."""
     seed: Annotated[int, Field(strict=True)] = 0
@@ -130,6 +207,8 @@ class ModelConfig(StrictModel):
     """Requests at once grow linearly from 1 to the limit over this time at the start of an invocation."""
     timeout_s: Seconds = 60.0
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
+    response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
+    """What the endpoint takes of this field, for columns that want JSON; ``none``: they say so in the prompt."""
     simulation: SimulationConfig | None = None
     """Only for ``simulated``; None there means all defaults."""
     input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
@@ -195,11 +274,13 @@ class ModelConfig(StrictModel):
         shaping: dict[str, Any] = {
             "provider": self.provider,
             "model": self.model,
-            "inference_parameters": self.inference_parameters.request_parameters(),
+            "inference_parameters": self.inference_parameters.fingerprint(),
         }
         if self.provider == "simulated":
             behaviour = self.simulated_behaviour()
             shaping["simulation"] = behaviour.model_dump(mode="json", include={"seed", "answer", "output_tokens"})
+            if behaviour.malformed:
+                shaping["simulation"]["malformed"] = behaviour.malformed
         return shaping
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:

@@ -24,6 +24,9 @@ _BUILT_IN = {
     "sampler": "rowmill.generators.sampler:SamplerColumn",
     "expression": "rowmill.generators.expression:ExpressionColumn",
     "llm-text": "rowmill.generators.llm_text:LlmTextColumn",
+    "llm-code": "rowmill.generators.llm_code:LlmCodeColumn",
+    "llm-structured": "rowmill.generators.llm_structured:LlmStructuredColumn",
+    "llm-judge": "rowmill.generators.llm_judge:LlmJudgeColumn",
     "custom": "rowmill.generators.custom:CustomColumn",
 }
 _lazy: dict[str, str] = dict(_BUILT_IN)

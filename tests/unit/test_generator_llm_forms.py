@@ -1,0 +1,277 @@
+"""Model columns whose answers must have a form: code, JSON of a schema, scores."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from generator_context import declared, problems
+from pydantic import BaseModel
+from scripted_provider import ScriptedProvider, handle
+
+from rowmill.errors import GeneratorError, Transient
+from rowmill.generators.llm_judge import LlmJudgeColumn
+from rowmill.generators.llm_structured import LlmStructuredColumn
+from rowmill.generators.protocol import Call
+from rowmill.generators.runtime import InvocationRuntime
+from rowmill.providers.protocol import ChatAnswer
+from rowmill.spec.registry import column_type
+
+ORDER = {
+    "type": "object",
+    "properties": {"item": {"type": "string"}, "count": {"type": "integer", "minimum": 1}},
+    "required": ["item", "count"],
+}
+SCORES: list[dict[str, Any]] = [
+    {"name": "style", "description": "How it reads", "options": {1: "clumsy", 2: "fluent"}},
+    {"name": "tone", "description": "How it sounds", "options": {"kind": "friendly", "cold": "distant"}},
+]
+COLUMNS: dict[str, dict[str, Any]] = {
+    "llm-code": {"code_lang": "python"},
+    "llm-structured": {"output_format": ORDER},
+    "llm-judge": {"scores": SCORES},
+}
+GOOD: dict[str, tuple[str, Any]] = {
+    "llm-code": ("```python\nprint(1)\n```", "print(1)"),
+    "llm-structured": ('{"item": "tea", "count": 2}', {"item": "tea", "count": 2}),
+    "llm-judge": (
+        '{"style": {"reasoning": "r", "score": "2"}, "tone": {"reasoning": "s", "score": "kind"}}',
+        {"style": {"reasoning": "r", "score": 2}, "tone": {"reasoning": "s", "score": "kind"}},
+    ),
+}
+KINDS = sorted(COLUMNS)
+
+
+def asked(provider: ScriptedProvider, kind: str, call: Call | None = None, **fields: Any) -> Any:
+    """The values of one row, asked of this provider."""
+    cls = column_type(kind)
+    assert cls is not None
+    model = fields.pop("model", {})
+    data = {"name": "made", "model_alias": "writer", "prompt": "For {{ product }}", **COLUMNS[kind], **fields}
+    column = cls.model_validate(data)
+    generator = column.bind(InvocationRuntime(Path(), {"writer": handle(provider, **model)}))
+    return anyio.run(generator.generate, {"product": "tea"}, call or Call(0, [0], "made"))
+
+
+def answers(*texts: str) -> ScriptedProvider:
+    return ScriptedProvider(*[ChatAnswer(text, input_tokens=10, output_tokens=5) for text in texts])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_value_is_what_was_asked_for_without_the_words_around_it(kind: str) -> None:
+    text, value = GOOD[kind]
+    provider = answers(f"Of course!\n{text}\nAnything else?" if kind == "llm-code" else text)
+    assert asked(provider, kind) == [value]
+    (request,) = provider.requests
+    assert request.messages[0]["content"].startswith("For tea\n\nAnswer with ")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unusable_answer_is_corrected_in_the_same_conversation(kind: str) -> None:
+    text, value = GOOD[kind]
+    provider = answers("no idea", text)
+    call = Call(0, [0])
+    assert asked(provider, kind, call, with_trace=True) == [value, pytest.approx(json_list(provider, text))]
+    first, second = provider.requests
+    assert second.messages[: len(first.messages)] == first.messages
+    assert [message["role"] for message in second.messages] == ["user", "assistant", "user"]
+    assert "cannot be used" in second.messages[-1]["content"]
+    assert [(request.error_type, request.output_tokens) for request in call.requests] == [
+        ("UnusableAnswer", 5),
+        (None, 5),
+    ]
+
+
+def json_list(provider: ScriptedProvider, last: str) -> Any:
+    class Trace(str):
+        def __eq__(self, other: object) -> bool:
+            messages = [*provider.requests[-1].messages, {"role": "assistant", "content": last}]
+            return isinstance(other, str) and json.loads(other) == messages
+
+        __hash__ = str.__hash__
+
+    return Trace()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_stays_unusable_rejects_its_row_and_every_request_is_journaled(kind: str) -> None:
+    provider = answers(*["no idea"] * 6)
+    call = Call(0, [0])
+    with pytest.raises(GeneratorError, match="The answer for column 'made' cannot be used") as caught:
+        asked(provider, kind, call, max_conversation_correction_steps=1, max_conversation_restarts=2)
+    assert caught.value.error_type == "UnusableAnswer"
+    assert [len(request.messages) for request in provider.requests] == [1, 3, 1, 3, 1, 3]
+    assert [request.error_type for request in call.requests] == ["UnusableAnswer"] * 6
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_cut_off_at_the_limit_says_so(kind: str) -> None:
+    provider = ScriptedProvider(ChatAnswer("{", finish_reason="length"))
+    with pytest.raises(GeneratorError, match="raise max_tokens"):
+        asked(provider, kind, max_conversation_correction_steps=0)
+
+
+def test_provider_errors_pass_through_a_conversation() -> None:
+    call = Call(0, [0])
+    with pytest.raises(Transient):
+        asked(ScriptedProvider(ChatAnswer("no idea"), Transient("lost")), "llm-code", call)
+    assert [request.error_type for request in call.requests] == ["UnusableAnswer", "Transient"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_deadline_of_a_call_has_room_for_its_corrections(kind: str) -> None:
+    column = {"name": "made", "column_type": kind, "model_alias": "writer", "prompt": "p", **COLUMNS[kind]}
+    (declaration,) = declared(column)
+    assert declaration.timeout_s == 7.5 * 3
+    (declaration,) = declared(column | {"max_conversation_correction_steps": 0, "max_conversation_restarts": 1})
+    assert declaration.timeout_s == 7.5 * 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_shapes_values_is_in_the_fingerprint_and_the_number_of_corrections_is_not(kind: str) -> None:
+    column = {"name": "made", "column_type": kind, "model_alias": "writer", "prompt": "p", **COLUMNS[kind]}
+    changes: dict[str, dict[str, Any]] = {
+        "llm-code": {"code_lang": "ruby"},
+        "llm-structured": {"output_format": {"type": "object", "properties": {"item": {"type": "integer"}}}},
+        "llm-judge": {"scores": [SCORES[0] | {"description": "Other"}, SCORES[1]]},
+    }
+    original = declared(column)[0].fingerprint
+    assert declared(column | changes[kind])[0].fingerprint != original
+    assert declared(column | {"max_conversation_correction_steps": 9})[0].fingerprint == original
+
+
+# llm-structured ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("none", None),
+        ("json_object", {"type": "json_object"}),
+        ("json_schema", {"type": "json_schema", "json_schema": {"name": "made", "schema": ORDER}}),
+        (
+            "strict_json_schema",
+            {"type": "json_schema", "json_schema": {"name": "made", "schema": ORDER, "strict": True}},
+        ),
+    ],
+)
+def test_the_endpoint_is_told_the_schema_in_the_way_it_takes_it(setting: str, expected: Any) -> None:
+    provider = answers(GOOD["llm-structured"][0])
+    asked(provider, "llm-structured", model={"response_format": setting})
+    (request,) = provider.requests
+    assert request.parameters.get("response_format") == expected
+    assert ("JSON Schema" in request.messages[0]["content"]) is (setting in ("none", "json_object"))
+
+
+def test_the_model_is_told_what_does_not_fit_the_schema() -> None:
+    provider = answers('{"item": "tea", "count": 0}', '{"item": "tea", "count": 1}')
+    asked(provider, "llm-structured")
+    assert "$.count: 0 is less than the minimum of 1" in provider.requests[1].messages[-1]["content"]
+
+
+class Order(BaseModel):
+    item: str
+    count: int
+
+
+def test_a_pydantic_class_stands_for_its_schema_and_survives_the_run_database() -> None:
+    column = LlmStructuredColumn(name="made", model_alias="writer", prompt="p", output_format=Order)  # type: ignore[arg-type]
+    assert column.output_format == Order.model_json_schema()
+    assert LlmStructuredColumn.model_validate_json(column.model_dump_json()) == column
+
+
+def test_a_schema_that_is_none_is_a_problem_of_the_spec() -> None:
+    found = problems(
+        {
+            "name": "made",
+            "column_type": "llm-structured",
+            "model_alias": "writer",
+            "prompt": "p",
+            "output_format": {"type": "objekt"},
+        }
+    )
+    assert "not a valid JSON Schema" in found["columns.0.output_format"]
+
+
+def test_a_reference_outside_of_the_schema_is_not_fetched() -> None:
+    schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x.json"}}}
+    with pytest.raises(GeneratorError, match="cannot be used"):
+        asked(answers('{"a": 1}'), "llm-structured", output_format=schema)
+
+
+def test_without_jsonschema_the_spec_says_how_to_install_it() -> None:
+    program = """
+import sys
+sys.modules["jsonschema"] = None
+from generator_context import problems
+found = problems({"name": "a", "column_type": "llm-structured", "model_alias": "writer", "prompt": "p",
+                  "output_format": {"type": "object"}})
+print(found["columns.0.output_format"])
+"""
+    directory = Path(__file__).parent
+    done = subprocess.run([sys.executable, "-c", program], cwd=directory, capture_output=True, text=True, check=True)
+    assert "pip install 'rowmill[structured]'" in done.stdout
+
+
+# llm-judge ---------------------------------------------------------------------------------------------
+
+
+def test_the_type_of_a_judgement_follows_from_its_scores() -> None:
+    (declaration,) = declared(
+        {"name": "made", "column_type": "llm-judge", "model_alias": "writer", "prompt": "p", "scores": SCORES}
+    )
+    assert declaration.outputs[0].sql_type == (
+        'STRUCT("style" STRUCT("reasoning" VARCHAR, "score" BIGINT), '
+        '"tone" STRUCT("reasoning" VARCHAR, "score" VARCHAR))'
+    )
+
+
+def test_options_are_the_same_after_a_journey_through_json() -> None:
+    column = LlmJudgeColumn.model_validate({"name": "made", "model_alias": "writer", "prompt": "p", "scores": SCORES})
+    assert LlmJudgeColumn.model_validate_json(column.model_dump_json()) == column
+    assert list(column.scores[0].options) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("[]", "not a JSON object"),
+        ("{}", "'style'"),
+        ('{"style": 2}', "'style'"),
+        ('{"style": {"reasoning": "r", "score": 3}}', "must be one of 1, 2"),
+        ('{"style": {"reasoning": "r", "score": true}}', "must be one of 1, 2"),
+        ('{"style": {"score": 1}}', "'reasoning' of 'style' is missing"),
+    ],
+)
+def test_a_score_that_was_not_offered_is_unusable(answer: str, reason: str) -> None:
+    with pytest.raises(GeneratorError, match=reason):
+        asked(answers(answer), "llm-judge", max_conversation_correction_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ([], "Must not be empty"),
+        ([SCORES[0], SCORES[0] | {"name": "STYLE"}], "Two scores are named 'STYLE'"),
+        ([SCORES[0] | {"options": {}}], "Must not be empty"),
+        ([SCORES[0] | {"options": {1: "a", "1": "b"}}], "are the same"),
+        ([SCORES[0] | {"name": "row_id"}], "Rowmill's own"),
+    ],
+)
+def test_scores_that_cannot_be_told_apart_are_refused(scores: Any, reason: str) -> None:
+    from rowmill.errors import SpecError
+
+    with pytest.raises(SpecError, match=reason):
+        declared({"name": "made", "column_type": "llm-judge", "model_alias": "writer", "prompt": "p", "scores": scores})
+
+
+def test_an_unknown_language_names_the_nearest() -> None:
+    from rowmill.errors import SpecError
+
+    with pytest.raises(SpecError, match="Did you mean 'python'"):
+        declared({"name": "c", "column_type": "llm-code", "model_alias": "writer", "prompt": "p", "code_lang": "pyton"})

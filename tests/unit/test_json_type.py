@@ -1,0 +1,87 @@
+"""The DuckDB type of a JSON Schema's values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from rowmill.generators.conversation import UnusableAnswer
+from rowmill.generators.json_type import json_type
+from rowmill.spec.dtype import sql_type
+
+TREE: dict[str, Any] = {
+    "$defs": {"node": {"type": "object", "properties": {"next": {"$ref": "#/$defs/node"}}}},
+    "$ref": "#/$defs/node",
+}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        ({"type": "string"}, "VARCHAR"),
+        ({"type": "integer"}, "BIGINT"),
+        ({"type": ["number", "null"]}, "DOUBLE"),
+        ({"type": "boolean"}, "BOOLEAN"),
+        ({"enum": ["a", "b", None]}, "VARCHAR"),
+        ({"enum": ["a", 1]}, "JSON"),
+        ({"const": 3}, "BIGINT"),
+        ({"type": "array", "items": {"type": "string"}}, "VARCHAR[]"),
+        ({"type": "array"}, "JSON"),
+        ({"type": "object", "properties": {"a b": {"type": "integer"}}}, 'STRUCT("a b" BIGINT)'),
+        ({"type": "object", "properties": {'"': {"type": "integer"}}}, 'STRUCT("""" BIGINT)'),
+        ({"type": "object", "properties": {"a": {}, "A": {}}}, "JSON"),
+        ({"type": "object", "properties": {"a": {"type": "null"}}}, 'STRUCT("a" JSON)'),
+        ({"type": "object", "properties": {"a": {}}, "additionalProperties": True}, "JSON"),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, "MAP(VARCHAR, BIGINT)"),
+        ({"type": "object"}, "JSON"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "BIGINT"),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, "JSON"),
+        (TREE, 'STRUCT("next" JSON)'),
+        ({"$ref": "http://127.0.0.1/x"}, "JSON"),
+        ({"$ref": "#/nowhere"}, "JSON"),
+        ({}, "JSON"),
+        (True, "JSON"),
+    ],
+)
+def test_a_schema_has_the_type_of_its_values(schema: Any, expected: str) -> None:
+    found = json_type(schema).sql_type
+    assert found == expected
+    assert sql_type(found) == expected
+
+
+class Line(BaseModel):
+    sku: str
+    count: int | None = None
+
+
+class Order(BaseModel):
+    lines: list[Line]
+    notes: dict[str, str] = {}
+
+
+def test_a_pydantic_class_becomes_structs_and_lists() -> None:
+    found = json_type(Order.model_json_schema())
+    assert found.sql_type == 'STRUCT("lines" STRUCT("sku" VARCHAR, "count" BIGINT)[], "notes" MAP(VARCHAR, VARCHAR))'
+    assert found.convert({"lines": [{"sku": "a", "x": 1}], "notes": {"k": "v"}}) == {
+        "lines": [{"sku": "a", "count": None}],
+        "notes": [("k", "v")],
+    }
+
+
+def test_whole_numbers_may_be_written_with_a_point() -> None:
+    assert json_type({"type": "integer"}).convert(3.0) == 3
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"), [({"type": "integer"}, 2**63), ({"type": "number"}, 10**400), ({"type": "string"}, "a\0b")]
+)
+def test_what_cannot_be_stored_is_unusable(schema: Any, value: Any) -> None:
+    with pytest.raises(UnusableAnswer):
+        json_type(schema).convert(value)
+
+
+def test_a_part_without_a_type_of_its_own_is_json_text() -> None:
+    found = json_type({"type": "object", "properties": {"a": {}}})
+    assert found.convert({"a": [1, "ü"]}) == {"a": '[1, "\\u00fc"]'}
