@@ -7,7 +7,8 @@ prints one line of JSON with its URL when it listens, and ends when its standard
 on SIGTERM, so that no test leaves a process behind (``--keep-running`` ignores standard input).
 
 ``POST /v1/chat/completions`` answers as ``rowmill.providers.simulated`` does: the text depends on
-the request body alone, failures on the seed, the body and how often it failed before. Options hold for
+the request body alone, failures on the seed, the body and how often it failed before. So does
+``POST /v1/embeddings``. Options hold for
 every model; ``--model NAME:key=value,…`` changes them for one::
 
     --model stuck:rate_limited=1,retry_after=30 --model slow:latency_ms=2000 --model closed:status=401
@@ -31,6 +32,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import dataclasses
 import gc
 import json
@@ -38,6 +40,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections import Counter
@@ -48,11 +51,11 @@ from typing import Any
 
 try:
     from rowmill.errors import Rejected
-    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer
+    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer, simulated_embeddings
 except ModuleNotFoundError:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
     from rowmill.errors import Rejected
-    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer
+    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer, simulated_embeddings
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
 LARGEST_HEAD_BYTES = 64 * 1024
@@ -360,6 +363,8 @@ class Connection(asyncio.Protocol):
             keep_alive = _KEEP_ALIVE.search(head) is not None
         if method == b"POST" and path == b"/v1/chat/completions":
             self.chat(head, body, keep_alive)
+        elif method == b"POST" and path == b"/v1/embeddings":
+            self.embed(head, body, keep_alive)
         elif method == b"GET" and path == b"/statistics":
             self.send(200, self.simulator.statistics(), keep_alive)
         elif method == b"POST" and path == b"/reset":
@@ -374,12 +379,9 @@ class Connection(asyncio.Protocol):
             )
 
     def chat(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        if not self.is_authorized(head, keep_alive):
+            return
         simulator = self.simulator
-        if simulator.api_key is not None:
-            key = _AUTHORIZATION.search(head)
-            if key is None or key[1].strip() != simulator.api_key:
-                self.send(401, _error("Incorrect API key provided", "invalid_api_key"), keep_alive)
-                return
         try:
             parameters = json.loads(body)
             name = parameters.pop("model")
@@ -397,6 +399,65 @@ class Connection(asyncio.Protocol):
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
             self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)
             return
+        message = {"role": "assistant", "content": answer.text}
+        if model is not None and model.behaviour.reasoning is not None:
+            message["reasoning_content"] = model.behaviour.reasoning
+        response = {
+            "id": "chatcmpl-" + digest.hex(),
+            "object": "chat.completion",
+            "created": 1_700_000_000,
+            "model": name,
+            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+            "usage": {
+                "prompt_tokens": answer.input_tokens,
+                "completion_tokens": answer.output_tokens,
+                "total_tokens": answer.input_tokens + answer.output_tokens,
+            },
+        }
+        self.respond(name, model, body, digest, response, keep_alive)
+
+    def embed(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        if not self.is_authorized(head, keep_alive):
+            return
+        try:
+            parameters = json.loads(body)
+            name = parameters.pop("model")
+            texts = parameters.pop("input")
+            if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+                raise TypeError("input must be a list of texts, none of them empty")
+            model = self.simulator.model(name)
+            digest = request_digest(name, texts, parameters)
+            answer = simulated_embeddings(name, texts, parameters)
+        except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+            self.send(400, _error(f"Not a request for embeddings: {error!r}"), keep_alive)
+            return
+        vectors: list[Any] = list(answer.vectors)
+        if parameters.get("encoding_format") == "base64":
+            vectors = [base64.b64encode(struct.pack(f"<{len(v)}f", *v)).decode("ascii") for v in vectors]
+        response = {
+            "object": "list",
+            "model": name,
+            "data": [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)],
+            "usage": {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens},
+        }
+        self.respond(name, model, body, digest, response, keep_alive)
+
+    def is_authorized(self, head: bytes, keep_alive: bool) -> bool:
+        """Whether the request carries the key that is asked for; refuses it if not."""
+        wanted = self.simulator.api_key
+        if wanted is None:
+            return True
+        key = _AUTHORIZATION.search(head)
+        if key is not None and key[1].strip() == wanted:
+            return True
+        self.send(401, _error("Incorrect API key provided", "invalid_api_key"), keep_alive)
+        return False
+
+    def respond(
+        self, name: str, model: SimulatedModel | None, body: bytes, digest: bytes, answer: Any, keep_alive: bool
+    ) -> None:
+        """Sends the answer, or what the model's behaviour puts in its place, after the latency."""
+        simulator = self.simulator
         if model is None:
             self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
             return
@@ -409,21 +470,7 @@ class Connection(asyncio.Protocol):
         if status != 200:
             response = _error(f"Every request is answered {status}")
         elif fate is Fate.ANSWERED or fate is Fate.TRUNCATED:
-            message = {"role": "assistant", "content": answer.text}
-            if behaviour.reasoning is not None:
-                message["reasoning_content"] = behaviour.reasoning
-            response = {
-                "id": "chatcmpl-" + digest.hex(),
-                "object": "chat.completion",
-                "created": 1_700_000_000,
-                "model": name,
-                "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
-                "usage": {
-                    "prompt_tokens": answer.input_tokens,
-                    "completion_tokens": answer.output_tokens,
-                    "total_tokens": answer.input_tokens + answer.output_tokens,
-                },
-            }
+            response = answer
         elif fate is Fate.RATE_LIMITED:
             status = 429
             response = _error("Rate limit reached", "rate_limit_exceeded")

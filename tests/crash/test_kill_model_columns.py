@@ -71,6 +71,11 @@ _COLUMNS: dict[str, str] = {
   - {name: after, column_type: expression, expr: "{{ made.helpfulness.score }} {{ made.tone.score }}"}
   - {name: half, column_type: expression, sql: "made.helpfulness.score / 2", dtype: float}
 """,
+    "embedding": """
+  - {name: made, column_type: embedding, target_column: id, model_alias: model, max_rows_per_call: 2, dimensions: 8}
+  - {name: after, column_type: expression, sql: "array_cosine_similarity(made, made)", dtype: float}
+  - {name: said, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}
+""",
 }
 _SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}}
 _FLAWS = {"malformed": 0.2, "transient": 0.02}

@@ -8,8 +8,9 @@ from typing import Any
 
 import anyio
 
+from rowmill.errors import RunStopping
 from rowmill.generators.protocol import Call
-from rowmill.providers.protocol import ChatAnswer, ChatRequest, Provider
+from rowmill.providers.protocol import ChatAnswer, ChatRequest, Embedder, EmbeddingRequest, Provider
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
 
@@ -51,15 +52,33 @@ class ModelHandle:
         started_at = self._wall_clock()
         try:
             answer = await self._provider.chat(request)
-        except anyio.get_cancelled_exc_class():
-            self._record(call, started_at, "Cancelled", "given up while waiting for the answer")
-            raise
-        except Exception as error:  # recorded as an attempt, and raised again
-            used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
-            self._record(call, started_at, error_type(error), str(error), *used)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
             raise
         self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
         return answer
+
+    async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
+        """Makes exactly one request for the vectors of all texts. Provider errors pass through."""
+        if not isinstance(self._provider, Embedder):
+            raise RunStopping(f"Provider '{self._config.provider}' makes no embeddings", "NoEmbeddings")
+        parameters = self._config.inference_parameters.embedding_parameters()
+        request = EmbeddingRequest(texts, parameters, self._config.timeout_s)
+        started_at = self._wall_clock()
+        try:
+            answer = await self._provider.embed(request)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
+            raise
+        self._record(call, started_at, None, None, answer.input_tokens)
+        return answer.vectors
+
+    def _record_failure(self, call: Call, started_at: float, error: BaseException) -> None:
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            self._record(call, started_at, "Cancelled", "given up while waiting for the answer")
+        elif isinstance(error, Exception):
+            used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
+            self._record(call, started_at, error_type(error), str(error), *used)
 
     def _record(
         self,

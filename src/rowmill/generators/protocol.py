@@ -101,6 +101,10 @@ class Model(Protocol):
         """One chat completion; ``parameters`` override the model's inference parameters."""
         ...
 
+    async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
+        """The vectors of some texts, in one request."""
+        ...
+
 
 class Runtime(Protocol):
     """What a column may ask for when it is bound for an invocation."""

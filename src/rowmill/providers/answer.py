@@ -61,8 +61,8 @@ def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
     usage = document.get("usage")
     input_tokens = output_tokens = 0
     if type(usage) is dict:
-        input_tokens = _count(usage.get("prompt_tokens"))
-        output_tokens = _count(usage.get("completion_tokens"))
+        input_tokens = token_count(usage.get("prompt_tokens"))
+        output_tokens = token_count(usage.get("completion_tokens"))
     if type(content) is list:
         content = _joined_parts(content)
     is_text = type(content) is str and (content or not _has_more(message, reasoning))
@@ -124,11 +124,19 @@ def shortened(message: str) -> str:
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
+def error_in_answer(payload: bytes, endpoint: str, model: str) -> ProviderError | None:
+    """The error that a 2xx response holds instead of an answer (OpenRouter does so), or None if it holds none."""
+    code = _error_object(payload).get("code")
+    if type(code) is int and 400 <= code < 600:
+        return error_of_status(code, {}, payload, endpoint, model, 0.0)
+    return None
+
+
 def _without_choice(document: Any, payload: bytes, endpoint: str, model: str) -> ProviderError:
     if isinstance(document, dict) and document.get("error"):
-        code = _error_object(payload).get("code")
-        if type(code) is int and 400 <= code < 600:
-            return error_of_status(code, {}, payload, endpoint, model, 0.0)
+        found = error_in_answer(payload, endpoint, model)
+        if found is not None:
+            return found
         return Transient(f"{endpoint} sent an error as an answer: {_start(payload)}", "MalformedAnswer")
     return Transient(f"{endpoint} sent an answer without choices: {_start(payload)}", "MalformedAnswer")
 
@@ -169,7 +177,8 @@ def _joined_parts(parts: list[Any]) -> str | None:
     return "".join(texts) if texts else None
 
 
-def _count(value: Any) -> int:
+def token_count(value: Any) -> int:
+    """A count of tokens as endpoints send it; 0 for anything that is none."""
     return int(value) if type(value) in (int, float) and 0 <= value < 2**53 else 0
 
 

@@ -1,64 +1,27 @@
-"""Chat completions of any OpenAI-compatible endpoint, over aiohttp. The only importer of aiohttp.
+"""Chat completions and embeddings of any OpenAI-compatible endpoint.
 
-One call of :meth:`OpenAIProvider.chat` is one HTTP request: aiohttp repeats idempotent requests on
-a stale connection by itself, but never a POST, and redirects are not followed. Nothing is read from
-the process environment; the proxy, if any, is a parameter.
-
-Which error type a failure becomes, beyond those of :mod:`rowmill.providers.answer`:
-
-==============================================  ==================================================
-failure                                         error
-==============================================  ==================================================
-no complete answer within the time-out          ``Transient("Timeout")``
-nobody listens, name unknown, TLS fails         ``Transient`` with ``ConnectionRefused``,
-                                                ``NameResolution``, ``Certificate``, ``Tls``
-connection lost before or in the headers        ``Transient`` with ``ConnectionReset``,
-                                                ``ConnectionClosed``
-connection lost in the body                     ``Transient("TruncatedAnswer")``
-bytes that are not HTTP                         ``Transient("MalformedAnswer")``
-more than :data:`LARGEST_ANSWER_BYTES`          ``Rejected("AnswerTooLarge")``
-a request that JSON cannot express              ``Rejected("InvalidRequest")``
-a streaming request                             ``RunStopping("InvalidRequest")``
-==============================================  ==================================================
+Errors are those of :mod:`rowmill.providers.http_endpoint` and :mod:`rowmill.providers.answer`.
 """
 
 from __future__ import annotations
 
-import errno
-import io
-import json
-import time
 from collections.abc import Mapping
-from typing import Any, Final
-from urllib.parse import quote
+from functools import partial
+from typing import Any
 
-import aiohttp
-from yarl import URL
+from rowmill.providers.answer import read_answer
+from rowmill.providers.embedding_answer import read_embeddings
+from rowmill.providers.http_endpoint import LARGEST_ANSWER_BYTES, HttpEndpoint
+from rowmill.providers.protocol import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest
 
-from rowmill.errors import InternalError, ProviderError, Rejected, RunStopping, Transient, UsageError
-from rowmill.providers.answer import error_of_status, read_answer, shortened
-from rowmill.providers.protocol import ChatAnswer, ChatRequest
-
-LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
-"""Longer answers are not read to the end."""
-
-_LARGEST_ERROR_BYTES: Final = 64 * 1024
-_LARGEST_PLAIN_BODY_BYTES: Final = 1024 * 1024
-_KEEP_ALIVE_S: Final = 4.0
-"""Shorter than the 5 s after which uvicorn (vLLM and most Python servers) hangs up on an idle
-connection, so that a request seldom meets a connection which is just being closed."""
-
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+__all__ = ["LARGEST_ANSWER_BYTES", "OpenAIProvider"]
 
 
 class OpenAIProvider:
     """One model of one OpenAI-compatible endpoint. Needs asyncio; opens connections on first use.
 
-    ``base_url`` ends before ``/chat/completions``; a query string is kept. At most
-    ``max_connections`` connections are open and kept alive. ``extra_body`` is added to every request
-    and wins over its parameters. ``proxy`` is the URL of an HTTP proxy, None to go direct.
-
-    Raises :class:`UsageError` for a URL or key that cannot work. No message ever contains the key.
+    ``base_url`` ends before ``/chat/completions``. ``extra_body`` is added to every request and wins over
+    its parameters. The rest is as for :class:`~rowmill.providers.http_endpoint.HttpEndpoint`.
     """
 
     def __init__(
@@ -71,203 +34,41 @@ class OpenAIProvider:
         *,
         proxy: str | None = None,
     ) -> None:
-        self._url = _chat_url(base_url)
+        self._endpoint = HttpEndpoint(
+            base_url,
+            model,
+            api_key,
+            max_connections,
+            authorize=lambda key: {"Authorization": f"Bearer {key}"},
+            proxy=proxy,
+        )
         self._model = model
-        self._endpoint = str(self._url.with_query(None)).removesuffix("/chat/completions")
-        self._max_connections = max_connections
         self._extra_body = dict(extra_body or {})
-        self._proxy = proxy
-        self._api_key = _header_value(api_key)
-        self._secrets = _spellings(self._api_key)
-        self._session: aiohttp.ClientSession | None = None
-        self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
-        self._closed = False
 
     async def chat(self, request: ChatRequest) -> ChatAnswer:
         """Makes exactly one request, within ``request.timeout_s`` seconds.
 
-        Raises :class:`RateLimited`, :class:`Transient`, :class:`Rejected` or :class:`RunStopping`
-        as the tables of this module and of :mod:`rowmill.providers.answer` say.
+        Raises :class:`RateLimited`, :class:`Transient`, :class:`Rejected` or :class:`RunStopping`.
         """
-        body = self._body(request)
-        session = self._session or self._open()
-        failure: ProviderError
-        try:
-            response = await session.post(
-                self._url,
-                data=body,
-                timeout=self._timeout(request.timeout_s),
-                allow_redirects=False,
-                proxy=self._proxy,
-            )
-            try:
-                status = response.status
-                payload = await _read(response, LARGEST_ANSWER_BYTES if 200 <= status < 300 else _LARGEST_ERROR_BYTES)
-            finally:
-                # Gives the connection back after a whole body, closes it after anything else.
-                response.close()
-            if 200 <= status < 300:
-                return read_answer(payload, self._endpoint, self._model)
-            failure = error_of_status(status, response.headers, payload, self._endpoint, self._model, now=time.time())
-        except ProviderError as error:
-            failure = error
-        except (aiohttp.ClientError, OSError) as error:
-            failure = _connection_failure(error, self._endpoint, request.timeout_s)
-        # Raised out here without a cause: aiohttp's exceptions hold the request headers, and so the
-        # key, and those of json hold the whole answer.
-        failure.args = (self._presentable(str(failure)),)
-        failure.__context__ = None
-        raise failure
-
-    async def aclose(self) -> None:
-        """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
-        self._closed = True
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
-
-    def _open(self) -> aiohttp.ClientSession:
-        if self._closed:
-            raise InternalError(f"the provider of model {self._model!r} was asked after it was closed")
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "rowmill",
-        }
-        if self._api_key is not None:
-            headers["Authorization"] = f"Bearer {self._api_key}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE_S),
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-        return self._session
-
-    def _body(self, request: ChatRequest) -> bytes | io.BytesIO:
         document = {
             **request.parameters,
             **self._extra_body,
             "model": self._model,
             "messages": request.messages,
         }
-        if document.get("stream"):
-            raise RunStopping("Rowmill reads whole answers: remove 'stream' from the parameters", "InvalidRequest")
-        try:
-            body = _encode(document).encode("ascii")
-        except (TypeError, ValueError, RecursionError) as error:
-            message = shortened(f"The request cannot be written as JSON: {error}")
-            raise Rejected(message, "InvalidRequest") from error
-        return body if len(body) <= _LARGEST_PLAIN_BODY_BYTES else io.BytesIO(body)
+        return await self._endpoint.post("/chat/completions", document, request.timeout_s, read_answer)
 
-    def _timeout(self, timeout_s: float) -> aiohttp.ClientTimeout:
-        timeout = self._timeouts.get(timeout_s)
-        if timeout is None:
-            if len(self._timeouts) >= 64:
-                self._timeouts.clear()
-            timeout = aiohttp.ClientTimeout(total=max(timeout_s, 0.001))
-            self._timeouts[timeout_s] = timeout
-        return timeout
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """Makes exactly one request for the vectors of all texts; raises the same errors."""
+        document = {
+            **request.parameters,
+            **self._extra_body,
+            "model": self._model,
+            "input": list(request.texts),
+        }
+        read = partial(read_embeddings, texts=len(request.texts))
+        return await self._endpoint.post("/embeddings", document, request.timeout_s, read)
 
-    def _presentable(self, message: str) -> str:
-        for secret in self._secrets:
-            message = message.replace(secret, "***")
-        return shortened(message)
-
-
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body; of an error as much as came, since the status already says what happened."""
-    is_answer = limit == LARGEST_ANSWER_BYTES
-    content = response.content
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        while chunk := await content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > limit:
-                if is_answer:
-                    raise Rejected(f"The answer is longer than {limit} bytes", "AnswerTooLarge")
-                break
-    except (aiohttp.ClientError, OSError):
-        if is_answer:
-            raise
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _connection_failure(error: aiohttp.ClientError | OSError, endpoint: str, timeout_s: float) -> Transient:
-    if isinstance(error, TimeoutError):
-        return Transient(f"{endpoint} gave no answer within {timeout_s:g} s", "Timeout")
-    if isinstance(error, aiohttp.ClientPayloadError):
-        return Transient(f"{endpoint} broke off its answer: {_reason(error)}", "TruncatedAnswer")
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return Transient(f"The proxy answered {error.status} for {endpoint}: {error.message}", "Proxy")
-    if isinstance(error, aiohttp.ClientResponseError):
-        return Transient(f"{endpoint} did not answer in HTTP: {error.message}", "MalformedAnswer")
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Transient(f"{endpoint} closed the connection without an answer", "ConnectionClosed")
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Transient(f"The name in {endpoint} cannot be resolved: {_reason(error)}", "NameResolution")
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return Transient(f"The certificate of {endpoint} is not valid: {_reason(error)}", "Certificate")
-    if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return Transient(f"TLS with {endpoint} failed: {_reason(error)}", "Tls")
-    if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Transient(f"The proxy for {endpoint} cannot be reached: {_reason(error)}", "Proxy")
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return Transient(f"{endpoint} cannot be reached: {_reason(error)}", _kind_of_os_error(error))
-    return Transient(f"The connection to {endpoint} was lost: {_reason(error)}", _kind_of_os_error(error))
-
-
-def _kind_of_os_error(error: BaseException) -> str:
-    if isinstance(error, ConnectionResetError | BrokenPipeError):
-        return "ConnectionReset"
-    number = getattr(error, "errno", None)
-    if number == errno.ECONNREFUSED:
-        return "ConnectionRefused"
-    if number in (errno.ECONNRESET, errno.EPIPE, errno.ECONNABORTED):
-        return "ConnectionReset"
-    if number in (errno.EMFILE, errno.ENFILE):
-        return "TooManyOpenFiles"
-    if number in (errno.EHOSTUNREACH, errno.ENETUNREACH):
-        return "HostUnreachable"
-    return "ConnectionFailed"
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, aiohttp.ClientConnectorError):
-        error = error.os_error
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
-
-
-def _chat_url(base_url: str) -> URL:
-    try:
-        url = URL(base_url)
-        # What the resolver does later: UnicodeError, a ValueError, for empty and overlong labels.
-        (url.raw_host or "").encode("idna")
-    except ValueError as error:
-        shown = "base_url" if "@" in base_url else f"base_url {base_url!r}"
-        raise UsageError(f"{shown} is not a URL") from error
-    if url.user is not None or url.password is not None:
-        raise UsageError("base_url must hold no user name or password; use api_key")
-    if url.scheme not in ("http", "https") or not url.host or " " in url.host:
-        raise UsageError(f"base_url {base_url!r} must start with http:// or https:// and name a host")
-    return url.with_path(url.raw_path.rstrip("/") + "/chat/completions", encoded=True, keep_query=True)
-
-
-def _header_value(api_key: str | None) -> str | None:
-    if api_key is None or not api_key.strip():
-        return None
-    key = api_key.strip()
-    if not key.isascii() or not key.isprintable():
-        raise UsageError("api_key holds characters that an HTTP header cannot carry")
-    return key
-
-
-def _spellings(api_key: str | None) -> tuple[str, ...]:
-    """The key as servers may echo it: plain, quoted in JSON, quoted in a URL. Longest first."""
-    if api_key is None:
-        return ()
-    spellings = {api_key, json.dumps(api_key)[1:-1], repr(api_key)[1:-1], quote(api_key, safe="")}
-    return tuple(sorted(spellings, key=len, reverse=True))
+    async def aclose(self) -> None:
+        """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
+        await self._endpoint.aclose()

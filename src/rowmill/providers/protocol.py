@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,24 @@ class ChatAnswer:
     output_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """The vectors of some texts to ask for, in one request."""
+
+    texts: Sequence[str]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Sent as they are: dimensions, encoding_format, …"""
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingAnswer:
+    """One vector for each text, in their order, all of one length."""
+
+    vectors: Sequence[Sequence[float]]
+    input_tokens: int = 0
+
+
 class Provider(Protocol):
     """One model endpoint (one provider, URL and model), open for the length of an invocation."""
 
@@ -43,4 +61,13 @@ class Provider(Protocol):
 
     async def aclose(self) -> None:
         """Closes connections. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """A provider that also makes vectors of texts."""
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """Makes exactly one request for the vectors of all texts. Raises one of the four typed errors."""
         ...

@@ -9,7 +9,9 @@ run can be repeated exactly. ``tools/provider_simulator.py`` serves the same beh
 from __future__ import annotations
 
 import json
+import math
 import re
+import struct
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from rowmill.errors import InternalError, RateLimited, Rejected, Transient
-from rowmill.providers.protocol import ChatAnswer, ChatRequest
+from rowmill.providers.protocol import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest
 from rowmill.providers.simulated_form import formed_answer
 
 if TYPE_CHECKING:
@@ -122,23 +124,33 @@ class SimulatedProvider:
         Raises :class:`RateLimited`, :class:`Transient` (also when the latency exceeds
         ``request.timeout_s``) or :class:`Rejected`.
         """
+        digest = await self._decided(request.messages, request.parameters, request.timeout_s)
+        return simulated_answer(
+            digest,
+            request.messages,
+            request.parameters,
+            text=self._simulation.answer,
+            output_tokens=self._simulation.output_tokens,
+            malformed=self._simulation.malformed,
+        )
+
+    async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
+        """The same for the vectors of some texts."""
+        await self._decided(request.texts, request.parameters, request.timeout_s)
+        return simulated_embeddings(self._model, request.texts, request.parameters)
+
+    async def _decided(self, asked: Sequence[Any], parameters: Mapping[str, Any], timeout_s: float) -> bytes:
+        """The digest of a request, after the simulated latency; raises if it shall fail."""
         if self._closed:
             raise InternalError(f"the provider of model {self._model!r} was asked after it was closed")
-        digest = request_digest(self._model, request.messages, request.parameters)
+        digest = request_digest(self._model, asked, parameters)
         fate, latency_s = self._fates.decide(digest)
-        if latency_s > request.timeout_s:
-            await anyio.sleep(request.timeout_s)
-            raise Transient(f"{self._model} gave no answer within {request.timeout_s:g} s (simulated)", "Timeout")
+        if latency_s > timeout_s:
+            await anyio.sleep(timeout_s)
+            raise Transient(f"{self._model} gave no answer within {timeout_s:g} s (simulated)", "Timeout")
         await anyio.sleep(latency_s)
         if fate is Fate.ANSWERED:
-            return simulated_answer(
-                digest,
-                request.messages,
-                request.parameters,
-                text=self._simulation.answer,
-                output_tokens=self._simulation.output_tokens,
-                malformed=self._simulation.malformed,
-            )
+            return digest
         if fate is Fate.RATE_LIMITED:
             raise RateLimited(f"{self._model} answered 429 (simulated)", self._simulation.retry_after_s)
         if fate is Fate.TRANSIENT:
@@ -150,7 +162,7 @@ class SimulatedProvider:
         self._closed = True
 
 
-def request_digest(model: str, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> bytes:
+def request_digest(model: str, messages: Sequence[Any], parameters: Mapping[str, Any]) -> bytes:
     """16 bytes that stand for model, messages and parameters, in any process and key order.
 
     Raises :class:`Rejected` for values JSON cannot express, as a real endpoint's client would.
@@ -196,6 +208,19 @@ def simulated_answer(
         input_tokens=sum(4 + (len(content) + 3) // 4 for content in contents),
         output_tokens=(len(text) + 3) // 4,
     )
+
+
+def simulated_embeddings(model: str, texts: Sequence[str], parameters: Mapping[str, Any]) -> EmbeddingAnswer:
+    """Vectors of length 1 that depend on model and text alone, with ``dimensions`` numbers, else 8."""
+    dimensions = parameters.get("dimensions") or 8
+    vectors = []
+    for text in texts:
+        digest = blake2b(f"{model}\0{text}".encode("utf-8", "surrogatepass")).digest()
+        blocks = b"".join(blake2b(digest + b"%d" % block).digest() for block in range(-(-4 * dimensions // 64)))
+        numbers = [number / 2**31 - 1 for number in struct.unpack(f"<{dimensions}I", blocks[: 4 * dimensions])]
+        length = math.hypot(*numbers) or 1.0
+        vectors.append([round(number / length, 6) for number in numbers])
+    return EmbeddingAnswer(vectors, sum((len(text) + 3) // 4 for text in texts))
 
 
 def _text_of(content: Any) -> str:

@@ -111,6 +111,10 @@ class InferenceParameters(StrictModel):
     """A number, or a distribution it is drawn from for each row."""
     top_p: TopP | None = None
     max_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = None
+    dimensions: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
+    """Embeddings only: how long the vectors shall be, for models that let one choose."""
+    encoding_format: Literal["float", "base64"] | None = None
+    """Embeddings only: how vectors travel; ``base64`` takes a quarter of the bytes."""
     extra_body: dict[str, JsonValue] = Field(default_factory=dict)
     """Further fields of the request body, sent as they are: ``seed``, ``stop``, what a server adds."""
 
@@ -126,6 +130,11 @@ class InferenceParameters(StrictModel):
         """The fields to add to every request's body; those not given are left to the server."""
         fixed = {name: value for name, value in self._given().items() if isinstance(value, float | int)}
         return fixed | self.extra_body
+
+    def embedding_parameters(self) -> dict[str, Any]:
+        """The fields to add to the body of a request for embeddings."""
+        given = {"dimensions": self.dimensions, "encoding_format": self.encoding_format}
+        return {name: value for name, value in given.items() if value is not None} | self.extra_body
 
     def drawn_parameters(self, seed: int, column: str, row_id: int) -> dict[str, float]:
         """The values of those that are distributions, for a row: a function of the four alone (V1)."""
@@ -282,6 +291,12 @@ class ModelConfig(StrictModel):
             if behaviour.malformed:
                 shaping["simulation"]["malformed"] = behaviour.malformed
         return shaping
+
+    def embedding_fingerprint(self) -> dict[str, Any]:
+        """What of a model shapes the vectors it makes (V2); not how they travel."""
+        parameters = self.inference_parameters
+        shaping = {"provider": self.provider, "model": self.model, "parameters": parameters.extra_body}
+        return shaping if parameters.dimensions is None else {**shaping, "dimensions": parameters.dimensions}
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
         """What a request cost, or None when the spec names no price."""

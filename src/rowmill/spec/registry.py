@@ -27,6 +27,7 @@ _BUILT_IN = {
     "llm-code": "rowmill.generators.llm_code:LlmCodeColumn",
     "llm-structured": "rowmill.generators.llm_structured:LlmStructuredColumn",
     "llm-judge": "rowmill.generators.llm_judge:LlmJudgeColumn",
+    "embedding": "rowmill.generators.embedding:EmbeddingColumn",
     "custom": "rowmill.generators.custom:CustomColumn",
 }
 _lazy: dict[str, str] = dict(_BUILT_IN)
