@@ -233,7 +233,8 @@ def test_a5_admission_names_the_endpoint_that_rests_and_until_when() -> None:
             until=moment(90),
         )
         ((resource, until),) = state.sql(
-            "select resource, strftime(cooling_until, '%Y-%m-%d %H:%M:%S') from resource where resource like 'simulated/%'"
+            "select resource, strftime(cooling_until, '%Y-%m-%d %H:%M:%S') from resource "
+            "where resource like 'simulated/%'"
         )
         words = explanation(state, "admission")
         assert words.startswith("Row group 1 (5 rows) waits: ")
