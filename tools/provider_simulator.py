@@ -8,7 +8,7 @@ on SIGTERM, so that no test leaves a process behind (``--keep-running`` ignores 
 
 ``POST /v1/chat/completions`` answers as ``rowmill.providers.simulated`` does: the text depends on
 the request body alone, failures on the seed, the body and how often it failed before. So does
-``POST /v1/embeddings``. Options hold for
+``POST /v1/embeddings`` and ``POST /v1/messages`` (the API of Anthropic). Options hold for
 every model; ``--model NAME:key=value,…`` changes them for one::
 
     --model stuck:rate_limited=1,retry_after=30 --model slow:latency_ms=2000 --model closed:status=401
@@ -66,6 +66,8 @@ _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 _KEEP_ALIVE = re.compile(rb"\r\nconnection:[ \t]*keep-alive", re.IGNORECASE)
 _CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+([^\r\n]*)", re.IGNORECASE)
+_X_API_KEY = re.compile(rb"\r\nx-api-key:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_ANTHROPIC_VERSION = re.compile(rb"\r\nanthropic-version:[ \t]*[^\r\n]", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,6 +365,8 @@ class Connection(asyncio.Protocol):
             keep_alive = _KEEP_ALIVE.search(head) is not None
         if method == b"POST" and path == b"/v1/chat/completions":
             self.chat(head, body, keep_alive)
+        elif method == b"POST" and path == b"/v1/messages":
+            self.message(head, body, keep_alive)
         elif method == b"POST" and path == b"/v1/embeddings":
             self.embed(head, body, keep_alive)
         elif method == b"GET" and path == b"/statistics":
@@ -413,6 +417,52 @@ class Connection(asyncio.Protocol):
                 "completion_tokens": answer.output_tokens,
                 "total_tokens": answer.input_tokens + answer.output_tokens,
             },
+        }
+        self.respond(name, model, body, digest, response, keep_alive)
+
+    def message(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        """The Messages API of Anthropic: the same answers in another form."""
+        simulator = self.simulator
+        key = _X_API_KEY.search(head)
+        if simulator.api_key is not None and (key is None or key[1].strip() != simulator.api_key):
+            self.send(401, _message_error("invalid x-api-key", "authentication_error"), keep_alive)
+            return
+        try:
+            if _ANTHROPIC_VERSION.search(head) is None:
+                raise ValueError("anthropic-version: header is required")
+            parameters = json.loads(body)
+            name = parameters.pop("model")
+            messages = parameters.pop("messages")
+            if any(message["role"] not in ("user", "assistant") for message in messages):
+                raise ValueError("messages: unexpected role")
+            if not isinstance(parameters["max_tokens"], int):
+                raise ValueError("max_tokens: not a number")
+            model = simulator.model(name)
+            digest = request_digest(name, messages, parameters)
+            behaviour = simulator.default if model is None else model.behaviour
+            answer = simulated_answer(
+                digest,
+                messages,
+                parameters,
+                text=behaviour.answer,
+                output_tokens=behaviour.output_tokens,
+                malformed=behaviour.malformed,
+            )
+        except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+            self.send(400, _message_error(f"Not a message request: {error!r}", "invalid_request_error"), keep_alive)
+            return
+        blocks = [{"type": "text", "text": answer.text}]
+        if behaviour.reasoning is not None:
+            blocks.insert(0, {"type": "thinking", "thinking": behaviour.reasoning, "signature": digest.hex()})
+        response = {
+            "id": "msg_" + digest.hex(),
+            "type": "message",
+            "role": "assistant",
+            "model": name,
+            "content": blocks,
+            "stop_reason": "max_tokens" if answer.finish_reason == "length" else "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
         }
         self.respond(name, model, body, digest, response, keep_alive)
 
@@ -539,6 +589,10 @@ def _response(status: int, document: Any, headers: str, keep_alive: bool) -> byt
 
 def _error(message: str, code: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": "simulated", "param": None, "code": code}}
+
+
+def _message_error(message: str, kind: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": kind, "message": message}}
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -76,13 +76,22 @@ _COLUMNS: dict[str, str] = {
   - {name: after, column_type: expression, sql: "array_cosine_similarity(made, made)", dtype: float}
   - {name: said, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}
 """,
+    "anthropic": """
+  - {name: made, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}", extract_reasoning_content: true}
+  - name: judged
+    column_type: llm-judge
+    model_alias: model
+    system_prompt: "You are fair."
+    prompt: "Judge {{ made }} {{ made__reasoning_content }}"
+    scores: [{name: tone, description: How it sounds, options: {kind: friendly, cold: distant}}]
+""",
 }
-_SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}}
+_SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}, "anthropic": {"reasoning": "because"}}
 _FLAWS = {"malformed": 0.2, "transient": 0.02}
 
 
 def _spec(directory: Path, kind: str, url: str) -> Path:
-    provider = "openai"
+    provider = "anthropic" if kind == "anthropic" else "openai"
     text = _HEAD.format(records=RECORDS, url=url, in_flight=IN_FLIGHT, provider=provider) + _COLUMNS[kind].lstrip("\n")
     path = directory / "spec.yaml"
     path.write_text(text)

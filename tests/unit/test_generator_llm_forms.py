@@ -116,6 +116,15 @@ def test_an_answer_cut_off_at_the_limit_says_so(kind: str) -> None:
         asked(provider, kind, max_conversation_correction_steps=0)
 
 
+def test_reasoning_stays_in_the_trace_and_is_never_sent_back() -> None:
+    text, value = GOOD["llm-code"]
+    provider = ScriptedProvider(ChatAnswer("no idea", "Hm."), ChatAnswer(text, "Ah."))
+    made, trace, reasoning = asked(provider, "llm-code", with_trace=True, extract_reasoning_content=True)
+    assert (made, reasoning) == (value, "Ah.")
+    assert [message.get("reasoning_content") for message in json.loads(trace)] == [None, "Hm.", None, "Ah."]
+    assert all("reasoning_content" not in message for message in provider.requests[-1].messages)
+
+
 def test_provider_errors_pass_through_a_conversation() -> None:
     call = Call(0, [0])
     with pytest.raises(Transient):

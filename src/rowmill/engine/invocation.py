@@ -16,6 +16,7 @@ from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.health import check_models
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
@@ -131,6 +132,7 @@ async def work(
         return _report(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
+        await check_models(prepared, models, environ)
         runtime = InvocationRuntime(prepared.directory, models)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)

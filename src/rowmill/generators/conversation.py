@@ -59,7 +59,7 @@ class ConversationGenerator(CellGenerator):
         """The value, then the trace, then the reasoning, as declared."""
         opening = self._opening(row)
         for restarts_left in range(self._conversation.restarts, -1, -1):
-            messages = opening
+            messages = trace = opening
             for corrections_left in range(self._conversation.corrections, -1, -1):
                 answer = await self._model.chat(messages, call, self._conversation.parameters)
                 try:
@@ -73,9 +73,12 @@ class ConversationGenerator(CellGenerator):
                         raise GeneratorError(
                             f"The answer for column '{self._column}' cannot be used: {reason}", "UnusableAnswer"
                         ) from None
-                    messages = [*messages, _reply(answer), {"role": "user", "content": _correction(reason)}]
+                    correction = {"role": "user", "content": _correction(reason)}
+                    trace = [*trace, _reply(answer), correction]
+                    # Without the reasoning: some endpoints refuse messages that carry it.
+                    messages = [*messages, {"role": "assistant", "content": answer.text}, correction]
                 else:
-                    return self._values(value, messages, answer)
+                    return self._values(value, trace, answer)
         raise AssertionError("unreachable: the last request of a conversation returns or raises")
 
     def _values(self, value: Any, messages: Sequence[Mapping[str, Any]], answer: ChatAnswer) -> Sequence[Any]:

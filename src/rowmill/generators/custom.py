@@ -107,6 +107,7 @@ class CustomColumn(ColumnConfig):
             timeout_s=self.timeout_s,
             may_drop_rows=self.may_drop_rows,
             is_ordered=is_ordered,
+            models=dict.fromkeys(aliases, "chat"),
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "function": function.reference if function else None,

@@ -63,6 +63,7 @@ class EmbeddingColumn(ColumnConfig):
             resource=resource,
             max_rows_per_call=self.max_rows_per_call,
             timeout_s=model.timeout_s * _REQUESTS_TO_FIND_A_CULPRIT if model else None,
+            models={self.model_alias: "embedding"} if self.model_alias else {},
             propagate_skip=self.propagate_skip,
             fingerprint=self._source(model, function),
         )

@@ -48,6 +48,7 @@ class PromptColumn(ColumnConfig):
             reason="one request a row" if self._requests_at_most() == 1 else "one conversation a row",
             resource=context.endpoint(self.model_alias, f"{place}.model_alias"),
             timeout_s=model.timeout_s * self._requests_at_most() if model else None,
+            models={self.model_alias: "chat"},
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "prompt": self.prompt,

@@ -44,12 +44,7 @@ def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
     answer is cut off or no chat completion, :class:`Rejected` if the model refused or used its
     tokens without answering.
     """
-    try:
-        document = json.loads(payload)
-    except (ValueError, RecursionError):
-        if not payload.rstrip().endswith(b"}"):
-            raise Transient(f"{endpoint} sent an answer that ends early: {_tail(payload)}", "TruncatedAnswer") from None
-        raise Transient(f"{endpoint} sent an answer that is not JSON: {_start(payload)}", "MalformedAnswer") from None
+    document = json_document(payload, endpoint)
     try:
         choice = document["choices"][0]
         message = choice["message"]
@@ -68,8 +63,8 @@ def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
     is_text = type(content) is str and (content or not _has_more(message, reasoning))
     if is_text and finish_reason != "content_filter" and finish_reason != "error":
         return ChatAnswer(
-            text=_storable(content),
-            reasoning_content=_storable(reasoning) if type(reasoning) is str else None,
+            text=storable(content),
+            reasoning_content=storable(reasoning) if type(reasoning) is str else None,
             finish_reason=finish_reason if type(finish_reason) is str else None,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -124,6 +119,22 @@ def shortened(message: str) -> str:
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
+def json_document(payload: bytes, endpoint: str) -> Any:
+    """The body of a response; raises :class:`Transient` if it is cut off or no JSON."""
+    try:
+        return json.loads(payload)
+    except (ValueError, RecursionError):
+        if not payload.rstrip().endswith(b"}"):
+            raise Transient(f"{endpoint} sent an answer that ends early: {_tail(payload)}", "TruncatedAnswer") from None
+        raise Transient(f"{endpoint} sent an answer that is not JSON: {start_of(payload)}", "MalformedAnswer") from None
+
+
+def error_type_of(payload: bytes) -> str | None:
+    """The ``type`` of the error in a body, or None."""
+    kind = _error_object(payload).get("type")
+    return kind if isinstance(kind, str) else None
+
+
 def error_in_answer(payload: bytes, endpoint: str, model: str) -> ProviderError | None:
     """The error that a 2xx response holds instead of an answer (OpenRouter does so), or None if it holds none."""
     code = _error_object(payload).get("code")
@@ -137,8 +148,8 @@ def _without_choice(document: Any, payload: bytes, endpoint: str, model: str) ->
         found = error_in_answer(payload, endpoint, model)
         if found is not None:
             return found
-        return Transient(f"{endpoint} sent an error as an answer: {_start(payload)}", "MalformedAnswer")
-    return Transient(f"{endpoint} sent an answer without choices: {_start(payload)}", "MalformedAnswer")
+        return Transient(f"{endpoint} sent an error as an answer: {start_of(payload)}", "MalformedAnswer")
+    return Transient(f"{endpoint} sent an answer without choices: {start_of(payload)}", "MalformedAnswer")
 
 
 def _without_text(
@@ -150,21 +161,22 @@ def _without_text(
     if finish_reason == "content_filter":
         return Rejected(f"The content filter of {endpoint} stopped the answer", "Refusal")
     if finish_reason == "error":
-        return Transient(f"{endpoint} broke off its answer: {_start(payload)}", "TruncatedAnswer")
+        return Transient(f"{endpoint} broke off its answer: {start_of(payload)}", "TruncatedAnswer")
     if finish_reason == "length":
         return Rejected("The model reached its output limit before it answered: raise max_tokens", "OutputLimit")
     if message.get("tool_calls"):
         return Rejected("The model asked for a tool instead of answering", "NoAnswer")
     if reasoning:
         return Rejected("The model sent reasoning but no answer", "NoAnswer")
-    return Transient(f"{endpoint} sent an answer without text: {_start(payload)}", "MalformedAnswer")
+    return Transient(f"{endpoint} sent an answer without text: {start_of(payload)}", "MalformedAnswer")
 
 
 def _has_more(message: Mapping[str, Any], reasoning: Any) -> bool:
     return bool(reasoning or message.get("refusal") or message.get("tool_calls"))
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
+    """The text with U+FFFD in place of lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -202,7 +214,7 @@ def _detail(error: Mapping[str, Any], payload: bytes) -> str:
         value = error.get(name)
         if value:
             return value if isinstance(value, str) else json.dumps(value)
-    return _start(payload)
+    return start_of(payload)
 
 
 def _is_refusal(error: Mapping[str, Any], code: Any) -> bool:
@@ -211,7 +223,8 @@ def _is_refusal(error: Mapping[str, Any], code: Any) -> bool:
     return flagged or (isinstance(code, str) and code in _REFUSAL_CODES)
 
 
-def _start(payload: bytes) -> str:
+def start_of(payload: bytes) -> str:
+    """The start of a body, as text for a message."""
     return payload[:4096].decode("utf-8", "replace")
 
 

@@ -27,18 +27,19 @@ def open_provider(config: ModelConfig, environ: Mapping[str, str], max_connectio
         from rowmill.providers.simulated import SimulatedProvider
 
         return SimulatedProvider(config.model, config.simulated_behaviour())
-    if config.base_url is None:
+    base_url = config.effective_base_url()
+    if base_url is None:
         raise UsageError(f"Model {config.alias!r} has no base_url")
+    key = config.resolved_api_key(environ)
+    proxy = proxy_of(base_url, environ)
     # Here and not above: aiohttp takes 150 ms to import, and most commands make no request.
+    if config.provider == "anthropic":
+        from rowmill.providers.anthropic import AnthropicProvider
+
+        return AnthropicProvider(base_url, config.model, key, max_connections, proxy=proxy)
     from rowmill.providers.openai import OpenAIProvider
 
-    return OpenAIProvider(
-        config.base_url,
-        config.model,
-        config.resolved_api_key(environ),
-        max_connections,
-        proxy=proxy_of(config.base_url, environ),
-    )
+    return OpenAIProvider(base_url, config.model, key, max_connections, proxy=proxy)
 
 
 def proxy_of(base_url: str, environ: Mapping[str, str]) -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     from rowmill.spec.spec import Spec
@@ -78,6 +78,9 @@ class SeedColumn:
     name: str
 
 
+ModelUse = Literal["chat", "embedding", "image"]
+"""What a model is asked for."""
+
 SqlSource = SamplerCall | SqlExpression | SeedColumn
 
 
@@ -118,6 +121,8 @@ class Declaration:
     """One row group at a time, lowest unfinished first, with state handed from call to call (R10)."""
     weight: float = 1.0
     """Its share of its resource relative to other generators (C4)."""
+    models: Mapping[str, ModelUse] = field(default_factory=dict)
+    """The aliases of the models it asks, and for what."""
     sql: SqlSource | None = None
     skip: SkipRule | None = None
     propagate_skip: bool = True

@@ -24,6 +24,7 @@ from rowmill.spec.distribution import Distribution, ManualDistribution, UniformD
 from rowmill.spec.name import model_alias_problem
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+ANTHROPIC_URL = "https://api.anthropic.com/v1"
 _RESERVED_BODY_FIELDS = frozenset({"messages", "model", "stream"})
 
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
@@ -204,10 +205,10 @@ class ModelConfig(StrictModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     alias: str
-    provider: Literal["openai", "simulated"] = "openai"
-    """``openai``: any OpenAI-compatible URL. ``simulated``: answers made up in this process."""
+    provider: Literal["openai", "anthropic", "simulated"] = "openai"
+    """``openai``: any OpenAI-compatible URL. ``anthropic``: the Messages API. ``simulated``: made up here."""
     base_url: str | None = None
-    """Up to and including ``/v1``; required for ``openai``."""
+    """Up to and including ``/v1``; required for ``openai``, for ``anthropic`` by default Anthropic's own."""
     model: str = Field(min_length=1, max_length=500)
     api_key: str | None = None
     """A reference ``${ENV_NAME}`` or nothing; never the key itself."""
@@ -218,6 +219,8 @@ class ModelConfig(StrictModel):
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
     response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
     """What the endpoint takes of this field, for columns that want JSON; ``none``: they say so in the prompt."""
+    skip_health_check: bool = False
+    """Do not try the model with one small request before a run."""
     simulation: SimulationConfig | None = None
     """Only for ``simulated``; None there means all defaults."""
     input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
@@ -262,11 +265,17 @@ class ModelConfig(StrictModel):
     def _fits_its_provider(self) -> Self:
         if self.provider == "openai" and self.base_url is None:
             raise ValueError("Provider 'openai' needs a base_url, like 'http://127.0.0.1:8000/v1'.")
-        if self.provider == "openai" and self.simulation is not None:
-            raise ValueError("'simulation' belongs to provider 'simulated', not to 'openai'.")
+        if self.provider != "simulated" and self.simulation is not None:
+            raise ValueError(f"'simulation' belongs to provider 'simulated', not to '{self.provider}'.")
+        if self.provider == "anthropic" and self.response_format != "none":
+            raise ValueError("Provider 'anthropic' takes no response_format: leave it 'none', and the prompt says it.")
         if self.provider == "simulated" and self.base_url is not None:
             raise ValueError("Provider 'simulated' works in this process and takes no base_url.")
         return self
+
+    def effective_base_url(self) -> str | None:
+        """``base_url``, or that of the provider if the spec names none."""
+        return ANTHROPIC_URL if self.base_url is None and self.provider == "anthropic" else self.base_url
 
     def resolved_api_key(self, environ: Mapping[str, str]) -> str | None:
         """The key itself, for the one place that sends it; None when the model needs none."""

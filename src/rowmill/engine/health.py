@@ -1,0 +1,75 @@
+"""The health check: one small request to every model a run will ask, before anything is generated.
+
+What every row would fail of (a wrong key, an unknown model, parameters the endpoint refuses) stops the run
+at once. An endpoint that is down, busy or slow does not: that passes, and deferral is made for it. These
+requests belong to no row, so that they are not in ``attempt``; they cost a few tokens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import anyio
+
+from rowmill.engine.preparation import Prepared
+from rowmill.errors import ProviderError, Rejected, RunStopping
+from rowmill.generators.protocol import Call, Model
+from rowmill.spec.declaration import ModelUse
+
+SKIP = "ROWMILL_SKIP_HEALTH_CHECKS"
+"""The environment variable that skips all health checks; ``0``, ``false`` and an empty one do not."""
+PATIENCE_S = 20.0
+"""A model that takes longer to answer is taken to be merely slow."""
+
+_QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
+_logger = logging.getLogger("rowmill.health")
+
+
+async def check_models(prepared: Prepared, models: Mapping[str, Model], environ: Mapping[str, str]) -> None:
+    """Asks each model the graph uses once, endpoints at the same time, models of one endpoint one after the other.
+
+    Not asked: simulated models, those with ``skip_health_check``, and models of images, which cost too much. Raises
+    :class:`~rowmill.errors.RunStopping` for the first one that every request would fail at.
+    """
+    if environ.get(SKIP, "").strip().lower() not in ("", "0", "false", "no"):
+        return
+    uses: dict[str, dict[tuple[str, ModelUse], None]] = {}
+    for node in prepared.graph.generators:
+        for alias, use in node.declaration.models.items():
+            config = models[alias].config
+            if not (config.skip_health_check or config.provider == "simulated" or use == "image"):
+                uses.setdefault(f"{config.provider} {config.base_url} {config.model}", {})[alias, use] = None
+    failures: list[RunStopping] = []
+    async with anyio.create_task_group() as group:
+        for endpoint in uses.values():
+            group.start_soon(_check_endpoint, [(models[alias], use) for alias, use in endpoint], failures)
+    if failures:
+        raise failures[0]
+
+
+async def _check_endpoint(models: list[tuple[Model, ModelUse]], failures: list[RunStopping]) -> None:
+    for model, use in models:
+        alias = model.config.alias
+        try:
+            with anyio.fail_after(PATIENCE_S):
+                await _ask(model, use)
+        except RunStopping as error:
+            failures.append(RunStopping(f"Model '{alias}' cannot be used: {error}", error.error_type))
+            return
+        except Rejected as error:
+            if error.error_type.startswith("HTTP "):
+                advice = "Correct its settings; or, if only this small request is refused, set skip_health_check: true"
+                failures.append(RunStopping(f"Model '{alias}' cannot be used: {error}. {advice}", error.error_type))
+                return
+            _logger.info("Model '%s' answers its health check: %s", alias, error)
+        except (ProviderError, TimeoutError) as error:
+            _logger.warning("Model '%s' gave no answer to its health check; going on: %s", alias, error or "too slow")
+
+
+async def _ask(model: Model, use: ModelUse) -> None:
+    call = Call(0, [0])
+    if use == "embedding":
+        await model.embed(["OK"], call)
+    else:
+        await model.chat(_QUESTION, call)

@@ -1,0 +1,89 @@
+"""The Messages API of Anthropic, and of servers that offer the same.
+
+Requests come in the form of chat completions, as all of Rowmill speaks, and are translated here: system
+messages into ``system``, images into ``image`` blocks. Errors are those of
+:mod:`rowmill.providers.http_endpoint` and :mod:`rowmill.providers.anthropic_answer`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from rowmill.errors import Rejected
+from rowmill.providers.anthropic_answer import error_of_message_status, read_message
+from rowmill.providers.http_endpoint import HttpEndpoint
+from rowmill.providers.protocol import ChatAnswer, ChatRequest
+
+API_VERSION: Final = "2023-06-01"
+DEFAULT_MAX_TOKENS: Final = 4096
+"""The API requires a bound on the answer; this one is sent when the spec names none."""
+
+_DATA_URL = re.compile(r"data:(?P<type>[\w.+-]+/[\w.+-]+);base64,(?P<data>.*)", re.DOTALL)
+
+
+class AnthropicProvider:
+    """One model of one endpoint. ``base_url`` ends before ``/messages``."""
+
+    def __init__(
+        self, base_url: str, model: str, api_key: str | None, max_connections: int, *, proxy: str | None = None
+    ) -> None:
+        self._endpoint = HttpEndpoint(
+            base_url,
+            model,
+            api_key,
+            max_connections,
+            authorize=lambda key: {"x-api-key": key},
+            headers={"anthropic-version": API_VERSION},
+            error_of_status=error_of_message_status,
+            proxy=proxy,
+        )
+        self._model = model
+
+    async def chat(self, request: ChatRequest) -> ChatAnswer:
+        """Makes exactly one request, within ``request.timeout_s`` seconds.
+
+        Raises :class:`RateLimited`, :class:`Transient`, :class:`Rejected` or :class:`RunStopping`.
+        """
+        system, messages = translated(request.messages)
+        document = {
+            "max_tokens": DEFAULT_MAX_TOKENS,
+            **request.parameters,
+            **({"system": system} if system else {}),
+            "model": self._model,
+            "messages": messages,
+        }
+        return await self._endpoint.post("/messages", document, request.timeout_s, read_message)
+
+    async def aclose(self) -> None:
+        """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
+        await self._endpoint.aclose()
+
+
+def translated(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """The system prompt and the other messages. Raises :class:`Rejected` for content the API does not take."""
+    system = "\n\n".join(str(message["content"]) for message in messages if message["role"] == "system")
+    others = [
+        {"role": message["role"], "content": _content(message["content"])}
+        for message in messages
+        if message["role"] != "system"
+    ]
+    return system, others
+
+
+def _content(content: Any) -> Any:
+    return [_block(part) for part in content] if isinstance(content, list) else content
+
+
+def _block(part: Mapping[str, Any]) -> dict[str, Any]:
+    kind = part.get("type")
+    if kind == "text":
+        return {"type": "text", "text": part["text"]}
+    if kind != "image_url":
+        raise Rejected(f"Provider 'anthropic' takes text and images, not {kind!r}", "UnsupportedContent")
+    url = str(part["image_url"]["url"])
+    data = _DATA_URL.fullmatch(url)
+    if data is None:
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    return {"type": "image", "source": {"type": "base64", "media_type": data["type"], "data": data["data"]}}

@@ -1,0 +1,119 @@
+"""What the Messages API of Anthropic answered, as a value or a typed error. No I/O.
+
+===========================================  =====================================================
+the answer has                               becomes
+===========================================  =====================================================
+text, or an empty turn that ended by itself  an answer; thinking blocks are its reasoning
+``stop_reason`` ``refusal``                  ``Rejected("Refusal")``, even beside a partial text
+no text, ``max_tokens`` reached              ``Rejected("OutputLimit")``
+no text, but thinking or a wish for a tool   ``Rejected("NoAnswer")``
+an ``error`` in place of a message           as if it had come with its status
+no message                                   ``Transient("MalformedAnswer")``
+JSON that ends early                         ``Transient("TruncatedAnswer")``
+===========================================  =====================================================
+
+Of statuses other than 2xx, 429 and 529 (overloaded) ask to wait: neither uses up an attempt. The rest is as
+for other endpoints: 401, 402, 403 and an unknown model stop the run, 5xx are transient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rowmill.errors import ProviderError, RateLimited, Rejected, Transient
+from rowmill.providers.answer import (
+    error_in_answer,
+    error_of_status,
+    error_type_of,
+    json_document,
+    start_of,
+    storable,
+    token_count,
+)
+from rowmill.providers.protocol import ChatAnswer
+from rowmill.providers.retry_after import retry_after_s
+
+_OVERLOADED = 529
+_FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+}
+_STATUS_OF_ERROR = {
+    "rate_limit_error": 429,
+    "overloaded_error": _OVERLOADED,
+    "api_error": 500,
+    "timeout_error": 504,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "invalid_request_error": 400,
+}
+
+
+def read_message(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
+    """The answer in the body of a 2xx response; raises the errors of the table above."""
+    document = json_document(payload, endpoint)
+    try:
+        blocks = [block for block in document["content"] if isinstance(block, dict)]
+        stop_reason = document.get("stop_reason")
+    except (LookupError, TypeError, AttributeError):
+        raise _without_message(payload, endpoint, model) from None
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    input_tokens = sum(token_count(usage.get(name)) for name in _INPUT_TOKENS)
+    output_tokens = token_count(usage.get("output_tokens"))
+    text = _joined(blocks, "text")
+    thoughts = _joined(blocks, "thinking")
+    if stop_reason != "refusal" and (text or (not blocks and _FINISH_REASONS.get(stop_reason) == "stop")):
+        return ChatAnswer(
+            text=text,
+            reasoning_content=thoughts or None,
+            finish_reason=_FINISH_REASONS.get(stop_reason, stop_reason if isinstance(stop_reason, str) else None),
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+    error = _without_text(stop_reason, blocks, payload, endpoint)
+    error.input_tokens = input_tokens
+    error.output_tokens = output_tokens
+    raise error
+
+
+_INPUT_TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+
+
+def error_of_message_status(
+    status: int, headers: Mapping[str, str], payload: bytes, endpoint: str, model: str, now: float
+) -> ProviderError:
+    """The typed error of a response that is not 2xx."""
+    if status == _OVERLOADED or error_type_of(payload) == "overloaded_error":
+        return RateLimited(f"{endpoint} is overloaded ({status})", retry_after_s(headers, now))
+    return error_of_status(status, headers, payload, endpoint, model, now)
+
+
+def _without_message(payload: bytes, endpoint: str, model: str) -> ProviderError:
+    status = _STATUS_OF_ERROR.get(error_type_of(payload) or "")
+    if status is not None:
+        return error_of_message_status(status, {}, payload, endpoint, model, 0.0)
+    return error_in_answer(payload, endpoint, model) or Transient(
+        f"{endpoint} sent an answer that is no message: {start_of(payload)}", "MalformedAnswer"
+    )
+
+
+def _without_text(stop_reason: Any, blocks: list[dict[str, Any]], payload: bytes, endpoint: str) -> ProviderError:
+    if stop_reason == "refusal":
+        return Rejected("The model refused to answer", "Refusal")
+    if _FINISH_REASONS.get(stop_reason) == "length":
+        return Rejected("The model reached its output limit before it answered: raise max_tokens", "OutputLimit")
+    if stop_reason == "tool_use":
+        return Rejected("The model asked for a tool instead of answering", "NoAnswer")
+    if blocks:
+        return Rejected("The model sent reasoning but no answer", "NoAnswer")
+    return Transient(f"{endpoint} sent an answer without text: {start_of(payload)}", "MalformedAnswer")
+
+
+def _joined(blocks: list[dict[str, Any]], kind: str) -> str:
+    texts = [block.get(kind) for block in blocks if block.get("type") == kind]
+    return storable("".join(text for text in texts if isinstance(text, str)))

@@ -1,0 +1,124 @@
+"""The health check: what every row would fail of stops a run before anything is generated; what passes does not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from provider_simulator import provider_simulator
+
+from rowmill.engine.health import check_models
+from rowmill.engine.invocation import RunReport, run
+from rowmill.engine.preparation import prepare
+from rowmill.engine.preview import preview
+from rowmill.errors import RunStopping
+from rowmill.generators.model_handle import ModelHandle
+from rowmill.providers.opening import open_provider
+from rowmill.run_database import RunDatabase
+from rowmill.spec.spec import Spec
+
+Runs = Callable[..., RunReport]
+
+COLUMNS = [
+    {"name": "id", "column_type": "sampler", "sampler_type": "uuid"},
+    {"name": "note", "column_type": "llm-text", "model_alias": "writer", "prompt": "Of {{ id }}"},
+]
+
+
+def spec(url: str, *columns: dict[str, Any], **model: Any) -> Spec:
+    """Six rows; the model may be changed in any way."""
+    config = {"alias": "writer", "base_url": url, "model": "small", "api_key": "${KEY}", **model}
+    run_settings = {"max_attempts": 1}
+    return Spec.from_data({"records": 6, "models": [config], "columns": [*COLUMNS, *columns], "run": run_settings})
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    """Runs a spec with health checks on."""
+
+    def started(prepared: Spec, **environ: str) -> RunReport:
+        kept = {name: value for name, value in os.environ.items() if name != "ROWMILL_SKIP_HEALTH_CHECKS"}
+        environment = {**kept, "KEY": "right", **environ}
+
+        async def go() -> RunReport:
+            return await run(prepare(prepared, tmp_path), tmp_path / "run.duckdb", environ=environment)
+
+        return anyio.run(go)
+
+    return started
+
+
+def test_every_model_in_use_is_asked_once_and_the_question_is_no_attempt(runs: Runs, tmp_path: Path) -> None:
+    with provider_simulator(api_key="right") as simulator:
+        vector = {"name": "v", "column_type": "embedding", "target_column": "note", "model_alias": "writer"}
+        assert runs(spec(simulator.url, vector)).exit_code == 0
+        asked = simulator.statistics()["requests"]
+    with RunDatabase.open(tmp_path / "run.duckdb") as database:
+        (row,) = database.sql("select count(*) as attempts from attempt").to_pylist()
+    assert asked == row["attempts"] + 2
+
+
+@pytest.mark.parametrize(
+    ("simulation", "model", "error_type"),
+    [
+        ({"api_key": "other"}, {}, "Authentication"),
+        ({"flags": ["--known-models-only"]}, {}, "UnknownModel"),
+        ({"status": 400}, {}, "HTTP 400"),
+        ({}, {"provider": "anthropic", "base_url": "URL/wrong"}, "NotFound"),
+    ],
+)
+def test_what_every_row_would_fail_of_stops_at_once(
+    simulation: dict[str, Any], model: dict[str, Any], error_type: str, runs: Runs, tmp_path: Path
+) -> None:
+    with provider_simulator(**simulation) as simulator:
+        changed = {name: value.replace("URL", simulator.url) for name, value in model.items()}
+        with pytest.raises(RunStopping, match="Model 'writer' cannot be used") as caught:
+            runs(spec(simulator.url, **changed))
+        assert simulator.statistics()["requests"] <= 1
+    assert caught.value.error_type == error_type
+    with RunDatabase.open(tmp_path / "run.duckdb") as database:
+        (row,) = database.sql("select (select count(*) from attempt) + (select count(*) from cell) as n").to_pylist()
+    assert row["n"] == 0
+
+
+@pytest.mark.parametrize("simulation", [{"status": 503}, {"rate_limited": 1, "retry_after": 3600}])
+def test_what_passes_does_not_stop_a_run(simulation: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with provider_simulator(**simulation) as simulator:
+        prepared = prepare(spec(simulator.url))
+
+        async def check() -> None:
+            environ = {"KEY": "right"}
+            (config,) = prepared.spec.models
+            provider = open_provider(config, environ, 1)
+            await check_models(prepared, {"writer": ModelHandle(config, provider)}, environ)
+            await provider.aclose()
+
+        anyio.run(check)
+        assert simulator.statistics()["requests"] == 1
+    assert "gave no answer to its health check; going on" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("model", "environ"), [({"skip_health_check": True}, {}), ({}, {"ROWMILL_SKIP_HEALTH_CHECKS": "1"})]
+)
+def test_it_can_be_skipped(model: dict[str, Any], environ: dict[str, str], runs: Runs) -> None:
+    with provider_simulator() as simulator:
+        assert runs(spec(simulator.url, **model), **environ).exit_code == 0
+        assert simulator.statistics()["requests"] == 6
+
+
+def test_a_run_that_is_complete_asks_nobody(runs: Runs) -> None:
+    with provider_simulator() as simulator:
+        runs(spec(simulator.url))
+        simulator.reset()
+        assert runs(spec(simulator.url)).exit_code == 0
+        assert simulator.statistics()["requests"] == 0
+
+
+def test_a_preview_checks_too() -> None:
+    with provider_simulator(api_key="right") as simulator, pytest.raises(RunStopping, match="cannot be used"):
+        preview(prepare(spec(simulator.url)), 2, {"KEY": "wrong"})
