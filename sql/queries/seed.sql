@@ -13,24 +13,60 @@ select * from {reader};
 select * from {reader};
 
 -- name: copy_seed_rows_in_order
--- Keeps the selected rows in file order; row_id of new_seed is the place in the file. O(seed rows).
+-- Keeps the rows in the order of the source, which is that of row_id. O(seed rows).
 insert into state.seed_row
 select
-  row_number() over (order by n.row_id) - 1 as row_index,
+  n.row_id as row_index,
   n.* exclude (row_id)
 from new_seed as n
-where n.row_id >= $first and n.row_id <= $last
 order by row_index;
 
 -- name: copy_seed_rows_shuffled
--- Keeps the selected rows in an order fixed by the seed: a permutation, the same on every machine (V1). O(seed rows log).
+-- Keeps the rows in an order fixed by the seed: a permutation, the same on every machine (V1). O(seed rows log).
 insert into state.seed_row
 select
   row_number() over (order by md5_number_lower(concat_ws(':', $seed, 'seed-dataset', n.row_id)), n.row_id) - 1 as row_index,
   n.* exclude (row_id)
 from new_seed as n
-where n.row_id >= $first and n.row_id <= $last
 order by row_index;
+
+-- name: seed_digest
+-- Number and digest of the staged rows: values, order, and columns with their types. O(seed rows), constant memory.
+select
+  count(*) as seed_rows,
+  sha256(concat_ws(':', $types, count(*), bit_xor(md5_number(to_json(struct_pack(row_id, {columns}))::varchar)))) as digest
+from new_seed;
+
+-- name: insert_seed_content
+-- What the seed rows are, written down when they are copied. O(1).
+insert into state.seed_content ("rows", digest)
+values ($rows, $digest);
+
+-- name: insert_seed_files
+-- The files the seed rows come from, from the staged table new_seed_file. O(files).
+insert into state.seed_file (path, mark)
+select
+  path,
+  mark
+from new_seed_file;
+
+-- name: delete_seed_files
+-- Makes room for other marks of the same content. O(files).
+delete from state.seed_file;
+
+-- name: stored_seed_content
+-- What the seed rows were when the run was made; no row if it has none. O(1).
+select
+  "rows",
+  digest
+from state.seed_content;
+
+-- name: stored_seed_files
+-- The files the seed rows were read from. O(files).
+select
+  path,
+  mark
+from state.seed_file;
 
 -- name: count_seed_rows
 -- How many seed rows there are. O(1).

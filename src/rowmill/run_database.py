@@ -17,10 +17,10 @@ from anyio.lowlevel import current_token
 from rowmill.engine import invocation
 from rowmill.engine.invocation import RunReport
 from rowmill.engine.preparation import Prepared, prepare
-from rowmill.errors import UsageError
+from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport, export_dataset
 from rowmill.export.format import ExportFormat
-from rowmill.spec.loading import LoadedSpec
+from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reader import Reader
 
@@ -37,6 +37,7 @@ async def run_async(
     path: str | Path | None = None,
     *,
     directory: str | Path | None = None,
+    seed: object = None,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
 ) -> RunReport:
@@ -44,15 +45,18 @@ async def run_async(
 
     ``path`` is the run database (default: ``<name>.duckdb`` in the current directory); a ``spec`` of None
     goes on with the one inside it. Relative paths of a spec that is no file start at ``directory``
-    (default: the current one). ``on_progress`` is called about every ``progress_interval_s`` seconds; what it raises
-    stops the run. Raises a :class:`~rowmill.errors.RowmillError`.
+    (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
+    over as one (a frame of pandas or polars); they are kept in the run database. ``on_progress`` is called about every
+    ``progress_interval_s`` seconds; what it raises stops the run. Raises a :class:`~rowmill.errors.RowmillError`.
     """
     if spec is None:
         if path is None:
             raise UsageError("Neither a spec nor a run database was given.")
+        if seed is not None:
+            raise UsageError("The run database holds its seed rows; give seed together with the spec, or leave it out.")
         prepared, database = None, Path(path)
     else:
-        prepared = await anyio.to_thread.run_sync(_prepared, spec, directory)
+        prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
         database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
     return await invocation.run(prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s)
 
@@ -62,6 +66,7 @@ def run(
     path: str | Path | None = None,
     *,
     directory: str | Path | None = None,
+    seed: object = None,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
 ) -> RunReport:
@@ -74,6 +79,7 @@ def run(
             spec,
             path,
             directory=directory,
+            seed=seed,
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
         )
@@ -88,13 +94,28 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _prepared(spec: SpecSource, directory: str | Path | None) -> Prepared:
+def _prepared(spec: SpecSource, directory: str | Path | None, seed: object) -> Prepared:
     if isinstance(spec, (str, Path)):
-        return prepare(Path(spec))
+        spec = load_spec(spec)
     if isinstance(spec, LoadedSpec):
-        return prepare(spec.spec, spec.directory)
+        return prepare(_with_seed(spec.spec, seed), spec.directory)
     made = spec if isinstance(spec, Spec) else Spec.from_data(spec)
-    return prepare(made, Path(directory) if directory is not None else Path.cwd())
+    return prepare(_with_seed(made, seed), Path(directory) if directory is not None else Path.cwd())
+
+
+def _with_seed(spec: Spec, seed: object) -> Spec:
+    """The spec with seed rows given from Python. Raises SpecError if it names others, or they are no table."""
+    if seed is None:
+        return spec
+    known = spec.seed_dataset
+    if known is not None and known.seed_type != "df":
+        raise SpecError(
+            [Problem("seed_dataset", "The spec names seed data of its own; say seed_type: df, or no seed=.")]
+        )
+    fields = known.model_dump(exclude_unset=True) if known is not None else {}
+    data = {"seed_dataset": {**fields, "seed_type": "df", "df": seed}}
+    seeded = Spec.from_data({"records": 0, **data}).seed_dataset
+    return spec.model_copy(update={"seed_dataset": seeded})
 
 
 class RunDatabase:

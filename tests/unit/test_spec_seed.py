@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rowmill.errors import SpecError
-from rowmill.spec.seed import IndexRange, PartitionBlock, SeedDatasetConfig
+from rowmill.spec.seed import SeedDatasetConfig
+from rowmill.spec.seed_selection import IndexRange, PartitionBlock
 from rowmill.spec.spec import Spec
 
 
@@ -23,7 +25,8 @@ def refusal(seed_dataset: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("path", "expected"),
     [("a.csv", "csv"), ("A.CSV.gz", "csv"), ("x/*.jsonl", "jsonl"), ("a.ndjson", "jsonl"), ("a.json", "json"),
-     ("a.parquet", "parquet"), ("a.tsv", "csv")],
+     ("a.parquet", "parquet"), ("a.tsv", "csv"), ("a.arrow", "arrow"), ("s3://b/a.feather", "arrow"),
+     ("hf://datasets/u/n/**/*.parquet", "parquet")],
 )  # fmt: skip
 def test_the_format_is_told_by_the_ending(path: str, expected: str) -> None:
     assert SeedDatasetConfig(path=path).file_format == expected
@@ -42,7 +45,20 @@ def test_a_given_format_wins_over_the_ending() -> None:
         ({"path": []}, "is empty"),
         ({"path": ""}, "is empty"),
         ({"path": 3}, "Expected a path"),
-        ({"path": "hf://x/y.parquet"}, "'hf://' is not supported"),
+        ({"path": ["a.csv", "s3://b/c.csv"]}, "of different places"),
+        ({"path": "a.csv", "token": "${T}"}, "Has no meaning for seed_type 'local', only for hf. (seed_dataset.token)"),
+        ({"path": "hf://datasets/a/b.csv", "token": "hf_abc"}, "never written into a spec"),
+        ({"path": "s3://a/b.csv", "storage_options": {"secret": "abc"}}, "for example '${SECRET}'"),
+        ({"seed_type": "directory", "path": ["a", "b"]}, "reads one directory"),
+        ({"seed_type": "directory", "path": "a", "file_pattern": "x/*.md"}, "without a directory"),
+        ({"seed_type": "file_contents", "path": "a", "encoding": "utf-9"}, "no text encoding 'utf-9'"),
+        ({"seed_type": "file_contents", "path": "a", "encoding": "rot13"}, "no text encoding 'rot13'"),
+        ({"seed_type": "agent_rollout", "path": "a", "format": "codes"}, "Did you mean 'codex'?"),
+        ({"seed_type": "agent_rollout", "path": "a"}, "agent_rollout needs a format"),
+        ({"seed_type": "agent_rollout", "format": "atif"}, "Field 'path' is required. (seed_dataset.path)"),
+        ({"seed_type": "df", "path": "a.csv"}, "given from Python have no path"),
+        ({"seed_type": "df", "df": [1]}, "not list"),
+        ({"path": "a.csv", "format": "cvs"}, "Did you mean 'csv'? (seed_dataset.format)"),
         ({}, "Field 'path' is required. (seed_dataset.path)"),
         ({"path": "a.csv", "sampling_strategy": "shufle"}, "Did you mean 'shuffle'?"),
         ({"path": "a.csv", "selection": {"start": 3, "end": 2}}, "ends (2) before it starts (3)"),
@@ -99,3 +115,24 @@ def test_a_seed_dataset_survives_json() -> None:
         seed_dataset=SeedDatasetConfig(path=("a.csv", "b.csv"), selection=PartitionBlock(index=0, num_partitions=2)),
     )
     assert Spec.from_json(spec.to_json()) == spec
+
+
+def test_a_path_of_the_hub_tells_its_type() -> None:
+    assert SeedDatasetConfig(path="hf://datasets/u/n/a.csv").seed_type == "hf"
+
+
+def test_an_agent_keeps_its_sessions_where_it_is_known_to() -> None:
+    (path,) = SeedDatasetConfig(seed_type="agent_rollout", format="codex").paths
+    assert path == str(Path("~/.codex/sessions").expanduser())
+
+
+def test_a_table_is_never_written_into_the_spec() -> None:
+    config = SeedDatasetConfig(seed_type="df", df=pa.table({"a": ["secret"]}))
+    spec = Spec(records=1, seed_dataset=config)
+    assert "secret" not in spec.to_json() + repr(spec)
+    assert Spec.from_json(spec.to_json()).seed_dataset == SeedDatasetConfig(seed_type="df")
+
+
+def test_new_fields_leave_the_fingerprint_of_an_old_spec_as_it_was() -> None:
+    assert SeedDatasetConfig(path="a.csv").fingerprint() == {"sampling_strategy": "ordered", "selection": None}
+    assert SeedDatasetConfig(path="a.csv", explode="a").fingerprint()["explode"] == "a"

@@ -192,7 +192,7 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
     store.plan()
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
-    store.check_fits(prepared.spec, prepared.graph)
+    store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     store.extend(prepared.spec.records, prepared.spec.row_group_size, now)
     store.update_spec(prepared.spec, now)
     return prepared

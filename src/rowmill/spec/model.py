@@ -33,6 +33,11 @@ Seconds = Annotated[float, Field(strict=True, gt=0, le=7 * 86_400, allow_inf_nan
 """A duration of more than nothing and at most a week."""
 
 
+def is_secret_reference(text: str) -> bool:
+    """Is it ``${NAME}``?"""
+    return _SECRET.fullmatch(text) is not None
+
+
 def resolve_secret(text: str, environ: Mapping[str, str], place: str = "") -> str:
     """The value of a ``${NAME}`` reference. Errors name the variable, never a value.
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.nearest import did_you_mean
@@ -40,6 +41,18 @@ _BOUNDS = {
     "less_than": ("lt", "less than"),
 }
 _SECRET_WORDS = ("key", "token", "secret", "password")
+
+
+def failing(title: str, errors: Sequence[tuple[tuple[str | int, ...], str]]) -> ValidationError:
+    """An error to raise in a validator, with one message for each location below the validated value."""
+    # The messages are arguments, not templates: a name with braces must not be taken for one.
+    return ValidationError.from_exception_data(
+        title,
+        [
+            InitErrorDetails(type=PydanticCustomError("rowmill", "{text}", {"text": text}), loc=location, input=None)
+            for location, text in errors
+        ],
+    )
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], data: object) -> list[Problem]:

@@ -1,132 +1,209 @@
-"""The seed dataset: the file whose rows a run starts from, and which of them in which order."""
+"""The seed dataset: where the rows a run starts from come from, and which of them in which order."""
 
 from __future__ import annotations
 
 import glob
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import StrictModel
+from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.problems import failing
+from rowmill.spec.seed_selection import Selection
 
-SeedFormat = Literal["csv", "jsonl", "json", "parquet"]
+if TYPE_CHECKING:
+    import pyarrow as pa
 
-_FORMATS: dict[str, SeedFormat] = {
+SeedType = Literal["local", "hf", "directory", "file_contents", "agent_rollout", "df"]
+SeedFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
+RolloutFormat = Literal["atif", "claude_code", "codex", "hermes_agent", "pi_coding_agent"]
+
+FILE_FORMATS: dict[str, SeedFormat] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".json": "json",
     ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
 }
-_Index = Annotated[int, Field(strict=True, ge=0, le=2**62)]
+ROLLOUT_FORMATS: dict[RolloutFormat, tuple[str | None, str]] = {
+    "atif": (None, "*.json"),
+    "claude_code": ("~/.claude/projects", "*.jsonl"),
+    "codex": ("~/.codex/sessions", "rollout-*.jsonl"),
+    "hermes_agent": ("~/.hermes/sessions", "*.json*"),
+    "pi_coding_agent": ("~/.pi/agent/sessions", "*.jsonl"),
+}
+"""Per agent the directory it keeps its sessions in, and what their files are called."""
 
-
-class IndexRange(StrictModel):
-    """The rows from index ``start`` to index ``end``, both included, counted from 0."""
-
-    start: _Index
-    end: _Index
-
-    @model_validator(mode="after")
-    def _is_not_empty(self) -> Self:
-        if self.end < self.start:
-            raise ValueError(f"The range ends ({self.end}) before it starts ({self.start}); both ends are included.")
-        return self
-
-    def bounds(self, rows: int) -> tuple[int, int]:
-        """First row and count of the selection in a dataset of that many rows."""
-        if self.end >= rows:
-            raise SpecError(
-                [
-                    Problem(
-                        "seed_dataset.selection.end", f"The seed dataset has {rows} rows, the last one is {rows - 1}."
-                    )
-                ]
-            )
-        return self.start, self.end - self.start + 1
-
-
-class PartitionBlock(StrictModel):
-    """Part ``index`` (from 0) of the dataset cut into ``num_partitions``; the remainder goes to the last."""
-
-    index: _Index
-    num_partitions: Annotated[int, Field(strict=True, ge=1, le=2**62)]
-
-    @model_validator(mode="after")
-    def _exists(self) -> Self:
-        if self.index >= self.num_partitions:
-            raise ValueError(
-                f"Partition {self.index} does not exist: {self.num_partitions} partitions are numbered "
-                f"0 to {self.num_partitions - 1}."
-            )
-        return self
-
-    def bounds(self, rows: int) -> tuple[int, int]:
-        """First row and count of the selection in a dataset of that many rows."""
-        if self.num_partitions > rows:
-            message = f"The seed dataset has {rows} rows; it cannot be cut into {self.num_partitions} partitions."
-            raise SpecError([Problem("seed_dataset.selection.num_partitions", message)])
-        size = rows // self.num_partitions
-        first = self.index * size
-        return first, rows - first if self.index == self.num_partitions - 1 else size
-
-
-def _choose_selection(value: object) -> object:
-    # Chosen by hand: a union would report the errors of both kinds.
-    if not isinstance(value, Mapping):
-        return value
-    if "index" in value or "num_partitions" in value:
-        return PartitionBlock.model_validate(value)
-    return IndexRange.model_validate(value)
+_WHOLE_FILES = frozenset({"local", "hf"})
+_DIRECTORIES = frozenset({"directory", "file_contents", "agent_rollout"})
+_ONLY_FOR: dict[str, frozenset[str]] = {
+    "format": _WHOLE_FILES | {"agent_rollout"},
+    "file_pattern": _DIRECTORIES,
+    "recursive": _DIRECTORIES,
+    "encoding": frozenset({"file_contents"}),
+    "token": frozenset({"hf"}),
+    "endpoint": frozenset({"hf"}),
+    "storage_options": frozenset({"local", "directory", "file_contents"}),
+    "df": frozenset({"df"}),
+}
 
 
 class SeedDatasetConfig(StrictModel):
     """Where seed rows come from. Relative paths start at the directory of the spec."""
 
-    path: str | tuple[str, ...]
-    """A file or a glob, or a list of them."""
-    format: SeedFormat | None = None
-    """None: told by the ending of the path."""
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    seed_type: SeedType = "local"
+    """``local``: files of rows; ``hf``: such files on the Hugging Face hub; ``directory``: a row for each file of a
+    directory, ``file_contents``: with its text; ``agent_rollout``: a row for each session an agent has recorded;
+    ``df``: rows given from Python."""
+    path: str | tuple[str, ...] | None = None
+    """A file, a glob or a URL, or a list of them; a directory for the types that read one."""
+    df: Any = Field(default=None, exclude=True, repr=False)
+    """Anything with the Arrow C stream protocol: an Arrow table, a frame of pandas or polars. Never written down."""
+    format: str | None = None
+    """Of files: csv, jsonl, json, parquet or arrow; None: told by the ending. Of agent_rollout: the agent's."""
+    file_pattern: str | None = None
+    """Which files of a directory, by name; None: all, or those the agent's format is known by."""
+    recursive: bool = True
+    encoding: str = "utf-8"
+    token: str | None = None
+    """Of the hub, as ``${NAME}``; None: what its own login has left, or none."""
+    endpoint: str | None = None
+    """Of the hub; None: that of the environment, or the public one."""
+    storage_options: dict[str, JsonValue] = Field(default_factory=dict)
+    """For the file system of a URL; secrets as ``${NAME}``."""
     sampling_strategy: Literal["ordered", "shuffle"] = "ordered"
     """``shuffle`` is a permutation fixed by the run's seed (V1). Both start again when all rows were used."""
-    selection: Annotated[IndexRange | PartitionBlock | None, BeforeValidator(_choose_selection)] = None
+    selection: Selection | None = None
+    """A part of the rows of the source, taken before ``explode``."""
+    explode: str | None = Field(default=None, min_length=1)
+    """A list column: one seed row for each of its elements; a row with an empty list gives none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _hub_urls_are_of_the_hub(cls, value: object) -> object:
+        if isinstance(value, Mapping) and "seed_type" not in value and _all_start_with(value.get("path"), "hf://"):
+            return {**value, "seed_type": "hf"}
+        return value
+
+    @field_validator("df", mode="before")
+    @classmethod
+    def _df_is_an_arrow_table(cls, value: object) -> object:
+        return None if value is None else _arrow_table(value)
 
     @field_validator("path", mode="before")
     @classmethod
-    def _path_is_local(cls, value: object) -> object:
+    def _paths_are_texts(cls, value: object) -> object:
+        if value is None:
+            return None
+        if isinstance(value, Path):
+            value = str(value)
         paths = [value] if isinstance(value, str) else value
         if not isinstance(paths, (list, tuple)) or not all(isinstance(path, str) for path in paths):
             raise ValueError("Expected a path, or a list of paths.")
-        if not paths or not all(paths):
+        if not paths or not all(path.strip() for path in paths):
             raise ValueError("The path is empty; name at least one file.")
-        for path in paths:
-            if "://" in path:
-                raise ValueError(
-                    f"'{path.partition('://')[0]}://' is not supported: seed data is read from local files."
-                )
+        if len({path.partition("://")[0] if "://" in path else "" for path in paths}) > 1:
+            raise ValueError("The paths are of different places; all must be local, or URLs that begin the same.")
         return value if isinstance(value, str) else tuple(paths)
 
+    @field_validator("encoding")
+    @classmethod
+    def _encoding_is_known(cls, value: str) -> str:
+        try:
+            "".encode(value)
+        except (LookupError, ValueError):
+            message = f"Python knows no text encoding '{value}'; common ones are utf-8, utf-16, latin-1, cp1252."
+            raise ValueError(message) from None
+        return value
+
+    @field_validator("file_pattern")
+    @classmethod
+    def _pattern_is_of_names(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or "/" in value):
+            raise ValueError("Expected a pattern of file names without a directory, like '*.md'.")
+        return value
+
+    @field_validator("token")
+    @classmethod
+    def _token_is_a_reference(cls, value: str | None) -> str | None:
+        if value is not None and not is_secret_reference(value):
+            raise ValueError("A token is never written into a spec; refer to a variable, for example '${HF_TOKEN}'.")
+        return value
+
+    @field_validator("storage_options")
+    @classmethod
+    def _secrets_are_references(cls, value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        for name, option in value.items():
+            secret = any(word in name.lower() for word in ("key", "secret", "token", "password", "credential"))
+            if secret and isinstance(option, str) and not is_secret_reference(option):
+                raise ValueError(f"'{name}' may be a secret; refer to a variable, for example '${{{name.upper()}}}'.")
+        return value
+
     @model_validator(mode="after")
-    def _has_a_format(self) -> Self:
-        if self.format is None:
+    def _fields_fit_the_type(self) -> Self:
+        errors = [
+            (field, f"Has no meaning for seed_type '{self.seed_type}', only for {' and '.join(sorted(types))}.")
+            for field, types in _ONLY_FOR.items()
+            if self.seed_type not in types and getattr(self, field) != _default_of(type(self), field)
+        ]
+        if self.seed_type == "df":
+            if self.path is not None:
+                errors.append(("path", "Rows that are given from Python have no path; leave it out."))
+        elif self.path is None and not (self.seed_type == "agent_rollout" and self._rollout_home):
+            errors.append(("path", "Field 'path' is required."))
+        if self.seed_type in _DIRECTORIES and isinstance(self.path, tuple):
+            errors.append(("path", f"seed_type '{self.seed_type}' reads one directory, not a list."))
+        if self.seed_type == "agent_rollout" and self.format not in ROLLOUT_FORMATS:
+            errors.append(("format", _unknown("agent_rollout needs a format", self.format, ROLLOUT_FORMATS)))
+        if errors:
+            raise failing("seed_dataset", [((field,), text) for field, text in dict(errors).items()])
+        if self.seed_type in _WHOLE_FILES:
             _ = self.file_format
         return self
 
     @property
+    def _rollout_home(self) -> str | None:
+        return next((home for name, (home, _) in ROLLOUT_FORMATS.items() if name == self.format), None)
+
+    @property
     def paths(self) -> tuple[str, ...]:
-        """The paths and globs as written."""
+        """The paths, globs and URLs as written; of an agent, the directory it is known to use if none is."""
+        if self.path is None:
+            return (str(Path(self._rollout_home).expanduser()),) if self._rollout_home else ()
         return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def is_remote(self) -> bool:
+        """Are the paths URLs?"""
+        return self.seed_type == "hf" or any("://" in path for path in self.paths)
+
+    @property
+    def pattern(self) -> str:
+        """Which files of a directory are meant."""
+        if self.file_pattern is not None:
+            return self.file_pattern
+        return next((names for name, (_, names) in ROLLOUT_FORMATS.items() if name == self.format), "*")
 
     @property
     def file_format(self) -> SeedFormat:
         """``format``, or what the endings of the paths tell (a further ``.gz`` or ``.zst`` is ignored)."""
+        known = set(FILE_FORMATS.values())
         if self.format is not None:
-            return self.format
+            found = next((name for name in known if name == self.format), None)
+            if found is None:
+                raise failing("seed_dataset", [(("format",), _unknown("There is no such format", self.format, known))])
+            return found
         formats = {self._format_of(path) for path in self.paths}
         if len(formats) > 1:
             raise ValueError(f"The paths have different formats ({', '.join(sorted(formats))}); they must be the same.")
@@ -135,29 +212,35 @@ class SeedDatasetConfig(StrictModel):
     @staticmethod
     def _format_of(path: str) -> SeedFormat:
         name = Path(path.lower().removesuffix(".gz").removesuffix(".zst"))
-        found = _FORMATS.get(name.suffix)
+        found = FILE_FORMATS.get(name.suffix)
         if found is None:
-            known = ", ".join(sorted(set(_FORMATS.values())))
-            hint = did_you_mean(name.suffix.lstrip("."), set(_FORMATS.values())) if name.suffix else ""
-            raise ValueError(f"The ending of '{path}' tells no format; set format to one of {known}.{hint}")
+            known = sorted(set(FILE_FORMATS.values()))
+            hint = did_you_mean(name.suffix.lstrip("."), known) if name.suffix else ""
+            raise ValueError(
+                f"The ending of '{path}' tells no format; set format to one of {', '.join(known)}.{hint} "
+                "For the files of a directory say seed_type: directory, or file_contents for their texts."
+            )
         return found
 
     def files(self, directory: Path) -> list[Path]:
-        """The files, globs expanded in sorted order, each once. Looks at the file system.
+        """The local files, globs expanded in sorted order, each once. Looks at the file system.
 
         Raises :class:`~rowmill.errors.SpecError` for paths that match nothing.
         """
         found: dict[Path, None] = {}
         problems = []
         for position, path in enumerate(self.paths):
-            place = "seed_dataset.path" if isinstance(self.path, str) else f"seed_dataset.path.{position}"
             matches = self._matches(directory, path)
             if not matches:
-                problems.append(Problem(place, f"There is no file '{path}' (relative to {directory.absolute()})."))
+                problems.append(Problem(self.place(position), _not_there(directory, path)))
             found.update(dict.fromkeys(matches))
         if problems:
             raise SpecError(problems)
         return list(found)
+
+    def place(self, position: int = 0) -> str:
+        """Where in the spec the path at that position stands."""
+        return f"seed_dataset.path.{position}" if isinstance(self.path, tuple) else "seed_dataset.path"
 
     @staticmethod
     def _matches(directory: Path, path: str) -> list[Path]:
@@ -170,6 +253,42 @@ class SeedDatasetConfig(StrictModel):
         return sorted(file for file in map(Path, glob.glob(pattern, recursive=True)) if file.is_file())
 
     def fingerprint(self) -> dict[str, JsonValue]:
-        """What of the seed dataset's configuration shapes values; the content's digest comes with the file."""
-        shaping: dict[str, JsonValue] = self.model_dump(mode="json", exclude={"path", "format"})
-        return shaping
+        """What of the configuration shapes values; that of the rows themselves is their digest."""
+        shaping: dict[str, JsonValue] = self.model_dump(mode="json", include={"sampling_strategy", "selection"})
+        return shaping if self.explode is None else {**shaping, "explode": self.explode}
+
+
+def _all_start_with(paths: object, start: str) -> bool:
+    each = [paths] if isinstance(paths, str) else paths
+    return isinstance(each, (list, tuple)) and bool(each) and all(str(path).startswith(start) for path in each)
+
+
+def _default_of(model: type[StrictModel], field: str) -> Any:
+    return model.model_fields[field].get_default(call_default_factory=True)
+
+
+def _unknown(words: str, given: str | None, known: Any) -> str:
+    hint = did_you_mean(given, known) if given else ""
+    return f"{words}: one of {', '.join(sorted(known))}.{hint}"
+
+
+def _not_there(directory: Path, path: str) -> str:
+    if (directory / path).is_dir():
+        return f"'{path}' is a directory; say seed_type: directory for its files, file_contents for their texts."
+    return f"There is no file '{path}' (relative to {directory.absolute()})."
+
+
+def _arrow_table(value: object) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(value, pa.Table):
+        return value
+    if not hasattr(value, "__arrow_c_stream__"):
+        raise ValueError(
+            "Expected an Arrow table, or a frame that can hand itself over as one (pandas, polars), "
+            f"not {type(value).__name__}."
+        )
+    try:
+        return pa.RecordBatchReader.from_stream(value).read_all()
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise ValueError(f"The {type(value).__name__} cannot be handed over as Arrow: {error}") from error

@@ -16,28 +16,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import ColumnConfig, StrictModel
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import fold, spec_name_problem
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.problems import failing as _failing
 from rowmill.spec.problems import in_document_order, problems_of
 from rowmill.spec.registry import column_type, column_type_names
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
-
-
-def _failing(title: str, errors: Sequence[tuple[tuple[str | int, ...], str]]) -> ValidationError:
-    # The messages are arguments, not templates: a name with braces must not be taken for one.
-    return ValidationError.from_exception_data(
-        title,
-        [
-            InitErrorDetails(type=PydanticCustomError("rowmill", "{text}", {"text": text}), loc=location, input=None)
-            for location, text in errors
-        ],
-    )
 
 
 def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) -> ColumnConfig:

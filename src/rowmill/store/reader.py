@@ -103,7 +103,8 @@ class Reader:
         if seed_dataset is None:
             return []
         try:
-            return SeedDatasetConfig.model_validate(seed_dataset).files(Path(rows[0][1]))
+            config = SeedDatasetConfig.model_validate(seed_dataset)
+            return [] if config.is_remote else config.files(Path(rows[0][1]))
         except SpecError:
             return []  # they are gone: there is nothing to protect
 

@@ -25,7 +25,8 @@ from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, create_private_file
 from rowmill.store.layout import Layout
-from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows
+from rowmill.store.seed_content import keep_seed_content, seed_content_of, seed_difference
+from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.turn import SkipCondition, Turn
@@ -130,11 +131,14 @@ class RunStore:
         moment = from_epoch(now)
         layout = Layout(blueprint.graph, blueprint.spec.seed)
         seed_file = blueprint.seed_file
+        seed_rows = read_seed(seed_file) if seed_file is not None else None
         with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
                 schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
-                if seed_file is not None:
-                    copy_seed(self._connection, seed_file, blueprint.spec.seed)
+                if seed_file is not None and seed_rows is not None:
+                    content = seed_content_of(self._connection, seed_file, seed_rows)
+                    copy_seed(self._connection, seed_file, seed_rows, blueprint.spec.seed)
+                    keep_seed_content(self._connection, seed_file, content)
                 self._connection.execute(
                     _INSERT_RUN.text,
                     {
@@ -236,8 +240,8 @@ class RunStore:
             rows = self._connection.execute(_PLAN_SEGMENTS.text)
         return Plan(tuple(PlanSegment(*row) for row in rows))
 
-    def check_fits(self, spec: Spec, graph: Graph) -> None:
-        """Raises Incompatible if this database was made from a spec that shapes values differently."""
+    def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
+        """Raises Incompatible if this database was made from a spec, or seed data, that shapes values differently."""
         stored = {name: (number, digest) for number, name, digest in self._connection.execute(_STORED_GENERATORS.text)}
         differences = []
         for node in graph.generators:
@@ -258,6 +262,9 @@ class RunStore:
         seed = self._connection.execute(_RUN_STATE.text)[0][3]
         if seed != spec.seed:
             differences.append(f"the seed was {seed}, now it is {spec.seed}")
+        if seed_file is not None and not differences:
+            changed = seed_difference(self._connection, seed_file)
+            differences += [changed] if changed is not None else []
         if differences:
             raise Incompatible(
                 f"{self._connection.path} was made from another spec: {'; '.join(differences)}. "

@@ -1,0 +1,1 @@
+"""Sessions that coding agents have recorded, one seed row each, in one shape whatever the agent."""

@@ -1,0 +1,124 @@
+"""The source of a run's seed rows: which files they come from, and the rows of those the engine cannot read."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rowmill.errors import Problem, SpecError
+from rowmill.seeds.arrow_file import arrow_file_schema, read_arrow_file
+from rowmill.seeds.directory import CONTENTS_SCHEMA, LISTING_SCHEMA, file_contents, listing
+from rowmill.seeds.location import Location, open_location
+from rowmill.seeds.rollout.reading import ROLLOUT_SCHEMA, read_rollouts
+from rowmill.spec.seed import SeedDatasetConfig
+
+
+@dataclass(frozen=True)
+class ArrowRows:
+    """Rows that come as Arrow: their schema before they are read, and how to read them."""
+
+    schema: pa.Schema
+    read: Callable[[], pa.Table]
+
+
+@dataclass(frozen=True)
+class SeedSource:
+    """Where the seed rows of a spec come from, looked up but not read."""
+
+    names: tuple[str, ...]
+    """The files, in the order of their rows: paths or URLs. None for rows given from Python."""
+    marks: Mapping[str, str]
+    """For each file what is cheap to know of it and differs when its content does, taken before it is read."""
+    location: Location | None = None
+    rows: ArrowRows | None = None
+    """None: the engine reads the files itself."""
+    filesystem: Any = field(default=None, compare=False)
+
+    @property
+    def title(self) -> str:
+        """The source in a message."""
+        if not self.names:
+            return "the table given from Python"
+        return self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {len(self.names) - 1} more files"
+
+
+def open_source(config: SeedDatasetConfig, directory: Path, environ: Mapping[str, str] | None = None) -> SeedSource:
+    """Looks up the files of a seed dataset. Raises SpecError when there are none or they cannot be reached."""
+    if config.seed_type == "df":
+        if config.df is None:
+            raise SpecError(
+                [
+                    Problem(
+                        "seed_dataset.df",
+                        "The seed rows of this spec come from Python: rowmill.run(spec, seed=table). "
+                        "A run that was started with them goes on without: rowmill run DATABASE.",
+                    )
+                ]
+            )
+        table = plain_table(config.df)
+        return SeedSource((), {}, rows=ArrowRows(table.schema, lambda: table))
+    try:
+        location = open_location(config, directory, os.environ if environ is None else environ)
+        return _of_files(config, location)
+    except SpecError:
+        raise
+    except Exception as error:  # of an operating system, a server, or somebody else's file system
+        raise unreadable(", ".join(config.paths), error) from error
+
+
+def _of_files(config: SeedDatasetConfig, location: Location) -> SeedSource:
+    if config.seed_type in {"local", "hf"}:
+        names = location.matches()
+        rows = None
+        if config.file_format == "arrow":
+            rows = ArrowRows(plain_schema(arrow_file_schema(location, names[0])), lambda: _arrow_files(location, names))
+    else:
+        files = location.under()
+        names = [name for name, _ in files]
+        if config.seed_type == "directory":
+            rows = ArrowRows(LISTING_SCHEMA, lambda: listing(files))
+        elif config.seed_type == "file_contents":
+            rows = ArrowRows(CONTENTS_SCHEMA, lambda: file_contents(location, files, config.encoding))
+        else:
+            rows = ArrowRows(ROLLOUT_SCHEMA, lambda: read_rollouts(location, files, str(config.format)))
+    return SeedSource(tuple(names), {name: location.mark(name) for name in names}, location, rows, location.filesystem)
+
+
+def _arrow_files(location: Location, names: list[str]) -> pa.Table:
+    return plain_table(read_arrow_file(location, names))
+
+
+def unreadable(title: str, error: Exception, place: str = "seed_dataset.path") -> SpecError:
+    """The problem of seed data that cannot be read, in the first line of the error's own words."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0]
+    if reason.startswith("Traceback"):
+        # The engine hands the error of a file system on as its trace; what happened is the last line of that.
+        told = itertools.takewhile(lambda line: not line.startswith("LINE "), lines[1:])
+        reason = [line for line in told if line and not line.startswith(" ")][-1]
+    return SpecError([Problem(place, f"{title} cannot be read: {reason}")])
+
+
+def plain_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema with text in place of columns that never hold anything, which the engine has no type for."""
+    return pa.schema([pa.field(each.name, _plain_type(each.type)) for each in schema])
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """The same rows in :func:`plain_schema`."""
+    wanted = plain_schema(table.schema)
+    return table.replace_schema_metadata(None) if table.schema.equals(wanted) else table.cast(wanted)
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_plain_type(kind.value_type))
+    return kind
