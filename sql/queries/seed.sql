@@ -31,7 +31,7 @@ from new_seed as n
 order by row_index;
 
 -- name: seed_digest
--- Number and digest of the staged rows: values, order, and columns with their types. O(seed rows), constant memory.
+-- Number and digest of the staged rows: values, order, and columns with their types; constant memory. O(seed rows).
 select
   count(*) as seed_rows,
   sha256(concat_ws(':', $types, count(*), bit_xor(md5_number(to_json(struct_pack(row_id, {columns}))::varchar)))) as digest

@@ -18,9 +18,11 @@ from hostile_run import assert_helps, run_spec
 
 import rowmill
 from rowmill.errors import Incompatible, RowmillError, SpecError, UsageError
+from rowmill.spec.seed import SeedDatasetConfig
+from rowmill.spec.seed_selection import IndexRange
 
 MADE = [{"name": "made", "column_type": "expression", "sql": "1", "dtype": "int"}]
-ROWS = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": 3, "b": None}]
+ROWS: list[dict[str, Any]] = [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}, {"a": 3, "b": None}]
 TABLE = pa.Table.from_pylist(ROWS)
 
 
@@ -212,10 +214,8 @@ def test_an_arrow_table_is_the_seed_data(tmp_path: Path) -> None:
 
 
 def test_a_table_can_stand_in_the_spec_object(tmp_path: Path) -> None:
-    from rowmill.spec.seed import SeedDatasetConfig
-
-    config = SeedDatasetConfig(seed_type="df", df=TABLE, selection={"start": 2, "end": 2})
-    spec = rowmill.Spec(records=1, seed_dataset=config, columns=MADE)
+    config = SeedDatasetConfig(seed_type="df", df=TABLE, selection=IndexRange(start=2, end=2))
+    spec = rowmill.Spec.from_data({"records": 1, "seed_dataset": config, "columns": MADE})
     rowmill.run(spec, tmp_path / "run.duckdb")
     with rowmill.RunDatabase.open(tmp_path / "run.duckdb") as database:
         assert database.to_arrow()["a"].to_pylist() == [3]
@@ -231,7 +231,7 @@ def test_a_frame_is_the_seed_data(tmp_path: Path, library: str) -> None:
     frames = pytest.importorskip(library)
     frame = frames.DataFrame({"a": [0, 1, 2, 3], "b": ["w", "x", "y", None], "none": [None] * 4})
     filtered = frame[frame["a"] > 0] if library == "pandas" else frame.filter(frame["a"] > 0)
-    assert run_with(filtered, tmp_path) == [{**row, "none": None} for row in ROWS]
+    assert run_with(filtered, tmp_path) == [row | {"none": None} for row in ROWS]
 
 
 WITHOUT = """
@@ -379,21 +379,24 @@ def test_v2_a_touched_or_moved_file_with_the_same_rows_is_no_change(tmp_path: Pa
     go_on(tmp_path)
 
 
-def test_v2_files_with_the_same_marks_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rowmill.store import seed_content
+def test_v2_files_with_the_same_size_and_time_are_not_read_again(tmp_path: Path) -> None:
+    file = tmp_path / "s1.csv"
 
-    (tmp_path / "s1.csv").write_text("a\n1\n2\n")
+    def write(content: str, time_s: int) -> None:
+        file.write_text(content)
+        os.utime(file, (time_s, time_s))
+
+    write("a\n1\n2\n", 1)
     go_on(tmp_path)
-    read = seed_content.read_seed
-    calls: list[object] = []
-    monkeypatch.setattr(seed_content, "read_seed", lambda seed_file: calls.append(1) or read(seed_file))
+    write("a\n1\n3\n", 1)  # nobody could know without reading it
     go_on(tmp_path)
-    assert calls == []
-    os.utime(tmp_path / "s1.csv", (1, 1))
+    write("a\n1\n2\n", 2)
+    go_on(tmp_path)  # read, found to be the same, and its new time kept
+    write("a\n1\n4\n", 2)
     go_on(tmp_path)
-    assert calls == [1]
-    go_on(tmp_path)
-    assert calls == [1]
+    write("a\n1\n4\n", 3)
+    with pytest.raises(Incompatible):
+        go_on(tmp_path)
 
 
 def test_v2_rows_outside_the_selection_do_not_count(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def state() -> Iterator[RunState]:
             "new_event": journal._NEW_EVENT,
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
+            "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
             "failing_row": [("rating", pa.int64())],
         }
         for name, schema in staged.items():
@@ -105,7 +106,9 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "all_done": layout.all_done,
         "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
         "column": '"twice"',
-        "columns": {"status.sql": "row_id", "show.sql": "*"}.get(statement.file, layout.all_columns),
+        "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
+            statement.file, layout.all_columns
+        ),
         "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
             statement.name, layout.expression(sql_node)
         ),

@@ -114,7 +114,7 @@ def test_an_atif_file_that_is_none_is_named(tmp_path: Path, change: dict[str, An
     assert words in str(caught.value)
 
 
-CLAUDE = [
+CLAUDE: list[dict[str, Any]] = [
     {"type": "summary", "summary": "irrelevant"},
     {
         "type": "user", "sessionId": "s", "cwd": "/w", "gitBranch": "main", "version": "1.0",
@@ -208,7 +208,7 @@ def test_a_session_of_codex_is_one_row(tmp_path: Path) -> None:
 
 def test_both_kinds_of_sessions_of_hermes_are_rows(tmp_path: Path) -> None:
     call = {"id": "h1", "type": "function", "function": {"name": "web", "arguments": {"q": 1}}}
-    said = [
+    said: list[dict[str, Any]] = [
         {"role": "user", "content": "Hi"},
         {"role": "assistant", "content": None, "reasoning": "r", "tool_calls": [call], "finish_reason": "tool_calls"},
         {"role": "tool", "tool_call_id": "h1", "content": {"found": 1}},
@@ -244,7 +244,7 @@ def entry(identity: str, parent: str | None, **fields: Any) -> dict[str, Any]:
 
 
 def test_the_branch_that_was_worked_on_last_is_the_session_of_pi(tmp_path: Path) -> None:
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"type": "session", "version": 3, "id": "pi1", "cwd": "/w", "timestamp": "2026-01-01T00:00:00Z"},
         entry("1", None, message={"role": "user", "content": "Go"}),
         entry("2", "1", message={"role": "assistant", "content": [{"type": "text", "text": "abandoned"}]}),
