@@ -14,7 +14,8 @@ import duckdb
 import pytest
 
 from rowmill.generators.category_parameters import CategoryParameters, SubcategoryParameters
-from rowmill.generators.sampler_parameters import DatetimeParameters, UuidParameters
+from rowmill.generators.count_parameters import BinomialParameters, PoissonParameters
+from rowmill.generators.sampler_parameters import DatetimeParameters, TimedeltaParameters, UuidParameters
 from rowmill.spec.declaration import ColumnValue, SamplerCall
 
 MACROS = (Path(__file__).parents[2] / "sql" / "functions" / "sampler.sql").read_text()
@@ -96,10 +97,19 @@ SAMPLERS = [
     DatetimeParameters(start="2020-01-31", end="2030-01-01", unit="M").call(),  # type: ignore[arg-type]
 ]
 FAST_SAMPLERS = [call for call in SAMPLERS if call.function != "sample_subcategory"]
+COUNTERS = [
+    PoissonParameters(mean=3.5).call(),
+    PoissonParameters(mean=250).call(),
+    PoissonParameters(mean=1e15).call(),
+    BinomialParameters(n=20, p=0.3).call(),
+    BinomialParameters(n=1000, p=0.95).call(),
+    BinomialParameters(n=1000, p=0.4).call(),
+    BinomialParameters(n=10**15, p=0.75).call(),
+]
 
 
 def test_v1_values_do_not_depend_on_the_order_in_which_rows_are_made(database: Database) -> None:
-    columns = ", ".join(f"{rendered(call)} as c{n}" for n, call in enumerate(FAST_SAMPLERS))
+    columns = ", ".join(f"{rendered(call)} as c{n}" for n, call in enumerate(FAST_SAMPLERS + COUNTERS))
     database.execute(f"create table forward as select row_id, {columns} from sample_row")
     database.execute(f"create table shuffled as select row_id, {columns} from (from sample_row order by hash(row_id))")
     difference = "(from forward except from shuffled) union all (from shuffled except from forward)"
@@ -107,7 +117,7 @@ def test_v1_values_do_not_depend_on_the_order_in_which_rows_are_made(database: D
 
 
 def test_v1_values_do_not_depend_on_which_rows_are_made_together(database: Database) -> None:
-    for call in FAST_SAMPLERS:
+    for call in FAST_SAMPLERS + COUNTERS:
         expression = rendered(call)
         whole = database.execute(f"select {expression} from sample_row where row_id in (7, 40000)").fetchall()
         alone = [
@@ -119,7 +129,7 @@ def test_v1_values_do_not_depend_on_which_rows_are_made_together(database: Datab
 
 
 def test_v1_values_do_not_depend_on_the_number_of_threads(database: Database) -> None:
-    columns = ", ".join(rendered(call) for call in FAST_SAMPLERS)
+    columns = ", ".join(rendered(call) for call in FAST_SAMPLERS + COUNTERS)
     query = f"select bit_xor(hash({columns})) from sample_row"
     two = database.execute(query).fetchone()
     database.execute("set threads = 1")
@@ -127,7 +137,7 @@ def test_v1_values_do_not_depend_on_the_number_of_threads(database: Database) ->
 
 
 def test_v1_values_do_not_depend_on_the_integer_type_of_row_id(database: Database) -> None:
-    for call in FAST_SAMPLERS:
+    for call in FAST_SAMPLERS + COUNTERS:
         narrow, wide = (
             database.execute(f"select {rendered(call)} from (select 9::{kind} as row_id)").fetchone()
             for kind in ("integer", "ubigint")
@@ -138,6 +148,7 @@ def test_v1_values_do_not_depend_on_the_integer_type_of_row_id(database: Databas
 def test_v1_these_values_never_change(database: Database) -> None:
     """A dataset that is half made is finished by the next version of Rowmill, or on another machine."""
     assert [values_of(database, call)[3] for call in FAST_SAMPLERS] == FIRST_VALUES
+    assert [values_of(database, call)[:3] for call in COUNTERS] == FIRST_COUNTS
 
 
 FIRST_VALUES: list[Any] = [
@@ -151,6 +162,16 @@ FIRST_VALUES: list[Any] = [
     "ORDER-95B5742E",
     datetime(2025, 11, 6, 6, 35, 13),
     datetime(2025, 11, 30),
+]
+
+FIRST_COUNTS: list[list[int]] = [
+    [4, 2, 4],
+    [260, 243, 228],
+    [1000000020428255, 999999985675628, 999999955711029],
+    [6, 6, 2],
+    [948, 952, 956],
+    [410, 393, 408],
+    [749999991155902, 750000006201689, 750000019170665],
 ]
 
 
@@ -332,6 +353,135 @@ def test_datetimes_by_month_stay_within_short_months(database: Database) -> None
     call = DatetimeParameters(start=datetime(2024, 1, 31), end=datetime(2024, 5, 31), unit="M").call()
     dates = {value.date() for value in values_of(database, call)}
     assert dates == {date(2024, 1, 31), date(2024, 2, 29), date(2024, 3, 31), date(2024, 4, 30)}
+
+
+def poisson_probability(k: int, mean: float) -> float:
+    return math.exp(k * math.log(mean) - mean - math.lgamma(k + 1)) if mean else float(k == 0)
+
+
+def binomial_probability(k: int, n: int, p: float) -> float:
+    if k > n or p in {0.0, 1.0}:
+        return float(k == n * p)
+    ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(ways + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def assert_counts_follow(values: list[int], probability: Callable[[int], float]) -> None:
+    """A chi-square test over single numbers; those expected less than ten times are taken together with the next."""
+    counts: list[int] = []
+    expected: list[float] = []
+    pending_count, pending = 0, 0.0
+    for k in range(min(values) - 1, max(values) + 2):
+        pending_count += values.count(k)
+        pending += ROWS * probability(k) if k >= 0 else 0.0
+        if pending >= 10:
+            counts.append(pending_count)
+            expected.append(pending)
+            pending_count, pending = 0, 0.0
+    counts[-1] += pending_count
+    expected[-1] += pending
+    assert chi_square(counts, expected) < chi_square_limit(max(1, len(counts) - 1))
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e-300, 0.7, 12.25, 99.99, 100.0, 640.5])
+def test_poisson_values_follow_their_law(database: Database, mean: float) -> None:
+    values = values_of(database, PoissonParameters(mean=mean).call())
+    assert abs(mean_of(values) - mean) <= 4 * math.sqrt(mean / ROWS)
+    assert_counts_follow(values, lambda k: poisson_probability(k, mean))
+
+
+@pytest.mark.parametrize(
+    ("n", "p"),
+    [
+        (0, 0.5),
+        (7, 0.0),
+        (7, 1.0),
+        (1, 0.25),
+        (12, 0.5),
+        (10**12, 3e-12),
+        (400, 0.2),
+        (199, 0.5),
+        (200, 0.5),
+        (900, 0.85),
+    ],
+)
+def test_binomial_values_follow_their_law(database: Database, n: int, p: float) -> None:
+    values = values_of(database, BinomialParameters(n=n, p=p).call())
+    assert min(values) >= 0
+    assert max(values) <= n
+    assert abs(mean_of(values) - n * p) <= 4 * math.sqrt(n * p * (1 - p) / ROWS)
+    if n < 10**6:
+        assert_counts_follow(values, lambda k: binomial_probability(k, n, p))
+    else:
+        assert_counts_follow(values, lambda k: poisson_probability(k, n * p))  # which differs by less than n p²
+
+
+@pytest.mark.parametrize(
+    ("call", "mean", "deviation"),
+    [
+        (PoissonParameters(mean=1e15).call(), 1e15, math.sqrt(1e15)),
+        (PoissonParameters(mean=1e8).call(), 1e8, 1e4),
+        (BinomialParameters(n=10**15, p=0.75).call(), 0.75e15, math.sqrt(0.1875e15)),
+        (BinomialParameters(n=10**9, p=0.001).call(), 1e6, math.sqrt(999_000)),
+    ],
+)
+def test_great_counts_are_nearly_normal(database: Database, call: SamplerCall, mean: float, deviation: float) -> None:
+    """Where there are too many numbers to count: by the theorem of Berry and Esseen the normal law is within 0.001."""
+    values = values_of(database, call)
+    spread = math.sqrt(mean_of([(value - mean) ** 2 for value in values]))
+    assert abs(mean_of(values) - mean) < 4 * deviation / math.sqrt(ROWS)
+    assert abs(spread - deviation) < 4 * deviation / math.sqrt(2 * ROWS)
+    normal = lambda x: (1 + math.erf((x + 0.5 - mean) / deviation / math.sqrt(2))) / 2  # noqa: E731
+    assert kolmogorov_distance([float(value) for value in values], normal) < KOLMOGOROV_LIMIT + 0.001
+
+
+@pytest.mark.parametrize("k", [16, 17, 100, 12_345])
+@pytest.mark.parametrize("mean", [100.0, 131.7, 12_000.0])
+def test_the_saddle_point_gives_the_density(database: Database, k: int, mean: float) -> None:
+    densities = (
+        "log_poisson_density($k::double, $mean), log_binomial_density($k::double, 20000.0::double, $mean / 20000)"
+    )
+    query = f"select {densities}"
+    poisson, binomial = database.execute(query, {"k": k, "mean": mean}).fetchone() or (0, 0)
+    assert poisson == pytest.approx(k * math.log(mean) - mean - math.lgamma(k + 1), rel=1e-11, abs=1e-9)
+    p = mean / 20_000
+    ways = math.lgamma(20_001) - math.lgamma(k + 1) - math.lgamma(20_001 - k)
+    assert binomial == pytest.approx(ways + k * math.log(p) + (20_000 - k) * math.log1p(-p), rel=1e-10, abs=1e-9)
+
+
+def test_a_count_is_made_even_if_every_attempt_fails(database: Database) -> None:
+    pretend(database, "0")  # u = -1/2, v = 1: never accepted
+    poisson = rendered(PoissonParameters(mean=250.5).call())
+    binomial = rendered(BinomialParameters(n=1000, p=0.75).call())
+    row = "(select 1 as row_id)"
+    assert database.execute(f"select {poisson}, {binomial} from {row}").fetchone() == (250, 750)
+
+
+def test_timedeltas_are_whole_units_from_least_to_before_the_greatest(database: Database) -> None:
+    call = TimedeltaParameters(dt_min=2, dt_max=5, reference_column_name="start", unit="h").call()
+    rows = database.execute(
+        f"select hour, count(*) from (select hour({rendered(call)} - start) as hour"
+        " from (select *, timestamp '2024-02-29 23:00:00' + to_days((row_id % 3)::integer) as start from sample_row))"
+        " group by hour order by hour"
+    ).fetchall()
+    assert [hour for hour, _ in rows] == [2, 3, 4]
+    assert chi_square([count for _, count in rows], [ROWS / 3] * 3) < chi_square_limit(2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "first"),
+    [
+        ("null, null, null, null", 5),
+        ("5, null, null, null", 7),
+        ("null, 6, null, null", 7),
+        ("null, null, 5, null", 2),
+        ("null, null, null, 2", 2),
+        ("2, null, 7, null", 5),
+        ("8, null, null, null", None),
+    ],
+)
+def test_the_first_value_within_bounds_is_taken(database: Database, limits: str, first: int | None) -> None:
+    assert database.execute(f"select first_within([5, 7, null, 2, 6], {limits})").fetchone() == (first,)
 
 
 def test_choices_come_out_as_they_went_in(database: Database) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rowmill.generators.alias_table import alias_table
 from rowmill.generators.sampler_parameters import DatetimeParameters
-from rowmill.spec.declaration import ColumnValue, SamplerCall, SeedColumn, Strategy
+from rowmill.spec.declaration import ColumnValue, SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.spec.spec import Spec
 
 
@@ -47,6 +47,16 @@ def sampler(sampler_type: str, name: str = "value", **params: Any) -> dict[str, 
             sampler("datetime", start="2024-01-01", end="2024-01-31"),
             SamplerCall("sample_datetime_by_seconds", (datetime(2024, 1, 1), 86_400, 30)),
             "TIMESTAMP",
+        ),
+        (
+            sampler("poisson", mean=0),
+            SamplerCall("sample_count", ([0, 0], [1.0])),
+            "BIGINT",
+        ),
+        (
+            sampler("binomial", n=1, p=0.75),
+            SamplerCall("sample_count", ([1, 1, 0, 1], [1.0, 0.5])),
+            "BIGINT",
         ),
         (
             sampler("datetime", start="2020-02-29T12:00", end="2024-02-29T12:00", unit="Y"),
@@ -90,6 +100,45 @@ def test_a_sampler_becomes_one_call_of_a_macro(column: dict[str, Any], call: Sam
         (sampler("datetime", start="2024-01-02", end="2024-01-02"), "params", "is not before end"),
         (sampler("datetime", start="soon", end="2024-01-02"), "params.start", "date"),
         (sampler("subcategory", category="x", values={"a": []}), "params.values.a", "Must not be empty."),
+        (sampler("poisson", mean=-1), "params.mean", "at least 0"),
+        (sampler("poisson", men=1, mean=1), "params.men", "Did you mean 'mean'?"),
+        (sampler("poisson", mean=1e16), "params.mean", "at most 1000000000000000"),
+        (sampler("binomial", n=1.5, p=0.5), "params.n", "whole number"),
+        (sampler("binomial", n=-1, p=0.5), "params.n", "at least 0"),
+        (sampler("binomial", n=1, p=2), "params.p", "at most 1"),
+        (sampler("timedelta", dt_min=3, dt_max=3, reference_column_name="x"), "params", "is not less than dt_max (3)"),
+        (sampler("timedelta", dt_min=0, dt_max=10**8 + 1, reference_column_name="x"), "params", "100 million days"),
+        (sampler("timedelta", dt_min=0, dt_max=1, reference_column_name="x", unit="M"), "params.unit", "D, h, m, s"),
+        (
+            sampler("uniform", low=0, high=1) | {"convert_to": "integer"},
+            "convert_to",
+            "float, int or str, not 'integer'",
+        ),
+        (sampler("uuid") | {"convert_to": "str"}, "convert_to", "cannot be converted"),
+        (sampler("category", values=["1", "x"]) | {"convert_to": "int"}, "convert_to", "'x' is no whole number"),
+        (sampler("category", values=["1", "x"]) | {"convert_to": "float"}, "convert_to", "'x' is no number"),
+        (
+            sampler("datetime", start="2024-01-01", end="2025-01-01") | {"convert_to": "%F"},
+            "convert_to",
+            "'%F' is not part of a format of dates. Write %Y-%m-%d.",
+        ),
+        (
+            sampler("datetime", start="2024-01-01", end="2025-01-01") | {"convert_to": "str"},
+            "convert_to",
+            "it has no '%'",
+        ),
+        (
+            sampler("category", values=["a"]) | {"conditional_params": {"true": {"values": [1]}}},
+            "conditional_params",
+            "values of different types: VARCHAR and BIGINT",
+        ),
+        (
+            sampler("bernoulli", p=0.5) | {"conditional_params": {"{{ x }}": {"p": 1}}},
+            "conditional_params.{{ x }}",
+            "are SQL, not Jinja",
+        ),
+        (sampler("bernoulli", p=0.5) | {"conditional_params": {" ": {"p": 1}}}, "conditional_params. ", "is empty"),
+        (sampler("bernoulli", p=0.5) | {"conditional_params": {"!": {"p": 1}}}, "conditional_params.!", "not SQL"),
     ],
 )
 def test_a_wrong_parameter_is_named_with_its_place(column: dict[str, Any], place: str, message: str) -> None:
@@ -119,6 +168,47 @@ def test_a_subcategory_of_a_subcategory_is_checked_too() -> None:
     middle = sampler("subcategory", "middle", category="top", values={True: ["x", "y"], False: ["z"]})
     bottom = sampler("subcategory", "bottom", category="middle", values={"x": [1], "y": [2]})
     assert problems(top, middle, bottom) == {"columns.2.params.values": "No values for middle = 'z'."}
+
+
+def test_what_the_parent_takes_under_conditions_and_after_conversion_needs_a_list_too() -> None:
+    parent = sampler("category", "kind", values=[1, 2]) | {
+        "conditional_params": {"true": {"values": [3]}},
+        "convert_to": "float",
+    }
+    child = sampler("subcategory", category="kind", values={1.0: ["a"], 2.0: ["b"]})
+    assert problems(parent, child) == {"columns.1.params.values": "No values for kind = '3.0'."}
+
+
+def test_an_unknown_conditional_parameter_is_named_with_the_nearest_one() -> None:
+    column = sampler("uniform", low=0, high=1) | {"conditional_params": {"a > 1": {"low": 0, "high": 1, "decimals": 2}}}
+    assert problems(column) == {
+        "columns.0.conditional_params.a > 1.decimals": "Unknown field 'decimals'. Did you mean 'decimal_places'?"
+    }
+
+
+def test_conditions_and_conversions_are_part_of_the_call_and_the_fingerprint() -> None:
+    column = sampler("gaussian", mean=0, stddev=1) | {"conditional_params": {"b": {"mean": 5, "stddev": 1}}}
+    first, second = declared(sampler("bernoulli", "b", p=1), column | {"convert_to": "int"}, known=["b"])
+    place = "columns.1.conditional_params.b"
+    assert [(reference.name, reference.place) for reference in second.inputs] == [("b", place)]
+    assert second.sql == SampledValue(
+        call=SamplerCall("sample_gaussian", (0.0, 1.0, None)),
+        cases=((SqlExpression("b", place), SamplerCall("sample_gaussian", (5.0, 1.0, None))),),
+        sql_type="BIGINT",
+        rounded=True,
+        can_fail=True,
+    )
+    assert second.fingerprint["conditional_params"] == [["b", {"mean": 5.0, "stddev": 1.0, "decimal_places": None}]]
+    assert second.fingerprint["convert_to"] == "int"
+    assert first.sql == SamplerCall("sample_bernoulli", (1.0,))
+
+
+def test_a_circle_of_written_moments_is_the_graphs_to_report() -> None:
+    columns = [
+        sampler("timedelta", a, dt_min=1, dt_max=2, reference_column_name=b) | {"convert_to": "%Y"}
+        for a, b in (("a", "b"), ("b", "a"))
+    ]
+    assert [declaration.name for declaration in declared(*columns)] == ["a", "b"]
 
 
 def test_the_parent_of_a_subcategory_is_a_category() -> None:

@@ -200,7 +200,7 @@ def test_every_text_has_a_nearest_safe_name(text: str) -> None:
 
 
 def test_built_in_types_are_known_before_anything_is_imported() -> None:
-    assert column_type_names()[:5] == ["seed-dataset", "sampler", "expression", "llm-text", "custom"]
+    assert {"seed-dataset", "sampler", "expression", "llm-text", "custom"} <= {*column_type_names()}
 
 
 def test_a_lazily_registered_type_is_imported_when_it_is_named() -> None:

@@ -56,20 +56,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """Runs both in processes of their own."""
     report = Report("sql")
-    found = []
-    for rows in options.rows or [1_000_000]:
-        engine = in_own_process(_engine, rows, options.row_group_size)
-        baseline = in_own_process(_baseline, rows, options.row_group_size)
-        for figures in (engine, baseline):
-            figures["share_of_baseline"] = figures["cells_per_s"] / baseline["cells_per_s"]
-        found += [engine, baseline]
-    columns = len(COLUMNS)
-    report.tables.append(Table("sql", f"{columns} columns of samplers and SQL expressions", _FIGURES, found))
+    for name, (title, columns) in SPECS.items():
+        found = []
+        for rows in options.rows or [1_000_000]:
+            engine = in_own_process(_engine, name, rows, options.row_group_size)
+            baseline = in_own_process(_baseline, name, rows, options.row_group_size)
+            for figures in (engine, baseline):
+                figures["share_of_baseline"] = figures["cells_per_s"] / baseline["cells_per_s"]
+            found += [engine, baseline]
+        report.tables.append(Table(name, f"{len(columns)} columns of {title}", _FIGURES, found))
     report.notes.append("Time is from creating the file to closing it, which folds the log into the file.")
     return report
 
 
-COLUMNS: tuple[dict[str, Any], ...] = (
+_EXPRESSIONS: tuple[dict[str, Any], ...] = (
     {
         "name": "share",
         "column_type": "sampler",
@@ -103,18 +103,40 @@ COLUMNS: tuple[dict[str, Any], ...] = (
 )
 
 
-def _spec(rows: int, row_group_size: int) -> dict[str, Any]:
-    return {"name": "sql", "records": rows, "row_group_size": min(rows, row_group_size), "columns": list(COLUMNS)}
+def _sampler(name: str, sampler_type: str, **params: Any) -> dict[str, Any]:
+    return {"name": name, "column_type": "sampler", "sampler_type": sampler_type, "params": params}
 
 
-def _engine(rows: int, row_group_size: int) -> dict[str, Any]:
-    prepared = prepared_spec(_spec(rows, row_group_size))
+_COLOURS = ("red", "green", "blue")
+_SAMPLERS = (
+    _sampler("colour", "category", values=_COLOURS, weights=[1, 2, 3]),
+    _sampler("shade", "subcategory", category="colour", values={c: [f"{c} {n}" for n in range(4)] for c in _COLOURS}),
+    _sampler("share", "uniform", low=0, high=100),
+    _sampler("height", "gaussian", mean=170, stddev=10, decimal_places=1),
+    _sampler("visits", "poisson", mean=4.5),
+    _sampler("sold", "binomial", n=30, p=0.2),
+    _sampler("ordered", "datetime", start="2024-01-01", end="2025-01-01", unit="m"),
+    _sampler("delivered", "timedelta", dt_min=1, dt_max=10, reference_column_name="ordered"),
+)
+SPECS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
+    "sql": ("samplers and SQL expressions", _EXPRESSIONS),
+    "samplers": ("samplers of eight kinds", _SAMPLERS),
+}
+
+
+def _spec(name: str, rows: int, row_group_size: int) -> dict[str, Any]:
+    columns = list(SPECS[name][1])
+    return {"name": name, "records": rows, "row_group_size": min(rows, row_group_size), "columns": columns}
+
+
+def _engine(name: str, rows: int, row_group_size: int) -> dict[str, Any]:
+    prepared = prepared_spec(_spec(name, rows, row_group_size))
     with tempfile.TemporaryDirectory() as directory:
         run = run_engine(prepared, Path(directory) / "sql.duckdb")
     return {
         "rows": rows,
         "what": "Rowmill",
-        **_rates(rows, run.seconds, run.cpu_s),
+        **_rates(name, rows, run.seconds, run.cpu_s),
         "peak_mib": run.peak_mib,
         "file_mib": run.file_mib,
         "turns": run.turns,
@@ -123,8 +145,8 @@ def _engine(rows: int, row_group_size: int) -> dict[str, Any]:
     }
 
 
-def _baseline(rows: int, row_group_size: int) -> dict[str, Any]:
-    prepared = prepared_spec(_spec(rows, row_group_size))
+def _baseline(name: str, rows: int, row_group_size: int) -> dict[str, Any]:
+    prepared = prepared_spec(_spec(name, rows, row_group_size))
     layout = Layout(prepared.graph, prepared.spec.seed)
     source = bench_script("baseline_rows")
     for nodes in layout.admission_levels:
@@ -147,12 +169,12 @@ def _baseline(rows: int, row_group_size: int) -> dict[str, Any]:
     return {
         "rows": rows,
         "what": "one INSERT … SELECT (baseline)",
-        **_rates(rows, gauge.seconds, gauge.cpu_s),
+        **_rates(name, rows, gauge.seconds, gauge.cpu_s),
         "peak_mib": gauge.peak_mib,
         "file_mib": file_mib,
     }
 
 
-def _rates(rows: int, seconds: float, cpu_s: float) -> dict[str, float]:
-    cells = rows * len(COLUMNS)
+def _rates(name: str, rows: int, seconds: float, cpu_s: float) -> dict[str, float]:
+    cells = rows * len(SPECS[name][1])
     return {"cells_per_s": cells / seconds, "seconds": seconds, "cpu_us_per_cell": cpu_s / cells * 1e6}

@@ -10,7 +10,7 @@ from rowmill.errors import Problem, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
-from rowmill.spec.declaration import LOCAL, THREADS, SqlExpression
+from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
 from rowmill.spec.loading import load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.expression import ExpressionAnalyst
@@ -104,6 +104,9 @@ def _bound_sql(node: GeneratorNode) -> list[tuple[str, str]]:
     if isinstance(declaration.sql, SqlExpression):
         cast = f"cast(({declaration.sql.text}\n) as {node.columns[0].sql_type})"
         bound.append((declaration.sql.place, cast))
+    if isinstance(declaration.sql, SampledValue):
+        for condition, _ in declaration.sql.cases:
+            bound.append((condition.place, f"cast(({condition.text}\n) as boolean)"))
     if declaration.skip is not None and declaration.skip.sql is not None:
         bound.append((declaration.skip.place, f"cast(({declaration.skip.sql}\n) as boolean)"))
     return bound

@@ -87,6 +87,17 @@ class CategoryParameters(SamplerParameters):
         slots = [values[choice] for slot in enumerate(table.aliases) for choice in slot]
         return SamplerCall("sample_weighted_category", (slots, table.thresholds))
 
+    def extent(self) -> tuple[float, float] | None:
+        if self.sql_type() not in {"BIGINT", "DOUBLE"}:
+            return None
+        weights = self.weights or [1.0] * len(self.values)
+        likely = [value for value, weight in zip(self.values, weights, strict=True) if weight]
+        return (min(likely), max(likely))
+
+    def constants(self) -> list[Any]:
+        """Every value there can be."""
+        return _of_type(self.values, self.sql_type())
+
 
 class SubcategoryParameters(SamplerParameters):
     """One of the values that belong to the value of another column, ``category``."""
@@ -117,20 +128,19 @@ class SubcategoryParameters(SamplerParameters):
     def parents(self) -> dict[str, str]:
         return {"category": self.category}
 
+    def constants(self) -> list[Any]:
+        """Every value there can be."""
+        return [value for choices in self.values.values() for value in _of_type(choices, self.sql_type())]
+
     def check(self, context: DeclareContext, place: str) -> None:
         """Every value the parent can take needs its list, or rows would silently stay empty."""
-        parent = context.spec.column_of(self.category)
-        parameters = getattr(parent, "params", None)
-        if isinstance(parameters, CategoryParameters):
-            taken = [as_text(value) for value in _of_type(parameters.values, parameters.sql_type())]
-        elif isinstance(parameters, SubcategoryParameters):
-            sql_type = parameters.sql_type()
-            taken = [as_text(v) for choices in parameters.values.values() for v in _of_type(choices, sql_type)]
-        else:
+        parent: Any = context.spec.column_of(self.category)
+        taken = parent.choices() if parent is not None and parent.column_type == "sampler" else None
+        if taken is None:
             if parent is not None:  # an unknown column is the graph's to report
                 context.problem(f"{place}.category", f"Column '{self.category}' is not a category sampler.")
             return
-        missing = [value for value in dict.fromkeys(taken) if value not in self.values]
+        missing = [value for value in taken if value not in self.values]
         if missing:
             more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
             context.problem(f"{place}.values", f"No values for {self.category} = '{missing[0]}'{more}.")

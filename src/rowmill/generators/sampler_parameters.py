@@ -8,23 +8,31 @@ from __future__ import annotations
 
 from calendar import monthrange
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from rowmill.spec.column import StrictModel
-from rowmill.spec.declaration import DeclareContext, SamplerCall
+from rowmill.spec.declaration import ColumnValue, DeclareContext, SamplerCall
 from rowmill.spec.name import text_problem
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 DecimalPlaces = Annotated[int, Field(ge=0, le=15)]
+
+FORMATTED = "strftime"
+"""In :attr:`SamplerParameters.converts_to`: the values are moments, which are written in a format."""
 
 _STEP_S = {"D": 86_400, "h": 3_600, "m": 60, "s": 1}
 _STEP_MONTHS = {"Y": 12, "M": 1}
+_LONGEST_S = 100_000_000 * 86_400
 
 
 class SamplerParameters(StrictModel):
     """The parameters of one sampler type."""
+
+    converts_to: ClassVar[frozenset[str]] = frozenset({"float", "int", "str"})
+    """What ``convert_to`` may name; with :data:`FORMATTED`, a strftime format."""
 
     def sql_type(self) -> str:
         """The DuckDB type of the values."""
@@ -33,6 +41,10 @@ class SamplerParameters(StrictModel):
     def call(self) -> SamplerCall:
         """The macro that makes the values, and its arguments after (seed, column name, row_id)."""
         raise NotImplementedError(type(self).__name__)
+
+    def extent(self) -> tuple[float, float] | None:
+        """No value is less than the first or greater than the second; None where that is not known, or no number."""
+        return None
 
     def parents(self) -> dict[str, str]:
         """Columns the values depend on, by the field that names them."""
@@ -60,6 +72,12 @@ class UniformParameters(SamplerParameters):
     def call(self) -> SamplerCall:
         return SamplerCall("sample_uniform", (self.low, self.high, self.decimal_places))
 
+    def extent(self) -> tuple[float, float]:
+        if self.decimal_places is None:
+            return (self.low, self.high)
+        half_step = 0.5 * 10.0**-self.decimal_places
+        return (self.low - half_step, self.high + half_step)
+
 
 class GaussianParameters(SamplerParameters):
     """Normally distributed numbers."""
@@ -71,17 +89,25 @@ class GaussianParameters(SamplerParameters):
     def call(self) -> SamplerCall:
         return SamplerCall("sample_gaussian", (self.mean, self.stddev, self.decimal_places))
 
+    def extent(self) -> tuple[float, float]:
+        """No value is more than 8.6 standard deviations from the mean, nor rounded by more than a half."""
+        reach = 8.6 * self.stddev + (0.0 if self.decimal_places is None else 0.5)
+        return (self.mean - reach, self.mean + reach)
+
 
 class BernoulliParameters(SamplerParameters):
     """1 with probability ``p``, otherwise 0."""
 
-    p: Annotated[float, Field(ge=0, le=1)]
+    p: Probability
 
     def sql_type(self) -> str:
         return "BIGINT"
 
     def call(self) -> SamplerCall:
         return SamplerCall("sample_bernoulli", (self.p,))
+
+    def extent(self) -> tuple[float, float]:
+        return (1 if self.p == 1 else 0, 1 if self.p else 0)
 
 
 def _storable(text: str) -> str:
@@ -93,6 +119,8 @@ def _storable(text: str) -> str:
 
 class UuidParameters(SamplerParameters):
     """Version-4 UUIDs, or their first eight digits (``short_form``: repeats are likely beyond some 10,000 rows)."""
+
+    converts_to: ClassVar[frozenset[str]] = frozenset()
 
     prefix: Annotated[str, AfterValidator(_storable)] | None = None
     short_form: bool = False
@@ -118,6 +146,8 @@ class DatetimeParameters(SamplerParameters):
     Moments with a time zone are turned into UTC, as the values have none.
     """
 
+    converts_to: ClassVar[frozenset[str]] = frozenset({FORMATTED})
+
     start: Annotated[datetime, AfterValidator(_in_utc)]
     end: Annotated[datetime, AfterValidator(_in_utc)]
     """Exclusive."""
@@ -141,9 +171,44 @@ class DatetimeParameters(SamplerParameters):
         steps = self._last_month() // step_months + 1
         return SamplerCall("sample_datetime_by_months", (self.start, step_months, steps))
 
+    def extent(self) -> tuple[float, float]:
+        """In seconds."""
+        first = datetime(1970, 1, 1)
+        return ((self.start - first).total_seconds(), (self.end - first).total_seconds())
+
     def _last_month(self) -> int:
         """The greatest number of months after ``start`` that is still before ``end``."""
         start, end = self.start, self.end
         months = (end.year - start.year) * 12 + end.month - start.month
         day = min(start.day, monthrange(end.year, end.month)[1])
         return months if (day, start.time()) < (end.day, end.time()) else months - 1
+
+
+class TimedeltaParameters(SamplerParameters):
+    """Moments a number of units after those of another column: from ``dt_min`` to before ``dt_max``, equally likely."""
+
+    converts_to: ClassVar[frozenset[str]] = frozenset({FORMATTED})
+
+    dt_min: Annotated[int, Field(ge=0)]
+    dt_max: Annotated[int, Field(gt=0)]
+    """Exclusive."""
+    reference_column_name: Annotated[str, Field(min_length=1)]
+    unit: Literal["D", "h", "m", "s"] = "D"
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.dt_min >= self.dt_max:
+            raise ValueError(f"dt_min ({self.dt_min}) is not less than dt_max ({self.dt_max}).")
+        if self.dt_max * _STEP_S[self.unit] > _LONGEST_S:
+            raise ValueError(f"dt_max ({self.dt_max} {self.unit}) is more than 100 million days, beyond all calendars.")
+        return self
+
+    def sql_type(self) -> str:
+        return "TIMESTAMP"
+
+    def call(self) -> SamplerCall:
+        reference = ColumnValue(self.reference_column_name)
+        return SamplerCall("sample_timedelta", (reference, self.dt_min, _STEP_S[self.unit], self.dt_max - self.dt_min))
+
+    def parents(self) -> dict[str, str]:
+        return {"reference_column_name": self.reference_column_name}

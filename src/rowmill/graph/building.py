@@ -10,7 +10,7 @@ from pathlib import Path
 from rowmill.errors import Problem, SpecError
 from rowmill.graph.declaring import AnalyseSql, Declaring
 from rowmill.graph.graph import GeneratorNode, Graph
-from rowmill.spec.declaration import Declaration, Output, Reference, SqlExpression
+from rowmill.spec.declaration import Declaration, Output, Reference, SampledValue, SqlExpression
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import in_document_order
@@ -146,6 +146,8 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
     sql_places = {skip.place} if skip is not None and skip.sql is not None else set()
     if isinstance(declaration.sql, SqlExpression):
         sql_places.add(declaration.sql.place)
+    if isinstance(declaration.sql, SampledValue):
+        sql_places |= {condition.place for condition, _ in declaration.sql.cases}
     reported: set[tuple[str, str]] = set()
     for reference in dict.fromkeys((*declaration.inputs, *(skip.inputs if skip is not None else ()))):
         name = columns.find(reference.name, reference.place in sql_places)

@@ -81,7 +81,22 @@ class Declaring:
             declaration = self._declaration(column, seed_types)
             if declaration is not None:
                 declared.append(declaration)
+        self._check_constraint_targets()
         return self._undeclared_seed_columns(seed_columns, declared) + declared
+
+    def _check_constraint_targets(self) -> None:
+        for index, constraint in enumerate(self._spec.constraints):
+            place = f"constraints.{index}.target_column"
+            target = self._spec.column_of(constraint.target_column)
+            if target is None:
+                hint = did_you_mean(constraint.target_column, [column.name for column in self._spec.columns])
+                self.problem(place, f"Column '{constraint.target_column}' is not defined.{hint}")
+            elif target.column_type != "sampler":
+                self.problem(
+                    place,
+                    f"Column '{constraint.target_column}' is of type {target.column_type}; constraints are for columns "
+                    "of type sampler, whose values can be drawn again.",
+                )
 
     def _declaration(self, column: ColumnConfig, seed_types: dict[str, str]) -> Declaration | None:
         try:

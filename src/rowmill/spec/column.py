@@ -8,6 +8,7 @@ fields, :meth:`~ColumnConfig.declare` for the graph and, unless its strategy is 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -20,6 +21,11 @@ class StrictModel(BaseModel):
     """A part of the spec: unknown fields are errors, instances do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+    @classmethod
+    def field_model(cls, field: str, data: Mapping[str, Any]) -> type[BaseModel] | None:
+        """The model of a field, or of a mapping's values, where its class depends on other fields; for messages."""
+        return None
 
 
 class SkipConfig(StrictModel):

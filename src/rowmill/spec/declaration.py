@@ -72,6 +72,46 @@ class SqlExpression:
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What a sampled value must be: below (``lt``, ``le``) or above (``gt``, ``ge``) a plain value or a column's."""
+
+    operator: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class SampledValue:
+    """A sampler with conditions, bounds or a conversion.
+
+    The call of the last condition that holds makes the value, ``call`` where none does. It is drawn again, up to
+    ``attempts`` times in all, until every bound holds; a bound whose other side is null holds.
+    """
+
+    call: SamplerCall
+    cases: tuple[tuple[SqlExpression, SamplerCall], ...] = ()
+    sql_type: str = "DOUBLE"
+    """Of the value that is compared with the bounds."""
+    rounded: bool = False
+    """Half to even, to a whole number, before that."""
+    bounds: tuple[Bound, ...] = ()
+    attempts: int = 1
+    unmet: str = ""
+    """What to say of a row whose bounds were never met."""
+    strftime: str | None = None
+    """The format a moment is written in, after all else."""
+    can_fail: bool = False
+    """Whether there can be a row without a value: a condition that fails, a bound that is not met."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnformattedValue:
+    """An argument of a :class:`SamplerCall` or :class:`Bound`: what a sampler column held before it became text."""
+
+    column: str
+    source: SamplerCall | SampledValue
+
+
+@dataclass(frozen=True, slots=True)
 class SeedColumn:
     """The value of a column of the seed dataset."""
 
@@ -81,7 +121,7 @@ class SeedColumn:
 ModelUse = Literal["chat", "embedding", "image"]
 """What a model is asked for."""
 
-SqlSource = SamplerCall | SqlExpression | SeedColumn
+SqlSource = SamplerCall | SampledValue | SqlExpression | SeedColumn
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from rowmill.errors import Problem, SpecError
+from rowmill.spec.column import StrictModel
 from rowmill.spec.nearest import did_you_mean
 
 if TYPE_CHECKING:
@@ -117,14 +118,11 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
             and isinstance(here, Mapping)
             and (part in here or (last and (missing or any(part in each.model_fields for each in models))))
         ):
-            levels.append({name: None for each in models for name in each.model_fields})
+            fields = [each for each in models if part in each.model_fields]
+            if fields or last or not models:  # otherwise the key of a free mapping, whose values are of these models
+                levels.append({name: None for each in models for name in each.model_fields})
+                models = [inner for each in fields for inner in _models_of_field(each, part, here)]
             here = here.get(part)
-            models = [
-                inner
-                for each in models
-                if part in each.model_fields
-                for inner in _models_in(each.model_fields[part].annotation)
-            ]
         else:  # the name of a union's branch or a validator: pydantic's, not the document's
             continue
         path.append(part)
@@ -138,6 +136,11 @@ def _column_class(name: object) -> type[BaseModel] | None:
         return column_type(name) if isinstance(name, str) else None
     except SpecError:  # reported by the validation itself
         return None
+
+
+def _models_of_field(model: type[BaseModel], field: str, data: Mapping[str, Any]) -> list[type[BaseModel]]:
+    chosen = model.field_model(field, data) if issubclass(model, StrictModel) else None
+    return _models_in(model.model_fields[field].annotation) if chosen is None else [chosen]
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

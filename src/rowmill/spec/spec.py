@@ -19,6 +19,7 @@ from pydantic import (
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import ColumnConfig, StrictModel
+from rowmill.spec.constraint import AnyConstraint
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import fold, spec_name_problem
 from rowmill.spec.nearest import did_you_mean
@@ -70,6 +71,8 @@ class Spec(StrictModel):
     models: tuple[ModelConfig, ...] = ()
     seed_dataset: SeedDatasetConfig | None = None
     columns: tuple[Column, ...] = ()
+    constraints: tuple[AnyConstraint, ...] = ()
+    """What values of sampler columns must be in relation to a number or to each other."""
     run: RunSettings = Field(default_factory=RunSettings)
 
     @field_validator("name")

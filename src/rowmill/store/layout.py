@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
-from rowmill.spec.declaration import SamplerCall, SeedColumn, SqlExpression, Strategy
+from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.store.connection import column_list, quote
-from rowmill.store.literal import literal, sampler_call
+from rowmill.store.literal import literal
+from rowmill.store.sampling import sampled_value, sampler_call
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ class Layout:
         output = node.columns[0]
         if isinstance(source, SamplerCall):
             return f"cast({sampler_call(source, self.seed, output.name)} as {output.sql_type})"
+        if isinstance(source, SampledValue):
+            return sampled_value(source, self.seed, output.name, output.sql_type)
         if isinstance(source, SqlExpression):
             return f"cast(({source.text}\n) as {output.sql_type})"
         if isinstance(source, SeedColumn):
@@ -219,5 +222,6 @@ class Layout:
 
     @staticmethod
     def can_fail(node: GeneratorNode) -> bool:
-        """Users' SQL can fail for a row; samplers and seed columns cannot."""
-        return isinstance(node.declaration.sql, SqlExpression)
+        """Users' SQL can fail for a row, also as a sampler's condition, and so can bounds; nothing else can."""
+        source = node.declaration.sql
+        return isinstance(source, SqlExpression) or (isinstance(source, SampledValue) and source.can_fail)

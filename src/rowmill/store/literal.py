@@ -1,4 +1,4 @@
-"""Values and sampler calls as SQL text: the only values of a spec that are written into statements."""
+"""Values as SQL text: the only values of a spec that are written into statements."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
 
-from rowmill.spec.declaration import ColumnValue, SamplerCall
+from rowmill.spec.declaration import ColumnValue
 from rowmill.store.connection import quote
 
 
@@ -41,9 +41,3 @@ def literal(value: object) -> str:
 def _text(value: str) -> str:
     parts = ["'" + part.replace("'", "''") + "'" for part in value.split("\0")]
     return parts[0] if len(parts) == 1 else "(" + " || chr(0) || ".join(parts) + ")"
-
-
-def sampler_call(call: SamplerCall, seed: int, column: str) -> str:
-    """A call of a sampler macro for the row at hand: (seed, column, row_id, arguments…)."""
-    arguments = [literal(seed), literal(column), "row_id", *map(literal, call.arguments)]
-    return f"{call.function}({', '.join(arguments)})"

@@ -20,7 +20,7 @@ from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
-from rowmill.spec.declaration import SamplerCall
+from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, create_private_file
@@ -334,7 +334,7 @@ class RunStore:
         """The turn of this invocation. Call :meth:`begin` first."""
         if self._invocation is None:
             raise RuntimeError("begin() comes before turn()")
-        if any(isinstance(node.declaration.sql, SamplerCall) for node in graph.generators):
+        if any(isinstance(node.declaration.sql, (SamplerCall, SampledValue)) for node in graph.generators):
             schema.create_sampler_macros(self._connection)
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
         return Turn(

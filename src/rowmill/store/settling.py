@@ -13,9 +13,11 @@ import duckdb
 
 from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
-from rowmill.spec.declaration import SeedColumn, Strategy
+from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
+from rowmill.store.sampling import unformatted_value
+from rowmill.store.schema import create_sampler_macros
 from rowmill.store.statements import statement
 
 _SETTLE_EXPRESSION = statement("settle_expression")
@@ -136,11 +138,29 @@ class Settling:
     ) -> list[FailedCell]:
         failed = []
         message = ""
+        source = node.declaration.sql
+        sampled = source if isinstance(source, SampledValue) and kind != "SkipError" else None
         for place, (row_group, row_index, row_id) in enumerate(rows):
             if place < _EXPLAINED_ROWS:
-                message = self._reason(expression, row_id)
+                if sampled is None:
+                    message = self._reason(expression, row_id)
+                else:
+                    kind, message = self._sampling_reason(sampled, node.name, row_id)
             failed.append(FailedCell(node.number, row_group, row_index, kind, message))
         return failed
+
+    def _sampling_reason(self, value: SampledValue, column: str, row_id: int) -> tuple[str, str]:
+        """Why a row has no sampled value: a condition or a call that fails, or bounds that were not met."""
+        expression = unformatted_value(value, self._layout.seed, column)
+        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        with Connection(None, threads=1) as scratch:
+            create_sampler_macros(scratch)
+            scratch.stage("failing_row", row)
+            try:
+                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+            except duckdb.Error as error:
+                return "SqlError", str(error).strip().splitlines()[0]
+        return "ConstraintNotMet", value.unmet
 
     def _reason(self, expression: str, row_id: int) -> str:
         """The engine's own words on why an expression fails for a row.
