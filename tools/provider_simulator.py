@@ -7,9 +7,9 @@ prints one line of JSON with its URL when it listens, and ends when its standard
 on SIGTERM, so that no test leaves a process behind (``--keep-running`` ignores standard input).
 
 ``POST /v1/chat/completions`` answers as ``rowmill.providers.simulated`` does: the text depends on
-the request body alone, failures on the seed, the body and how often it failed before. So does
-``POST /v1/embeddings`` and ``POST /v1/messages`` (the API of Anthropic). Options hold for
-every model; ``--model NAME:key=value,…`` changes them for one::
+the request body alone, failures on the seed, the body and how often it failed before. So do
+``POST /v1/embeddings``, ``POST /v1/images/generations`` and ``POST /v1/messages`` (the API of
+Anthropic). Options hold for every model; ``--model NAME:key=value,…`` changes them for one::
 
     --model stuck:rate_limited=1,retry_after=30 --model slow:latency_ms=2000 --model closed:status=401
 
@@ -51,11 +51,25 @@ from typing import Any
 
 try:
     from rowmill.errors import Rejected
-    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer, simulated_embeddings
+    from rowmill.providers.simulated import (
+        Fate,
+        Fates,
+        request_digest,
+        simulated_answer,
+        simulated_embeddings,
+        simulated_picture,
+    )
 except ModuleNotFoundError:
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
     from rowmill.errors import Rejected
-    from rowmill.providers.simulated import Fate, Fates, request_digest, simulated_answer, simulated_embeddings
+    from rowmill.providers.simulated import (
+        Fate,
+        Fates,
+        request_digest,
+        simulated_answer,
+        simulated_embeddings,
+        simulated_picture,
+    )
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
 LARGEST_HEAD_BYTES = 64 * 1024
@@ -66,6 +80,7 @@ _CLOSE = re.compile(rb"\r\nconnection:[ \t]*close", re.IGNORECASE)
 _KEEP_ALIVE = re.compile(rb"\r\nconnection:[ \t]*keep-alive", re.IGNORECASE)
 _CONTINUE = re.compile(rb"\r\nexpect:[ \t]*100-continue", re.IGNORECASE)
 _AUTHORIZATION = re.compile(rb"\r\nauthorization:[ \t]*bearer[ \t]+([^\r\n]*)", re.IGNORECASE)
+_HEADER_OF_PICTURE = b"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\nContent-Length: %d\r\n\r\n"
 _X_API_KEY = re.compile(rb"\r\nx-api-key:[ \t]*([^\r\n]*)", re.IGNORECASE)
 _ANTHROPIC_VERSION = re.compile(rb"\r\nanthropic-version:[ \t]*[^\r\n]", re.IGNORECASE)
 
@@ -365,6 +380,11 @@ class Connection(asyncio.Protocol):
             keep_alive = _KEEP_ALIVE.search(head) is not None
         if method == b"POST" and path == b"/v1/chat/completions":
             self.chat(head, body, keep_alive)
+        elif method == b"POST" and path == b"/v1/images/generations":
+            self.draw(head, body, keep_alive)
+        elif method == b"GET" and path.startswith(b"/pictures/"):
+            content = simulated_picture(path[len(b"/pictures/") :], "").content
+            self.write(_HEADER_OF_PICTURE % len(content) + content, keep_alive)
         elif method == b"POST" and path == b"/v1/messages":
             self.message(head, body, keep_alive)
         elif method == b"POST" and path == b"/v1/embeddings":
@@ -403,7 +423,10 @@ class Connection(asyncio.Protocol):
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
             self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)
             return
-        message = {"role": "assistant", "content": answer.text}
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+        if "modalities" in parameters:
+            picture = base64.b64encode(simulated_picture(digest, "").content).decode("ascii")
+            message["images"] = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}]
         if model is not None and model.behaviour.reasoning is not None:
             message["reasoning_content"] = model.behaviour.reasoning
         response = {
@@ -491,6 +514,29 @@ class Connection(asyncio.Protocol):
             "usage": {"prompt_tokens": answer.input_tokens, "total_tokens": answer.input_tokens},
         }
         self.respond(name, model, body, digest, response, keep_alive)
+
+    def draw(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        """A small picture: as base64, or as a URL of this server with ``response_format`` ``url``."""
+        if not self.is_authorized(head, keep_alive):
+            return
+        try:
+            parameters = json.loads(body)
+            name = parameters.pop("model")
+            prompt = str(parameters.pop("prompt"))
+            model = self.simulator.model(name)
+            digest = request_digest(name, [prompt], parameters)
+        except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+            self.send(400, _error(f"Not a request for a picture: {error!r}"), keep_alive)
+            return
+        if parameters.get("response_format") == "url":
+            host, port = self.transport.get_extra_info("sockname")[:2]
+            picture = {"url": f"http://{host}:{port}/pictures/{digest.hex()}"}
+        else:
+            picture = {"b64_json": base64.b64encode(simulated_picture(digest, prompt).content).decode("ascii")}
+        usage = {"input_tokens": (len(prompt) + 3) // 4, "output_tokens": 64}
+        self.respond(
+            name, model, body, digest, {"created": 1_700_000_000, "data": [picture], "usage": usage}, keep_alive
+        )
 
     def is_authorized(self, head: bytes, keep_alive: bool) -> bool:
         """Whether the request carries the key that is asked for; refuses it if not."""

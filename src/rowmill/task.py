@@ -110,7 +110,7 @@ def classify(error: BaseException) -> OutcomeKind:
         return OutcomeKind.RATE_LIMITED
     if isinstance(error, (errors.Transient, TimeoutError)):
         return OutcomeKind.TRANSIENT
-    if isinstance(error, errors.RunStopping):
+    if isinstance(error, (errors.RunStopping, errors.WriteFailed)):  # F7: a full disk is no fault of the row's
         return OutcomeKind.STOP
     return OutcomeKind.REJECTED
 

@@ -85,6 +85,24 @@ _COLUMNS: dict[str, str] = {
     prompt: "Judge {{ made }} {{ made__reasoning_content }}"
     scores: [{name: tone, description: How it sounds, options: {kind: friendly, cold: distant}}]
 """,
+    "image": """
+  - {name: made, column_type: image, model_alias: model, prompt: "Draw {{ id }}"}
+  - name: seen
+    column_type: llm-text
+    model_alias: model
+    prompt: "What is this?"
+    multi_modal_context: [{modality: image, column_name: made}]
+""",
+    "multi_modal_context": """
+  - {name: sound, column_type: expression, sql: "to_base64(id::blob)"}
+  - name: made
+    column_type: llm-structured
+    model_alias: model
+    prompt: "What is this?"
+    output_format: {type: object, properties: {what: {type: string}}}
+    multi_modal_context:
+      - {modality: audio, column_name: sound, data_type: base64, audio_format: mp3}
+""",
 }
 _SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}, "anthropic": {"reasoning": "because"}}
 _FLAWS = {"malformed": 0.2, "transient": 0.02}
@@ -110,6 +128,12 @@ def _content(database: Path) -> dict[str, Any]:
             "dataset": opened.to_arrow().to_pylist(),
             "dropped": opened.sql("select row_id, column_name, reason from dropped_row order by row_id").to_pylist(),
         }
+
+
+def _files(database: Path) -> dict[str, bytes]:
+    """What image columns wrote; nothing half-written, nothing that is of no row."""
+    directory = Path(f"{database}.files")
+    return {str(path.relative_to(directory)): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 def _kill_midway(command: list[str], simulator: RunningSimulator) -> None:
@@ -138,6 +162,7 @@ def test_a_model_column_survives_a_kill(kind: str, tmp_path: Path) -> None:
     expected = _content(whole)
     assert expected["dataset"]
     assert _content(killed) == expected
+    assert _files(killed) == _files(whole)
     # A conversation is one task: up to three requests each are in flight or wait for their commit.
     assert statistics["repeated_bodies"] <= 2 * 3 * IN_FLIGHT
     with RunDatabase.open(killed) as opened:

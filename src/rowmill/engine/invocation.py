@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anyio
 
@@ -20,6 +21,7 @@ from rowmill.engine.health import check_models
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
+from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import BatchGenerator, CellGenerator, Model
 from rowmill.generators.runtime import InvocationRuntime
@@ -133,7 +135,7 @@ async def work(
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
         await check_models(prepared, models, environ)
-        runtime = InvocationRuntime(prepared.directory, models)
+        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack))
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
         memory = await writer.call(store.begin, prepared.limits, wall_clock())
@@ -179,6 +181,14 @@ async def work(
         raise dispatcher.stop
     reasons = await writer.call(read_drop_reasons, store.connection)
     return _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+
+
+def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
+    """Where files go: beside the run database; for one in memory, as of a preview, where they end with it."""
+    path = store.connection.path
+    if path is not None:
+        return FileDirectory(Path(f"{path}.files"))
+    return FileDirectory(Path(stack.enter_context(TemporaryDirectory(prefix="rowmill-"))))
 
 
 def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from rowmill.errors import GeneratorError
+from rowmill.generators.media import MediaContext, MediaFiles, media_parts, without_media
 from rowmill.generators.protocol import Call, CellGenerator, Model
 from rowmill.providers.protocol import ChatAnswer
 from rowmill.spec.template import Template
@@ -41,16 +42,26 @@ class Conversation:
     restarts: int = 0
     trace: bool | Literal["last_message"] = False
     reasoning: bool = False
+    media: Sequence[MediaContext] = ()
+    """Shown before the prompt."""
 
 
 class ConversationGenerator(CellGenerator):
     """Renders the prompts of a row and holds the conversation."""
 
-    def __init__(self, column: str, model: Model, conversation: Conversation, read: AnswerReader) -> None:
+    def __init__(
+        self,
+        column: str,
+        model: Model,
+        conversation: Conversation,
+        read: AnswerReader,
+        files: MediaFiles | None = None,
+    ) -> None:
         self._column = column
         self._model = model
         self._conversation = conversation
         self._read = read
+        self._files = files
         self._prompt = Template(conversation.prompt, f"{column}.prompt")
         system = conversation.system_prompt
         self._system = Template(system, f"{column}.system_prompt") if system else None
@@ -58,6 +69,10 @@ class ConversationGenerator(CellGenerator):
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The value, then the trace, then the reasoning, as declared."""
         opening = self._opening(row)
+        if self._conversation.media:
+            parts = await media_parts(self._conversation.media, row, self._files)
+            if parts:
+                opening[-1]["content"] = [*parts, {"type": "text", "text": opening[-1]["content"]}]
         for restarts_left in range(self._conversation.restarts, -1, -1):
             messages = trace = opening
             for corrections_left in range(self._conversation.corrections, -1, -1):
@@ -81,10 +96,10 @@ class ConversationGenerator(CellGenerator):
                     return self._values(value, trace, answer)
         raise AssertionError("unreachable: the last request of a conversation returns or raises")
 
-    def _values(self, value: Any, messages: Sequence[Mapping[str, Any]], answer: ChatAnswer) -> Sequence[Any]:
+    def _values(self, value: Any, messages: Sequence[dict[str, Any]], answer: ChatAnswer) -> Sequence[Any]:
         values = [value]
         if self._conversation.trace:
-            kept = [] if self._conversation.trace == "last_message" else messages
+            kept = [] if self._conversation.trace == "last_message" else without_media(messages)
             values.append(json.dumps([*kept, _reply(answer)], ensure_ascii=False))
         if self._conversation.reasoning:
             values.append(answer.reasoning_content)

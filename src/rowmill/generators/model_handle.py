@@ -10,7 +10,16 @@ import anyio
 
 from rowmill.errors import RunStopping
 from rowmill.generators.protocol import Call
-from rowmill.providers.protocol import ChatAnswer, ChatRequest, Embedder, EmbeddingRequest, Provider
+from rowmill.providers.protocol import (
+    ChatAnswer,
+    ChatRequest,
+    Embedder,
+    EmbeddingRequest,
+    Illustrator,
+    ImageAnswer,
+    ImageRequest,
+    Provider,
+)
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
 
@@ -42,10 +51,7 @@ class ModelHandle:
         self, messages: Sequence[Mapping[str, Any]], call: Call, parameters: Mapping[str, Any] | None = None
     ) -> ChatAnswer:
         """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
-        merged: Mapping[str, Any] = self._parameters
-        if self._draws:
-            drawn = self._config.inference_parameters.drawn_parameters(self._seed, call.column, call.draw_id)
-            merged = {**merged, **drawn}
+        merged = self._drawn(call)
         if parameters:
             merged = {**merged, **parameters}
         request = ChatRequest(messages, merged, self._config.timeout_s)
@@ -72,6 +78,29 @@ class ModelHandle:
             raise
         self._record(call, started_at, None, None, answer.input_tokens)
         return answer.vectors
+
+    async def draw(self, prompt: str, parts: Sequence[Mapping[str, Any]], call: Call) -> ImageAnswer:
+        """Makes exactly one request for a picture. Provider errors pass through."""
+        if not isinstance(self._provider, Illustrator):
+            raise RunStopping(f"Provider '{self._config.provider}' draws no pictures", "NoImages")
+        in_chat = self._config.image_route == "chat"
+        parameters = self._config.inference_parameters.extra_body if not in_chat else self._drawn(call)
+        request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s)
+        started_at = self._wall_clock()
+        try:
+            answer = await self._provider.draw(request)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
+            raise
+        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        return answer
+
+    def _drawn(self, call: Call) -> Mapping[str, Any]:
+        """The parameters of a chat for this call, those that differ from row to row included."""
+        if not self._draws:
+            return self._parameters
+        drawn = self._config.inference_parameters.drawn_parameters(self._seed, call.column, call.draw_id)
+        return {**self._parameters, **drawn}
 
     def _record_failure(self, call: Call, started_at: float, error: BaseException) -> None:
         if isinstance(error, anyio.get_cancelled_exc_class()):

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 
 from rowmill.generators.conversation import AnswerReader, Conversation, ConversationGenerator
+from rowmill.generators.media import MediaContext, media_references
 from rowmill.generators.protocol import CellGenerator, Runtime
 from rowmill.generators.template_field import template_references
 from rowmill.spec.column import ColumnConfig
@@ -29,6 +30,8 @@ class PromptColumn(ColumnConfig):
     model_alias: str = Field(min_length=1)
     prompt: str = Field(min_length=1)
     system_prompt: str | None = None
+    multi_modal_context: tuple[MediaContext, ...] | None = None
+    """Images, sound and films of the row to show with the prompt."""
     with_trace: Trace = False
     """Also make ``<name>__trace``: the messages exchanged, as JSON text."""
     extract_reasoning_content: bool = False
@@ -57,13 +60,19 @@ class PromptColumn(ColumnConfig):
                 "with_trace": self.with_trace,
                 "extract_reasoning_content": self.extract_reasoning_content,
             }
+            | self._media_shaping()
             | self._shaping(model),
         )
+
+    def _media_shaping(self) -> dict[str, Any]:
+        media = self.multi_modal_context or ()
+        return {"multi_modal_context": [one.model_dump(mode="json") for one in media]} if media else {}
 
     def _inputs(self, context: DeclareContext) -> tuple[Reference, ...]:
         return (
             *template_references(context, self.prompt, "prompt"),
             *template_references(context, self.system_prompt, "system_prompt"),
+            *media_references(context, self.multi_modal_context or ()),
         )
 
     def _outputs(self) -> tuple[Output, ...]:
@@ -89,8 +98,10 @@ class PromptColumn(ColumnConfig):
                 restarts=self._restarts(),
                 trace=self.with_trace,
                 reasoning=self.extract_reasoning_content,
+                media=self.multi_modal_context or (),
             ),
             self._reader(),
+            runtime.files,
         )
 
     # What column types say differently ---------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from rowmill.providers.protocol import ChatAnswer
+from rowmill.generators.file_directory import FileDirectory
+from rowmill.providers.protocol import ChatAnswer, ImageAnswer
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, Row
 
@@ -105,6 +106,10 @@ class Model(Protocol):
         """The vectors of some texts, in one request."""
         ...
 
+    async def draw(self, prompt: str, parts: Sequence[Mapping[str, Any]], call: Call) -> ImageAnswer:
+        """One picture; ``parts`` are pictures to start from."""
+        ...
+
 
 class Runtime(Protocol):
     """What a column may ask for when it is bound for an invocation."""
@@ -112,6 +117,11 @@ class Runtime(Protocol):
     @property
     def spec_directory(self) -> Path:
         """Where relative paths and ``module:function`` names of the spec start."""
+        ...
+
+    @property
+    def files(self) -> FileDirectory:
+        """Where files a run makes are kept, beside its run database."""
         ...
 
     def model(self, alias: str) -> Model:

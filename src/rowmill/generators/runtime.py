@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rowmill.errors import InternalError
+from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.protocol import Model
 
 
 @dataclass(frozen=True)
 class InvocationRuntime:
-    """The directory of the spec and the models of one invocation, by alias."""
+    """The directory of the spec, the models of one invocation by alias, and where its files go."""
 
     spec_directory: Path
     models: Mapping[str, Model] = field(default_factory=dict)
+    files: FileDirectory = field(default_factory=lambda: FileDirectory(Path("rowmill.files")))
 
     def model(self, alias: str) -> Model:
         """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""

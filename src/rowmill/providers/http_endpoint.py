@@ -131,6 +131,26 @@ class HttpEndpoint:
         failure.__context__ = None
         raise failure
 
+    async def fetch(self, url: str, timeout_s: float) -> bytes:
+        """What is at a URL the endpoint named, asked for without the key. Raises :class:`Transient`, or
+        :class:`Rejected` if it is too large."""
+        failure: ProviderError
+        try:
+            async with (
+                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
+                session.get(url, timeout=self._timeout(timeout_s), proxy=self._proxy) as response,
+            ):
+                if response.status == 200:
+                    return await _read(response, LARGEST_ANSWER_BYTES)
+                failure = Transient(f"The file {self.name} named answers {response.status}", f"HTTP {response.status}")
+        except ProviderError as error:
+            failure = error
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _connection_failure(error, f"The file {self.name} named", timeout_s)
+        failure.args = (self._presentable(str(failure)),)
+        failure.__context__ = None
+        raise failure
+
     async def aclose(self) -> None:
         """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
         self._closed = True

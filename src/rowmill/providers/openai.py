@@ -1,4 +1,4 @@
-"""Chat completions and embeddings of any OpenAI-compatible endpoint.
+"""Chat completions, embeddings and pictures of any OpenAI-compatible endpoint.
 
 Errors are those of :mod:`rowmill.providers.http_endpoint` and :mod:`rowmill.providers.answer`.
 """
@@ -12,7 +12,15 @@ from typing import Any
 from rowmill.providers.answer import read_answer
 from rowmill.providers.embedding_answer import read_embeddings
 from rowmill.providers.http_endpoint import LARGEST_ANSWER_BYTES, HttpEndpoint
-from rowmill.providers.protocol import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest
+from rowmill.providers.image_answer import as_answer, read_picture
+from rowmill.providers.protocol import (
+    ChatAnswer,
+    ChatRequest,
+    EmbeddingAnswer,
+    EmbeddingRequest,
+    ImageAnswer,
+    ImageRequest,
+)
 
 __all__ = ["LARGEST_ANSWER_BYTES", "OpenAIProvider"]
 
@@ -68,6 +76,22 @@ class OpenAIProvider:
         }
         read = partial(read_embeddings, texts=len(request.texts))
         return await self._endpoint.post("/embeddings", document, request.timeout_s, read)
+
+    async def draw(self, request: ImageRequest) -> ImageAnswer:
+        """Makes one request for a picture, and one more to fetch it if the answer is a URL (without the key)."""
+        document: dict[str, Any] = {**request.parameters, **self._extra_body, "model": self._model}
+        if request.in_chat:
+            content = [*request.parts, {"type": "text", "text": request.prompt}] if request.parts else request.prompt
+            document = {"modalities": ["image", "text"], **document}
+            document["messages"] = [{"role": "user", "content": content}]
+        else:
+            document["prompt"] = request.prompt
+        path = "/chat/completions" if request.in_chat else "/images/generations"
+        found = await self._endpoint.post(path, document, request.timeout_s, read_picture)
+        content_bytes = found.content
+        if content_bytes is None:
+            content_bytes = await self._endpoint.fetch(found.url or "", request.timeout_s)
+        return as_answer(content_bytes, found)
 
     async def aclose(self) -> None:
         """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""

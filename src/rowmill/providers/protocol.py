@@ -52,6 +52,29 @@ class EmbeddingAnswer:
     input_tokens: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ImageRequest:
+    """One picture to ask for."""
+
+    prompt: str
+    parts: Sequence[Mapping[str, Any]] = ()
+    """Pictures to start from, as parts of a message."""
+    in_chat: bool = False
+    """Ask in a chat, not at the address for pictures."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAnswer:
+    """A picture: its bytes, and its format as a file ending."""
+
+    content: bytes
+    format: str
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
 class Provider(Protocol):
     """One model endpoint (one provider, URL and model), open for the length of an invocation."""
 
@@ -70,4 +93,13 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """Makes exactly one request for the vectors of all texts. Raises one of the four typed errors."""
+        ...
+
+
+@runtime_checkable
+class Illustrator(Protocol):
+    """A provider that also draws pictures."""
+
+    async def draw(self, request: ImageRequest) -> ImageAnswer:
+        """Makes exactly one request for a picture, and fetches it if the answer is a URL. Raises the same errors."""
         ...

@@ -12,6 +12,7 @@ import json
 import math
 import re
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from hashlib import blake2b
@@ -20,8 +21,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import anyio
 
 from rowmill.errors import InternalError, RateLimited, Rejected, Transient
-from rowmill.providers.protocol import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest
-from rowmill.providers.simulated_form import formed_answer
+from rowmill.providers.protocol import (
+    ChatAnswer,
+    ChatRequest,
+    EmbeddingAnswer,
+    EmbeddingRequest,
+    ImageAnswer,
+    ImageRequest,
+)
+from rowmill.providers.simulated_form import formed_answer, text_of
 
 if TYPE_CHECKING:
     from rowmill.spec.model import SimulationConfig
@@ -139,6 +147,12 @@ class SimulatedProvider:
         await self._decided(request.texts, request.parameters, request.timeout_s)
         return simulated_embeddings(self._model, request.texts, request.parameters)
 
+    async def draw(self, request: ImageRequest) -> ImageAnswer:
+        """The same for a small picture."""
+        asked = [request.prompt, *request.parts]
+        digest = await self._decided(asked, request.parameters, request.timeout_s)
+        return simulated_picture(digest, request.prompt)
+
     async def _decided(self, asked: Sequence[Any], parameters: Mapping[str, Any], timeout_s: float) -> bytes:
         """The digest of a request, after the simulated latency; raises if it shall fail."""
         if self._closed:
@@ -191,7 +205,7 @@ def simulated_answer(
     ``max_completion_tokens`` of the parameters allow (``finish_reason`` is then ``length``). A token
     counts as four characters.
     """
-    contents = [_text_of(message.get("content")) for message in messages]
+    contents = [text_of(message.get("content")) for message in messages]
     if text is None:
         text = _composed(digest, contents[-1] if contents else "", output_tokens)
         if "response_format" in parameters or any("\n```" in content for content in contents):
@@ -223,12 +237,16 @@ def simulated_embeddings(model: str, texts: Sequence[str], parameters: Mapping[s
     return EmbeddingAnswer(vectors, sum((len(text) + 3) // 4 for text in texts))
 
 
-def _text_of(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list):
-        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
-    return ""
+def simulated_picture(digest: bytes, prompt: str) -> ImageAnswer:
+    """A PNG of 8 × 8 grey dots that depend on the digest alone (PNG specification, third edition, section 5)."""
+    dots = blake2b(digest).digest()
+    rows = b"".join(b"\0" + dots[8 * row : 8 * row + 8] for row in range(8))
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    return ImageAnswer(content, "png", (len(prompt) + 3) // 4, 0)
 
 
 def _composed(digest: bytes, prompt: str, output_tokens: int) -> str:

@@ -28,8 +28,7 @@ def formed_answer(
         (
             content
             for message in reversed(messages)
-            if message.get("role") == "user" and isinstance(content := message.get("content"), str)
-            if content.endswith("\n```")
+            if message.get("role") == "user" and (content := text_of(message.get("content"))).endswith("\n```")
         ),
         None,
     )
@@ -44,6 +43,15 @@ def formed_answer(
     except ValueError:
         return None
     return json.dumps(_Maker(digest, text, schema).value(schema, 0), ensure_ascii=False)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content, of which there may be parts."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return ""
 
 
 def _schema_of(parameters: Mapping[str, Any]) -> Any:

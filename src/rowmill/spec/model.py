@@ -224,6 +224,8 @@ class ModelConfig(StrictModel):
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
     response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
     """What the endpoint takes of this field, for columns that want JSON; ``none``: they say so in the prompt."""
+    image_route: Literal["images", "chat"] = "images"
+    """Where pictures are asked for: ``/images/generations``, or in a chat whose answer has ``images``."""
     skip_health_check: bool = False
     """Do not try the model with one small request before a run."""
     simulation: SimulationConfig | None = None

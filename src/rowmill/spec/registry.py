@@ -28,6 +28,7 @@ _BUILT_IN = {
     "llm-structured": "rowmill.generators.llm_structured:LlmStructuredColumn",
     "llm-judge": "rowmill.generators.llm_judge:LlmJudgeColumn",
     "embedding": "rowmill.generators.embedding:EmbeddingColumn",
+    "image": "rowmill.generators.image:ImageColumn",
     "custom": "rowmill.generators.custom:CustomColumn",
 }
 _lazy: dict[str, str] = dict(_BUILT_IN)
