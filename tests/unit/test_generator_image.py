@@ -97,6 +97,20 @@ def test_what_a_killed_process_left_half_written_is_swept(tmp_path: Path) -> Non
     assert os.listdir(tmp_path / "photo") == ["1.png"]
 
 
+def test_many_files_at_once_are_all_there(tmp_path: Path) -> None:
+    files = FileDirectory(tmp_path)
+
+    async def write_all() -> None:
+        async with anyio.create_task_group() as group:
+            for row_id in range(40):
+                group.start_soon(files.write, "photo", row_id, "png", b"%d" % row_id)
+
+    anyio.run(write_all)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "photo").iterdir()} == {
+        f"{row_id}.png": b"%d" % row_id for row_id in range(40)
+    }
+
+
 def test_a_file_that_cannot_be_written_stops_the_run(tmp_path: Path) -> None:
     (tmp_path / "files").write_text("in the way")
     with pytest.raises(WriteFailed, match="cannot be written") as caught:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from hashlib import blake2b
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class FileDirectory:
         """Made when the first file is written."""
         self.path = path
         self._ready: set[str] = set()
+        self._preparing = threading.Lock()
 
     async def write(self, column: str, row_id: int, suffix: str, content: bytes) -> str:
         """Writes the file of a column and row; returns its name relative to this directory.
@@ -48,9 +50,10 @@ class FileDirectory:
         name = f"{row_id}.{suffix}"
         partial = directory / f"{name}{_PARTIAL}"
         try:
-            if folder not in self._ready:
-                self._prepare(directory)
-                self._ready.add(folder)
+            with self._preparing:  # or one thread would sweep what another just began to write
+                if folder not in self._ready:
+                    self._prepare(directory)
+                    self._ready.add(folder)
             descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
