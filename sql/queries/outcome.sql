@@ -109,6 +109,11 @@ where
 insert into state.attempt by name
 select * from new_attempt;
 
+-- name: total_attempts
+-- Sums up the attempts of earlier turns that are not summed up yet: status reads sums, not requests (D4). O(those attempts).
+insert into state.usage_total by name
+select * from state.usage_tail;
+
 -- name: live_rows_of_group
 -- The rows a batch task stands for: live and not done by its generator (S5). O(active rows).
 select a.row_index

@@ -173,6 +173,10 @@ update state.run
 set state = 'running', reason = null, started_at = coalesce(started_at, $now), updated_at = $now
 where state <> 'finished';
 
+-- name: say_alive
+-- Tells the views of this connection that the process that works is the one that asks. O(1).
+set variable rowmill_live = true;
+
 -- name: stop_run
 -- The run stops before its end, with the reason. O(1).
 update state.run

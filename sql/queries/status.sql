@@ -1,5 +1,6 @@
 /*
-Reading a run for people: status and the finished rows. Nothing here writes.
+Reading a run for people: status and the finished rows. Nothing here writes. Times come in as whole microseconds since
+the epoch (UTC), so that they can travel to a living run.
 */
 
 -- name: read_run_status
@@ -34,7 +35,9 @@ select
   skipped,
   dropped,
   deferred,
-  waiting
+  waiting,
+  resource,
+  column_type
 from main.progress;
 
 -- name: read_resources
@@ -66,6 +69,91 @@ order by
   count(*) desc,
   column_name
 limit $limit;
+
+-- name: deferral_reasons
+-- Why tasks are deferred, the most frequent reason first, with one message of each kind. O(deferred).
+select
+  generator as column_name,
+  error_type,
+  max(message) as message,
+  count(*) as tasks,
+  min(not_before) as not_before
+from main.deferred_task
+group by
+  generator,
+  error_type
+order by
+  count(*) desc,
+  generator
+limit $limit;
+
+-- name: read_rates
+-- What was finished since a moment (microseconds since the epoch), and how long the run was worked on in all. O(row groups).
+select
+  (
+    select coalesce(sum(f.rows_finished), 0)::bigint
+    from state.finished_row_group as f
+    where f.finished_at > make_timestamp($since_us)
+  ) as recent_rows_finished,
+  (
+    select coalesce(sum(f.row_count), 0)::bigint
+    from state.finished_row_group as f
+    where f.finished_at > make_timestamp($since_us)
+  ) as recent_rows_settled,
+  (select epoch(max(i.started_at)) from state.invocation as i) as invocation_started_s,
+  (
+    select sum(greatest(epoch(coalesce(w.ended_at, make_timestamp($now_us))) - epoch(w.started_at), 0))
+    from state.worked as w
+  ) as worked_s;
+
+-- name: recent_requests
+-- Requests that ended since a moment (microseconds since the epoch), per resource; zone maps skip the others. O(recent attempts).
+select
+  g.resource,
+  count(*) as requests,
+  count(*) filter (where a.error_type is null) as succeeded,
+  avg(a.duration_ms) as mean_ms
+from state.attempt as a
+inner join state.generator as g on a.generator = g.generator
+where
+  a.model is not null
+  and a.started_at > make_timestamp($since_us) - interval 10 minutes
+  and a.started_at + to_microseconds((a.duration_ms * 1000)::bigint) > make_timestamp($since_us)
+group by g.resource
+order by g.resource;
+
+-- name: oldest_row_group
+-- The lowest row group that entered and is not finished, and how many cells of its live rows are made. O(active rows).
+select
+  row_group,
+  state,
+  admitted_at,
+  row_count,
+  rows_dropped
+from main.row_group
+where state <> 'finished'
+order by row_group
+limit 1;
+
+-- name: read_admission
+-- The decision of the view admission and its reason in words. O(active rows).
+select
+  admit,
+  reason,
+  next_row_group,
+  explanation
+from main.admission;
+
+-- name: read_budget
+-- The bounds the newest spec sets to cost, tokens, requests and time; null where it sets none. O(spec versions).
+select
+  (s.spec ->> '$.run.max_cost_usd')::double as max_cost_usd,
+  (s.spec ->> '$.run.max_tokens')::bigint as max_tokens,
+  (s.spec ->> '$.run.max_requests')::bigint as max_requests,
+  s.spec ->> '$.run.deadline' as deadline
+from state.spec_version as s
+order by s.version desc
+limit 1;
 
 -- name: dataset_columns
 -- The columns of the view dataset, in order. O(columns).

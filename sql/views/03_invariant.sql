@@ -208,4 +208,24 @@ group by
   generator,
   row_group,
   row_index
-having count(*) > 1;
+having count(*) > 1
+union all
+select
+  'D4: sums of usage that are not those of the attempts',
+  null,
+  s.attempts || ' attempts summed up, ' || a.attempts || ' there'
+from (
+  select
+    coalesce(sum(attempts), 0)::bigint as attempts,
+    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+    coalesce(sum(output_tokens), 0)::bigint as output_tokens
+  from state.usage_sum
+) as s
+cross join (
+  select
+    count(*) as attempts,
+    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
+    coalesce(sum(output_tokens), 0)::bigint as output_tokens
+  from state.attempt
+) as a
+where s.attempts <> a.attempts or s.input_tokens <> a.input_tokens or s.output_tokens <> a.output_tokens;

@@ -255,5 +255,5 @@ select
     end
   end as explanation
 from decided as d
-cross join main.run_status as s
+cross join state.seen_state as s
 cross join cooling as c;

@@ -32,6 +32,8 @@ comment on column main.progress.skipped is 'Cells that were skipped.';
 comment on column main.progress.dropped is 'Cells of rows that were dropped.';
 comment on column main.progress.deferred is 'Cells whose task failed and waits for another attempt.';
 comment on column main.progress.waiting is 'Cells not made yet.';
+comment on column main.progress.resource is 'What its tasks occupy; null if it has none.';
+comment on column main.progress.column_type is 'What kind of column it is.';
 
 comment on view main.row_group is 'Row groups that were admitted.';
 comment on column main.row_group.row_group is 'Number of the row group, from 0.';

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
 
-from rowmill.cli import figures
+from rowmill.cli import figures, overview
 from rowmill.cli.pace import Pace, Pacemaker
-from rowmill.cli.panel import panel
-from rowmill.cli.progress import progress_line
+from rowmill.cli.panel import Panel, console_on, panel
+from rowmill.cli.progress import LogLines, progress_line
+from rowmill.store import status as status_values
 from rowmill.store.status import ColumnProgress, ResourceStatus, Status
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -82,7 +84,7 @@ def test_the_line_without_a_terminal_tells_what_matters() -> None:
 
 def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(panel(status, Pace(2.0, 2.5, 75.0), 61.0, NOW, height))
+    console.print(panel(status, NOW, width, height, Pace(2.0, 2.5, 75.0), 61.0))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -90,9 +92,9 @@ def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
 def test_the_panel_shows_rows_columns_endpoints_tokens_and_cost() -> None:
     drawn = _drawn(a_status(20, 25))
     for text in (
-        "20 of 100 rows",
+        "20 of 100 finished",
         "(20 %)",
-        "ETA 1:15",
+        "1:15, until 12:01:15 UTC",
         "1:01 elapsed",
         "25/100",
         "24 of 32",
@@ -127,7 +129,7 @@ def test_names_cannot_steer_the_terminal() -> None:
 
 def test_a_run_of_no_rows_is_drawn() -> None:
     empty = replace(a_status(), records=0, columns=(ColumnProgress("note", "note", "cell", 0, 0, 0, 0, 0, 0),))
-    assert "0 of 0 rows (100 %)" in _drawn(empty)
+    assert "0 of 0 finished (100 %)" in _drawn(empty)
 
 
 @pytest.mark.parametrize(
@@ -147,3 +149,107 @@ def test_short_counts(number: float, text: str) -> None:
 def test_a_share_is_100_percent_only_when_all_is_there() -> None:
     assert [figures.share(part, 1000) for part in (0, 4, 999, 1000)] == ["0 %", "0 %", "99 %", "100 %"]
     assert figures.share(0, 0) == "100 %"
+
+
+def detailed_status() -> Status:
+    """The same run with everything there is to say about it."""
+    pace = status_values.Pace(
+        300.0, 2.2, 14.3, 1.9, 12.2, 4000.0, 1234.0, "4,100 answers of simulated/quick left, 20.1/s in the last 5 min",
+        (status_values.RecentRequests("simulated/quick", 4000, 3800, 345.6),),
+    )  # fmt: skip
+    return replace(
+        a_status(20, 25),
+        rows_dropped=3,
+        details=status_values.Details(
+            pace=pace,
+            drop_reasons=(
+                status_values.DropReason("note", "rejected", "HTTP 400", "the prompt is " + "long " * 90, 3),
+            ),
+            deferral_reasons=(
+                status_values.DeferralReason("note", "RateLimited", "slow down", 1200, datetime(2026, 11, 20, 12)),
+            ),
+            oldest_row_group=status_values.OldestRowGroup(2, "active", datetime(2026, 11, 19, 23, 59), 500, 3),
+            admission=status_values.AdmissionStatus(
+                False, "deferred tasks", 3, "Row group 3 waits: " + "so it is " * 9
+            ),
+            budget=status_values.Budget(5.0, 1000, 27, None),
+        ),
+    )
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 119, 120, 200])
+def test_the_panel_fits_any_width_and_tells_the_essential(width: int) -> None:
+    drawn = _drawn(detailed_status(), width=width, height=50)
+    assert {len(line) for line in drawn.splitlines()} == {width}
+    together = " ".join(drawn.replace("│", " ").split())
+    for text in ("20 of 100 finished", "20:34", "$0.025 of $5.00", "24 of 32", "note", "dropped", "deferred"):
+        assert text in together
+
+
+def test_a_low_terminal_leaves_out_what_is_missed_least() -> None:
+    drawn = _drawn(detailed_status(), width=80, height=24)
+    assert len(drawn.splitlines()) <= 24
+    assert "20 of 100 finished" in drawn
+    assert "row groups" not in drawn
+
+
+def test_budgets_that_are_nearly_used_up_are_marked() -> None:
+    (budget,) = [fact for fact in overview.facts(detailed_status(), NOW) if fact.label == "budget"]
+    assert (budget.text, budget.is_warning) == ("1,050 of 1,000 tokens, 25 of 27 requests", True)
+
+
+def test_a_time_of_another_day_comes_with_its_date_and_every_time_with_its_zone() -> None:
+    facts = {fact.label: fact.text for fact in overview.facts(detailed_status(), NOW)}
+    assert facts["row groups"].endswith("entered 2026-11-19 23:59 UTC")
+    assert "until 12:20:34 UTC" in facts["time left"]
+    assert facts["time"].startswith("started 2026-11-20 11:59:00 UTC")
+
+
+class _Recorder(io.StringIO):
+    """A terminal that remembers each write."""
+
+    encoding = "ascii"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return super().write(text)
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_stream_without_unicode_gets_plain_characters_of_the_same_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    stream = _Recorder()
+    console = console_on(stream)
+    console.print(panel(replace(detailed_status(), name="pingüine"), NOW, 80, 50))
+    text = re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    assert text.isascii()
+    lines = text.splitlines()
+    assert lines[0].startswith("+- ping\\xfcine: running -")
+    assert {len(line) for line in lines[1:]} == {80}
+
+
+def test_a_redrawn_panel_is_one_write_and_clears_no_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "40")
+    monkeypatch.setenv("TERM", "xterm")
+    stream = _Recorder()
+    with Panel(stream) as shown:
+        shown.show(a_status(10, 10))
+        before = len(stream.writes)
+        shown.show(a_status(20, 25))
+        assert len(stream.writes) == before + 1
+    assert "\x1b[2J" not in stream.getvalue()
+    assert "20 of 100 finished" in stream.writes[before]
+
+
+def test_lines_without_a_terminal_carry_the_time_with_its_zone() -> None:
+    stream = io.StringIO()
+    with LogLines(stream) as lines:
+        lines.show(a_status(20, 25))
+    assert re.fullmatch(r"\d\d:\d\d:\d\d UTC 20/100 rows .*\n", stream.getvalue())

@@ -1,40 +1,47 @@
-"""Progress on a terminal: a live panel with rows, columns, endpoints, tokens and cost."""
+"""Progress on a terminal: a live panel, for ``rowmill run`` and for ``rowmill status --watch``.
+
+It fits the terminal it finds: two halves side by side from 120 columns on, everything below one another in 80, the
+least that still tells the truth in 40. The characters are those the stream can show.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TextIO
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel as Frame
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rowmill.cli.figures import count, duration, money, rate, share, short_count
+from rowmill.cli.figures import count, share
 from rowmill.cli.output import escaped
+from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
 from rowmill.cli.pace import Pace, Pacemaker
 from rowmill.cli.progress import DRAINING
 
 if TYPE_CHECKING:
-    from rowmill.store.status import ColumnProgress, ResourceStatus, Status
+    from rowmill.store.status import ColumnProgress, Status
 
-_OTHER_LINES = 9
-"""Lines of the panel and around it that are neither columns nor resources."""
+WIDE = 120
+NARROW = 60
+_FEWEST_COLUMNS = 3
 
 
 class Panel:
-    """Draws each status it is shown over the one before, on stderr."""
+    """Draws each status it is shown over the one before, on ``stream``."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO, *, ascii_only: bool = False, shows_elapsed: bool = True) -> None:
         self._pacemaker = Pacemaker()
         self._started_s = time.monotonic()
+        self._shows_elapsed = shows_elapsed
         # Drawn only when a status arrives: no thread of rich's own beside the run.
-        self._live = Live(console=Console(stderr=True, highlight=False), auto_refresh=False)
+        self._live = Live(console=console_on(stream, ascii_only=ascii_only), auto_refresh=False)
         self._is_lost = False
 
     def __enter__(self) -> Self:
@@ -61,86 +68,186 @@ class Panel:
             return
         now_s = time.monotonic()
         pace = self._pacemaker.observe(status, now_s)
+        elapsed_s = now_s - self._started_s if self._shows_elapsed else None
         try:
-            drawn = panel(status, pace, now_s - self._started_s, datetime.now(UTC), self._live.console.height)
+            width, height = self._live.console.size
+            drawn = panel(status, datetime.now(UTC), width, height, pace, elapsed_s)
             self._live.update(drawn, refresh=True)
         except OSError:
             self._is_lost = True
 
 
-def panel(status: Status, pace: Pace, elapsed_s: float, now: datetime, height: int) -> Frame:
-    """The panel of one status, in at most ``height`` lines where that is possible."""
-    room = max(height - _OTHER_LINES - len(status.resources), 3)
-    parts: list[Text | Table] = [_rows(status, pace, elapsed_s), _columns(status.columns, room)]
-    if status.resources:
-        parts.append(_resources(status.resources, now))
-    return Frame(Group(*parts), title=Text(f"{escaped(status.name)}: {status.state}"), title_align="left")
+def console_on(stream: TextIO, *, ascii_only: bool = False) -> Console:
+    """A console that writes to ``stream`` what that can show."""
+    if ascii_only or not (stream.encoding or "").lower().startswith("utf"):
+        stream = _AsciiStream(stream)  # type: ignore[assignment]  # all of a stream that rich asks for
+    return Console(file=stream, highlight=False)
 
 
-def _rows(status: Status, pace: Pace, elapsed_s: float) -> Text:
-    settled = status.rows_finished + status.rows_dropped
-    left = "?" if pace.seconds_left is None else duration(pace.seconds_left)
-    text = Text()
-    text.append(f"{count(status.rows_finished)} of {count(status.records)} rows", style="bold")
-    text.append(f" ({share(settled, status.records)})")
-    text.append(f", {count(status.rows_dropped)} dropped", style="yellow" if status.rows_dropped else "")
-    text.append(f"   {count(status.row_groups_finished)} of {count(status.row_groups)} row groups")
-    text.append(f"   {rate(pace.rows_per_s)} rows/s, {rate(pace.cells_per_s)} cells/s")
-    text.append(f"   {duration(elapsed_s)} elapsed, ETA {left}\n")
-    text.append(
-        f"{count(status.requests)} requests   {short_count(status.input_tokens)} tokens in,"
-        f" {short_count(status.output_tokens)} out   {money(status.cost_usd)}"
-    )
-    return text
+class _AsciiStream:
+    """A text stream that shows ASCII alone, whatever is written to it."""
+
+    encoding = "ascii"
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Passes the text on in ASCII."""
+        return self._stream.write(in_ascii(text))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
 
 
-def _columns(columns: Sequence[ColumnProgress], room: int) -> Table:
+def panel(
+    status: Status,
+    now: datetime,
+    width: int,
+    height: int,
+    pace: Pace | None = None,
+    elapsed_s: float | None = None,
+) -> Frame:
+    """The panel of one status for a terminal of that size; columns that find no room are counted."""
+    lines = facts(status, now, pace, elapsed_s)
+    wrong = failures(status)
+    pools = endpoints(status, now)
+    inner = width - 4
+    if width >= WIDE:
+        half = (inner - 3) // 2
+        body: RenderableType = _side_by_side(
+            [_facts(lines), _failures(wrong)],
+            [_columns(status.columns, max(height - len(pools) - 5, _FEWEST_COLUMNS), half), _endpoints(pools, half)],
+        )
+    else:
+        if width < NARROW:
+            lines = [fact for fact in lines if fact.label in _ESSENTIAL or fact.is_warning]
+        others = 2 + len(wrong) + len(pools) + 2 * bool(pools) + bool(wrong)
+        lines = _that_fit(lines, inner, height - others - _FEWEST_COLUMNS - 2)
+        room = max(height - others - _height_of(lines, inner) - 2, _FEWEST_COLUMNS)
+        body = _spaced(
+            [_facts(lines), _columns(status.columns, room, inner), _endpoints(pools, inner), _failures(wrong)]
+        )
+    title = Text(f"{escaped(status.name)}: {status.state}", style=_STATE_STYLES.get(status.state, ""))
+    return Frame(body, title=title, title_align="left", width=width)
+
+
+_ESSENTIAL = {"rows", "time left", "cost", "budget", "stopped"}
+_LEAST_MISSED = ("time", "row groups", "usage", "pace")
+"""Facts a low terminal leaves out, in this order."""
+_STATE_STYLES = {"running": "bold green", "finished": "bold green", "paused": "bold yellow", "stopped": "bold yellow"}
+_LABEL_WIDTH = 10
+
+
+def _that_fit(lines: list[Fact], width: int, height: int) -> list[Fact]:
+    """The lines without the least important ones, until they need no more than ``height``."""
+    for label in _LEAST_MISSED:
+        if _height_of(lines, width) <= height:
+            break
+        lines = [fact for fact in lines if fact.label != label]
+    return lines
+
+
+def _height_of(lines: Iterable[Fact], width: int) -> int:
+    """Lines on the terminal, wrapping at words reckoned as a little narrower."""
+    room = max(width - _LABEL_WIDTH - 6, 10)
+    return sum(1 + (len(fact.text) - 1) // room for fact in lines)
+
+
+def _side_by_side(left: list[Table], right: list[Table]) -> Table:
+    table = Table.grid(padding=(0, 3), expand=True)
+    table.add_column(ratio=1)
+    table.add_column(ratio=1)
+    table.add_row(_spaced(left), _spaced(right))
+    return table
+
+
+def _spaced(tables: Iterable[Table]) -> Group:
+    """The tables that have rows, with a line between them."""
+    parts: list[RenderableType] = []
+    for table in tables:
+        if table.row_count:
+            parts += [Text(), table] if parts else [table]
+    return Group(*parts)
+
+
+def _facts(lines: Iterable[Fact]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=_LABEL_WIDTH)
+    table.add_column()
+    for fact in lines:
+        table.add_row(fact.label, Text(fact.text, style="yellow" if fact.is_warning else ""))
+    return table
+
+
+def _failures(lines: Iterable[Fact]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True, min_width=_LABEL_WIDTH)
+    table.add_column(overflow="ellipsis", no_wrap=True)
+    for fact in lines:
+        table.add_row(fact.label, Text(fact.text, style="red" if fact.is_warning else "yellow"))
+    return table
+
+
+def _columns(columns: Sequence[ColumnProgress], room: int, width: int) -> Table:
+    is_narrow = width < NARROW - 4
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("column", overflow="ellipsis", no_wrap=True, max_width=32)
-    table.add_column("", width=24)
-    for heading in ("cells", "deferred", "skipped"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("column", overflow="ellipsis", no_wrap=True, max_width=max(width // 3, 8))
+    bar = max(min(width // 4, 24), 8)
+    if not is_narrow:
+        table.add_column("", width=bar)
+        table.add_column("cells", justify="right", no_wrap=True)
+    table.add_column("done", justify="right", no_wrap=True)
+    has_deferred = any(column.deferred for column in columns)
+    has_skipped = not is_narrow and any(column.skipped for column in columns)
+    if has_deferred:
+        table.add_column("deferred", justify="right", no_wrap=True)
+    if has_skipped:
+        table.add_column("skipped", justify="right", no_wrap=True)
     shown = list(columns)
     if len(columns) > room:
         # Sorting is stable: columns still at work first, each kind in declaration order.
         shown = sorted(columns, key=lambda column: column.waiting + column.deferred == 0)[: room - 1]
     for column in shown:
         settled = column.done + column.skipped + column.dropped
-        table.add_row(
-            Text(escaped(column.column_name)),
-            ProgressBar(total=max(column.cells, 1), completed=settled if column.cells else 1, width=24),
-            f"{count(settled)}/{count(column.cells)}",
-            Text(_or_blank(column.deferred), style="yellow"),
-            _or_blank(column.skipped),
-        )
+        cells: list[RenderableType] = [Text(escaped(column.column_name))]
+        if not is_narrow:
+            completed = settled if column.cells else 1
+            cells.append(ProgressBar(total=max(column.cells, 1), completed=completed, width=bar))
+            cells.append(f"{count(settled)}/{count(column.cells)}")
+        cells.append(share(settled, column.cells))
+        if has_deferred:
+            cells.append(Text(_or_blank(column.deferred), style="yellow"))
+        if has_skipped:
+            cells.append(_or_blank(column.skipped))
+        table.add_row(*cells)
     if len(columns) > len(shown):
         table.add_row(Text(f"… {len(columns) - len(shown)} more", style="dim"))
     return table
 
 
-def _resources(resources: Sequence[ResourceStatus], now: datetime) -> Table:
+def _endpoints(pools: Sequence[Endpoint], width: int) -> Table:
+    """One line each; where there is no room for both, a cool-down takes the place of the recent pace."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("endpoint or worker pool", overflow="ellipsis", no_wrap=True, max_width=48)
-    table.add_column("in flight", justify="right", no_wrap=True)
-    table.add_column("limit", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    for resource in resources:
-        limit = count(resource.learned_limit)
-        if resource.learned_limit != resource.configured_limit:
-            limit += f" of {count(resource.configured_limit)}"
-        table.add_row(Text(escaped(resource.resource)), count(resource.in_flight), limit, _cooling(resource, now))
+    longest = max((len(pool.name) for pool in pools), default=0)
+    room = max(min(longest, width // 3), len("endpoint"))
+    table.add_column("endpoint", overflow="ellipsis", no_wrap=True, min_width=room, max_width=room)
+    busy = "busy" if width < NARROW - 4 else "in flight"
+    for heading, cells in ((busy, [pool.in_flight for pool in pools]), ("limit", [pool.limit for pool in pools])):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=max(map(len, [heading, *cells])))
+    table.add_column("", no_wrap=True, overflow="ellipsis")
+    for pool in pools:
+        now = Text(pool.state, style="yellow") if pool.state else Text(pool.pace)
+        if pool.state and pool.pace and width >= WIDE // 2:
+            now.append(f", {pool.pace}", style="none")
+        table.add_row(Text(pool.name), pool.in_flight, pool.limit, now)
     return table
-
-
-def _cooling(resource: ResourceStatus, now: datetime) -> Text:
-    until = resource.cooling_until
-    if until is None:
-        return Text()
-    left_s = (until.replace(tzinfo=UTC) - now).total_seconds()
-    if left_s <= 0:
-        return Text()
-    reason = f": {escaped(resource.reason)[:60]}" if resource.reason else ""
-    return Text(f"cooling {left_s:.1f} s{reason}", style="yellow")
 
 
 def _or_blank(number: int) -> str:

@@ -1,11 +1,11 @@
-"""Progress without a terminal: one plain line on stderr every few seconds."""
+"""Progress without a terminal: one plain line every few seconds."""
 
 from __future__ import annotations
 
-import sys
 import time
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from rowmill.cli.figures import count, duration, money, rate, share, short_count
 from rowmill.cli.pace import Pace, Pacemaker
@@ -38,7 +38,8 @@ class Display(Protocol):
 class LogLines:
     """A line for each status it is shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
         self._pacemaker = Pacemaker()
         self._is_lost = False
 
@@ -51,7 +52,7 @@ class LogLines:
         pass
 
     def show(self, status: Status) -> None:
-        """Prints the line. Stops doing so when stderr is gone."""
+        """Prints the line. Stops doing so when the stream is gone."""
         self._print(progress_line(status, self._pacemaker.observe(status, time.monotonic())))
 
     def draining(self) -> None:
@@ -62,8 +63,8 @@ class LogLines:
         if self._is_lost:
             return
         try:
-            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {line}\n")
-            sys.stderr.flush()
+            self._stream.write(f"{datetime.now(UTC):%H:%M:%S} UTC {line}\n")
+            self._stream.flush()
         except OSError:
             self._is_lost = True
 
@@ -75,8 +76,9 @@ def progress_line(status: Status, pace: Pace) -> str:
         f"{count(status.rows_finished)}/{count(status.records)} rows ({share(settled, status.records)})",
         f"{rate(pace.cells_per_s)} cells/s",
     ]
-    if pace.seconds_left is not None:
-        parts.append(f"ETA {duration(pace.seconds_left)}")
+    left_s = status.details.pace.seconds_left if status.details is not None else pace.seconds_left
+    if left_s is not None:
+        parts.append(f"ETA {duration(left_s)}")
     if status.requests:
         parts.append(f"{count(status.requests)} requests")
         parts.append(f"{short_count(status.input_tokens)} + {short_count(status.output_tokens)} tokens")

@@ -77,10 +77,10 @@ def _display() -> tuple[Display, float]:
     if sys.stderr.isatty():
         from rowmill.cli.panel import Panel
 
-        return Panel(), _PANEL_INTERVAL_S
+        return Panel(sys.stderr), _PANEL_INTERVAL_S
     from rowmill.cli.progress import LogLines
 
-    return LogLines(), _LOG_INTERVAL_S
+    return LogLines(sys.stderr), _LOG_INTERVAL_S
 
 
 def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:

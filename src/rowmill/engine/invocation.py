@@ -7,7 +7,8 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,14 +34,18 @@ from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
+from rowmill.store.details import read_details
 from rowmill.store.run_store import ResourceMemory, RunStore
-from rowmill.store.status import DropReason, Status, read_drop_reasons, read_status
+from rowmill.store.status import Details, DropReason, Status, read_drop_reasons, read_status
 from rowmill.store.turn import SkipCondition
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
 
 Progress = Callable[[Status], None]
 OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
 """Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""
+
+_DETAILS_INTERVAL_S = 2.0
+"""How often the details of a status are read while a run works: its writer has other things to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +144,7 @@ async def work(
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
         memory = await writer.call(store.begin, prepared.limits, wall_clock())
+        await writer.call(store.say_alive)
         announces = on_row_group_finished is not None
         turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
 
@@ -164,7 +170,8 @@ async def work(
                 if handle_signals:
                     group.start_soon(_obey_signals, dispatcher, on_drain)
                 if on_progress is not None:
-                    group.start_soon(_report_progress, store, writer, dispatcher, on_progress, progress_interval_s)
+                    report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
+                    group.start_soon(report, progress_interval_s)
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
             reason = str(ending)
@@ -299,12 +306,23 @@ async def _obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | N
 
 
 async def _report_progress(
-    store: RunStore, writer: Writer, dispatcher: Dispatcher, on_progress: Progress, interval_s: float
+    store: RunStore,
+    writer: Writer,
+    dispatcher: Dispatcher,
+    on_progress: Progress,
+    wall_clock: Callable[[], float],
+    interval_s: float,
 ) -> None:
+    details: Details | None = None
+    read_at = 0.0
     while True:
         status = await writer.call(read_status, store.connection)
         running = {pool.resource: pool.running_calls for pool in dispatcher.statistics().pools}
-        on_progress(status.with_living_process(running))
+        status = status.with_living_process(running)
+        if details is None or anyio.current_time() - read_at >= _DETAILS_INTERVAL_S:
+            details = await writer.call(read_details, store.connection, status, wall_clock())
+            read_at = anyio.current_time()
+        on_progress(replace(status, details=details))
         await anyio.sleep(interval_s)
 
 

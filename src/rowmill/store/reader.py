@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -13,9 +14,9 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
-from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, column_list
+from rowmill.store.details import read_details
 from rowmill.store.statements import statement
 from rowmill.store.status import Status, read_status
 
@@ -75,6 +76,12 @@ class Reader:
         with self._as_far_as_views_go():
             return read_status(self._connection)
 
+    def detailed_status(self, now: float) -> Status:
+        """The same with its details: pace, failures, what it waits for. ``now``: seconds since the epoch."""
+        with self._as_far_as_views_go():
+            status = read_status(self._connection)
+            return replace(status, details=read_details(self._connection, status, now))
+
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The result of a user's query as an Arrow table. Raises UsageError for SQL that does not run."""
         try:
@@ -98,6 +105,8 @@ class Reader:
 
     def seed_files(self) -> list[Path]:
         """The files the run's seed rows came from, as far as they are still there: nothing may overwrite them."""
+        from rowmill.spec.seed import SeedDatasetConfig  # not for a status, which is to be quick
+
         rows = self._connection.execute(_NEWEST_SPEC.text)
         seed_dataset = json.loads(rows[0][0]).get("seed_dataset") if rows else None
         if seed_dataset is None:

@@ -31,6 +31,7 @@ _KEEP_DROPPED_VALUES = statement("keep_dropped_values")
 _DELETE_DROPPED = statement("delete_dropped_rows")
 _DELETE_STALE = statement("delete_stale_deferrals")
 _INSERT_ATTEMPTS = statement("insert_attempts")
+_TOTAL_ATTEMPTS = statement("total_attempts")
 _LIVE_ROWS = statement("live_rows_of_group")
 _COOL = statement("cool_resources")
 _LEARN_LIMITS = statement("learn_limits")
@@ -42,6 +43,8 @@ _REVIVE_PARKED_ROWS = statement("revive_parked_rows")
 _DELETE_REVIVED_DROPS = statement("delete_revived_drops")
 _DELETE_REVIVED_VALUES = statement("delete_revived_values")
 
+_TOTALLED_TOGETHER = 20_000
+"""Attempts that are summed up together: so many at most are added up each time somebody asks for the usage."""
 _NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
 _NEW_REVIVAL = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
@@ -57,6 +60,7 @@ class Recording:
         """(row group, row index) of the rows dropped since :meth:`begin`."""
         self.has_deferred = True
         """Whether any task may be deferred; false only if it is known that none is."""
+        self._untotalled = _TOTALLED_TOGETHER  # at least: what earlier invocations left is not known
 
     def begin(self) -> None:
         """Starts a turn: nothing is dropped yet."""
@@ -76,8 +80,7 @@ class Recording:
             if self.has_deferred:
                 execute(_CLEAR_DEFERRED.text)
         if inbox.attempts.rows:
-            self._connection.stage("new_attempt", inbox.attempts.rows.table())
-            execute(_INSERT_ATTEMPTS.text)
+            self._record_attempts(inbox.attempts.rows)
         if inbox.states:
             self._connection.stage("new_state", inbox.states.table())
             execute(_KEEP_STATE.text)
@@ -92,6 +95,15 @@ class Recording:
             execute(_MERGE_DEFERRED.text, {"now": now})
             self._give_up(now)
         return changed
+
+    def _record_attempts(self, attempts: Rows) -> None:
+        if self._untotalled >= _TOTALLED_TOGETHER:
+            # Before this turn's attempts are inserted: until the commit they have no row numbers of their own.
+            self._connection.execute(_TOTAL_ATTEMPTS.text)
+            self._untotalled = 0
+        self._connection.stage("new_attempt", attempts.table())
+        self._connection.execute(_INSERT_ATTEMPTS.text)
+        self._untotalled += len(attempts.rows)
 
     def _write_values(self, number: int, table: pa.Table) -> None:
         self._connection.stage(f"outcome_{number}", table)

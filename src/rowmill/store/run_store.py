@@ -49,6 +49,7 @@ _BEGIN_INVOCATION = statement("begin_invocation")
 _CLOSE_CRASHED = statement("close_crashed_invocations")
 _END_INVOCATION = statement("end_invocation")
 _START_RUN = statement("start_run")
+_SAY_ALIVE = statement("say_alive")
 _STOP_RUN = statement("stop_run")
 _SEED_COLUMNS = statement("seed_columns")
 _RUN_STATE = statement("run_state")
@@ -322,6 +323,10 @@ class RunStore:
             resource: ResourceMemory(learned, to_epoch(until) if until is not None else None)
             for resource, learned, until in self._connection.execute(_RESOURCE_MEMORY.text)
         }
+
+    def say_alive(self) -> None:
+        """From now on the views, asked here, know that a process works on the run."""
+        self._connection.execute(_SAY_ALIVE.text)
 
     def turn(
         self,

@@ -29,6 +29,8 @@ class ColumnProgress:
     dropped: int
     deferred: int
     waiting: int
+    resource: str | None = None
+    column_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,102 @@ class ResourceStatus:
     in_flight: int
     cooling_until: datetime | None
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DropReason:
+    """Why some rows were dropped: the column, what went wrong, one of the messages, and how many rows."""
+
+    column_name: str
+    reason: str
+    error_type: str | None
+    message: str | None
+    rows: int
+
+    def __str__(self) -> str:
+        kind = f"{self.reason}, {self.error_type}" if self.error_type else self.reason
+        return f"{self.rows:,} × column {self.column_name!r} ({kind}): {self.message or ''}".rstrip(": ")
+
+
+@dataclass(frozen=True, slots=True)
+class DeferralReason:
+    """Why some tasks wait: the column, what went wrong, one of the messages, how many, the next attempt (UTC)."""
+
+    column_name: str
+    error_type: str
+    message: str
+    tasks: int
+    not_before: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecentRequests:
+    """What one endpoint did of late: requests that ended, how many of them gave an answer, and how long they took."""
+
+    resource: str
+    requests: int
+    succeeded: int
+    mean_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a run is, and when it will be done. Recent figures are of the last ``recent_s`` seconds."""
+
+    recent_s: float
+    recent_rows_per_s: float
+    recent_requests_per_s: float
+    overall_rows_per_s: float
+    overall_requests_per_s: float
+    worked_s: float
+    """Seconds the run was worked on, in all invocations."""
+    seconds_left: float | None
+    basis: str
+    """What ``seconds_left`` rests on, or why it cannot be told."""
+    requests: tuple[RecentRequests, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OldestRowGroup:
+    """The lowest row group that entered and is not finished."""
+
+    row_group: int
+    state: str
+    admitted_at: datetime
+    row_count: int
+    rows_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionStatus:
+    """May the next row group enter? Why, as a code and in words."""
+
+    admit: bool
+    reason: str
+    next_row_group: int | None
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The bounds the spec sets; None where it sets none."""
+
+    max_cost_usd: float | None
+    max_tokens: int | None
+    max_requests: int | None
+    deadline: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """How fast the run is, what fails, and what it waits for."""
+
+    pace: Pace
+    drop_reasons: tuple[DropReason, ...]
+    deferral_reasons: tuple[DeferralReason, ...]
+    oldest_row_group: OldestRowGroup | None
+    admission: AdmissionStatus
+    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +163,8 @@ class Status:
     reason: str | None
     columns: tuple[ColumnProgress, ...]
     resources: tuple[ResourceStatus, ...]
+    details: Details | None = None
+    """What takes a few more queries to tell; None where nobody asked for it."""
 
     def with_living_process(self, in_flight: Mapping[str, int]) -> Status:
         """The same with what only the living process knows: that it lives, and the calls it runs per resource."""
@@ -75,32 +175,17 @@ class Status:
         return replace(self, state=state, resources=resources)
 
 
-@dataclass(frozen=True, slots=True)
-class DropReason:
-    """Why some rows were dropped: the column, what went wrong, one of the messages, and how many rows."""
-
-    column_name: str
-    reason: str
-    error_type: str | None
-    message: str | None
-    rows: int
-
-    def __str__(self) -> str:
-        kind = f"{self.reason}, {self.error_type}" if self.error_type else self.reason
-        return f"{self.rows} × column {self.column_name!r} ({kind}): {self.message or ''}".rstrip(": ")
-
-
 def read_drop_reasons(connection: Connection, limit: int = 3) -> tuple[DropReason, ...]:
     """The most frequent reasons for dropped rows. O(dropped rows)."""
     with engine_errors.mapped("reading why rows were dropped"):
         return tuple(DropReason(*row) for row in connection.execute(_DROP_REASONS.text, {"limit": limit}))
 
 
-_RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources")]
+_RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources", "details")]
 
 
 def read_status(connection: Connection) -> Status:
-    """Reads the status of a run. O(active rows + row groups + attempts)."""
+    """Reads the status of a run, without its details. O(active rows + row groups)."""
     with engine_errors.mapped("reading the status"):
         run = connection.execute(_RUN_STATUS.text)[0]
         columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
