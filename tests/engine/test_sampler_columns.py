@@ -183,6 +183,73 @@ def test_v1_holds_with_conditions_conversions_and_constraints(tmp_path: Path) ->
     assert results[0] == results[1]
 
 
+CERTAIN = {"p": 1, "dist_name": "expon", "dist_params": {"loc": 5}}
+DRAWN = [
+    KIND,
+    sampler("shape", "scipy", {"dist_name": "gamma", "dist_params": {"a": 2}}, convert_to="int"),
+    sampler(
+        "mixed",
+        "bernoulli_mixture",
+        {"p": 0.5, "dist_name": "expon", "dist_params": {"scale": 10}},
+        conditional_params={"kind = 'a'": {"p": 0, "dist_name": "expon"}, "kind = 'b' and shape > 1": CERTAIN},
+    ),
+    sampler("who", "person_from_faker", {}, conditional_params={"kind = 'c'": {"locale": "de_DE", "sex": "Female"}}),
+    sampler("known", "person", {"file": "people.csv"}, drop=True),
+    {
+        "name": "greeting",
+        "column_type": "expression",
+        "expr": "{{ who.first_name }}, {{ known.name }} of {{ known.age }}",
+    },
+]
+DRAWN_CONSTRAINTS = [
+    {"target_column": "shape", "operator": "ge", "rhs": 1},
+    {"target_column": "limit", "operator": "gt", "rhs": "shape"},
+    {"target_column": "limit", "operator": "gt", "rhs": 6},
+    {"target_column": "mixed", "operator": "lt", "rhs": "limit"},
+]
+LIMIT = sampler("limit", "uniform", {"low": 0, "high": 60})
+
+
+def run_drawn(directory: Path, **fields: Any) -> Ran:
+    directory.mkdir()
+    (directory / "people.csv").write_text("name,age\nAnn,30\nBea,40\nKid,9\n")
+    return ran(directory, *DRAWN, LIMIT, constraints=DRAWN_CONSTRAINTS, **fields)
+
+
+def test_v1_holds_for_samplers_made_in_python(tmp_path: Path) -> None:
+    small, great = run_drawn(tmp_path / "small", row_group_size=7), run_drawn(tmp_path / "great", row_group_size=400)
+    assert small.rows == great.rows
+    assert small.dropped == [] == great.dropped
+
+
+def test_samplers_made_in_python_know_conditions_constraints_and_each_other(tmp_path: Path) -> None:
+    for row in run_drawn(tmp_path / "run").rows:
+        assert row["shape"] >= 1
+        assert row["shape"] < row["limit"]
+        assert row["mixed"] < row["limit"]
+        assert row["mixed"] == 0 or row["kind"] != "a"
+        assert row["mixed"] >= 5 or not (row["kind"] == "b" and row["shape"] > 1)
+        assert row["who"]["locale"] == ("de_DE" if row["kind"] == "c" else "en_US")
+        assert row["who"]["sex"] == "Female" or row["kind"] != "c"
+        assert re.fullmatch(rf"{row['who']['first_name']}, (Ann of 30|Bea of 40)", row["greeting"])
+
+
+def test_a_drawn_value_that_meets_no_constraint_drops_its_row(tmp_path: Path) -> None:
+    value = sampler("value", "scipy", {"dist_name": "uniform", "dist_params": {"scale": 8}})
+    low = sampler("low", "uniform", {"low": 0, "high": 10})
+    result = ran(tmp_path, low, value, constraints=[{"target_column": "value", "operator": "gt", "rhs": "low"}])
+    assert 40 < len(result.dropped) < 120
+    message = "None of 1,000 values drawn for column 'value' meets 'value > low' (constraints.0)."
+    assert {(drop["error_type"], drop["message"]) for drop in result.dropped} == {("ConstraintNotMet", message)}
+
+
+def test_a_drawn_value_without_a_place_among_whole_numbers_drops_its_row(tmp_path: Path) -> None:
+    value = sampler("value", "scipy", {"dist_name": "norm", "dist_params": {"scale": 4e18}}, convert_to="int")
+    result = ran(tmp_path, value)
+    assert result.rows
+    assert {drop["error_type"] for drop in result.dropped} == {"NotConvertible"}
+
+
 def test_a_row_whose_constraint_cannot_be_met_is_dropped_and_names_it(tmp_path: Path) -> None:
     low = sampler("low", "uniform", {"low": 0, "high": 10})
     high = sampler("high", "uniform", {"low": 0, "high": 8})

@@ -140,7 +140,7 @@ async def work(
     async with AsyncExitStack() as stack:
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
         await check_models(prepared, models, environ)
-        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack))
+        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
         memory = await writer.call(store.begin, prepared.limits, wall_clock())

@@ -16,6 +16,7 @@ import pyarrow as pa
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.providers.protocol import ChatAnswer, ImageAnswer
 from rowmill.spec.model import ModelConfig
+from rowmill.spec.spec import Spec
 from rowmill.task import Request, Row
 
 
@@ -122,6 +123,11 @@ class Runtime(Protocol):
     @property
     def files(self) -> FileDirectory:
         """Where files a run makes are kept, beside its run database."""
+        ...
+
+    @property
+    def spec(self) -> Spec:
+        """The whole spec; what a generator draws is a function of its seed, the column and the row_id (V1)."""
         ...
 
     def model(self, alias: str) -> Model:

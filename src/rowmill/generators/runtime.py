@@ -9,15 +9,17 @@ from pathlib import Path
 from rowmill.errors import InternalError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.protocol import Model
+from rowmill.spec.spec import Spec
 
 
 @dataclass(frozen=True)
 class InvocationRuntime:
-    """The directory of the spec, the models of one invocation by alias, and where its files go."""
+    """The directory of the spec, the models of one invocation by alias, where its files go, and the spec."""
 
     spec_directory: Path
     models: Mapping[str, Model] = field(default_factory=dict)
     files: FileDirectory = field(default_factory=lambda: FileDirectory(Path("rowmill.files")))
+    spec: Spec = field(default_factory=lambda: Spec(records=0))
 
     def model(self, alias: str) -> Model:
         """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""

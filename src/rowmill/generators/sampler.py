@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import (
@@ -20,6 +21,20 @@ from rowmill.generators.category_parameters import CategoryParameters, Subcatego
 from rowmill.generators.constraint_check import constraints_of
 from rowmill.generators.conversion import Conversion, conversion_of
 from rowmill.generators.count_parameters import BinomialParameters, PoissonParameters
+from rowmill.generators.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
+from rowmill.generators.drawn_column import (
+    ROWS_PER_CALL,
+    DrawnCells,
+    chooser,
+    chooser_name,
+    common_type,
+    content_of,
+    parameters_problem,
+)
+from rowmill.generators.drawn_parameters import DrawnParameters
+from rowmill.generators.faker_person import FakerPersonParameters
+from rowmill.generators.person_file import PersonParameters
+from rowmill.generators.protocol import CellGenerator, Runtime
 from rowmill.generators.sampler_conditions import condition_references
 from rowmill.generators.sampler_parameters import (
     BernoulliParameters,
@@ -30,10 +45,10 @@ from rowmill.generators.sampler_parameters import (
     UniformParameters,
     UuidParameters,
 )
-from rowmill.generators.sampler_source import bound_references, sampler_source
+from rowmill.generators.sampler_source import ATTEMPTS, bound_references, column_bounds, sampler_source
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.constraint import Constraint
-from rowmill.spec.declaration import Declaration, DeclareContext, Output, Reference, Strategy
+from rowmill.spec.declaration import THREADS, Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.registry import register_column_type
 
 PARAMETERS: dict[str, type[SamplerParameters]] = {
@@ -47,6 +62,10 @@ PARAMETERS: dict[str, type[SamplerParameters]] = {
     "uuid": UuidParameters,
     "datetime": DatetimeParameters,
     "timedelta": TimedeltaParameters,
+    "scipy": ScipyParameters,
+    "bernoulli_mixture": BernoulliMixtureParameters,
+    "person": PersonParameters,
+    "person_from_faker": FakerPersonParameters,
 }
 """The class of each sampler type's parameters."""
 
@@ -61,6 +80,10 @@ SamplerType = Literal[
     "uuid",
     "datetime",
     "timedelta",
+    "scipy",
+    "bernoulli_mixture",
+    "person",
+    "person_from_faker",
 ]
 
 
@@ -71,7 +94,7 @@ def _by_condition(cls: type[SamplerParameters]) -> TypeAdapter[dict[str, Any]]:
 
 @register_column_type
 class SamplerColumn(ColumnConfig):
-    """A column of random values, made by the database."""
+    """A column of random values, made by the database or, of the last four types, in Python."""
 
     column_type: Literal["sampler"] = "sampler"
     sampler_type: SamplerType
@@ -102,30 +125,85 @@ class SamplerColumn(ColumnConfig):
         return PARAMETERS.get(sampler_type)
 
     def declare(self, context: DeclareContext) -> Declaration:
-        """One output, evaluated set-wise; the inputs are parents, columns of conditions and of constraints."""
+        """One output; the inputs are parents, columns of conditions and of constraints."""
         place = f"columns.{context.index}"
         inputs: dict[Reference, None] = {}
         for where, parameters in self._parameter_sets():
             parameters.check(context, f"{place}.{where}")
             for field, column in parameters.parents().items():
                 inputs.setdefault(Reference(column, f"{place}.{where}.{field}"))
-        for condition in self.conditional_params:
-            inputs |= dict.fromkeys(condition_references(condition, self.name, context, place))
         constraints = constraints_of(context.spec, self.name)
         inputs |= dict.fromkeys(bound_references(constraints))
+        is_drawn = isinstance(self.params, DrawnParameters)
+        if self.conditional_params and is_drawn:
+            inputs[Reference(chooser_name(self.name), f"{place}.conditional_params")] = None
+        else:
+            inputs |= dict.fromkeys(self._condition_references(context, place))
         conversion = self._conversion_or_problem(context, place)
+        source: dict[str, Any]
+        if is_drawn:
+            self._check_drawn(context, place, conversion)
+            source = {
+                "strategy": Strategy.CELL,
+                "reason": f"{self.sampler_type} sampler: {ROWS_PER_CALL} rows a call",
+                "resource": THREADS,
+                "max_rows_per_call": ROWS_PER_CALL,
+            }
+        else:
+            source = {
+                "strategy": Strategy.SQL,
+                "reason": f"{self.sampler_type} sampler: evaluated in the database",
+                "sql": sampler_source(self, conversion, context.spec, place, context.problem),
+            }
         return Declaration(
             name=self.name,
             column_type=self.column_type,
             place=place,
             inputs=tuple(inputs),
             outputs=(Output(self.name, conversion.sql_type, drop=self.drop),),
-            strategy=Strategy.SQL,
-            reason=f"{self.sampler_type} sampler: evaluated in the database",
-            sql=sampler_source(self, conversion, context.spec, place, context.problem),
             propagate_skip=self.propagate_skip,
-            fingerprint=self._fingerprint(constraints),
+            fingerprint=self._fingerprint(constraints, context.spec_directory),
+            **source,
         )
+
+    def companions(self, context: DeclareContext) -> tuple[Declaration, ...]:
+        """Of a sampler made in Python: the column that says which parameters count."""
+        if not self.conditional_params or not isinstance(self.params, DrawnParameters):
+            return ()
+        place = f"columns.{context.index}"
+        inputs = self._condition_references(context, place)
+        return (chooser(self.name, place, list(self.conditional_params), inputs),)
+
+    def bind(self, runtime: Runtime) -> CellGenerator:
+        """The generator of a sampler made in Python; those made in the database have none."""
+        sets = [parameters for _, parameters in self._parameter_sets() if isinstance(parameters, DrawnParameters)]
+        conversion = self._conversion_in(runtime.spec_directory)
+        bounds, unmet = column_bounds(self, conversion, runtime.spec, lambda place, message: None)
+        samplers = [parameters.sampler(runtime.spec_directory) for parameters in sets]
+        return DrawnCells(
+            self.name,
+            runtime.spec.seed,
+            samplers,
+            conversion,
+            bounds=bounds,
+            attempts=ATTEMPTS if bounds else 1,
+            unmet=unmet,
+        )
+
+    def _condition_references(self, context: DeclareContext, place: str) -> list[Reference]:
+        return [
+            reference
+            for condition in self.conditional_params
+            for reference in condition_references(condition, self.name, context, place)
+        ]
+
+    def _check_drawn(self, context: DeclareContext, place: str, conversion: Conversion) -> None:
+        for where, parameters in self._parameter_sets():
+            problem = isinstance(parameters, DrawnParameters) and parameters_problem(parameters, context.spec_directory)
+            if problem:
+                field, message = problem
+                context.problem(f"{place}.{where}.{field}".rstrip("."), message)
+        column_bounds(self, conversion, context.spec, context.problem)
 
     def conversion(self) -> Conversion:
         """How values become those of the column. Raises ValueError where they cannot."""
@@ -162,12 +240,20 @@ class SamplerColumn(ColumnConfig):
 
     def _conversion_or_problem(self, context: DeclareContext, place: str) -> Conversion:
         try:
-            return self.conversion()
+            return self._conversion_in(context.spec_directory)
         except ValueError as error:
             context.problem(f"{place}.{'conditional_params' if self.convert_to is None else 'convert_to'}", str(error))
-            return Conversion(self.params.sql_type(), self.params.sql_type())
+            return Conversion("VARCHAR", "VARCHAR")
 
-    def _fingerprint(self, constraints: list[tuple[int, Constraint]]) -> dict[str, Any]:
+    def _conversion_in(self, directory: Path | None) -> Conversion:
+        """The conversion, also of values whose type only a file knows. Raises ValueError where there is none."""
+        drawn = [each for _, each in self._parameter_sets() if isinstance(each, DrawnParameters)]
+        if not drawn or drawn[0].converts_to or self.convert_to is not None:
+            return self.conversion()
+        sql_type = common_type(drawn, directory)
+        return Conversion(sql_type, sql_type)
+
+    def _fingerprint(self, constraints: list[tuple[int, Constraint]], directory: Path | None) -> dict[str, Any]:
         shaping: dict[str, Any] = {
             "sampler_type": self.sampler_type,
             "params": self.params.model_dump(mode="json"),
@@ -181,4 +267,8 @@ class SamplerColumn(ColumnConfig):
             shaping["convert_to"] = self.convert_to
         if constraints:
             shaping["constraints"] = [[constraint.operator, constraint.rhs] for _, constraint in constraints]
+        for where, parameters in self._parameter_sets():
+            content = content_of(parameters, directory)
+            if content:
+                shaping.setdefault("content", []).append([where, content])
         return shaping

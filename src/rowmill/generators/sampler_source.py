@@ -88,6 +88,11 @@ def sampler_source(
     )
 
 
+def column_bounds(column: Sampled, conversion: Conversion, spec: Spec, report: Report) -> tuple[tuple[Bound, ...], str]:
+    """The bounds constraints set to a column's values, and what to say where they are not met."""
+    return _bounds(column, conversion, _Values(spec, frozenset({column.name})), report)
+
+
 def bound_references(constraints: Sequence[tuple[int, Constraint]]) -> list[Reference]:
     """The columns that constraints compare with."""
     return [

@@ -80,7 +80,7 @@ class Declaring:
             self._index = index
             declaration = self._declaration(column, seed_types)
             if declaration is not None:
-                declared.append(declaration)
+                declared += [*column.companions(self), declaration]
         self._check_constraint_targets()
         return self._undeclared_seed_columns(seed_columns, declared) + declared
 

@@ -8,7 +8,7 @@ fields, :meth:`~ColumnConfig.declare` for the graph and, unless its strategy is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -64,6 +64,10 @@ class ColumnConfig(StrictModel):
     def declare(self, context: DeclareContext) -> Declaration:
         """Says what this column needs, makes and how it is called. Never does I/O on data."""
         raise NotImplementedError(type(self).__name__)
+
+    def companions(self, context: DeclareContext) -> Sequence[Declaration]:
+        """Further generators this column's own one needs, each with columns of its own; most have none."""
+        return ()
 
     def bind(self, runtime: Any) -> Any:
         """Makes the generator that does the work (``rowmill.generators.protocol``) for one invocation."""
