@@ -390,7 +390,7 @@ select
   r.resource,
   r.configured_limit,
   r.learned_limit,
-  0::bigint as in_flight,
+  coalesce(try_cast(getvariable('rowmill_in_flight') as map (varchar, bigint))[r.resource], 0) as in_flight,
   c.cooling_until,
   c.reason,
   case

@@ -113,7 +113,7 @@ comment on view main.resource is 'What tasks occupy while they run: model endpoi
 comment on column main.resource.resource is 'provider/model, local (the event loop) or local/threads.';
 comment on column main.resource.configured_limit is 'Calls at once, as the spec says.';
 comment on column main.resource.learned_limit is 'Calls at once that the endpoint was found to take.';
-comment on column main.resource.in_flight is 'Calls running; known to the working process only, 0 otherwise.';
+comment on column main.resource.in_flight is 'Calls running now; 0 when no process works on the run.';
 comment on column main.resource.cooling_until is 'Nothing starts there before this time (UTC).';
 comment on column main.resource.reason is 'Why it cools down.';
 comment on column main.resource.explanation is 'How many calls it takes, or why none, in words.';

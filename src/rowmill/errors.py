@@ -14,6 +14,7 @@
     │   └── Rejected              the same request would fail again: the row is dropped
     │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
     ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
+    ├── QueryStopped              a reader's query took too long or too much, or was interrupted (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
 
@@ -141,6 +142,10 @@ class GeneratorError(RowmillError):
     def __init__(self, message: str, error_type: str = "GeneratorError") -> None:
         self.error_type = error_type
         super().__init__(message)
+
+
+class QueryStopped(RowmillError):
+    """A query beside a living run was cut off: over its time limit, too much memory, or nobody waits for it."""
 
 
 class InternalError(RowmillError):

@@ -20,6 +20,7 @@ from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport, export_dataset
 from rowmill.export.format import ExportFormat
+from rowmill.inspect.opening import open_reader
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reader import Reader
@@ -132,7 +133,7 @@ class RunDatabase:
         Raises :class:`~rowmill.errors.UsageError` if there is none, :class:`~rowmill.errors.Locked`,
         :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.Damaged`.
         """
-        return cls(Path(path), Reader.open(Path(path)))
+        return cls(Path(path), open_reader(Path(path)))
 
     def status(self) -> Status:
         """How far the run is."""

@@ -39,14 +39,14 @@ def command(database: Path | None, file_format: ExportFormat | None, output: Pat
       rowmill export --output penguins.parquet --force
     """
     from rowmill.export.dataset import export_dataset, write_dataset
-    from rowmill.store.reader import Reader
+    from rowmill.inspect.opening import open_reader
 
     path = existing_database(database)
     signal.signal(signal.SIGTERM, _clean_up_and_exit)
     is_stream = output == Path("-")
     if file_format is None:
         file_format = ExportFormat.PARQUET if output is None or is_stream else format_of(output)
-    with Reader.open(path) as reader:
+    with open_reader(path) as reader:
         status = reader.status()
         if is_stream:
             rows = write_dataset(reader, sys.stdout.buffer, file_format, is_pipe=True)
@@ -59,7 +59,8 @@ def command(database: Path | None, file_format: ExportFormat | None, output: Pat
     message = f"Exported {count(rows)} of {plural(status.records, 'row')} to {target}"
     dropped = f"; {count(status.rows_dropped)} dropped (rowmill show dropped)" if status.rows_dropped else ""
     left = status.records - rows - status.rows_dropped
-    unfinished = f"; {count(left)} not finished yet (rowmill run {path} goes on)" if left > 0 else ""
+    going_on = "the run works on them" if status.state == "running" else f"rowmill run {path} goes on"
+    unfinished = f"; {count(left)} not finished yet ({going_on})" if left > 0 else ""
     click.echo(f"{message}{dropped}{unfinished}.", err=True)
 
 

@@ -84,10 +84,10 @@ def command(
         show_format = own if own is not None and where is None and not chosen else ShowFormat.TABLE
     if show_format in _OWN_FORMATS.values() and show_format is not own:
         raise UsageError(f"'{what}' cannot be written as {show_format}; use table, json, jsonl or csv.")
+    from rowmill.inspect.opening import open_reader
     from rowmill.store.listing import Selection, listing
-    from rowmill.store.reader import Reader
 
-    with Reader.open(existing_database(database)) as reader:
+    with open_reader(existing_database(database)) as reader:
         if show_format is ShowFormat.MERMAID:
             _draw(reader, where)
         elif show_format is ShowFormat.YAML:

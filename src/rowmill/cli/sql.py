@@ -14,9 +14,20 @@ from rowmill.errors import UsageError
 
 @click.command()
 @click.argument("arguments", nargs=-1, required=True, metavar="[DATABASE] QUERY")
+@click.option(
+    "--time-limit",
+    "time_limit_s",
+    type=click.FloatRange(min=0, max=3600, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Beside a living run, stop the query after this time.",
+)
 @output_option
-def command(arguments: tuple[str, ...], output_format: OutputFormat) -> None:
+def command(arguments: tuple[str, ...], time_limit_s: float, output_format: OutputFormat) -> None:
     """Query a run database with SQL; nothing can be changed this way. The query - is read from stdin.
+
+    While a run works on the database, it answers.
 
     Without DATABASE, the only *.duckdb file of the current directory.
 
@@ -25,14 +36,14 @@ def command(arguments: tuple[str, ...], output_format: OutputFormat) -> None:
       rowmill sql penguins.duckdb "from progress"
       rowmill sql "select reason, count(*) from dropped_row group by all" --format csv
     """
-    from rowmill.store.reader import Reader
+    from rowmill.inspect.opening import open_reader
 
     path, query = _split(arguments)
     if query == "-":
         query = sys.stdin.read()
     if not query.strip():
         raise UsageError("The query is empty.")
-    with Reader.open(path) as reader, reader.batches(query) as rows:
+    with open_reader(path, time_limit_s) as reader, reader.batches(query) as rows:
         write_listing(rows, output_format)
 
 

@@ -62,9 +62,9 @@ def command(database: Path | None, watch: bool, ascii_only: bool, output_format:
 
 
 def _read(path: Path) -> Status:
-    from rowmill.store.reader import Reader
+    from rowmill.inspect.opening import open_reader
 
-    with Reader.open(path) as reader:
+    with open_reader(path) as reader:
         return reader.detailed_status(time.time())
 
 

@@ -114,6 +114,10 @@ class Dispatcher:
         pools = tuple(pool.statistics(now) for pool in self._pools.values())
         return DispatchStatistics(self._turns, self._running_tasks, pools)
 
+    def running_calls(self) -> dict[str, int]:
+        """Calls that run now, per resource. May be asked from any thread."""
+        return {name: len(pool.busy) for name, pool in tuple(self._pools.items())}
+
     # Steering ------------------------------------------------------------------------------------
 
     def drain(self) -> None:

@@ -20,6 +20,7 @@ from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.health import check_models
 from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.engine.serving import announce, answer_readers
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory
@@ -28,6 +29,7 @@ from rowmill.generators.protocol import BatchGenerator, CellGenerator, Model
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
+from rowmill.inspect.place import LivePlace
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import Provider
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
@@ -84,11 +86,13 @@ async def run(
     environ = os.environ if environ is None else environ
     async with WriterThread() as writer:
         store = await writer.call(_open_store, database, prepared, environ)
+        place = announce(database)
         try:
             return await work(
                 store,
                 writer,
                 prepared,
+                place=place,
                 wall_clock=time.time,
                 environ=environ,
                 on_progress=on_progress,
@@ -99,6 +103,8 @@ async def run(
             )
         finally:
             await writer.call(store.close)
+            if place is not None:
+                place.withdraw()
 
 
 def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str, str]) -> RunStore:
@@ -118,6 +124,7 @@ async def work(
     *,
     wall_clock: Callable[[], float],
     environ: Mapping[str, str],
+    place: LivePlace | None = None,
     on_progress: Progress | None = None,
     progress_interval_s: float = 0.5,
     handle_signals: bool = False,
@@ -128,8 +135,8 @@ async def work(
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
 
-    ``open_provider`` opens the endpoints of the spec; ``on_dispatcher`` gets the dispatcher before it starts, to
-    watch it and to steer it.
+    ``place``: where readers may ask while it works. ``open_provider`` opens the endpoints of the spec;
+    ``on_dispatcher`` gets the dispatcher before it starts, to watch it and to steer it.
     """
     prepared = await writer.call(_open_run, store, prepared, wall_clock())
     name = str(store.connection.path or "the run")
@@ -169,6 +176,8 @@ async def work(
             async with anyio.create_task_group() as group:
                 if handle_signals:
                     group.start_soon(_obey_signals, dispatcher, on_drain)
+                if place is not None:
+                    group.start_soon(answer_readers, store, writer, dispatcher, place)
                 if on_progress is not None:
                     report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -47,6 +47,38 @@ class StagedTable:
         return self.content.__arrow_c_stream__(requested_schema)
 
 
+class Readable(Protocol):
+    """What reading a run database needs, whether its file is open here or its holder answers."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file."""
+        ...
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        ...
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of a query as an Arrow table."""
+        ...
+
+    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The result of a query as a stream of record batches."""
+        ...
+
+    def interrupt(self) -> None:
+        """Stops a running query from another thread."""
+        ...
+
+    def close(self) -> None:
+        """Lets the database go. Safe to call twice."""
+        ...
+
+
+_ROWS_PER_BATCH = 16_384
+
+
 class Connection:
     """One connection to one database, used by one thread at a time. Raises DuckDB's errors as they are."""
 
@@ -73,7 +105,20 @@ class Connection:
             self._release()
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
-        self._identity = _identity(path) if path is not None and not read_only else None
+        self._identity = file_identity(path) if path is not None and not read_only else None
+
+    def beside(self) -> Connection:
+        """Another connection to the same open database, with transactions and TEMP tables of its own.
+
+        It may be used by another thread. The file stays open, and locked, until both are closed.
+        """
+        other = object.__new__(Connection)
+        other.path = self.path
+        other._claim = None
+        other._identity = None
+        other._staged = {}
+        other._engine = self._engine.cursor()
+        return other
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
@@ -95,7 +140,7 @@ class Connection:
 
     def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The result of a query as a stream of record batches; the connection is busy until it is read or closed."""
-        return self._engine.sql(sql, params=parameters).to_arrow_reader()
+        return self._engine.sql(sql, params=parameters).to_arrow_reader(_ROWS_PER_BATCH)
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Makes ``table`` readable under ``name``; a second call with the same schema replaces the content."""
@@ -136,7 +181,7 @@ class Connection:
 
     def check_file(self) -> None:
         """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""
-        if self.path is not None and self._identity is not None and _identity(self.path) != self._identity:
+        if self.path is not None and self._identity is not None and file_identity(self.path) != self._identity:
             raise WriteFailed(
                 f"{self.path} was removed or replaced while the run worked on it: results since then are lost. "
                 "Put the file back if you can, then run again."
@@ -168,7 +213,7 @@ class Connection:
         self.close()
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def file_identity(path: Path) -> tuple[int, int] | None:
     """Which file a path leads to, or None if it leads to none."""
     try:
         found = path.stat()

@@ -7,7 +7,7 @@ from datetime import UTC
 
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store import engine_errors
-from rowmill.store.connection import Connection
+from rowmill.store.connection import Readable
 from rowmill.store.statements import statement
 from rowmill.store.status import (
     AdmissionStatus,
@@ -34,7 +34,7 @@ _REASONS = 3
 _OVER = {"finished": "all rows are settled", "new": "the run has not begun", "paused": "the run is paused"}
 
 
-def read_details(connection: Connection, status: Status, now: float) -> Details:
+def read_details(connection: Readable, status: Status, now: float) -> Details:
     """Reads the details of a status at ``now`` (seconds since the epoch). O(active rows + row groups + drops)."""
     with engine_errors.mapped("reading the details of the status"):
         oldest = connection.execute(_OLDEST.text)
@@ -50,7 +50,7 @@ def read_details(connection: Connection, status: Status, now: float) -> Details:
         )
 
 
-def _read_pace(connection: Connection, status: Status, now: float) -> Pace:
+def _read_pace(connection: Readable, status: Status, now: float) -> Pace:
     if status.state != "running":
         now = min(now, status.updated_at.replace(tzinfo=UTC).timestamp())  # recent is what was when it still worked
     moment = {"since_us": _microseconds(now - RECENT_S), "now_us": _microseconds(now)}

@@ -35,8 +35,8 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
             holder = f"process {pid}" if pid else "another process"
             stop = f"'kill -INT {pid}' stops it and loses nothing" if pid else "Stop it"
             return Locked(
-                f"{path} is in use by {holder}, which shows its progress itself. Wait for it to end, or stop it "
-                f"({stop}); then try again.",
+                f"{path} is in use by {holder}. 'rowmill status {path}' looks at it as it works. Wait for it to end, "
+                f"or stop it ({stop}); then try again.",
                 pid,
             )
         if "not a valid DuckDB database file" in text:

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
 from rowmill.store import engine_errors, schema
-from rowmill.store.connection import Connection, column_list
+from rowmill.store.connection import Connection, Readable, column_list
 from rowmill.store.details import read_details
+from rowmill.store.question import check_question
 from rowmill.store.statements import statement
 from rowmill.store.status import Status, read_status
 
@@ -30,34 +31,17 @@ _SLICE_ROWS = 50_000
 
 
 class Reader:
-    """A run database opened for reading. Holds the file's lock until it is closed."""
+    """A run database opened for reading, its file or, while a run holds that, a snapshot of the run."""
 
-    def __init__(self, connection: Connection, version: int | None = None) -> None:
+    def __init__(self, connection: Readable, version: int | None = None) -> None:
         """``version``: the schema version of the file (default: the newest)."""
         self._connection = connection
         self._version = schema.newest_version() if version is None else version
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Opens ``path`` read-only. A file of an older Rowmill can be read as far as its views go.
-
-        Raises UsageError (no such file), Locked (another process works on it; names its pid), Damaged or
-        Incompatible (not a run database, or of a newer version).
-        """
-        if not path.exists():
-            raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
-        connection = Connection(path, read_only=True)
-        try:
-            if schema.is_new(connection):
-                raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
-            version = schema.version_of(connection)
-        except duckdb.Error as error:
-            connection.close()
-            raise engine_errors.opening_error(error, path) from error
-        except BaseException:
-            connection.close()
-            raise
-        return cls(connection, version)
+        """Opens the file ``path``; raises as :func:`open_file` does."""
+        return cls(*open_file(path))
 
     @contextmanager
     def _as_far_as_views_go(self) -> Iterator[None]:
@@ -83,8 +67,9 @@ class Reader:
             return replace(status, details=read_details(self._connection, status, now))
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The result of a user's query as an Arrow table. Raises UsageError for SQL that does not run."""
+        """The result of a user's query as an Arrow table. UsageError for SQL that does not run or would write."""
         try:
+            check_question(self._connection, sql)
             return self._connection.arrow(sql, parameters)
         except duckdb.Error as error:
             raise self._query_error(error) from error
@@ -92,6 +77,7 @@ class Reader:
     def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The same as a stream of record batches, without holding the result in memory."""
         try:
+            check_question(self._connection, sql)
             return self._connection.batches(sql, parameters)
         except duckdb.Error as error:
             raise self._query_error(error) from error
@@ -162,6 +148,27 @@ class Reader:
         self.close()
 
 
+def open_file(path: Path) -> tuple[Connection, int]:
+    """Opens the file of a run database read-only, holding its lock until it is closed; also says its schema version.
+
+    A file of an older Rowmill can be read as far as its views go. Raises UsageError (no such file), Locked (another
+    process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
+    """
+    if not path.exists():
+        raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+    connection = Connection(path, read_only=True)
+    try:
+        if schema.is_new(connection):
+            raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
+        return connection, schema.version_of(connection)
+    except duckdb.Error as error:
+        connection.close()
+        raise engine_errors.opening_error(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+
+
 def query_error(error: duckdb.Error) -> RowmillError:
     """What a failing query of a user means, in the engine's words without its stack."""
     text = str(error).strip()
@@ -169,6 +176,6 @@ def query_error(error: duckdb.Error) -> RowmillError:
         return Damaged(f"The run database is damaged: {text}")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")
-    if isinstance(error, duckdb.InvalidInputException) and "read-only" in text:
+    if isinstance(error, (duckdb.InvalidInputException, duckdb.TransactionException)) and "read-only" in text:
         return UsageError("The query would write; SQL on a run database only reads.")
     return UsageError(f"The query does not run: {text}")

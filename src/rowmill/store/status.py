@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from rowmill.store import engine_errors
-from rowmill.store.connection import Connection
+from rowmill.store.connection import Readable
 from rowmill.store.statements import statement
 
 _RUN_STATUS = statement("read_run_status")
@@ -175,7 +175,7 @@ class Status:
         return replace(self, state=state, resources=resources)
 
 
-def read_drop_reasons(connection: Connection, limit: int = 3) -> tuple[DropReason, ...]:
+def read_drop_reasons(connection: Readable, limit: int = 3) -> tuple[DropReason, ...]:
     """The most frequent reasons for dropped rows. O(dropped rows)."""
     with engine_errors.mapped("reading why rows were dropped"):
         return tuple(DropReason(*row) for row in connection.execute(_DROP_REASONS.text, {"limit": limit}))
@@ -184,7 +184,7 @@ def read_drop_reasons(connection: Connection, limit: int = 3) -> tuple[DropReaso
 _RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources", "details")]
 
 
-def read_status(connection: Connection) -> Status:
+def read_status(connection: Readable) -> Status:
     """Reads the status of a run, without its details. O(active rows + row groups)."""
     with engine_errors.mapped("reading the status"):
         run = connection.execute(_RUN_STATUS.text)[0]

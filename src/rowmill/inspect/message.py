@@ -1,0 +1,86 @@
+"""What travels over the socket: queries as tickets, actions, and errors that arrive as what they were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rowmill import errors
+from rowmill.errors import RowmillError
+
+LIVING = "living"
+"""The action that says who answers. No argument; answers a :class:`Living`."""
+INTERRUPT = "interrupt"
+"""The action that stops a query. Argument: its key."""
+
+DEFAULT_TIME_LIMIT_S = 30.0
+LONGEST_TIME_LIMIT_S = 3600.0
+
+
+class HolderGone(errors.StateError):
+    """Nobody answers any more: the run has ended, or its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query: the content of a ticket."""
+
+    key: str
+    """Chosen by the asker, to interrupt it."""
+    sql: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S
+
+    def encoded(self) -> bytes:
+        """As bytes. Raises TypeError for parameters that JSON cannot hold."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decoded(cls, content: bytes) -> Question:
+        """From bytes. Raises UsageError for what :meth:`encoded` cannot have made."""
+        try:
+            values = json.loads(content)
+            question = cls(str(values["key"]), str(values["sql"]), dict(values["parameters"]), values["time_limit_s"])
+            limit_s = float(question.time_limit_s)
+        except (ValueError, TypeError, KeyError) as error:
+            raise errors.UsageError("The question could not be read: it is of another version of Rowmill.") from error
+        return cls(question.key, question.sql, question.parameters, min(max(limit_s, 0.01), LONGEST_TIME_LIMIT_S))
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    """Who answers: the process, and the file it works on as (device, inode)."""
+
+    pid: int
+    version: str
+    device: int
+    inode: int
+
+    def encoded(self) -> bytes:
+        """As bytes."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def decoded(cls, content: bytes) -> Living:
+        """From bytes. Raises ValueError, TypeError or KeyError for anything else; later versions may say more."""
+        values = json.loads(content)
+        return cls(values["pid"], values["version"], values["device"], values["inode"])
+
+
+def encoded_error(error: RowmillError) -> bytes:
+    """An error on its way to the asker."""
+    return json.dumps({"error": type(error).__name__, "message": str(error)}).encode()
+
+
+def decoded_error(content: bytes) -> RowmillError | None:
+    """The error again, of the same type; None if the bytes are no error of ours."""
+    try:
+        values = json.loads(content)
+        kind = getattr(errors, str(values["error"]), RowmillError)
+        if not (isinstance(kind, type) and issubclass(kind, RowmillError)) or kind is errors.SpecError:
+            kind = RowmillError
+        return kind(str(values["message"]))
+    except (ValueError, TypeError, KeyError):
+        return None

@@ -1,0 +1,105 @@
+"""Opening a run database for reading, whoever has it: the file when it is free, the run that holds it otherwise."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from rowmill.errors import Locked
+from rowmill.inspect.message import DEFAULT_TIME_LIMIT_S, HolderGone
+from rowmill.inspect.place import live_place
+from rowmill.store.connection import Readable
+from rowmill.store.reader import Reader, open_file
+
+T = TypeVar("T")
+
+_POLL_S = 0.05
+_SILENT_PATIENCE_S = 0.5
+"""How long a holder that has not announced itself may take to let the file go, or to announce itself."""
+_ANNOUNCED_PATIENCE_S = 20.0
+"""How long one that has may take to make its socket, or to end."""
+
+
+def open_reader(path: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> Reader:
+    """Opens ``path`` for reading: its file, or a connection to the run that holds it.
+
+    ``time_limit_s`` bounds each query, but only beside a living run. Raises UsageError (no such file), Locked
+    (held by a process that does not answer; names its pid), Damaged or Incompatible.
+    """
+    attached = _Attached(path, time_limit_s)
+    return Reader(attached, attached.version)
+
+
+class _Attached:
+    """A :class:`~rowmill.store.connection.Readable` that stays connected when the run that answered ends."""
+
+    def __init__(self, path: Path, time_limit_s: float) -> None:
+        self.path = path
+        self.version: int | None = None
+        """The schema version of the file; of one that a run works on, it is ours."""
+        self._time_limit_s = time_limit_s
+        self._connection: Readable = self._attach()
+
+    def _attach(self) -> Readable:
+        """The file or its holder; between the two there are moments with neither, which pass."""
+        began = time.monotonic()
+        while True:
+            try:
+                connection, self.version = open_file(self.path)
+                return connection
+            except Locked as error:
+                from rowmill.inspect.client import LiveConnection  # Flight is imported only if there is a need
+
+                try:
+                    return LiveConnection(self.path, self._time_limit_s)
+                except HolderGone:
+                    patience_s = _ANNOUNCED_PATIENCE_S if self._is_announced(error.pid) else _SILENT_PATIENCE_S
+                    if time.monotonic() - began > patience_s:
+                        raise _silent(error, self.path) from None
+            time.sleep(_POLL_S)
+
+    def _is_announced(self, pid: int | None) -> bool:
+        announced = live_place(self.path).announced_pid()
+        return announced is not None and announced == (pid or os.getpid())
+
+    def _asked(self, ask: Callable[[Readable], T]) -> T:
+        while True:
+            try:
+                return ask(self._connection)
+            except HolderGone:
+                self._connection.close()
+                self._connection = self._attach()
+
+    def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        return self._asked(lambda connection: connection.execute(sql, parameters))
+
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        return self._asked(lambda connection: connection.arrow(sql, parameters))
+
+    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        return self._asked(lambda connection: connection.batches(sql, parameters))
+
+    def interrupt(self) -> None:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        self._connection.close()
+
+
+def _silent(error: Locked, path: Path) -> Locked:
+    holder = "this process" if error.pid == os.getpid() else f"process {error.pid}" if error.pid else "another process"
+    return Locked(
+        f"{path} is in use by {holder}, which does not answer: it is no run of this version of Rowmill, or belongs to "
+        "another user or machine. Wait for it to end, or stop it; then try again.",
+        error.pid,
+    )

@@ -1,0 +1,133 @@
+"""The server of a living run: answers queries over Arrow Flight on a Unix socket, read-only.
+
+Flight brings its own threads; the event loop and the writer's thread do nothing for a reader. Whoever may open the
+socket may ask, and that is its owner alone: the socket has mode 0600 in a directory of mode 0700.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import flight
+
+from rowmill.errors import RowmillError, UsageError
+from rowmill.inspect.message import INTERRUPT, LIVING, HolderGone, Living, Question, encoded_error
+from rowmill.inspect.place import LivePlace
+from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
+from rowmill.store.connection import Connection, file_identity
+from rowmill.store.snapshot import Snapshot
+from rowmill.version import VERSION
+
+_SHUTDOWN_PATIENCE_S = 2.0
+_kept_servers: list[flight.FlightServerBase] = []
+"""Servers a reader that neither reads nor goes away keeps from shutting down: destroying one would wait for it."""
+
+RunningCalls = Callable[[], Mapping[str, int]]
+"""How many calls run now, per resource. Asked from any thread."""
+
+
+class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
+    """The methods a client can call; each runs in a thread of Flight's."""
+
+    def __init__(self, place: LivePlace, instance: Connection, living: Living, running_calls: RunningCalls) -> None:
+        self._instance = instance
+        self._living = living
+        self._running_calls = running_calls
+        self.queries = Queries(instance)
+        super().__init__(place.location)
+
+    def do_get(self, context: flight.ServerCallContext, ticket: flight.Ticket) -> flight.FlightDataStream:
+        """Answers a query with a stream of record batches."""
+        with _errors_travel():
+            question = Question.decoded(ticket.ticket)
+            query = self.queries.begin(question.key, question.time_limit_s, context)
+            try:
+                with query.working(context):
+                    snapshot = Snapshot(self._instance, self._running_calls())
+                    query.has(snapshot)
+                    rows = snapshot.batches(question.sql, question.parameters)
+            except BaseException:
+                self.queries.end(query)
+                raise
+        stream = self._stream(query, rows, context)
+        next(stream)  # it has begun: so it is closed, and the query ended, also if nobody ever reads
+        return flight.GeneratorStream(rows.schema, stream)
+
+    def _stream(
+        self, query: RunningQuery, rows: pa.RecordBatchReader, context: flight.ServerCallContext
+    ) -> Iterator[pa.RecordBatch | None]:
+        try:
+            yield None
+            with _errors_travel():
+                while True:
+                    try:
+                        with query.working(context):
+                            batch = rows.read_next_batch()
+                    except StopIteration:
+                        return
+                    except (OSError, pa.ArrowException) as error:
+                        raise UsageError(f"The query does not run: {error}") from error
+                    yield batch
+        finally:
+            self.queries.end(query)
+
+    def do_action(self, context: flight.ServerCallContext, action: flight.Action) -> Iterator[flight.Result]:
+        """Answers an action of :mod:`rowmill.inspect.message`."""
+        with _errors_travel():
+            if action.type == LIVING:
+                yield flight.Result(self._living.encoded())
+            elif action.type == INTERRUPT:
+                self.queries.interrupt(action.body.to_pybytes().decode())
+            else:
+                raise UsageError(f"The run that holds this database (Rowmill {VERSION}) does not know '{action.type}'.")
+
+
+class _errors_travel:  # noqa: N801  reads as a statement
+    """Errors of ours go to the asker as what they are; any other ends the call, and stays out of the run."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, HolderGone):
+            raise flight.FlightUnavailableError(str(error)) from error
+        if isinstance(error, RowmillError):
+            raise flight.FlightServerError(str(error), extra_info=encoded_error(error)) from error
+
+
+class LiveServer:
+    """Serves one open run database until it is closed."""
+
+    def __init__(self, place: LivePlace, instance: Connection, running_calls: RunningCalls) -> None:
+        """Begins to serve on the socket of ``place``. ``instance`` is a connection of its own, closed with the server.
+
+        Raises OSError or pyarrow.ArrowException if the socket cannot be made.
+        """
+        self._place = place
+        self._instance = instance
+        device, inode = file_identity(instance.path or Path()) or (0, 0)
+        self._service = _Service(place, instance, Living(os.getpid(), VERSION, device, inode), running_calls)
+        try:
+            place.socket.chmod(0o600)
+        except OSError:
+            self.close()
+            raise
+
+    def statistics(self) -> QueryStatistics:
+        """How many queries run, and ran."""
+        return self._service.queries.statistics()
+
+    def close(self) -> None:
+        """Interrupts what runs, removes the socket and lets the database go; waits a few seconds at most."""
+        self._place.socket.unlink(missing_ok=True)
+        self._service.queries.close()
+        ending = threading.Thread(target=self._service.shutdown, name="rowmill-shutdown", daemon=True)
+        ending.start()
+        ending.join(_SHUTDOWN_PATIENCE_S)
+        if ending.is_alive():
+            _kept_servers.append(self._service)
+        self._instance.close()
