@@ -56,9 +56,13 @@ class Panel:
 
     def draining(self) -> None:
         """Says above the panel that the run stops."""
+        self.write(DRAINING)
+
+    def write(self, line: str) -> None:
+        """Writes a line above the panel. Any thread may call it."""
         if not self._is_lost:
             try:
-                self._live.console.print(DRAINING)
+                self._live.console.print(Text(line))
             except OSError:
                 self._is_lost = True
 

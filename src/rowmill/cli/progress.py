@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from datetime import UTC, datetime
 from types import TracebackType
@@ -67,6 +68,42 @@ class LogLines:
             self._stream.flush()
         except OSError:
             self._is_lost = True
+
+
+class LogRecords:
+    """A log record for each status it is shown, whatever the level of the logger: somebody asked for progress."""
+
+    def __init__(self, handler: logging.Handler) -> None:
+        self._handler = handler
+        self._pacemaker = Pacemaker()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, status: Status) -> None:
+        """Hands on the record: the line that people get, and the counts as fields."""
+        pace = self._pacemaker.observe(status, time.monotonic())
+        fields = {name: getattr(status, name) for name in _FIELDS} | {"cells_per_s": round(pace.cells_per_s, 1)}
+        self._emit(logging.INFO, progress_line(status, pace), fields)
+
+    def draining(self) -> None:
+        """Hands on that the run stops."""
+        self._emit(logging.WARNING, DRAINING, {})
+
+    def _emit(self, level: int, message: str, fields: dict[str, object]) -> None:
+        record = logging.makeLogRecord(
+            {"name": "rowmill.progress", "levelno": level, "levelname": logging.getLevelName(level), "msg": message}
+        )
+        vars(record).update(fields)
+        self._handler.handle(record)
+
+
+_FIELDS = ("state", "records", "rows_finished", "rows_dropped", "requests", "input_tokens", "output_tokens", "cost_usd")
 
 
 def progress_line(status: Status, pace: Pace) -> str:

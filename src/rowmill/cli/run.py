@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli import failure
+from rowmill.cli.logs import LineHandler, LogFormat, log_options, set_up
 from rowmill.cli.place import is_run_database
 from rowmill.errors import UsageError
 
@@ -24,9 +26,11 @@ _LOG_INTERVAL_S = 5.0
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC|DATABASE")
 @click.argument("database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]")
-@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@log_options
 @click.pass_context
-def command(context: click.Context, spec: Path, database: Path | None, quiet: bool) -> None:
+def command(
+    context: click.Context, spec: Path, database: Path | None, verbose: int, quiet: bool, log_format: LogFormat
+) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
     Without DATABASE, the run database is <name>.duckdb in the current directory. A run database alone
@@ -37,9 +41,13 @@ def command(context: click.Context, spec: Path, database: Path | None, quiet: bo
     Example:
       rowmill run spec.yaml
       rowmill run penguins.duckdb
+      rowmill run spec.yaml -v --log-format json 2> run.log
     """
+    handler = set_up(verbose, quiet, log_format)
+    if verbose:
+        failure.print_tracebacks()
     prepared, path = _what(spec, database)
-    report = _run(prepared, path, quiet=quiet)
+    report = _run(prepared, path, None if quiet else _display(handler, log_format))
     if not quiet:
         _summarise(report, spec, database, path)
     context.exit(report.exit_code)
@@ -58,26 +66,32 @@ def _what(spec: Path, database: Path | None) -> tuple[Prepared | None, Path]:
     return prepared, database if database is not None else Path(f"{prepared.spec.name}.duckdb")
 
 
-def _run(prepared: Prepared | None, path: Path, *, quiet: bool) -> RunReport:
+def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None) -> RunReport:
     import anyio
 
     from rowmill.engine.invocation import run
 
     work = partial(run, prepared, path, handle_signals=True)
-    if quiet:
+    if shown is None:
         return anyio.run(work)
-    display, interval_s = _display()
+    display, interval_s = shown
     with display:
         return anyio.run(
             partial(work, on_progress=display.show, progress_interval_s=interval_s, on_drain=display.draining)
         )
 
 
-def _display() -> tuple[Display, float]:
+def _display(handler: LineHandler, log_format: LogFormat) -> tuple[Display, float]:
+    if log_format is LogFormat.JSON:
+        from rowmill.cli.progress import LogRecords
+
+        return LogRecords(handler), _LOG_INTERVAL_S
     if sys.stderr.isatty():
         from rowmill.cli.panel import Panel
 
-        return Panel(sys.stderr), _PANEL_INTERVAL_S
+        panel = Panel(sys.stderr)
+        handler.write = panel.write
+        return panel, _PANEL_INTERVAL_S
     from rowmill.cli.progress import LogLines
 
     return LogLines(sys.stderr), _LOG_INTERVAL_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import time
@@ -41,6 +42,8 @@ from rowmill.store.run_store import ResourceMemory, RunStore
 from rowmill.store.status import Details, DropReason, Status, read_drop_reasons, read_status
 from rowmill.store.turn import SkipCondition
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
+
+_log = logging.getLogger("rowmill.run")
 
 Progress = Callable[[Status], None]
 OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
@@ -152,6 +155,7 @@ async def work(
         conditions = _skip_conditions(prepared.graph)
         memory = await writer.call(store.begin, prepared.limits, wall_clock())
         await writer.call(store.say_alive)
+        _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
         turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
 
@@ -337,6 +341,7 @@ async def _report_progress(
 
 async def _sign_out(store: RunStore, writer: Writer, reason: str, wall_clock: Callable[[], float]) -> None:
     """Signs out if the database still takes it: after a failed write it may not, and the first error tells why."""
+    _log.log(logging.ERROR if reason.startswith("failed") else logging.INFO, "The invocation ends: %s", reason)
     with anyio.CancelScope(shield=True):
         try:
             await writer.call(store.end, reason, wall_clock())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,11 @@ from rowmill.providers.protocol import (
 )
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
+
+_log = logging.getLogger("rowmill.requests")
+_prompts = logging.getLogger("rowmill.prompts")
+_PROMPT_LEVEL = 5
+"""Below DEBUG: nobody gets prompts and answers into a log without asking for just them."""
 
 
 class ModelHandle:
@@ -62,6 +68,9 @@ class ModelHandle:
             self._record_failure(call, started_at, error)
             raise
         self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        if _prompts.isEnabledFor(_PROMPT_LEVEL):
+            fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
+            _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
         return answer
 
     async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
@@ -118,6 +127,9 @@ class ModelHandle:
         input_tokens: int = 0,
         output_tokens: int = 0,
     ) -> None:
+        if error is not None:
+            fields = {"column": call.column, "model": self._config.model, "error_type": error}
+            _log.debug("Request of column '%s' failed (%s): %s", call.column, error, message, extra=fields)
         call.requests.append(
             Request(
                 model=self._config.model,

@@ -5,6 +5,7 @@ Things that happen all the time (row groups entering and leaving) are counted an
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ import pyarrow as pa
 from rowmill.store.connection import Connection
 from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
+
+_log = logging.getLogger("rowmill.run")
 
 _INSERT = statement("insert_events")
 _TRIM = statement("trim_events")
@@ -59,6 +62,8 @@ class Journal:
                 self._counted_since = None
         if not self._events:
             return
+        for kind, subject, detail in self._events.rows:
+            _log.info("%s: %s %s", kind, subject, detail, extra={"kind": kind, "subject": subject})
         self._connection.stage("new_event", self._events.table())
         self._connection.execute(_INSERT.text, {"now": now})
         self._written += len(self._events.rows)

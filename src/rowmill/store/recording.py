@@ -6,6 +6,8 @@ clear, a row is dropped once, a deferral replaces the one before it.
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -45,6 +47,7 @@ _DELETE_REVIVED_VALUES = statement("delete_revived_values")
 
 _TOTALLED_TOGETHER = 20_000
 """Attempts that are summed up together: so many at most are added up each time somebody asks for the usage."""
+_log = logging.getLogger("rowmill.rows")
 _NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
 _NEW_REVIVAL = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
@@ -136,6 +139,7 @@ class Recording:
 
     def drop(self, drops: Rows, now: datetime) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
+        self._log_drops(drops)
         self._connection.stage("new_drop", drops.table())
         self._connection.execute(_RECORD_DROPS.text, {"now": now})
         self._connection.execute(_KEEP_DROPPED_VALUES.text)
@@ -143,6 +147,19 @@ class Recording:
         if self.has_deferred:
             self.delete_stale_deferrals()
         self.dropped.update((row[1], row[2]) for row in drops.rows)
+
+    def _log_drops(self, drops: Rows) -> None:
+        """One line for each reason; the messages, which may quote what a row holds, only for who asks for more."""
+        kinds = Counter((row[0], row[3], row[4]) for row in drops.rows)
+        for (number, reason, error), rows in kinds.items():
+            name = self._layout.graph.generators[number].name
+            fields = {"column": name, "reason": reason, "error_type": error, "rows": rows}
+            _log.warning("Dropped %d × column '%s' (%s, %s)", rows, name, reason, error or "no error", extra=fields)
+        if _log.isEnabledFor(logging.DEBUG):
+            for number, row_group, row_index, reason, error, message, *_ in drops.rows:
+                name = self._layout.graph.generators[number].name
+                fields = {"column": name, "row_group": row_group, "row_index": row_index, "reason": reason}
+                _log.debug("Dropped row %d of row group %d: %s: %s", row_index, row_group, error, message, extra=fields)
 
     def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
         """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""
