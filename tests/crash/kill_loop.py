@@ -3,9 +3,11 @@
     tools/crash_loop --kills 100 --seed 7
 
 Three chained ``llm-text`` columns, 32 requests in flight. First some processes die while they create the run
-database, each one of its own; then a run is killed again and again, in start-up and at work. After every kill the file
-and its log are copied, opened and checked. In the end the dataset has to be that of a run nobody interrupted, and the
-server must not have answered more requests twice than were in flight or waiting for a commit at the kills.
+database, each one of its own; then a run is killed again and again, in start-up and at work, and so are exports of
+it; a part of the runs folds its log into the file all the time. Twice the run is extended, the second time in row
+groups of another size, while it is unfinished. After every kill the file and its log are copied, opened and checked.
+In the end the dataset has to be that of a run nobody interrupted, made at once with the same plan, and the server must
+not have answered more requests twice than were in flight or waiting for a commit at the kills.
 """
 
 from __future__ import annotations
@@ -14,12 +16,10 @@ import argparse
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,16 +28,22 @@ TESTS = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
+from fork_server import ForkServer, fork_server  # noqa: E402
 from provider_simulator import RunningSimulator, provider_simulator  # noqa: E402
+from pyarrow import parquet  # noqa: E402
 
+from rowmill.engine.preparation import prepare  # noqa: E402
 from rowmill.run_database import RunDatabase  # noqa: E402
 from rowmill.store.run_store import RunStore  # noqa: E402
 
 IN_FLIGHT = 32
 COMMIT_WINDOW_S = 0.050
-_DEADLINE_S = 120.0
+_DEADLINE_S = 200.0
 _SHARE_IN_START_UP = 0.3
-_FREQUENT_CHECKPOINTS = TESTS / "crash" / "frequent_checkpoints.py"
+_SHARE_OF_EXPORTS = 0.06
+_SHARE_WITH_CHECKPOINTS = 0.25
+_PARTS = ((0.5, 40), (0.25, 40), (0.25, 24))
+"""The plan: the share of the records of the first run and of each extension, and the size of their row groups."""
 _ENVIRONMENT = {**os.environ, "ROWMILL_SKIP_HEALTH_CHECKS": "1"}
 """Health checks repeat themselves by intention, and here repeated requests are counted."""
 _FLAWS: dict[str, Any] = {"transient": 0.01, "rejected": 0.01}
@@ -45,7 +51,7 @@ _FLAWS: dict[str, Any] = {"transient": 0.01, "rejected": 0.01}
 _SPEC = """
 name: killed
 records: {records}
-row_group_size: 40
+row_group_size: {row_group_size}
 seed: 3
 models:
   - {{alias: writer, provider: openai, base_url: "{url}", model: small, max_parallel_requests: {in_flight}}}
@@ -68,6 +74,10 @@ class KillReport:
     kills_in_creation: int = 0
     kills_before_work: int = 0
     """Of ``kills``: those before the process had made a request."""
+    kills_of_exports: int = 0
+    kills_with_checkpoints: int = 0
+    """Of ``kills``: those of processes that checkpoint all the time."""
+    extensions: int = 0
     records: int = 0
     requests: int = 0
     answered: int = 0
@@ -80,7 +90,11 @@ class KillReport:
     def lines(self) -> Iterator[str]:
         """The report for people."""
         yield f"seed {self.seed}: {self.kills} kills ({self.kills_before_work} in start-up) in {self.seconds:.1f} s"
-        yield f"and {self.kills_in_creation} more while the run database was being created"
+        yield (
+            f"{self.kills_with_checkpoints} of them of runs that always checkpoint; {self.extensions} extensions; "
+            f"besides {self.kills_of_exports} kills of exports and {self.kills_in_creation} while the run database was "
+            "being created"
+        )
         yield f"{self.records} records, {self.requests} requests, {self.answered} answered"
         # A kill in start-up repeats nothing, so that the second figure says more than the first.
         per_kill, at_work = (self.repeated / max(n, 1) for n in (self.kills, self.kills - self.kills_before_work))
@@ -99,39 +113,57 @@ def kill_loop(
     latency_ms: float = 100.0,
     kills_in_creation: int | None = None,
     frequent_checkpoints: bool = False,
+    on_kill: Callable[[KillReport], None] | None = None,
 ) -> KillReport:
     """Kills a run ``kills`` times and lets it complete. What is wrong is in the report, not raised."""
     began = time.monotonic()
-    records = records or max(600, 30 * kills)
+    records = records or max(600, (30 if kills < 200 else 12) * kills)
     report = KillReport(seed, records=records)
-    with provider_simulator(**_FLAWS) as quick:
-        expected = _uninterrupted(directory, quick, records)
-    with provider_simulator(latency_ms=latency_ms, **_FLAWS) as simulator:
-        loop = _Loop(directory, simulator, report, latency_ms / 1000, frequent_checkpoints)
-        loop.measure_start_up()
-        loop.kill_creations(max(3, kills // 4) if kills_in_creation is None else kills_in_creation)
-        simulator.reset()
-        loop.kill_until_complete(kills)
-        loop.compare(expected)
+    with fork_server() as server:
+        with provider_simulator(**_FLAWS) as quick:
+            expected = _uninterrupted(directory, server, quick, records)
+        with provider_simulator(latency_ms=latency_ms, **_FLAWS) as simulator:
+            loop = _Loop(directory, server, simulator, report, latency_ms / 1000, frequent_checkpoints, on_kill)
+            loop.measure_start_up()
+            loop.kill_creations(min(max(3, kills // 4), 50) if kills_in_creation is None else kills_in_creation)
+            simulator.reset()
+            loop.kill_until_complete(kills)
+            loop.compare(expected)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _write_spec(path: Path, url: str, records: int) -> Path:
-    path.write_text(_SPEC.format(records=records, url=url, in_flight=IN_FLIGHT))
+def _write_spec(path: Path, url: str, records: int, row_group_size: int) -> Path:
+    path.write_text(_SPEC.format(records=records, row_group_size=row_group_size, url=url, in_flight=IN_FLIGHT))
     return path
 
 
-def _uninterrupted(directory: Path, simulator: RunningSimulator, records: int) -> dict[str, Any]:
-    spec = _write_spec(directory / "uninterrupted.yaml", simulator.url, records)
+def _write_specs(directory: Path, name: str, url: str, records: int) -> list[Path]:
+    """The spec as the run begins, and after each extension."""
+    shares, specs = 0.0, []
+    for number, (share, row_group_size) in enumerate(_PARTS):
+        shares += share
+        path = directory / f"{name}_{number}.yaml"
+        specs.append(_write_spec(path, url, round(records * shares), row_group_size))
+    return specs
+
+
+def _uninterrupted(directory: Path, server: ForkServer, simulator: RunningSimulator, records: int) -> dict[str, Any]:
+    """What a run ends with that has the whole plan from its beginning."""
+    specs = _write_specs(directory, "uninterrupted", simulator.url, records)
     database = directory / "uninterrupted.duckdb"
-    subprocess.run(_command(False, spec, database), check=False, cwd=directory, timeout=_DEADLINE_S)
+    store = RunStore.open(database)
+    store.create(prepare(specs[0]).blueprint(), time.time())
+    for path in specs[1:]:
+        extended = prepare(path)
+        store.extend(extended.spec.records, extended.spec.row_group_size, time.time())
+        store.update_spec(extended.spec, time.time())
+    store.close()
+    errors = directory / "errors.txt"
+    process = server.start(["run", "--quiet", str(specs[-1]), str(database)], directory, errors)
+    if server.wait(process, 5 * _DEADLINE_S) not in {0, 3}:
+        raise RuntimeError(f"the uninterrupted run failed: {errors.read_text()}")
     return _content(database)
-
-
-def _command(frequent_checkpoints: bool, spec: Path, database: Path) -> list[str]:
-    start = [str(_FREQUENT_CHECKPOINTS)] if frequent_checkpoints else ["-m", "rowmill"]
-    return [sys.executable, *start, "run", "--quiet", str(spec), str(database)]
 
 
 def _content(database: Path) -> dict[str, Any]:
@@ -141,67 +173,73 @@ def _content(database: Path) -> dict[str, Any]:
             "state": opened.sql("select state, records, rows_finished, rows_dropped from run_status").to_pylist(),
             "dataset": opened.to_arrow().to_pylist(),
             "dropped": opened.sql("select row_id, column_name, reason from dropped_row order by row_id").to_pylist(),
+            "row groups": opened.sql(
+                "select row_group, first_row, row_count, rows_finished, rows_dropped from row_group order by row_group"
+            ).to_pylist(),
         }
-
-
-@contextmanager
-def _process(command: Sequence[str], directory: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that does not outlive the block."""
-    with (directory / "errors.txt").open("wb") as errors:
-        process = subprocess.Popen(
-            command, cwd=directory, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, env=_ENVIRONMENT
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait(_DEADLINE_S)
-
-
-def _ended_within(process: subprocess.Popen[bytes], seconds: float) -> bool:
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
 
 
 class _Loop:
     """The processes that are started, killed and looked at."""
 
     def __init__(
-        self, directory: Path, simulator: RunningSimulator, report: KillReport, latency_s: float, checkpoints: bool
+        self,
+        directory: Path,
+        server: ForkServer,
+        simulator: RunningSimulator,
+        report: KillReport,
+        latency_s: float,
+        checkpoints: bool,
+        on_kill: Callable[[KillReport], None] | None,
     ) -> None:
         self._directory = directory
+        self._server = server
         self._simulator = simulator
         self._report = report
         self._latency_s = latency_s
+        self._checkpoints = checkpoints
+        self._on_kill = on_kill
         self._random = random.Random(report.seed)
-        self._spec = _write_spec(directory / "killed.yaml", simulator.url, report.records)
+        self._specs = _write_specs(directory, "killed", simulator.url, report.records)
+        self._part = 0
         self._database = directory / "killed.duckdb"
-        self._command = _command(checkpoints, self._spec, self._database)
+        self._exported = directory / "killed.parquet"
         self._start_up_s = 1.0
         self._cells_left = report.records * 3
         self._known = {"rows_finished": 0, "requests": 0}
         report.allowed = kills_allowed(0, latency_s)
 
+    def _start(self, *arguments: str | Path, checkpoints: bool = False) -> int:
+        errors = self._directory / "errors.txt"
+        return self._server.start(
+            [str(argument) for argument in arguments], self._directory, errors, frequent_checkpoints=checkpoints
+        )
+
+    def _run(self, checkpoints: bool = False) -> int:
+        return self._start("run", "--quiet", self._specs[self._part], self._database, checkpoints=checkpoints)
+
     def measure_start_up(self) -> None:
-        """How long a process takes until it works: a run of no records does nothing else."""
-        spec = _write_spec(self._directory / "empty.yaml", self._simulator.url, 0)
-        began = time.monotonic()
-        command = _command(False, spec, self._directory / "empty.duckdb")
-        subprocess.run(command, check=True, cwd=self._directory, timeout=_DEADLINE_S)
-        self._start_up_s = time.monotonic() - began
+        """How long a process takes until it works: a run of no records does nothing else. The second time counts."""
+        spec = _write_spec(self._directory / "empty.yaml", self._simulator.url, 0, 40)
+        for name in ("empty", "empty again"):
+            began = time.monotonic()
+            code = self._server.wait(
+                self._start("run", "--quiet", spec, self._directory / f"{name}.duckdb"), _DEADLINE_S
+            )
+            if code:
+                raise RuntimeError(f"a run of no records failed: {self._errors(code)}")
+            self._start_up_s = time.monotonic() - began
 
     def kill_creations(self, kills: int) -> None:
         """Kills processes between making the file and the first requests; each begins with no file."""
         for _ in range(kills):
             self._remove_database()
             self._known = {"rows_finished": 0, "requests": 0}
-            with _process(self._command, self._directory) as process:
-                while not self._database.exists() and not _ended_within(process, 0.002):
-                    pass
-                _ended_within(process, self._random.uniform(0.0, 0.6 * self._start_up_s))
+            process = self._run()
+            while not self._database.exists() and self._server.wait(process, 0.002) is None:
+                pass
+            self._server.wait(process, self._random.uniform(0.0, 0.6 * self._start_up_s))
+            self._server.kill(process)
             self._report.kills_in_creation += 1
             self._look(f"creation kill {self._report.kills_in_creation}")
         self._remove_database()
@@ -211,33 +249,68 @@ class _Loop:
         """Kills the run that many times, at moments that leave it enough to do, then lets it go to its end."""
         report = self._report
         while report.kills < kills:
+            self._part = max(self._part, min(len(_PARTS) * report.kills // kills, len(_PARTS) - 1))
+            report.extensions = self._part
+            if self._known["rows_finished"] and self._random.random() < _SHARE_OF_EXPORTS:
+                self._kill_export()
             requests = self._requests()
-            with _process(self._command, self._directory) as process:
-                moment, is_alive = self._wait_for_the_moment(process, requests, kills - report.kills)
-                if not is_alive:
-                    self._problem(f"the run ended by itself before kill {report.kills + 1}: {self._errors(process)}")
+            checkpoints = self._checkpoints or self._random.random() < _SHARE_WITH_CHECKPOINTS
+            process = self._run(checkpoints)
+            moment, code = self._wait_for_the_moment(process, requests, kills)
+            if code is not None and code not in {0, 3}:
+                self._problem(f"the run ended by itself before kill {report.kills + 1}: {self._errors(code)}")
+                return
+            self._server.kill(process)
+            if code is not None:
+                # It was complete before its moment came: the next part of the plan is what is left to do.
+                if self._part == len(_PARTS) - 1:
+                    self._problem(f"the run was complete before kill {report.kills + 1}")
                     return
+                self._part += 1
+                continue
             report.kills += 1
+            report.kills_with_checkpoints += checkpoints
             report.kills_before_work += self._requests() == requests
             self._look(f"kill {report.kills} {moment}")
-        with _process(self._command, self._directory) as process:
-            if not _ended_within(process, _DEADLINE_S):
-                self._problem(f"the last run did not end within {_DEADLINE_S:.0f} s")
-            elif process.returncode not in {0, 3}:
-                self._problem(f"the last run failed: {self._errors(process)}")
+            if self._on_kill is not None:
+                self._on_kill(report)
+        self._part = len(_PARTS) - 1
+        code = self._server.wait(process := self._run(), 5 * _DEADLINE_S)
+        if code is None:
+            self._problem("the last run did not end")
+            self._server.kill(process)
+        elif code not in {0, 3}:
+            self._problem(f"the last run failed: {self._errors(code)}")
 
-    def _wait_for_the_moment(self, process: subprocess.Popen[bytes], requests: int, left: int) -> tuple[str, bool]:
-        """Waits until the process is to die; returns when that is, and whether it is still alive."""
+    def _wait_for_the_moment(self, process: int, requests: int, kills: int) -> tuple[str, int | None]:
+        """Waits until the process is to die; returns when that is, and its exit code if it ended before."""
         if self._random.random() < _SHARE_IN_START_UP:
             moment = self._random.uniform(0.0, self._start_up_s)
-            return f"{moment:.3f} s after its start", not _ended_within(process, moment)
-        # What is left to do, over the kills that are left to come.
+            return f"{moment:.3f} s after its start", self._server.wait(process, moment)
+        # What is left to do of this part, over the kills that are left to come in it.
+        left = max((self._part + 1) * kills // len(_PARTS) - self._report.kills, 1)
         work_s = self._cells_left / IN_FLIGHT * self._latency_s
         moment = self._random.uniform(0.0, min(1.4 * work_s / left, 0.7 * work_s))
         while self._requests() == requests:
-            if _ended_within(process, 0.02):
-                return "", False
-        return f"{moment:.3f} s after its first request", not _ended_within(process, moment)
+            code = self._server.wait(process, 0.02)
+            if code is not None:
+                return "", code
+        return f"{moment:.3f} s after its first request", self._server.wait(process, moment)
+
+    def _kill_export(self) -> None:
+        """Kills an export: its file is not there, or whole, with the rows of an earlier export or of this one."""
+        before = parquet.read_metadata(self._exported).num_rows if self._exported.exists() else -1
+        process = self._start("export", "--force", "--output", self._exported, self._database)
+        self._server.wait(process, self._random.uniform(0.0, self._start_up_s))
+        self._server.kill(process)
+        self._report.kills_of_exports += 1
+        if not self._exported.exists():
+            if before >= 0:
+                self._problem("a killed export took away the file of an earlier one")
+            return
+        rows = parquet.read_table(self._exported).num_rows
+        if rows not in {before, self._known["rows_finished"]}:
+            self._problem(f"a killed export left {rows} rows; {before} or {self._known['rows_finished']} were expected")
 
     def _requests(self) -> int:
         return int(self._simulator.statistics()["requests"])
@@ -296,7 +369,8 @@ class _Loop:
                 self._problem(f"{when}: {name} was {self._known[name]} before, now it is {value}")
             self._known[name] = value
         succeeded = connection.execute("select count(*) from attempt where outcome = 'succeeded'")[0][0]
-        self._cells_left = self._report.records * 3 - int(succeeded)
+        records = sum(share for share, _ in _PARTS[: self._part + 1]) * self._report.records
+        self._cells_left = max(round(records) * 3 - int(succeeded), 0)
 
     def _remove_database(self) -> None:
         for path in self._directory.glob("killed.duckdb*"):
@@ -305,14 +379,20 @@ class _Loop:
     def _problem(self, text: str) -> None:
         self._report.problems.append(f"seed {self._report.seed}: {text}")
 
-    def _errors(self, process: subprocess.Popen[bytes]) -> str:
+    def _errors(self, code: int) -> str:
         text = (self._directory / "errors.txt").read_text(errors="replace").strip()
-        return f"exit code {process.returncode}, {text[-2000:] or 'no message'}"
+        return f"exit code {code}, {text[-2000:] or 'no message'}"
 
 
 def kills_allowed(kills: int, latency_s: float) -> int:
     """How many requests may be answered twice (D2)."""
     return int(kills * (IN_FLIGHT + IN_FLIGHT * COMMIT_WINDOW_S / latency_s))
+
+
+def _show_progress(report: KillReport) -> None:
+    if not report.kills % 50:
+        problems = f", {len(report.problems)} problems" if report.problems else ""
+        print(f"{report.kills} kills{problems}", file=sys.stderr, flush=True)
 
 
 def main() -> int:
@@ -325,7 +405,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="how often to kill (default 20)")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="fixes the moments (default: a new one)")
     parser.add_argument(
-        "--records", type=int, default=None, help="rows of the dataset (default: 30 a kill, at least 600)"
+        "--records", type=int, default=None, help="rows of the dataset (default: 12 to 30 a kill, at least 600)"
     )
     parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a request takes (default 100)")
     parser.add_argument("--frequent-checkpoints", action="store_true", help="fold the log into the file all the time")
@@ -339,6 +419,7 @@ def main() -> int:
             records=options.records,
             latency_ms=options.latency_ms,
             frequent_checkpoints=options.frequent_checkpoints,
+            on_kill=_show_progress,
         )
     print("\n".join(report.lines()))
     return 1 if report.problems else 0

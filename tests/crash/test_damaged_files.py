@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 import pytest
 from crashing_connection import CrashingConnection
-from scenario import Driver, Specs, World, copy_of_database, new_world, outcome_of, write_specs, written_results
+from killed_run import Killed, killed_run
+from scenario import Driver, Specs, copy_of_database, new_world, outcome_of, write_specs, written_results
 
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.run_database import RunDatabase
@@ -22,44 +21,9 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     return write_specs(tmp_path_factory.mktemp("specs"))
 
 
-@dataclass(frozen=True)
-class Killed:
-    """What a process left behind that was killed: a file, and a log with a number of commits in it."""
-
-    database: Path
-    acknowledged: dict[tuple[str, int], object]
-
-    @property
-    def log(self) -> Path:
-        return self.database.with_name(self.database.name + ".wal")
-
-
-class _Enough(Exception):
-    """The driver has come far enough."""
-
-
-class _StoppingDriver(Driver):
-    turns = 0
-
-    def step(self, name: str, function: Callable[[], object]) -> object:  # type: ignore[override]
-        result = function()
-        self.turns += name == "turn"
-        if self.turns == 9:
-            raise _Enough
-        return result
-
-
-def _killed(directory: Path, specs: Specs, world: World) -> Killed:
-    with _StoppingDriver(directory / "working.duckdb", specs, world) as driver:
-        with pytest.raises(_Enough):
-            driver.drive()
-        left = copy_of_database(directory / "working.duckdb", directory / "killed.duckdb")
-    return Killed(left, world.acknowledged)
-
-
 @pytest.fixture(scope="module")
 def original(specs: Specs, tmp_path_factory: pytest.TempPathFactory) -> Killed:
-    killed = _killed(tmp_path_factory.mktemp("killed"), specs, new_world(specs))
+    killed = killed_run(tmp_path_factory.mktemp("killed"), specs, new_world(specs))
     assert killed.log.stat().st_size > 10_000
     return killed
 
@@ -303,7 +267,7 @@ def test_a_garbled_log_is_damaged_or_opens_at_an_earlier_commit(killed: Killed, 
 def test_a_log_of_another_database_is_never_taken_for_ours(killed: Killed, tmp_path: Path, specs: Specs) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    strange = _killed(other, specs, new_world(specs))
+    strange = killed_run(other, specs, new_world(specs))
     shutil.copyfile(strange.log, killed.log)
     _assert_damaged_or_consistent(killed)
 
@@ -317,6 +281,7 @@ def _assert_damaged_or_consistent(killed: Killed) -> None:
         return
     assert isinstance(error, Damaged), error
     assert "Nothing was changed" in str(error)
+    assert f"'rowmill doctor {killed.database}'" in str(error)
     assert (killed.database.read_bytes(), killed.log.read_bytes()) == (file, log)
 
 

@@ -125,6 +125,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "upstream_done": layout.contains("done", node.upstream),
         "upstream_skipped": layout.intersects("skipped", node.upstream),
         "values": "1 as one",
+        "table": "state.run",
         "view": "main.progress",
     }
     unknown = statement.slots - known.keys()

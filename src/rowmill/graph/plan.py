@@ -48,7 +48,10 @@ class Plan:
         for number, segment in enumerate(self.segments):
             problem = _contradiction(segment, row_group, row)
             if problem:
-                raise Damaged(f"The plan contradicts itself: {problem} (plan segment {number}).")
+                raise Damaged(
+                    f"The plan contradicts itself: {problem} (plan segment {number}). "
+                    "'rowmill doctor FILE' checks the rest."
+                )
             row_group, row = segment.end_row_group, segment.end_row
 
     @classmethod

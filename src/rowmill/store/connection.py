@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.store import engine_errors
+from rowmill.store.log import read_log
 
 _HARDENED = {
     "enable_external_access": "false",
@@ -240,25 +241,11 @@ def _claim(path: Path) -> None:
         _claimed.add(path)
 
 
-_LOG_START = bytes.fromhex("6400626500")
-"""How every write-ahead log of DuckDB 2 begins. A log that begins otherwise would be passed over in silence."""
-
-
-def log_of(path: Path) -> Path:
-    """Where the engine keeps the write-ahead log of a database: beside the file itself, also if ``path`` is a link."""
-    file = path.resolve()
-    return file.with_name(file.name + ".wal")
-
-
 def check_log(path: Path) -> None:
-    """Raises Damaged if there is a write-ahead log whose first bytes are none: the engine would drop it unread."""
-    try:
-        with log_of(path).open("rb") as content:
-            start = content.read(len(_LOG_START))
-    except OSError:
-        return  # no log, or none we may read: opening the database tells
-    if start and start != _LOG_START[: len(start)]:
-        raise engine_errors.damaged(path, "the log does not start as a log does")
+    """Raises Damaged if there is a write-ahead log of which the engine would pass over a part in silence."""
+    log = read_log(path)
+    if log is not None and log.damage is not None:
+        raise engine_errors.damaged(path, log.damage)
 
 
 def create_private_file(path: Path) -> None:

@@ -43,6 +43,8 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
             return Incompatible(f"{path} is not a run database. Name another file.")
         if "Permission denied" in text or "No such file" in text or "Is a directory" in text:
             return UsageError(f"{path} cannot be opened: {_first_line(text)}")
+        if "replaying WAL" in text:
+            return damaged(path, _first_line(text))
         if "version" in text and ("newer" in text or "older" in text or "storage" in text):
             return Incompatible(f"{path} was written by another version of DuckDB: {_first_line(text)}")
     if "different configuration" in text:
@@ -61,7 +63,7 @@ def damaged(path: Path, reason: str) -> Damaged:
     """The error for a file whose content, or whose log, cannot be trusted."""
     return Damaged(
         f"{path} cannot be opened, its content or its log ({path.name}.wal) is damaged: {reason}. "
-        "Nothing was changed. Copy both files aside before you try anything."
+        f"Nothing was changed. 'rowmill doctor {path}' says what can be done."
     )
 
 
@@ -69,7 +71,9 @@ def turn_error(error: duckdb.Error, doing: str) -> RowmillError:
     """What a failure inside a transaction means: nothing of it was written, all before it is safe."""
     text = _first_line(str(error))
     if is_corruption(error):
-        return Damaged(f"The run database is damaged, found while {doing}: {text}. Copy the file aside.")
+        return Damaged(
+            f"The run database is damaged, found while {doing}: {text}. 'rowmill doctor FILE' says what can be done."
+        )
     unwritable = duckdb.IOException, duckdb.FatalException, duckdb.OutOfMemoryException, duckdb.TransactionException
     if isinstance(error, unwritable):
         return WriteFailed(f"The run database could not be written while {doing}: {text}. {_SAFE}")

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rowmill.errors import Locked, RowmillError, UsageError, WriteFailed
-from rowmill.store.connection import Connection, check_unclaimed, log_of
+from rowmill.store.connection import Connection, check_unclaimed
+from rowmill.store.log import log_of
 
 _CHUNK_BYTES = 1 << 20
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})

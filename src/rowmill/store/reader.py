@@ -173,7 +173,7 @@ def query_error(error: duckdb.Error) -> RowmillError:
     """What a failing query of a user means, in the engine's words without its stack."""
     text = str(error).strip()
     if engine_errors.is_corruption(error):
-        return Damaged(f"The run database is damaged: {text}")
+        return Damaged(f"The run database is damaged: {text}. 'rowmill doctor FILE' says what can be done.")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")
     if isinstance(error, (duckdb.InvalidInputException, duckdb.TransactionException)) and "read-only" in text:

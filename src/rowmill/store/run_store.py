@@ -228,7 +228,10 @@ class RunStore:
         with engine_errors.mapped("reading the spec"):
             rows = self._connection.execute(_NEWEST_SPEC.text)
         if not rows:
-            raise Damaged(f"{self._connection.path} holds no spec: its creation did not finish.")
+            raise Damaged(
+                f"{self._connection.path} holds no spec: its creation did not finish. "
+                f"'rowmill doctor {self._connection.path}' checks the rest."
+            )
         return StoredSpec(rows[0][0], Path(rows[0][1]))
 
     def seed_columns(self) -> tuple[tuple[str, str], ...]:
@@ -365,6 +368,11 @@ class RunStore:
         """True when every row group of the plan is finished."""
         with engine_errors.mapped("reading the run's state"):
             return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
+
+    def note(self, now: float, kind: str, subject: str, detail: str) -> None:
+        """Writes into the run's events what was done to it."""
+        with engine_errors.mapped("noting an event"), self._connection.transaction():
+            self._event(from_epoch(now), kind, subject, detail)
 
     def _event(self, moment: datetime, kind: str, subject: str, detail: str) -> None:
         parameters = {"now": moment, "kind": kind, "subject": subject, "detail": detail}

@@ -90,7 +90,10 @@ def version_of(connection: Connection) -> int:
     """The schema version of a run database. Raises Incompatible if it is newer than ours, Damaged if there is none."""
     version = connection.execute(_NEWEST_SCHEMA_VERSION.text)[0][0]
     if version is None:
-        raise Damaged(f"{connection.path} has tables but no schema version: its creation did not finish.")
+        raise Damaged(
+            f"{connection.path} has tables but no schema version: its creation did not finish. "
+            f"'rowmill doctor {connection.path}' checks the rest."
+        )
     if version > newest_version():
         raise Incompatible(
             f"{connection.path} has schema version {version}, this Rowmill ({VERSION}) knows up to {newest_version()}. "

@@ -1,0 +1,122 @@
+"""``rowmill doctor``: what is wrong with a run database, and putting it right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rowmill.cli.output import OutputFormat, output_option, write_listing
+from rowmill.cli.place import database_argument
+from rowmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from rowmill.engine.doctor import Diagnosis
+
+
+@click.command()
+@database_argument
+@click.option("--repair", "repairs", is_flag=True, help="Put back the last consistent state if the log is damaged.")
+@click.option(
+    "--salvage",
+    "directory",
+    type=click.Path(path_type=Path),
+    metavar="DIRECTORY",
+    help="Write what can be read of a damaged file to a new directory.",
+)
+@output_option
+@click.pass_context
+def command(
+    context: click.Context,
+    database: Path | None,
+    repairs: bool,
+    directory: Path | None,
+    output_format: OutputFormat,
+) -> None:
+    """Check a run database: "healthy", or exactly what is wrong and what to do.
+
+    Checks that the file opens and its log replays, the schema version, every block, the rules of
+    invariant_violation, the plan against the row groups, usage against attempts, and the spec inside. Reads only.
+    Exit code 0: healthy; 6: damaged; 5: of another version, or no run database; 4: in use.
+
+    --repair: file and log are copied aside as DATABASE.damaged (and .wal), then the log is cut to the longest
+    part that can be replayed. What that loses is generated again by the next run; the same without --repair
+    says how much it is. A file that is itself damaged cannot be repaired; --salvage writes the rows outside
+    of damaged blocks to parquet files.
+
+    \b
+    Example:
+      rowmill doctor penguins.duckdb
+      rowmill doctor penguins.duckdb --repair
+      rowmill doctor penguins.duckdb --salvage saved
+    """
+    path = _database(database)
+    if repairs and directory is not None:
+        raise UsageError("--repair and --salvage are two things: do one after the other.")
+    if directory is not None:
+        _salvage(path, directory)
+        return
+    if repairs:
+        diagnosis = _repair(path)
+    else:
+        from rowmill.engine.doctor import diagnose
+
+        diagnosis = diagnose(path)
+    _show(diagnosis, output_format)
+    context.exit(diagnosis.exit_code)
+
+
+def _database(database: Path | None) -> Path:
+    if database is not None:
+        return database
+    from rowmill.cli.place import existing_database
+
+    return existing_database(None)
+
+
+def _repair(path: Path) -> Diagnosis:
+    import time
+
+    from rowmill.engine.doctor import describe_loss, diagnose, repair
+
+    done = repair(path, time.time())
+    if done is None:
+        click.echo("There is nothing to repair.", err=True)
+        return diagnose(path)
+    click.echo(
+        f"Repaired {path}. File and log as they were are kept as {done.copy.name} (and .wal) beside it.\n  "
+        + "\n  ".join(describe_loss(done.recovery))
+        + f"\nNext:\n  rowmill run {path}    generates what is missing",
+        err=True,
+    )
+    return done.after
+
+
+def _salvage(path: Path, directory: Path) -> None:
+    from rowmill.export.salvage import salvage
+
+    report = salvage(path, directory)
+    for name, rows in report.rows.items():
+        click.echo(f"{report.directory / f'{name}.parquet'}: {rows:,} rows", err=True)
+    for lost in report.lost:
+        click.echo(f"lost: {lost}", err=True)
+    if not report.lost:
+        click.echo("Nothing is lost.", err=True)
+
+
+def _show(diagnosis: Diagnosis, output_format: OutputFormat) -> None:
+    if output_format is OutputFormat.TABLE:
+        for finding in diagnosis.findings:
+            click.echo(f"{finding.state:<8} {finding.check}: {finding.message}")
+            if finding.advice is not None:
+                click.echo(f"{'':<8} → {finding.advice}")
+        click.echo(diagnosis.verdict)
+        return
+    import pyarrow as pa
+
+    fields = ("check", "state", "message", "advice")
+    columns = {name: [getattr(finding, name) for finding in diagnosis.findings] for name in fields}
+    verdict = {"verdict": [diagnosis.verdict] * len(diagnosis.findings)}
+    schema = pa.schema([(name, pa.string()) for name in (*fields, "verdict")])
+    write_listing(pa.table({**columns, **verdict}, schema=schema), output_format)

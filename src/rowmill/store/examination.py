@@ -1,0 +1,67 @@
+"""What `rowmill doctor` finds in a run database that opens: blocks that cannot be read, rules that are broken.
+
+Everything here only reads, and reads all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import duckdb
+
+from rowmill.errors import Damaged
+from rowmill.graph.plan import Plan
+from rowmill.store import engine_errors
+from rowmill.store.connection import Connection, quote
+from rowmill.store.run_store import RunStore
+from rowmill.store.statements import statement
+
+_TABLES = statement("private_tables")
+_READ_WHOLE = statement("read_whole_table")
+_CONTRADICTIONS = statement("all_contradictions")
+_BESIDE_PLAN = statement("row_groups_beside_the_plan")
+_BESIDE_ATTEMPTS = statement("usage_beside_attempts")
+
+
+def unreadable_tables(connection: Connection) -> Iterator[str]:
+    """Reads every table to its end; yields those that cannot be, with the reason."""
+    for (name,) in connection.execute(_TABLES.text):
+        try:
+            connection.execute(_READ_WHOLE.fill(table=f"state.{quote(name)}"))
+        except duckdb.Error as error:
+            if not engine_errors.is_corruption(error):
+                raise
+            yield f"table {name}: {str(error).splitlines()[0]}"
+
+
+def contradictions(connection: Connection) -> Iterator[str]:
+    """The rules that are broken, of those that must always hold."""
+    for rule, subject, detail in connection.execute(_CONTRADICTIONS.text):
+        yield f"{rule}: {subject} ({detail})"
+
+
+def plan_problems(connection: Connection) -> Iterator[str]:
+    """Where the plan contradicts itself or the row groups that were admitted (P4)."""
+    try:
+        plan: Plan = RunStore(connection, is_new=False).plan()
+    except Damaged as error:
+        yield str(error).partition(" 'rowmill doctor")[0]
+        return
+    for row_group, first_row, rows, planned_first_row, planned_rows in connection.execute(_BESIDE_PLAN.text):
+        planned = (
+            f"the plan has {planned_rows} rows from row {planned_first_row} on"
+            if planned_rows is not None
+            else f"the plan has {plan.row_groups} row groups"
+        )
+        yield f"row group {row_group} has {rows} rows from row {first_row} on, {planned}"
+
+
+def usage_problems(connection: Connection) -> Iterator[str]:
+    """Where usage is not the sum of the attempts (D4)."""
+    names, rows = connection.columns(_BESIDE_ATTEMPTS.text)
+    for row in rows:
+        values = dict(zip(names, row, strict=True))
+        for what in ("requests", "input_tokens", "output_tokens", "cost_usd"):
+            used, attempted = values[f"usage_{what}"], values[f"attempt_{what}"]
+            if used != attempted:
+                yield f"{what} are {used} in usage, {attempted} in the attempts"
