@@ -114,9 +114,9 @@ from state.plan_segment
 order by segment;
 
 -- name: reopen_run
--- A plan that grew makes a finished run unfinished again. O(1).
+-- A run that gets more to do is finished no more. O(1).
 update state.run
-set state = 'stopped', finished_at = null, reason = 'extended', updated_at = $now
+set state = 'stopped', finished_at = null, reason = $reason, updated_at = $now
 where state = 'finished';
 
 -- name: upsert_resource

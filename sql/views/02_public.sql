@@ -3,6 +3,18 @@ The public views (design: public contract). Anyone may read them, while a run wo
 Columns may be added; those that are here stay. Times are UTC.
 */
 
+/* Generators of the spec, and those only earlier specs had: for the names of attempts and dropped rows. */
+create view state.known_generator as
+select
+  generator,
+  name
+from state.generator
+union all
+select
+  generator,
+  name
+from state.retired_generator;
+
 /* Attempts that are not part of state.usage_total yet, summed up alike: found by row number, so the others are not read. */
 create view state.usage_tail as
 select
@@ -322,7 +334,7 @@ select
   d.attempts,
   d.dropped_at
 from state.dropped_row as d
-inner join state.generator as g on d.generator = g.generator;
+inner join state.known_generator as g on d.generator = g.generator;
 
 create view main.deferred_task as
 select
@@ -365,7 +377,7 @@ select
   a.output_tokens,
   a.cost_usd
 from state.attempt as a
-inner join state.generator as g on a.generator = g.generator;
+inner join state.known_generator as g on a.generator = g.generator;
 
 create view main.usage as
 select

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 
 from rowmill.engine import invocation
+from rowmill.engine.change import accept_change
 from rowmill.engine.invocation import RunReport
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import Problem, SpecError, UsageError
@@ -39,6 +41,7 @@ async def run_async(
     *,
     directory: str | Path | None = None,
     seed: object = None,
+    accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
 ) -> RunReport:
@@ -47,8 +50,10 @@ async def run_async(
     ``path`` is the run database (default: ``<name>.duckdb`` in the current directory); a ``spec`` of None
     goes on with the one inside it. Relative paths of a spec that is no file start at ``directory``
     (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
-    over as one (a frame of pandas or polars); they are kept in the run database. ``on_progress`` is called about every
-    ``progress_interval_s`` seconds; what it raises stops the run. Raises a :class:`~rowmill.errors.RowmillError`.
+    over as one (a frame of pandas or polars); they are kept in the run database. ``accept_changes``: a spec that
+    differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
+    is refused. ``on_progress`` is called about every ``progress_interval_s`` seconds; what it raises stops the run.
+    Raises a :class:`~rowmill.errors.RowmillError`.
     """
     if spec is None:
         if path is None:
@@ -59,6 +64,8 @@ async def run_async(
     else:
         prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
         database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
+        if accept_changes and database.exists():
+            await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
     return await invocation.run(prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s)
 
 
@@ -68,6 +75,7 @@ def run(
     *,
     directory: str | Path | None = None,
     seed: object = None,
+    accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
 ) -> RunReport:
@@ -81,6 +89,7 @@ def run(
             path,
             directory=directory,
             seed=seed,
+            accept_changes=accept_changes,
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
         )

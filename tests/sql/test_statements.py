@@ -13,7 +13,7 @@ import pytest
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
-from rowmill.store import admission, journal, recording, staging
+from rowmill.store import admission, journal, rebuild, recording, reopening, staging
 from rowmill.store.admission import Admission
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
@@ -75,7 +75,10 @@ def state() -> Iterator[RunState]:
             "pulled_task": staging.PULLED_TASK,
             "new_state": staging.NEW_STATE,
             "new_limit": recording._NEW_LIMIT,
-            "new_revival": recording._NEW_REVIVAL,
+            "new_revival": reopening.ROW_KEY,
+            "remade_row": reopening.ROW_KEY,
+            "generator_map": rebuild._GENERATOR_MAP,
+            "new_retired": rebuild._NEW_RETIRED,
             "new_parking": admission._NEW_PARKING,
             "new_event": journal._NEW_EVENT,
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
@@ -83,6 +86,14 @@ def state() -> Iterator[RunState]:
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
             "failing_row": [("rating", pa.int64())],
         }
+        found.sql("attach ':memory:' as source")
+        found.sql("create schema source.state")
+        found.sql("create schema source.retained")
+        for (table,) in found.sql("select table_name from duckdb_tables() where database_name <> 'source'"):
+            if table != "in_flight":
+                found.sql(f'create table source.state."{table}" as from state."{table}" limit 0')
+        found.sql("create table source.retained.kept (row_id bigint)")
+        found.sql("create table retained.kept (row_id bigint)")
         for name, schema in staged.items():
             found.store.connection.stage(name, pa.schema(schema).empty_table())
         for name, table in (
@@ -112,10 +123,19 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
             statement.name, layout.expression(sql_node)
         ),
+        "target": "dataset_row",
+        "table": {"rebuild.sql": "kept" if "retained" in statement.name else "dataset_row"}.get(
+            statement.file, "state.run"
+        ),
+        "path": "':memory:'",
+        "clear": "done_0 = p.done_0 & 0::ubigint",
+        "cleared": "d.done_0 & 0::ubigint as done_0",
+        "is_made": "true",
+        "is_skipped_of_a": layout.view_slots["is_skipped_of_a"],
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
         "not_done": layout.lacks(f"{prefix}done", node.number),
         "outcome": "outcome_2",
-        "predicate": "true" if statement.file == "show.sql" else "rating = 1",
+        "predicate": "true" if statement.file in ("show.sql", "reopen.sql") else "rating = 1",
         "reader": "(select 1 as product)",
         "set_done": layout.add("done", node.number, prefix or None),
         "set_skipped": layout.add("skipped", node.number, prefix or None),
@@ -124,8 +144,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "typed_nulls": "cast(null as bigint) as rating",
         "upstream_done": layout.contains("done", node.upstream),
         "upstream_skipped": layout.intersects("skipped", node.upstream),
-        "values": "1 as one",
-        "table": "state.run",
+        "values": layout.all_columns if statement.name == "rebuild_rows" else "1 as one",
         "view": "main.progress",
     }
     unknown = statement.slots - known.keys()
@@ -138,7 +157,17 @@ def test_every_statement_fits_a_fresh_schema(state: RunState, name: str) -> None
     statement = all_statements()[name]
     text = statement.fill(**slots_of(state, statement))
     kind = duckdb.extract_statements(text)[0].type.name
-    if kind == "CREATE":  # temporary tables, there already
+    if name == "attach_source":
+        with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
+            state.sql(text.replace(":memory:", "run.duckdb"))
+    elif name in ("forbid_external_access", "lock_configuration", "keep_log_when_closed"):
+        with pytest.raises(duckdb.InvalidInputException, match="locked"):
+            state.sql(text)
+    elif kind == "CREATE" and statement.file == "rebuild.sql":  # cannot be prepared, but taken back
+        state.sql("begin")
+        state.sql(text.replace("create table retained.kept", "create table retained.other"))
+        state.sql("rollback")
+    elif kind == "CREATE":  # temporary tables, there already
         with pytest.raises(duckdb.CatalogException, match="already exists"):
             state.sql(text)
     elif kind == "MERGE_INTO":  # cannot be prepared, but explained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,3 +48,13 @@ def existing_database(path: Path | None) -> Path:
     if len(found) > 1:
         raise UsageError(f"Which run database? This directory has {', '.join(map(str, found))}.")
     return found[0]
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks on a terminal; elsewhere ``--yes`` must have been given. Raises :class:`UsageError` without consent."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(f"{question} Say so with --yes; nothing was changed.")
+    if not click.confirm(question, err=True):
+        raise UsageError("Nothing was changed.")

@@ -26,10 +26,23 @@ _LOG_INTERVAL_S = 5.0
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC|DATABASE")
 @click.argument("database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]")
+@click.option(
+    "--accept-changes", is_flag=True, help="Go on with a changed spec: make again what it changes, and nothing else."
+)
+@click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
 @log_options
 @click.pass_context
 def command(
-    context: click.Context, spec: Path, database: Path | None, verbose: int, quiet: bool, log_format: LogFormat
+    context: click.Context,
+    spec: Path,
+    database: Path | None,
+    accept_changes: bool,
+    purge: bool,
+    yes: bool,
+    verbose: int,
+    quiet: bool,
+    log_format: LogFormat,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -47,6 +60,8 @@ def command(
     if verbose:
         failure.print_tracebacks()
     prepared, path = _what(spec, database)
+    if accept_changes or purge:
+        _accept(prepared, path, purge=purge, yes=yes)
     report = _run(prepared, path, None if quiet else _display(handler, log_format))
     if not quiet:
         _summarise(report, spec, database, path)
@@ -64,6 +79,29 @@ def _what(spec: Path, database: Path | None) -> tuple[Prepared | None, Path]:
 
     prepared = prepare(spec)
     return prepared, database if database is not None else Path(f"{prepared.spec.name}.duckdb")
+
+
+def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:
+    """Makes the run database one of the changed spec, after saying what that means."""
+    import time
+
+    from rowmill.cli.place import confirm
+    from rowmill.engine.change import accept_change, look_at_change
+
+    if prepared is None:
+        raise UsageError("--accept-changes and --purge take the spec to go on with: rowmill run SPEC DATABASE.")
+    if not path.exists():
+        return
+    change = look_at_change(prepared, path)
+    for line in change.lines():
+        click.echo(f"  {line}", err=True)
+    if change:
+        click.echo(change.price(), err=True)
+    if purge:
+        confirm("Give up the values that were kept of removed and changed columns?", yes)
+    elif change.removed:
+        confirm(f"Take {', '.join(change.removed)} out of the dataset? The values are kept until --purge.", yes)
+    accept_change(prepared, path, time.time(), purge=purge)
 
 
 def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None) -> RunReport:

@@ -127,7 +127,8 @@ def repair(path: Path, now: float) -> Repair | None:
         with Connection(held.path) as connection:
             if not schema.is_new(connection):
                 detail = f"{recovery.commits_kept} commits of its log kept; the old files are {copy.name} and its log"
-                RunStore(connection, is_new=False).note(now, "repaired", "run database", detail)
+                with engine_errors.mapped("noting the repair"), connection.transaction():
+                    RunStore(connection, is_new=False).note("repaired", "run database", detail, now)
             schema.checkpoint(connection)
     return Repair(copy if not path.is_symlink() else copy.resolve(), recovery, diagnose(path))
 

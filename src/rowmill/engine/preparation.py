@@ -13,8 +13,8 @@ from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
 from rowmill.spec.loading import load_spec
 from rowmill.spec.spec import Spec
+from rowmill.store.blueprint import Blueprint
 from rowmill.store.expression import ExpressionAnalyst
-from rowmill.store.run_store import Blueprint
 from rowmill.store.seed_reader import SeedFile, describe_seed
 
 

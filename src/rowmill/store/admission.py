@@ -92,7 +92,15 @@ class Admission:
         """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
-        self._parked_rows = int(connection.execute(_PARKED_ROWS.text)[0][0])
+        self._parked_rows = self._count_parked()
+
+    def rows_came_back(self) -> None:
+        """Tells that revived rows joined parked row groups, or rest."""
+        self._parked_rows = self._count_parked()
+        self.has_due = self._has_due()
+
+    def _count_parked(self) -> int:
+        return int(self._connection.execute(_PARKED_ROWS.text)[0][0])
 
     def take_counts(self) -> dict[str, int]:
         """How many row groups were admitted, parked and unparked since the last call."""

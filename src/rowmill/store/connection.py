@@ -20,6 +20,13 @@ import pyarrow as pa
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.store import engine_errors
 from rowmill.store.log import read_log
+from rowmill.store.statements import statement
+
+_ATTACH_SOURCE = statement("attach_source")
+_FORBID_ACCESS = statement("forbid_external_access")
+_LOCK_CONFIGURATION = statement("lock_configuration")
+_KEEP_LOG = statement("keep_log_when_closed")
+_CHECKPOINT = statement("checkpoint")
 
 _HARDENED = {
     "enable_external_access": "false",
@@ -83,8 +90,10 @@ _ROWS_PER_BATCH = 16_384
 class Connection:
     """One connection to one database, used by one thread at a time. Raises DuckDB's errors as they are."""
 
-    def __init__(self, path: Path | None, *, read_only: bool = False, threads: int | None = None) -> None:
-        """Opens ``path``, or a private in-memory database for None.
+    def __init__(
+        self, path: Path | None, *, read_only: bool = False, threads: int | None = None, source: Path | None = None
+    ) -> None:
+        """Opens ``path``, or a private in-memory database for None; ``source`` is attached, to be read as ``source``.
 
         Raises :class:`~rowmill.errors.Locked`, :class:`~rowmill.errors.Damaged`,
         :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
@@ -100,11 +109,24 @@ class Connection:
         self._claim = path.resolve() if path is not None and not read_only else None
         if self._claim is not None:
             _claim(self._claim)
+        self.is_read_only = read_only
+        self.has_written = False
+        """Whether a transaction was committed: then closing folds the log into the file."""
+        if not read_only:
+            del config["lock_configuration"]
+        if source is not None:
+            del config["enable_external_access"]
         try:
             self._engine = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=config)
         except duckdb.Error as error:
             self._release()
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
+        try:
+            self._harden(read_only, source)
+        except duckdb.Error as error:
+            self._engine.close()
+            self._release()
+            raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
         self._identity = file_identity(path) if path is not None and not read_only else None
 
@@ -115,11 +137,23 @@ class Connection:
         """
         other = object.__new__(Connection)
         other.path = self.path
+        other.is_read_only = self.is_read_only
+        other.has_written = False
         other._claim = None
         other._identity = None
         other._staged = {}
         other._engine = self._engine.cursor()
         return other
+
+    def _harden(self, read_only: bool, source: Path | None) -> None:
+        if source is not None:
+            check_log(source)
+            self._engine.execute(_ATTACH_SOURCE.fill(path=_text(str(source))))
+            self._engine.execute(_FORBID_ACCESS.text)
+        if not read_only:
+            # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
+            self._engine.execute(_KEEP_LOG.text)
+            self._engine.execute(_LOCK_CONFIGURATION.text)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
@@ -172,6 +206,7 @@ class Connection:
         try:
             yield
             self._engine.commit()
+            self.has_written = True
             self.check_file()
         except BaseException:
             # After a failed commit or a fatal error the engine has rolled back by itself and says so; the
@@ -197,6 +232,12 @@ class Connection:
         for name in self._staged:
             self._staged[name].content = self._staged[name].schema.empty_table()
         self._staged.clear()
+        if self.has_written and self.path is not None:
+            self.has_written = False
+            # If it fails (no space, an engine that is dead already), the log holds everything, and the next to open
+            # the file reads it.
+            with suppress(duckdb.Error):
+                self._engine.execute(_CHECKPOINT.text)
         self._engine.close()
         self._release()
 
@@ -265,6 +306,10 @@ def create_private_file(path: Path) -> None:
         finally:
             os.umask(mask)
             half_made.unlink(missing_ok=True)
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
 
 
 def quote(name: str) -> str:

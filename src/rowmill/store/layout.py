@@ -68,6 +68,17 @@ class Layout:
         word = number // WORD_BITS
         return f"{target}_{word} = {source or ''}{target}_{word} | {1 << (number % WORD_BITS)}"
 
+    def cleared(self, generators: Iterable[int]) -> list[tuple[str, str]]:
+        """Per word of the done and skipped sets, its name and its bits without those of ``generators``."""
+        masks = self.word_masks(generators)
+        kept = [(1 << WORD_BITS) - 1 & ~mask for mask in masks]
+        return [
+            (f"{kind}_{word}", f"{kind}_{word} & {bits}::ubigint")
+            for word, bits in enumerate(kept)
+            if masks[word]
+            for kind in ("done", "skipped")
+        ]
+
     # Slots of tables and views ------------------------------------------------------------------
 
     @cached_property

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
-from rowmill.store.error_window import Failure
 from rowmill.store.inbox import Inbox
 from rowmill.store.layout import Layout
 from rowmill.store.settling import FailedCell
@@ -38,18 +37,11 @@ _LIVE_ROWS = statement("live_rows_of_group")
 _COOL = statement("cool_resources")
 _LEARN_LIMITS = statement("learn_limits")
 _KEEP_STATE = statement("keep_generator_state")
-_REOPEN = statement("reopen_row_groups")
-_DELETE_REOPENED = statement("delete_reopened_row_groups")
-_REVIVE_ROWS = statement("revive_rows")
-_REVIVE_PARKED_ROWS = statement("revive_parked_rows")
-_DELETE_REVIVED_DROPS = statement("delete_revived_drops")
-_DELETE_REVIVED_VALUES = statement("delete_revived_values")
 
 _TOTALLED_TOGETHER = 20_000
 """Attempts that are summed up together: so many at most are added up each time somebody asks for the usage."""
 _log = logging.getLogger("rowmill.rows")
 _NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
-_NEW_REVIVAL = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
 
 class Recording:
@@ -135,7 +127,7 @@ class Recording:
             )
         return numbers
 
-    # Giving rows up, and taking that back -----------------------------------------------------------
+    # Giving rows up --------------------------------------------------------------------------------
 
     def drop(self, drops: Rows, now: datetime) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
@@ -171,19 +163,6 @@ class Recording:
     def delete_stale_deferrals(self) -> None:
         """Forgets deferrals of tasks that are none any more (R4)."""
         self._connection.execute(_DELETE_STALE.text)
-
-    def revive(self, failures: Sequence[Failure]) -> None:
-        """Brings back the rows these failures dropped; finished row groups come back for them (F6)."""
-        rows = Rows(_NEW_REVIVAL)
-        for row in {row for failure in failures for row in failure.rows}:
-            rows.append(*row)
-        self._connection.stage("new_revival", rows.table())
-        self._connection.execute(_REOPEN.text)
-        self._connection.execute(_DELETE_REOPENED.text)
-        self._connection.execute(_REVIVE_ROWS.text)
-        self._connection.execute(_REVIVE_PARKED_ROWS.text)
-        self._connection.execute(_DELETE_REVIVED_DROPS.text)
-        self._connection.execute(_DELETE_REVIVED_VALUES.text)
 
     def _give_up(self, now: datetime) -> None:
         """Drops rows whose tasks were deferred longer than ``give_up_after_s`` (F1; default: never)."""

@@ -10,22 +10,23 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from rowmill.errors import Damaged, Incompatible
-from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
+from rowmill.store.blueprint import Blueprint
+from rowmill.store.change import compare
 from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
-from rowmill.store.seed_content import keep_seed_content, seed_content_of, seed_difference
+from rowmill.store.seed_content import keep_seed_content, seed_content_of
 from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
@@ -35,11 +36,6 @@ from rowmill.version import VERSION
 _INSERT_RUN = statement("insert_run")
 _INSERT_SPEC = statement("insert_spec_version")
 _NEWEST_SPEC = statement("newest_spec")
-_INSERT_GENERATOR = statement("insert_generator")
-_INSERT_COLUMN_DEF = statement("insert_column_def")
-_INSERT_DEPENDENCY = statement("insert_dependency")
-_STORED_COLUMNS = statement("stored_columns")
-_STORED_GENERATORS = statement("stored_generators")
 _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
 _REOPEN_RUN = statement("reopen_run")
@@ -54,18 +50,6 @@ _STOP_RUN = statement("stop_run")
 _SEED_COLUMNS = statement("seed_columns")
 _RUN_STATE = statement("run_state")
 _INSERT_EVENT = statement("insert_event")
-
-
-@dataclass(frozen=True, slots=True)
-class Blueprint:
-    """All that is needed to make the run database of a spec."""
-
-    spec: Spec
-    graph: Graph
-    spec_directory: Path
-    seed_file: SeedFile | None
-    limits: Mapping[str, int]
-    """Per resource how many tasks may run at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,64 +134,10 @@ class RunStore:
                     },
                 )
                 self._connection.execute(_INSERT_SPEC.text, {"spec": blueprint.spec.to_json(), "now": moment})
-                self._insert_graph(blueprint.graph, layout)
+                insert_graph(self._connection, blueprint.graph, layout)
                 self._insert_segments(Plan.fresh(blueprint.spec.records, blueprint.spec.row_group_size).segments, 0)
             schema.checkpoint(self._connection)
         self.is_new = False
-
-    def _insert_graph(self, graph: Graph, layout: Layout) -> None:
-        rows = []
-        for node in graph.generators:
-            declaration = node.declaration
-            row: dict[str, object] = {
-                "generator": node.number,
-                "name": node.name,
-                "column_type": declaration.column_type,
-                "strategy": str(declaration.strategy),
-                "reason": declaration.reason,
-                "resource": declaration.resource,
-                "weight": declaration.weight,
-                "is_ordered": declaration.is_ordered,
-                "fingerprint": fingerprint(declaration),
-            }
-            for word, (own, upstream) in enumerate(
-                zip(layout.word_masks([node.number]), layout.word_masks(node.upstream), strict=True)
-            ):
-                row[f"own_{word}"] = own
-                row[f"upstream_{word}"] = upstream
-            rows.append(row)
-        masks = [(f"{kind}_{word}", pa.uint64()) for word in range(layout.words) for kind in ("own", "upstream")]
-        texts = [
-            (name, pa.string()) for name in ("name", "column_type", "strategy", "reason", "resource", "fingerprint")
-        ]
-        traits = [("weight", pa.float64()), ("is_ordered", pa.bool_())]
-        generators = pa.Table.from_pylist(rows, schema=pa.schema([("generator", pa.int32()), *texts, *traits, *masks]))
-        owner = {output.name: node.number for node in graph.generators for output in node.columns}
-        columns = pa.table(
-            {
-                "column_name": pa.array([output.name for output in graph.outputs], type=pa.string()),
-                "generator": pa.array([owner[output.name] for output in graph.outputs], type=pa.int32()),
-                "position": pa.array(range(len(graph.outputs)), type=pa.int32()),
-                "sql_type": pa.array([output.sql_type for output in graph.outputs], type=pa.string()),
-                "is_side_effect": pa.array([output.side_effect for output in graph.outputs], type=pa.bool_()),
-                "in_dataset": pa.array([not output.drop for output in graph.outputs], type=pa.bool_()),
-            }
-        )
-        edges = [(node.number, upstream) for node in graph.generators for upstream in node.upstream]
-        dependencies = pa.table(
-            {
-                "generator": pa.array([edge[0] for edge in edges], type=pa.int32()),
-                "upstream": pa.array([edge[1] for edge in edges], type=pa.int32()),
-            }
-        )
-        for name, table, insert in (
-            ("new_generator", generators, _INSERT_GENERATOR),
-            ("new_column", columns, _INSERT_COLUMN_DEF),
-            ("new_dependency", dependencies, _INSERT_DEPENDENCY),
-        ):
-            self._connection.stage(name, table)
-            self._connection.execute(insert.text)
-            self._connection.unstage(name)
 
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
         for position, segment in enumerate(segments, start=first):
@@ -246,33 +176,12 @@ class RunStore:
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
         """Raises Incompatible if this database was made from a spec, or seed data, that shapes values differently."""
-        stored = {name: (number, digest) for number, name, digest in self._connection.execute(_STORED_GENERATORS.text)}
-        differences = []
-        for node in graph.generators:
-            known = stored.pop(node.name, None)
-            if known is None:
-                differences.append(f"column {node.name!r} is new")
-            elif known[1] != fingerprint(node.declaration):
-                differences.append(f"column {node.name!r} changed")
-            elif known[0] != node.number:
-                differences.append(f"column {node.name!r} has another place in the graph")
-        differences += [f"column {name!r} is gone" for name in stored]
-        shown = dict(self._connection.execute(_STORED_COLUMNS.text))
-        differences += [
-            f"column {output.name!r} {'is' if output.drop else 'is no longer'} marked 'drop'"
-            for output in graph.outputs
-            if shown.get(output.name, not output.drop) == output.drop
-        ]
-        seed = self._connection.execute(_RUN_STATE.text)[0][3]
-        if seed != spec.seed:
-            differences.append(f"the seed was {seed}, now it is {spec.seed}")
-        if seed_file is not None and not differences:
-            changed = seed_difference(self._connection, seed_file)
-            differences += [changed] if changed is not None else []
-        if differences:
+        change = compare(self._connection, spec, graph, seed_file)
+        if change:
             raise Incompatible(
-                f"{self._connection.path} was made from another spec: {'; '.join(differences)}. "
-                "Nothing was changed. Run with the old spec, or name another file for a new dataset."
+                f"{self._connection.path} was made from another spec: {'; '.join(change.lines())}. {change.price()} "
+                "Nothing was changed. '--accept-changes' goes on with the new spec; the old spec, or another file for "
+                "a new dataset, leave this one as it is."
             )
 
     def extend(self, records: int, row_group_size: int, now: float) -> int:
@@ -284,19 +193,17 @@ class RunStore:
         extended = plan.extended(records, row_group_size)
         if extended is plan:
             return 0
-        moment = from_epoch(now)
         with engine_errors.mapped("extending the plan"), self._connection.transaction():
             self._insert_segments(extended.segments[len(plan.segments) :], len(plan.segments))
-            self._connection.execute(_REOPEN_RUN.text, {"now": moment})
-            detail = f"from {plan.rows} to {records} records"
-            self._event(moment, "extended", "plan", detail)
+            self.reopen("extended", now)
+            self.note("extended", "plan", f"from {plan.rows} to {records} records", now)
         return extended.rows - plan.rows
 
     def update_spec(self, spec: Spec, now: float) -> None:
         """Keeps ``spec`` as the newest one if it differs from the stored one (settings, limits, records)."""
         text = spec.to_json()
         if text != self.stored_spec().text:
-            with engine_errors.mapped("keeping the spec"):
+            with engine_errors.mapped("keeping the spec"), self._connection.transaction():
                 self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
 
     # An invocation ----------------------------------------------------------------------------------
@@ -369,13 +276,13 @@ class RunStore:
         with engine_errors.mapped("reading the run's state"):
             return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
 
-    def note(self, now: float, kind: str, subject: str, detail: str) -> None:
-        """Writes into the run's events what was done to it."""
-        with engine_errors.mapped("noting an event"), self._connection.transaction():
-            self._event(from_epoch(now), kind, subject, detail)
+    def reopen(self, reason: str, now: float) -> None:
+        """A finished run has more to do. Belongs into the caller's transaction."""
+        self._connection.execute(_REOPEN_RUN.text, {"reason": reason, "now": from_epoch(now)})
 
-    def _event(self, moment: datetime, kind: str, subject: str, detail: str) -> None:
-        parameters = {"now": moment, "kind": kind, "subject": subject, "detail": detail}
+    def note(self, kind: str, subject: str, detail: str, now: float) -> None:
+        """Writes an event. Belongs into the caller's transaction."""
+        parameters = {"now": from_epoch(now), "kind": kind, "subject": subject, "detail": detail}
         self._connection.execute(_INSERT_EVENT.text, parameters)
 
     @property

@@ -75,6 +75,7 @@ def create_sampler_macros(connection: Connection) -> None:
 def checkpoint(connection: Connection) -> None:
     """Folds the write-ahead log into the file."""
     connection.execute(_CHECKPOINT.text)
+    connection.has_written = False
 
 
 def is_new(connection: Connection) -> bool:

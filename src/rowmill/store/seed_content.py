@@ -65,7 +65,8 @@ def keep_seed_content(connection: Connection, seed_file: SeedFile, content: Seed
 def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
     """How the seed data differs from what the run was made from, with the files it is in; None if it does not.
 
-    Reads the files only if one of them has another mark. Raises SpecError if that is not possible.
+    Reads the files only if one of them has another mark, and then keeps the new marks of the same content, unless the
+    connection is read-only. Raises SpecError if the files cannot be read.
     """
     stored = stored_seed_content(connection)
     if stored is None:
@@ -75,9 +76,10 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
         return None
     current = current_seed_content(seed_file)
     if current.digest == stored.digest:
-        with connection.transaction():
-            connection.execute(_DELETE_FILES.text)
-            _keep_marks(connection, seed_file)
+        if not connection.is_read_only:
+            with connection.transaction():
+                connection.execute(_DELETE_FILES.text)
+                _keep_marks(connection, seed_file)
         return None
     rows = f", from {stored.rows} to {current.rows} rows" if stored.rows != current.rows else ""
     return f"the seed data changed{rows}: {_where(seed_file, marks)}"

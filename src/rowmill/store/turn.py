@@ -7,6 +7,7 @@ commit, then the tasks out. Either all of it happened or nothing. Each part has 
     inbox         what arrived, as Arrow tables; which failure defers and which drops   (F1, F2, F3, R5, V3)
     error_window  too many failures stop the run                                        (F6)
     recording     values, skips, deferrals, drops, attempts are written                 (R9, R11, F4)
+    reopening     dropped rows come back                                                (F6)
     settling      SQL generators and skips                                              (R7, S1, S2, S4)
     finishing     complete row groups leave                                             (K1, K2)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
@@ -34,6 +35,7 @@ from rowmill.store.journal import Journal
 from rowmill.store.layout import Layout
 from rowmill.store.pull import Pull
 from rowmill.store.recording import Recording
+from rowmill.store.reopening import Reopening
 from rowmill.store.settling import Settling
 from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
@@ -81,6 +83,7 @@ class Turn:
         self._invocation = invocation
         self._typing = Typing(connection, layout.value_columns)
         self._recording = Recording(connection, layout, settings)
+        self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
         self._admission = Admission(connection, layout, settings, seed_rows)
@@ -157,7 +160,8 @@ class Turn:
         verdict = self._window.verdict() if inbox.results else None
         if verdict is not None:
             inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
-            self._recording.revive(self._window.failures())
+            self._reopening.revive(row for failure in self._window.failures() for row in failure.rows)
+            self._admission.rows_came_back()
             if not self._was_stopped:
                 self._journal.note("stopped", "error window", str(verdict)[:500])
             self._was_stopped = True

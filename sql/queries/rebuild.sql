@@ -1,0 +1,224 @@
+/*
+A run database under another spec: everything is copied from the attached database `source` into a new one whose tables were just
+created from that spec. Values of unchanged columns stay; rows that lack a value rest until admission brings
+them back. Run once per change, in one transaction of the new file, never per turn.
+*/
+
+-- name: rebuild_run
+-- The one row of state.run: the new spec's name and seed, the old run's times and cursor. O(1).
+insert into state.run (
+  name, seed, spec_directory, state, reason, next_row_group, created_at, updated_at, started_at, finished_at
+)
+select
+  $name,
+  $seed,
+  $spec_directory,
+  case
+    when r.started_at is null then 'new'
+    when r.state = 'finished' and not $lacks_values then 'finished'
+    else 'stopped'
+  end,
+  case when r.started_at is not null and $lacks_values then 'the spec changed' else r.reason end,
+  r.next_row_group,
+  r.created_at,
+  $now,
+  r.started_at,
+  case when $lacks_values then null else r.finished_at end
+from source.state.run as r;
+
+-- name: rebuild_table
+-- A table that does not depend on the spec, as it is. O(its rows).
+insert into state.{table} by name
+select * from source.state.{table};
+
+-- name: newest_spec_version
+-- Which spec the values of the source were made under. O(spec versions).
+select max(version) as version
+from source.state.spec_version;
+
+-- name: source_generators
+-- The graph the source was made for, with the retired generators before it. O(columns).
+select
+  generator,
+  name,
+  strategy,
+  fingerprint
+from source.state.generator
+order by generator;
+
+-- name: source_retired_generators
+-- Generators that were retired earlier. O(retired generators).
+select
+  generator,
+  name
+from source.state.retired_generator
+order by generator desc;
+
+-- name: source_columns
+-- Which generator of the source made which column. O(columns).
+select
+  column_name,
+  generator
+from source.state.column_def
+order by position;
+
+-- name: rebuild_retired_generators
+-- Generators without a place in the new spec, from the staged table new_retired. O(columns).
+insert into state.retired_generator (generator, name)
+select
+  generator,
+  name
+from new_retired;
+
+-- name: rebuild_attempts
+-- What was paid for, under the new numbers of its generators. O(attempts).
+insert into state.attempt by name
+select a.* replace (m.renamed as generator)
+from source.state.attempt as a
+inner join generator_map as m on a.generator = m.generator;
+
+-- name: rebuild_dropped_rows
+-- Dropped rows keep their reason. O(dropped rows).
+insert into state.dropped_row by name
+select d.* replace (m.renamed as generator)
+from source.state.dropped_row as d
+inner join generator_map as m on d.generator = m.generator;
+
+-- name: rebuild_generator_state
+-- What unchanged ordered generators are to get back on their next call (R10). O(ordered generators).
+insert into state.generator_state by name
+select s.* replace (m.renamed as generator)
+from source.state.generator_state as s
+inner join generator_map as m on s.generator = m.generator
+where m.is_kept;
+
+-- name: rebuild_rows
+-- The rows of one wide table under the new layout. O(rows).
+insert into state.{target} ({columns})
+select {values}
+from source.state.{table} as a
+order by a.row_id;
+
+-- name: rebuild_resting_row_groups
+-- Row groups with rows that rest: they come back, lowest first. O(rows + row groups).
+insert into state.resting_row_group (
+  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
+)
+select
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at,
+  coalesce(d.finished, 0),
+  p.resting,
+  true
+from (
+  select
+    row_group,
+    first_row,
+    row_count,
+    admitted_at
+  from source.state.active_row_group
+  union all
+  select
+    row_group,
+    first_row,
+    row_count,
+    admitted_at
+  from source.state.resting_row_group
+  union all
+  select
+    row_group,
+    first_row,
+    row_count,
+    admitted_at
+  from source.state.finished_row_group
+) as g
+inner join (
+  select
+    row_group,
+    count(*) as resting
+  from state.parked_row
+  group by row_group
+) as p on g.row_group = p.row_group
+left join (
+  select
+    row_group,
+    count(*) as finished
+  from state.dataset_row
+  group by row_group
+) as d on g.row_group = d.row_group
+order by g.row_group;
+
+-- name: rebuild_active_row_groups
+-- Active row groups without a live row: the next turn finishes them. O(active groups).
+insert into state.active_row_group (row_group, first_row, row_count, admitted_at, rows_finished)
+select
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at,
+  g.rows_finished
+from source.state.active_row_group as g
+anti join state.resting_row_group as r on g.row_group = r.row_group;
+
+-- name: rebuild_finished_row_groups
+-- Row groups that stay finished. O(row groups).
+insert into state.finished_row_group by name
+select f.*
+from source.state.finished_row_group as f
+anti join state.resting_row_group as r on f.row_group = r.row_group
+order by f.row_group;
+
+-- name: rebuild_finished_skips
+-- How many cells were skipped in the rows of the dataset (S3). O(dataset rows).
+insert into state.finished_skip (row_group, generator, skipped)
+select
+  a.row_group,
+  g.generator,
+  count(*)
+from state.dataset_row as a
+inner join state.generator as g on {is_skipped_of_a}
+group by
+  a.row_group,
+  g.generator;
+
+-- name: retain_column
+-- Values of a column that model calls made and the new spec would lose. O(rows).
+create table retained.{table} as
+select
+  a.row_id,
+  a.{column}
+from (
+  select * from source.state.dataset_row
+  union all
+  select * from source.state.active_row
+  union all
+  select * from source.state.parked_row
+) as a
+where {is_made}
+order by a.row_id;
+
+-- name: source_retained_tables
+-- Values retained at earlier changes. O(retained tables).
+select table_name
+from duckdb_tables()
+where database_name = 'source' and schema_name = 'retained'
+order by table_name;
+
+-- name: keep_retained_table
+-- Values retained earlier stay. O(its rows).
+create table retained.{table} as
+select *
+from source.retained.{table};
+
+-- name: retained_tables
+-- The tables of retained values in this database. O(retained tables).
+select table_name
+from duckdb_tables()
+where database_name = current_database() and schema_name = 'retained'
+order by table_name;
+
+-- name: purge_retained_table
+-- Gives retained values up for good. O(1).
+drop table retained.{table};

@@ -1,0 +1,227 @@
+/*
+Rows and row groups that come back: dropped rows that are revived, and cells that are to be made again. A row of an active or
+parked row group joins the others there; of a finished or resting one it rests in state.parked_row until admission
+brings its row group back. Each row keeps every value it has; only the bits of what is to be made again are cleared.
+*/
+
+-- name: dropped_rows_where
+-- The dropped rows for which a user's condition over the view dropped_row holds. O(dropped rows).
+select
+  d.row_group,
+  d.row_index
+from main.dropped_row as d
+where {predicate}
+order by d.row_id;
+
+-- name: grow_resting_of_revived
+-- Resting row groups of rows to be revived get more rows, and work to do. O(dropped rows).
+update state.resting_row_group as r
+set rows_resting = r.rows_resting + c.revived, is_due = true
+from (
+  select
+    v.row_group,
+    count(*) as revived
+  from state.dropped_row_value as v
+  semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+  group by v.row_group
+) as c
+where r.row_group = c.row_group;
+
+-- name: rest_finished_of_revived
+-- Finished row groups of rows to be revived will come back, for just those rows. O(dropped rows + row groups).
+insert into state.resting_row_group (
+  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
+)
+select
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished,
+  count(*),
+  true
+from state.finished_row_group as f
+inner join state.dropped_row_value as v on f.row_group = v.row_group
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+group by
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished
+order by f.row_group;
+
+-- name: delete_rested_from_finished
+-- A row group that rests is finished no more. O(row groups).
+delete from state.finished_row_group as f
+using state.resting_row_group as r
+where f.row_group = r.row_group;
+
+-- name: revive_rows
+-- Brings dropped rows of active row groups back with the values they had. O(dropped rows).
+insert into state.active_row
+select v.*
+from state.dropped_row_value as v
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+
+-- name: revive_resting_rows
+-- The same for parked and resting row groups: their rows rest with the others. O(dropped rows).
+insert into state.parked_row
+select v.*
+from state.dropped_row_value as v
+semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
+anti join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+
+-- name: delete_revived_drops
+-- Revived rows are dropped no more. O(dropped rows).
+delete from state.dropped_row as d
+using new_revival as n
+where d.row_group = n.row_group and d.row_index = n.row_index;
+
+-- name: delete_revived_values
+-- The values of revived rows are with the live rows again. O(dropped rows).
+delete from state.dropped_row_value as d
+using new_revival as n
+where d.row_group = n.row_group and d.row_index = n.row_index;
+
+-- name: rest_active_rows
+-- Everything active rests, so that all comes back lowest row group first. O(active rows).
+insert into state.parked_row
+select *
+from state.active_row
+order by row_id;
+
+-- name: delete_all_active_rows
+-- The working set is empty. O(active rows).
+delete from state.active_row;
+
+-- name: rest_active_row_groups
+-- All active and parked row groups that have live rows rest, with work to do. O(active and parked rows).
+insert into state.resting_row_group (
+  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
+)
+select
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at,
+  g.rows_finished,
+  count(*),
+  true
+from state.active_row_group as g
+inner join state.parked_row as p on g.row_group = p.row_group
+group by
+  g.row_group,
+  g.first_row,
+  g.row_count,
+  g.admitted_at,
+  g.rows_finished
+order by g.row_group;
+
+-- name: delete_rested_from_active
+-- They are active no more. O(row groups).
+delete from state.active_row_group as g
+using state.resting_row_group as r
+where g.row_group = r.row_group;
+
+-- name: delete_all_deferrals
+-- What rests starts with a fresh budget of attempts when it comes back. O(deferred).
+delete from state.deferred_task;
+
+-- name: made_rows_where
+-- Rows that have the cell to be made again and for which a user's condition over the row's columns holds. O(rows).
+select
+  m.row_group,
+  m.row_index
+from (
+  select * from state.dataset_row
+  union all
+  select * from state.live_row
+) as m
+where {is_made} and ({predicate});
+
+-- name: clear_resting_cells
+-- The cells to be made again, of rows that rest: their bits are cleared. O(resting rows).
+update state.parked_row as p
+set {clear}
+from remade_row as n
+where p.row_group = n.row_group and p.row_index = n.row_index;
+
+-- name: grow_resting_of_remade
+-- Resting row groups take rows of theirs back from the dataset, and have work to do. O(remade rows).
+update state.resting_row_group as r
+set
+  rows_finished = r.rows_finished - c.from_dataset,
+  rows_resting = r.rows_resting + c.from_dataset,
+  is_due = true
+from (
+  select
+    n.row_group,
+    count(d.row_id) as from_dataset
+  from remade_row as n
+  left join state.dataset_row as d on n.row_group = d.row_group and n.row_index = d.row_index
+  group by n.row_group
+) as c
+where r.row_group = c.row_group;
+
+-- name: rest_finished_of_remade
+-- Finished row groups with cells to be made again rest, and have work to do. O(remade rows + row groups).
+insert into state.resting_row_group (
+  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
+)
+select
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished - count(*),
+  count(*),
+  true
+from state.finished_row_group as f
+inner join remade_row as n on f.row_group = n.row_group
+group by
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished
+order by f.row_group;
+
+-- name: take_from_dataset
+-- Rows with cells to be made again leave the dataset; their other values stay. O(remade rows).
+insert into state.parked_row
+select d.* replace ({cleared})
+from state.dataset_row as d
+semi join remade_row as n on d.row_group = n.row_group and d.row_index = n.row_index
+order by d.row_id;
+
+-- name: delete_taken_from_dataset
+-- They are not finished any more. O(dataset rows).
+delete from state.dataset_row as d
+using remade_row as n
+where d.row_group = n.row_group and d.row_index = n.row_index;
+
+-- name: forget_skips_of_remade
+-- Skips of row groups that lost rows to the working set are counted anew. O(row groups).
+delete from state.finished_skip
+where row_group in (select n.row_group from remade_row as n);
+
+-- name: count_skips_of_remade
+-- How many cells were skipped in the rows those row groups still have in the dataset (S3). O(dataset rows).
+insert into state.finished_skip (row_group, generator, skipped)
+select
+  a.row_group,
+  g.generator,
+  count(*)
+from state.dataset_row as a
+inner join state.generator as g on {is_skipped_of_a}
+where a.row_group in (select n.row_group from remade_row as n)
+group by
+  a.row_group,
+  g.generator;
+
+-- name: forget_generator_state
+-- Ordered generators that make everything again start from no state (R10). O(ordered generators).
+delete from state.generator_state
+where generator in (select unnest($generators::integer[]));

@@ -1,0 +1,39 @@
+"""``rowmill fork``: a copy of a run database, under another spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("database", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--spec", type=click.Path(path_type=Path), help="The spec of the copy. Default: the one inside DATABASE.")
+def command(database: Path, target: Path, spec: Path | None) -> None:
+    """Copy a run database to TARGET, under another spec: two prompts on the same upstream values.
+
+    Values of unchanged columns are in the copy; what it lacks, a run of it generates. DATABASE is only read.
+
+    \b
+    Example:
+      rowmill fork penguins.duckdb penguins-short.duckdb --spec short.yaml
+      rowmill run penguins-short.duckdb
+    """
+    import time
+
+    from rowmill.cli.place import existing_database
+    from rowmill.engine.change import fork
+    from rowmill.engine.preparation import prepare
+    from rowmill.engine.reopening import prepare_inside
+
+    source = existing_database(database)
+    prepared = prepare(spec) if spec is not None else prepare_inside(source)
+    change = fork(prepared, source, target, time.time())
+    for line in change.lines():
+        click.echo(f"  {line}", err=True)
+    click.echo(
+        f"{target} is a fork of {source}. {change.price()}\nNext:\n  rowmill run {target}    makes what it lacks",
+        err=True,
+    )
