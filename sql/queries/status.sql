@@ -186,6 +186,55 @@ from main.dataset
 where row_id >= $first_row and row_id <= $last_row
 order by row_id;
 
+-- name: dataset_row_ids
+-- The row_id of every finished row, in order. O(rows).
+select row_id
+from main.dataset
+order by row_id;
+
+-- name: dataset_rows
+-- The finished rows among $row_ids, in order: zone maps skip what is before and behind them. O(slice).
+select {columns}
+from main.dataset
+where row_id >= $first_row and row_id <= $last_row and row_id in (select unnest(cast($row_ids as bigint[])))
+order by row_id;
+
+-- name: dataset_types
+-- Names and types of the dataset's columns. O(columns).
+select
+  column_name,
+  data_type
+from duckdb_columns()
+where schema_name = 'main' and table_name = 'dataset'
+order by column_index;
+
+-- name: dataset_summary
+-- One row: per column the number of distinct values (about), then per column that of values that are not null. O(rows).
+select
+  approx_count_distinct(columns(*)),
+  count(columns(*))
+from (select {columns} from main.dataset);
+
+-- name: usage_of_models
+-- What each model has been asked and has cost, over all invocations. O(attempts).
+select
+  model,
+  sum(requests)::bigint as requests,
+  sum(input_tokens)::bigint as input_tokens,
+  sum(output_tokens)::bigint as output_tokens,
+  sum(cost_usd) as cost_usd
+from main."usage"
+group by model
+order by model;
+
+-- name: run_identity
+-- Which run this is, whatever its file is called: its name, when it was made, and its seed. O(1).
+select
+  name,
+  created_at,
+  seed
+from state.run;
+
 -- name: dataset_schema
 -- No rows of the dataset, for its types. O(1).
 select {columns}

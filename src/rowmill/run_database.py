@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 import anyio.to_thread
@@ -20,8 +20,10 @@ from rowmill.engine.change import accept_change
 from rowmill.engine.invocation import RunReport
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import Problem, SpecError, UsageError
-from rowmill.export.dataset import ExportReport, export_dataset
-from rowmill.export.format import ExportFormat
+from rowmill.export.dataset import ExportReport
+from rowmill.export.directory import DirectoryReport
+from rowmill.export.format import Compression, ExportFormat
+from rowmill.export.order import ExportOrder
 from rowmill.inspect.opening import open_reader
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
@@ -128,6 +130,20 @@ def _with_seed(spec: Spec, seed: object) -> Spec:
     return spec.model_copy(update={"seed_dataset": seeded})
 
 
+def _format(name: ExportFormat | str | None) -> ExportFormat | None:
+    try:
+        return ExportFormat(name) if name is not None else None
+    except ValueError:
+        raise UsageError(f"There is no export format '{name}'; use one of {', '.join(ExportFormat)}.") from None
+
+
+def _compression(name: Compression | str | None) -> Compression | None:
+    try:
+        return Compression(name) if name is not None else None
+    except ValueError:
+        raise UsageError(f"There is no compression '{name}'; use one of {', '.join(Compression)}.") from None
+
+
 class RunDatabase:
     """A run database, open for reading. Close it before a run goes on with the file."""
 
@@ -156,18 +172,48 @@ class RunDatabase:
         """All finished rows in the order of ``row_id``, in memory."""
         return pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
 
-    def export(self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False) -> ExportReport:
+    def export(
+        self,
+        path: str | Path,
+        format: ExportFormat | str | None = None,
+        force: bool = False,
+        *,
+        compression: Compression | str | None = None,
+        processor: str | None = None,
+        split: str | None = None,
+    ) -> ExportReport:
         """Writes the finished rows to a file, whole or not at all, in bounded memory.
 
-        ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. Raises
+        ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. ``processor`` names a
+        ``schema_transform`` of the spec, ``split`` is ``train=0.8,test=0.2``. Raises
         :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
         """
-        try:
-            chosen = ExportFormat(format) if format is not None else None
-        except ValueError:
-            raise UsageError(f"There is no export format '{format}'; use one of {', '.join(ExportFormat)}.") from None
-        return export_dataset(
-            self._reader, Path(path), chosen, force=force, database=self.path, protected=self._reader.seed_files()
+        order = ExportOrder(_format(format), _compression(compression), processor, split)
+        return order.to_file(
+            self._reader, Path(path), force=force, database=self.path, protected=self._reader.seed_files()
+        )
+
+    def export_directory(
+        self,
+        path: str | Path,
+        format: ExportFormat | str | None = None,
+        *,
+        append: bool = False,
+        force: bool = False,
+        compression: Compression | str | None = None,
+        processor: str | None = None,
+        split: str | None = None,
+        partition_by: str | None = None,
+        layout: Literal["directory", "huggingface"] = "directory",
+    ) -> DirectoryReport:
+        """Writes the finished rows into a directory, whole or not at all; with ``append`` those it lacks.
+
+        Otherwise as :meth:`export`.
+        """
+        order = ExportOrder(_format(format), _compression(compression), processor, split, partition_by, layout)
+        protected = self._reader.seed_files()
+        return order.to_directory(
+            self._reader, Path(path), append=append, force=force, database=self.path, protected=protected
         )
 
     def close(self) -> None:
@@ -210,12 +256,15 @@ class AsyncRunDatabase:
         async with self._lock:
             return await anyio.to_thread.run_sync(self._database.to_arrow)
 
-    async def export(
-        self, path: str | Path, format: ExportFormat | str | None = None, force: bool = False
-    ) -> ExportReport:
+    async def export(self, path: str | Path, *arguments: Any, **options: Any) -> ExportReport:
         """As :meth:`RunDatabase.export`."""
         async with self._lock:
-            return await anyio.to_thread.run_sync(self._database.export, path, format, force)
+            return await anyio.to_thread.run_sync(partial(self._database.export, path, *arguments, **options))
+
+    async def export_directory(self, path: str | Path, *arguments: Any, **options: Any) -> DirectoryReport:
+        """As :meth:`RunDatabase.export_directory`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(partial(self._database.export_directory, path, *arguments, **options))
 
     async def close(self) -> None:
         """As :meth:`RunDatabase.close`."""

@@ -73,6 +73,19 @@ def test_reading_commands_work_while_a_run_holds_the_file_and_after_it(
     assert rowmill.output_of("sql", "select state from run_status", "--format", "csv") == '"state"\n"finished"\n'
 
 
+def test_a_dataset_is_appended_to_an_export_beside_the_run_and_after_it(
+    rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint
+) -> None:
+    beside = rowmill("export", "--layout", "huggingface", "--append", "-o", "hub")
+    assert beside.returncode == 0, beside.stderr
+    assert "Exported 0 of 40 rows" in beside.stderr
+    endpoint.released.set()
+    (working,) = rowmill._running
+    assert rowmill.end_of(working).returncode == 0
+    after = rowmill("export", "--layout", "huggingface", "--append", "-o", "hub")
+    assert "Exported 40 of 40 rows" in after.stderr, after.stderr
+
+
 def test_a_link_to_the_database_leads_to_its_run(rowmill: CommandLine, place: LivePlace) -> None:
     link = rowmill.directory / "elsewhere" / "link.duckdb"
     link.parent.mkdir()

@@ -6,12 +6,17 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.place import database_argument, existing_database
-from rowmill.export.format import ExportFormat, format_of
+from rowmill.errors import UsageError
+from rowmill.export.format import Compression, ExportFormat, format_of
+
+if TYPE_CHECKING:
+    from rowmill.export.order import Layout
 
 _TERMINATED = 128 + signal.SIGTERM
 
@@ -27,8 +32,39 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, allow_dash=True), help="Default: <name>.<format>. - is stdout."
 )
-@click.option("--force", is_flag=True, help="Replace an existing file.")
-def command(database: Path | None, file_format: ExportFormat | None, output: Path | None, force: bool) -> None:
+@click.option("--force", is_flag=True, help="Replace an existing file, or an earlier export in a directory.")
+@click.option(
+    "--compression",
+    type=click.Choice(Compression, case_sensitive=False),
+    help="Default: zstd for parquet, gzip for the ending .gz, otherwise none.",
+)
+@click.option("--processor", metavar="NAME", help="Rows in the shape of a schema_transform of the spec.")
+@click.option("--split", metavar="SHARES", help="Add a column with the part of each row: train=0.8,test=0.2.")
+@click.option("--partition-by", metavar="COLUMN", help="A directory for each value of a column.")
+@click.option("--append", is_flag=True, help="Add the rows that the directory --output does not hold yet.")
+@click.option(
+    "--layout",
+    type=click.Choice(["file", "directory", "huggingface"]),
+    help="One file, a directory of files, or one with a dataset card and data/. Default: what the other options need.",
+)
+@click.option("--push-to-hub", "repository", metavar="USER/NAME", help="Push to the Hugging Face hub (HF_TOKEN).")
+@click.option("--private", is_flag=True, help="With --push-to-hub: a new dataset is private.")
+@click.option("--hub-endpoint", metavar="URL", help="With --push-to-hub: another hub than the public one.")
+def command(
+    database: Path | None,
+    file_format: ExportFormat | None,
+    output: Path | None,
+    force: bool,
+    compression: Compression | None,
+    processor: str | None,
+    split: str | None,
+    partition_by: str | None,
+    append: bool,
+    layout: Layout | None,
+    repository: str | None,
+    private: bool,
+    hub_endpoint: str | None,
+) -> None:
     """Write the finished rows to a file, whole or not at all; a run that is not complete can be exported too.
 
     Without DATABASE, the only *.duckdb file of the current directory.
@@ -37,31 +73,56 @@ def command(database: Path | None, file_format: ExportFormat | None, output: Pat
     Example:
       rowmill export penguins.duckdb --format jsonl
       rowmill export --output penguins.parquet --force
+      rowmill export --output parts --partition-by species --append
+      rowmill export --split train=0.9,test=0.1 --layout huggingface --output hub
     """
-    from rowmill.export.dataset import export_dataset, write_dataset
+    from rowmill.export.order import ExportOrder
     from rowmill.inspect.opening import open_reader
 
     path = existing_database(database)
     signal.signal(signal.SIGTERM, _clean_up_and_exit)
-    is_stream = output == Path("-")
-    if file_format is None:
-        file_format = ExportFormat.PARQUET if output is None or is_stream else format_of(output)
+    needs_directory = append or partition_by is not None
+    chosen = layout or ("huggingface" if repository else "directory" if needs_directory else "file")
+    _check(chosen, output, needs_directory, repository, private or hub_endpoint is not None)
+    if file_format is None and chosen == "file" and output is not None and output != Path("-"):
+        file_format = format_of(output)
+    order = ExportOrder(file_format, compression, processor, split, partition_by, chosen)
     with open_reader(path) as reader:
         status = reader.status()
-        if is_stream:
-            rows = write_dataset(reader, sys.stdout.buffer, file_format, is_pipe=True)
-            target = "stdout"
+        kept: dict[str, Any] = {"force": force, "database": path, "protected": reader.seed_files()}
+        before = 0
+        if output == Path("-"):
+            rows, target = order.to_stream(reader, sys.stdout.buffer), "stdout"
+        elif chosen == "file":
+            file = output if output is not None else Path(f"{status.name}.{file_format or ExportFormat.PARQUET}")
+            rows, target = order.to_file(reader, file, **kept).rows, str(file)
+        elif repository is not None:
+            report, target = order.to_hub(
+                reader, repository, output, private=private, endpoint=hub_endpoint, append=append, **kept
+            )
+            rows, before = report.rows, report.rows_before
         else:
-            file = output if output is not None else Path(f"{status.name}.{file_format}")
-            protected = reader.seed_files()
-            rows = export_dataset(reader, file, file_format, force=force, database=path, protected=protected).rows
-            target = str(file)
+            report = order.to_directory(reader, output or Path(status.name), append=append, **kept)
+            rows, before, target = report.rows, report.rows_before, str(report.path)
     message = f"Exported {count(rows)} of {plural(status.records, 'row')} to {target}"
+    added = f"; {count(before)} were there" if before else ""
     dropped = f"; {count(status.rows_dropped)} dropped (rowmill show dropped)" if status.rows_dropped else ""
-    left = status.records - rows - status.rows_dropped
+    left = status.records - rows - before - status.rows_dropped
     going_on = "the run works on them" if status.state == "running" else f"rowmill run {path} goes on"
     unfinished = f"; {count(left)} not finished yet ({going_on})" if left > 0 else ""
-    click.echo(f"{message}{dropped}{unfinished}.", err=True)
+    click.echo(f"{message}{added}{dropped}{unfinished}.", err=True)
+
+
+def _check(layout: Layout, output: Path | None, needs_directory: bool, repository: str | None, is_of_hub: bool) -> None:
+    """Raises UsageError for options that contradict each other."""
+    if layout == "file" and needs_directory:
+        raise UsageError("--append and --partition-by make a directory; leave out --layout file.")
+    if layout != "huggingface" and repository is not None:
+        raise UsageError("--push-to-hub has a layout of its own; leave --layout out.")
+    if repository is None and is_of_hub:
+        raise UsageError("--private and --hub-endpoint belong to --push-to-hub USER/NAME.")
+    if output == Path("-") and layout != "file":
+        raise UsageError("A directory cannot be written to stdout; name an --output.")
 
 
 def _clean_up_and_exit(_signal: int, _frame: FrameType | None) -> None:

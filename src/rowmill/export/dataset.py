@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
-
-import pyarrow as pa
+from typing import BinaryIO
 
 from rowmill.errors import UsageError
-from rowmill.export.format import ExportFormat, format_of
+from rowmill.export.format import Compression, ExportFormat, compression_of, format_of
+from rowmill.export.source import DatasetSource
 from rowmill.export.target import whole_file
 from rowmill.export.writer import open_writer
-
-
-class DatasetSource(Protocol):
-    """What an export reads: the part of ``rowmill.store.reader.Reader`` used here."""
-
-    def dataset_schema(self) -> pa.Schema:
-        """The columns of the view ``dataset``."""
-        ...
-
-    def dataset_batches(self) -> Iterator[pa.RecordBatch]:
-        """The finished rows in the order of ``row_id``."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +29,7 @@ def export_dataset(
     path: Path,
     file_format: ExportFormat | None = None,
     *,
+    compression: Compression | None = None,
     force: bool = False,
     database: Path | None = None,
     protected: Sequence[Path] = (),
@@ -52,18 +40,31 @@ def export_dataset(
     exists (without ``force``), cannot be written, is the run ``database`` itself or one of the ``protected`` files.
     """
     chosen = file_format if file_format is not None else format_of(path)
+    packed = compression_of(path, chosen, compression)
+    check_target(path, database, protected)
+    with whole_file(path, force=force) as file:
+        rows = write_dataset(source, file, chosen, compression=packed)
+    return ExportReport(path, chosen, rows)
+
+
+def check_target(path: Path, database: Path | None, protected: Sequence[Path]) -> None:
+    """Raises UsageError if an export to ``path`` would overwrite the run database or its seed data."""
     if database is not None and _is_part_of(path, database):
         raise UsageError(f"'{path}' is the run database itself; choose another --output.")
     if any(os.path.realpath(path) == os.path.realpath(file) for file in protected):
         raise UsageError(f"'{path}' is the seed data of this run; choose another --output.")
-    with whole_file(path, force=force) as file:
-        rows = write_dataset(source, file, chosen)
-    return ExportReport(path, chosen, rows)
 
 
-def write_dataset(source: DatasetSource, file: BinaryIO, file_format: ExportFormat, *, is_pipe: bool = False) -> int:
+def write_dataset(
+    source: DatasetSource,
+    file: BinaryIO,
+    file_format: ExportFormat,
+    *,
+    is_pipe: bool = False,
+    compression: Compression | None = None,
+) -> int:
     """Writes the finished rows to an open file, which stays open. Returns how many."""
-    writer = open_writer(file_format, file, source.dataset_schema(), is_pipe=is_pipe)
+    writer = open_writer(file_format, file, source.dataset_schema(), is_pipe=is_pipe, compression=compression)
     rows = 0
     try:
         for batch in source.dataset_batches():

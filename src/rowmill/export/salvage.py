@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from rowmill.errors import Damaged, UsageError
-from rowmill.export.writer import ParquetWriter
+from rowmill.export.format import ExportFormat
+from rowmill.export.writer import open_writer
 from rowmill.store.salvage import Salvage, salvaging
 
 _VIEWS = ("dropped_row", "attempt", "event", "invocation", "row_group")
@@ -59,7 +60,7 @@ def _write(report: SalvageReport, name: str, source: Salvage, batches: Iterator[
     if schema is None:
         return
     with (report.directory / f"{name}.parquet").open("xb") as file:
-        writer = ParquetWriter(file, schema)
+        writer = open_writer(ExportFormat.PARQUET, file, schema)
         rows = 0
         for batch in batches:
             writer.write(batch)

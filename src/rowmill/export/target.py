@@ -42,7 +42,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
 def _check(path: Path, target: Path, *, force: bool) -> None:
@@ -80,7 +80,8 @@ def _name(temporary: Path, target: Path, path: Path, *, force: bool) -> None:
         temporary.unlink()
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
+    """Makes the names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,14 +5,15 @@ Memory is bounded by one batch, for parquet and arrow by one group of rows of th
 
 from __future__ import annotations
 
+import gzip
 from abc import ABC, abstractmethod
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 
 from rowmill.errors import UsageError
 from rowmill.export.csv_text import csv_batch, csv_schema
-from rowmill.export.format import ExportFormat
+from rowmill.export.format import COMPRESSIONS, Compression, ExportFormat
 from rowmill.export.json_text import json_objects
 
 _ROWS_PER_GROUP = 122_880
@@ -22,9 +23,18 @@ _BYTES_PER_GROUP = 64 * 1024 * 1024
 class Writer(ABC):
     """Writes batches of one schema; the file is whole only after :meth:`finish`."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._sink = _Sink(file)
+    gathered_bytes = _BYTES_PER_GROUP
+    """How much is gathered before it is written, by formats that gather."""
+
+    def __init__(self, file: BinaryIO, schema: pa.Schema, compression: Compression) -> None:
+        self._gzip = self._gzipped(file, compression)
+        self._sink = _Sink(self._gzip or file)
         self._schema = schema
+        self._compression = compression
+
+    def _gzipped(self, file: BinaryIO, compression: Compression) -> BinaryIO | None:
+        """What compresses the whole file, for formats that cannot do it themselves."""
+        return None
 
     @abstractmethod
     def write(self, batch: pa.RecordBatch) -> None:
@@ -39,7 +49,28 @@ class Writer(ABC):
         self._sink.detach()
 
 
-class JsonLinesWriter(Writer):
+class _TextWriter(Writer):
+    """A writer of text, which is compressed as a whole."""
+
+    def _gzipped(self, file: BinaryIO, compression: Compression) -> BinaryIO | None:
+        if compression is not Compression.GZIP:
+            return None
+        # Without a time of its own the file follows from the rows alone.
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file, mode="wb", mtime=0))
+
+    def finish(self) -> None:
+        """Ends the compression."""
+        if self._gzip is not None:
+            self._gzip.close()
+
+    def abandon(self) -> None:
+        """See :meth:`Writer.abandon`."""
+        super().abandon()
+        if self._gzip is not None:
+            self._gzip.fileobj = None  # type: ignore[attr-defined]  # or it would end its file when it is collected
+
+
+class JsonLinesWriter(_TextWriter):
     """One JSON object a row and line (:mod:`rowmill.export.json_text`), UTF-8."""
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -48,17 +79,14 @@ class JsonLinesWriter(Writer):
             lines = "\n".join(json_objects(batch.slice(start, 4096)))
             self._sink.write(lines.encode("utf-8") + b"\n")
 
-    def finish(self) -> None:
-        """Nothing is held back."""
 
-
-class CsvWriter(Writer):
+class CsvWriter(_TextWriter):
     """Comma-separated with a header, quoted as RFC 4180 says (:mod:`rowmill.export.csv_text`), UTF-8."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, file: BinaryIO, schema: pa.Schema, compression: Compression) -> None:
         from pyarrow import csv
 
-        super().__init__(file, schema)
+        super().__init__(file, schema, compression)
         self._writer: Any = csv.CSVWriter(self._sink, csv_schema(schema))
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -68,13 +96,14 @@ class CsvWriter(Writer):
     def finish(self) -> None:
         """Writes the header too if there was no batch."""
         self._writer.close()
+        super().finish()
 
 
 class _GroupingWriter(Writer):
     """Gathers small batches, so that a file has few groups of many rows."""
 
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        super().__init__(file, schema)
+    def __init__(self, file: BinaryIO, schema: pa.Schema, compression: Compression) -> None:
+        super().__init__(file, schema, compression)
         self._held: list[pa.RecordBatch] = []
         self._rows = 0
         self._bytes = 0
@@ -89,7 +118,7 @@ class _GroupingWriter(Writer):
         self._held.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        if self._rows >= _ROWS_PER_GROUP or self._bytes >= _BYTES_PER_GROUP:
+        if self._rows >= _ROWS_PER_GROUP or self._bytes >= self.gathered_bytes:
             self._release()
 
     def _release(self) -> None:
@@ -106,26 +135,30 @@ class _GroupingWriter(Writer):
 
 
 class ParquetWriter(_GroupingWriter):
-    """Parquet with zstd, row groups of at most 122,880 rows or about 64 MiB."""
+    """Parquet, row groups of at most 122,880 rows or about 64 MiB."""
 
     def _open(self) -> Any:
         from pyarrow import parquet
 
-        return parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+        return parquet.ParquetWriter(self._sink, self._schema, compression=str(self._compression))
 
 
 class ArrowFileWriter(_GroupingWriter):
-    """Arrow IPC file format (Feather version 2), uncompressed, so that it can be memory-mapped."""
+    """Arrow IPC file format (Feather version 2); uncompressed it can be memory-mapped."""
 
     def _open(self) -> Any:
-        return pa.ipc.new_file(self._sink, self._schema)
+        return pa.ipc.new_file(self._sink, self._schema, options=_arrow_options(self._compression))
 
 
 class ArrowStreamWriter(_GroupingWriter):
     """Arrow IPC streaming format, for pipes: its reader need not seek."""
 
     def _open(self) -> Any:
-        return pa.ipc.new_stream(self._sink, self._schema)
+        return pa.ipc.new_stream(self._sink, self._schema, options=_arrow_options(self._compression))
+
+
+def _arrow_options(compression: Compression) -> pa.ipc.IpcWriteOptions:
+    return pa.ipc.IpcWriteOptions(compression=None if compression is Compression.NONE else str(compression))
 
 
 class _Sink:
@@ -167,8 +200,17 @@ class _Sink:
         return False
 
 
-def open_writer(file_format: ExportFormat, file: BinaryIO, schema: pa.Schema, *, is_pipe: bool = False) -> Writer:
+def open_writer(
+    file_format: ExportFormat,
+    file: BinaryIO,
+    schema: pa.Schema,
+    *,
+    is_pipe: bool = False,
+    compression: Compression | None = None,
+) -> Writer:
     """The writer of a format. ``is_pipe``: the reader cannot seek (arrow then uses its streaming format).
+
+    ``compression`` None: the format's own (parquet zstd, others none).
 
     Raises :class:`UsageError` when the format cannot hold a column's type.
     """
@@ -176,7 +218,7 @@ def open_writer(file_format: ExportFormat, file: BinaryIO, schema: pa.Schema, *,
     if kind is ArrowFileWriter and is_pipe:
         kind = ArrowStreamWriter
     try:
-        return kind(file, schema)
+        return kind(file, schema, compression or COMPRESSIONS[file_format][0])
     except pa.ArrowNotImplementedError as error:
         raise UsageError(
             f"The format {file_format} cannot hold this dataset: {error}. Try another --format."

@@ -10,6 +10,7 @@ from pathlib import Path
 from rowmill.errors import Problem, SpecError
 from rowmill.graph.declaring import AnalyseSql, Declaring
 from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.graph.processing import dropping, processor_problems
 from rowmill.spec.declaration import Declaration, Output, Reference, SampledValue, SqlExpression
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.nearest import did_you_mean
@@ -34,8 +35,9 @@ def build_graph(
     outputs made twice.
     """
     declaring = Declaring(spec, analyse_sql, spec_directory)
-    declarations = declaring.declarations(seed_columns)
+    declarations = dropping(declaring.declarations(seed_columns), spec.processors)
     problems = declaring.problems
+    problems += processor_problems(declarations, spec.processors)
     columns = _Columns(declarations, problems)
     needs = [_needs(position, declaration, columns, problems) for position, declaration in enumerate(declarations)]
     order = _topological_order([need.upstream for need in needs])

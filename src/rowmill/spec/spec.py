@@ -25,6 +25,7 @@ from rowmill.spec.name import fold, spec_name_problem
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing as _failing
 from rowmill.spec.problems import in_document_order, problems_of
+from rowmill.spec.processor import Processor, ProcessorConfig, repeated_name
 from rowmill.spec.registry import column_type, column_type_names
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
@@ -73,6 +74,8 @@ class Spec(StrictModel):
     columns: tuple[Column, ...] = ()
     constraints: tuple[AnyConstraint, ...] = ()
     """What values of sampler columns must be in relation to a number or to each other."""
+    processors: tuple[Processor, ...] = ()
+    """What happens to the finished rows on their way out."""
     run: RunSettings = Field(default_factory=RunSettings)
 
     @field_validator("name")
@@ -81,6 +84,14 @@ class Spec(StrictModel):
         problem = spec_name_problem(value)
         if problem:
             raise ValueError(problem)
+        return value
+
+    @field_validator("processors")
+    @classmethod
+    def _processors_have_names_of_their_own(cls, value: tuple[ProcessorConfig, ...]) -> tuple[ProcessorConfig, ...]:
+        twice = repeated_name(value)
+        if twice is not None:
+            raise _failing("processors", [((twice[0], "name"), f"There is a processor '{twice[1]}' already.")])
         return value
 
     @model_validator(mode="after")

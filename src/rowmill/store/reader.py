@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,6 +27,14 @@ _BOUNDS = statement("finished_row_bounds")
 _SLICE = statement("dataset_slice")
 _NEWEST_SPEC = statement("newest_spec")
 _SCHEMA = statement("dataset_schema")
+_ROW_IDS = statement("dataset_row_ids")
+_ROWS = statement("dataset_rows")
+_TYPES = statement("dataset_types")
+_SUMMARY = statement("dataset_summary")
+_USAGE = statement("usage_of_models")
+_IDENTITY = statement("run_identity")
+_STORED_GENERATORS = statement("stored_generators")
+_SEED_CONTENT = statement("stored_seed_content")
 
 _SLICE_ROWS = 50_000
 
@@ -124,6 +133,54 @@ class Reader:
             bounds = {"first_row": start, "last_row": min(start + width - 1, last)}
             yield from self._connection.arrow(query, bounds).to_batches()
 
+    def dataset_row_ids(self) -> pa.Array:
+        """The ``row_id`` of every finished row, in order."""
+        with self._as_far_as_views_go():
+            return self._connection.arrow(_ROW_IDS.text)["row_id"].combine_chunks()
+
+    def only(self, row_ids: pa.Array) -> SomeRows:
+        """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
+        return SomeRows(self, row_ids)
+
+    def rows_of(self, row_ids: pa.Array) -> Iterator[pa.RecordBatch]:
+        """The finished rows among ``row_ids`` (which are in order), in bounded memory."""
+        query = _ROWS.fill(columns=self._column_list(None))
+        for start in range(0, len(row_ids), _SLICE_ROWS):
+            wanted = row_ids.slice(start, _SLICE_ROWS).to_pylist()
+            bounds = {"first_row": wanted[0], "last_row": wanted[-1], "row_ids": wanted}
+            yield from self._connection.arrow(query, bounds).to_batches()
+
+    def dataset_summary(self) -> list[dict[str, Any]]:
+        """Per column: column_name, column_type, distinct (about), filled (values that are not null). Reads all rows."""
+        with self._as_far_as_views_go():
+            columns = self._column_list(None)
+            types = self._connection.execute(_TYPES.text)
+            (figures,) = self._connection.execute(_SUMMARY.fill(columns=columns))
+        return [
+            {"column_name": name, "column_type": sql_type, "distinct": distinct, "filled": filled}
+            for (name, sql_type), distinct, filled in zip(
+                types, figures[: len(types)], figures[len(types) :], strict=True
+            )
+        ]
+
+    def usage_of_models(self) -> list[dict[str, Any]]:
+        """Per model: model, requests, input_tokens, output_tokens, cost_usd, over all invocations."""
+        with self._as_far_as_views_go():
+            return list(self._connection.arrow(_USAGE.text).to_pylist())
+
+    def identity(self) -> RunIdentity:
+        """Which run this is, and a digest of all that shapes its values."""
+        with self._as_far_as_views_go():
+            name, made_at, seed = self._connection.execute(_IDENTITY.text)[0]
+            fingerprints = [row[2] for row in self._connection.execute(_STORED_GENERATORS.text)]
+            seed_digests = [digest for _, digest in self._connection.execute(_SEED_CONTENT.text)]
+        content = hashlib.sha256("\n".join([str(seed), *seed_digests, *fingerprints]).encode()).hexdigest()
+        return RunIdentity(name, made_at.isoformat(), seed, content)
+
+    def spec_text(self) -> str:
+        """The newest spec inside the database, as JSON."""
+        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+
     def _column_list(self, columns: Sequence[str] | None) -> str:
         known = self.dataset_columns()
         unknown = [name for name in columns or () if name not in known]
@@ -146,6 +203,34 @@ class Reader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Which run a database holds."""
+
+    name: str
+    made_at: str
+    """ISO 8601, UTC."""
+    seed: int
+    content: str
+    """A digest of all that shapes its values (V2)."""
+
+
+class SomeRows:
+    """Some of the finished rows of a :class:`Reader`, as a source of their own."""
+
+    def __init__(self, reader: Reader, row_ids: pa.Array) -> None:
+        self._reader = reader
+        self._row_ids = row_ids
+
+    def dataset_schema(self) -> pa.Schema:
+        """The columns of the view ``dataset``."""
+        return self._reader.dataset_schema()
+
+    def dataset_batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in the order of ``row_id``."""
+        return self._reader.rows_of(self._row_ids)
 
 
 def open_file(path: Path) -> tuple[Connection, int]:

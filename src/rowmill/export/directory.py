@@ -1,0 +1,252 @@
+"""An export of many files in a directory: partitioned by a column, and appended to as the dataset grows.
+
+Which rows a directory holds is read from its files, never from a list beside them. So an append is exactly-once
+whatever happened before: a file is written under another name, synced and renamed, and a crash leaves either all its
+rows or none. ``rowmill-export.json`` says of which dataset, and in which shape, the rows are; its list of files is for
+people.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rowmill.errors import UsageError
+from rowmill.export.exported import exported_files, exported_row_ids
+from rowmill.export.format import Compression, ExportFormat
+from rowmill.export.partition import PartitionedFiles
+from rowmill.export.source import DatasetSource
+from rowmill.export.target import sync_directory, whole_file
+
+MANIFEST = "rowmill-export.json"
+
+
+class GrowingSource(DatasetSource, Protocol):
+    """A source that can be asked for some of its rows: ``rowmill.store.reader.Reader``."""
+
+    def dataset_row_ids(self) -> pa.Array:
+        """The ``row_id`` of every finished row, in order."""
+        ...
+
+    def only(self, row_ids: pa.Array) -> DatasetSource:
+        """The same source with only those rows, in order."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What all files of a directory have in common. An append to another shape is refused."""
+
+    dataset: str
+    """The name of the run."""
+    made_at: str
+    """When it was created (UTC): another run of the same name is another dataset."""
+    content: str
+    """A digest of all that shapes its values."""
+    format: str
+    columns: str
+    partition_by: str | None
+    processor: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryReport:
+    """What an export to a directory wrote."""
+
+    path: Path
+    format: ExportFormat
+    rows: int
+    """New rows."""
+    rows_before: int
+    files: int
+    """New files."""
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryExport:
+    """How to write a directory."""
+
+    shape: Shape
+    format: ExportFormat
+    compression: Compression
+    through: Callable[[DatasetSource], DatasetSource]
+    """Processors and split, over rows as they are."""
+    partition_by: str | None = None
+    in_name_by: str | None = None
+    """A column whose value begins the names of the files."""
+    in_data: bool = False
+    """The files lie in ``data/``, as on the Hugging Face hub."""
+    card: Callable[[], str] | None = None
+    """What makes README.md."""
+
+    def write(
+        self, source: GrowingSource, directory: Path, *, append: bool = False, force: bool = False
+    ) -> DirectoryReport:
+        """Writes all rows into a new directory, whole or not at all; or only the new ones with ``append``.
+
+        ``force`` replaces an earlier export, and nothing else. Raises UsageError when there is something in the way,
+        when the directory holds rows of another dataset or shape, and for a row that a processor cannot render.
+        """
+        target = Path(os.path.realpath(directory))
+        if not target.parent.is_dir():
+            raise UsageError(f"There is no directory '{target.parent}' to write '{target.name}' into.")
+        if target.exists() and not target.is_dir():
+            raise UsageError(f"'{directory}' is a file; name a directory, or leave out what needs one.")
+        is_new = not target.is_dir() or not any(target.iterdir())
+        if not is_new and not (target / MANIFEST).is_file():
+            raise UsageError(f"'{directory}' is not empty, and no export of Rowmill; name another --output.")
+        if append and not is_new:
+            with _locked(target):
+                return self._append(source, target)
+        if not is_new and not force:
+            raise UsageError(
+                f"'{directory}' holds an export already. Use --append to add new rows, --force to write it anew."
+            )
+        return self._write_anew(source, target)
+
+    def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
+        made = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
+        _sweep(target)
+        try:
+            made.mkdir()
+            files, rows = self._write_files(self.through(source), made)
+            self._finish(made)
+            _put_in_place(made, target)
+        except BaseException:
+            shutil.rmtree(made, ignore_errors=True)
+            raise
+        return DirectoryReport(target, self.format, rows, 0, files)
+
+    def _append(self, source: GrowingSource, target: Path) -> DirectoryReport:
+        self._check_shape(target)
+        for half_made in target.rglob(".*.part"):  # of a process that crashed: this one holds the lock
+            half_made.unlink()
+        there = exported_row_ids(target, self.format)
+        wanted = source.dataset_row_ids()
+        gone = there.filter(pc.invert(pc.is_in(there, value_set=wanted)))
+        if len(gone):
+            raise UsageError(
+                f"'{target}' holds {len(gone)} rows that the dataset no longer has, like row {gone[0].as_py()}. "
+                "Use --force to write it anew."
+            )
+        missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
+        files = rows = 0
+        if len(missing):
+            files, rows = self._write_files(self.through(source.only(missing)), target)
+        self._finish(target)
+        return DirectoryReport(target, self.format, rows, len(there), files)
+
+    def _write_files(self, source: DatasetSource, directory: Path) -> tuple[int, int]:
+        files = PartitionedFiles(
+            directory / "data" if self.in_data else directory,
+            self.format,
+            self.compression,
+            source.dataset_schema(),
+            self.partition_by,
+            self.in_name_by,
+            "train" if self.in_data else "rows",
+        )
+        with files:
+            for batch in source.dataset_batches():
+                files.write(batch)
+        return files.files, files.rows
+
+    def _finish(self, directory: Path) -> None:
+        """Card and manifest: made of what is there, so it does not matter if a crash comes between."""
+        if self.card is not None:
+            with whole_file(directory / "README.md", force=True) as file:
+                file.write(self.card().encode("utf-8"))
+        manifest = {"rowmill_export": 1, "shape": asdict(self.shape), "files": exported_files(directory, self.format)}
+        with whole_file(directory / MANIFEST, force=True) as file:
+            file.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+
+    def _check_shape(self, target: Path) -> None:
+        known = _shape_of(target)
+        for name, value in asdict(self.shape).items():
+            if known.get(name) != value:
+                raise UsageError(
+                    f"'{target}' was exported with another {_NAMES[name]}"
+                    + (f" ({known.get(name)}, not {value})" if name in {"dataset", "format", "partition_by"} else "")
+                    + ". Name another --output, or use --force to write it anew."
+                )
+
+
+_NAMES = {
+    "dataset": "dataset",
+    "made_at": "run of that name",
+    "content": "spec: its columns were made again since",
+    "format": "format",
+    "columns": "set of columns",
+    "partition_by": "--partition-by",
+    "processor": "processor or split",
+}
+
+
+def _shape_of(target: Path) -> Mapping[str, Any]:
+    try:
+        shape = json.loads((target / MANIFEST).read_text("utf-8"))["shape"]
+        if isinstance(shape, dict):
+            return shape
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise UsageError(f"'{target / MANIFEST}' is damaged. Use --force to write the export anew.")
+
+
+def _sweep(target: Path) -> None:
+    """Takes away what processes that are gone left half made."""
+    for left in target.parent.glob(f".{glob.escape(target.name[:200])}.*.part"):
+        pid = left.name.split(".")[-2]
+        if left.is_dir() and pid.isdecimal() and (int(pid) == os.getpid() or not _lives(int(pid))):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _put_in_place(made: Path, target: Path) -> None:
+    """Names a finished directory; an earlier export of that name goes away only then."""
+    old = target.with_name(f".{target.name[:200]}.{os.getpid()}.old")
+    if target.is_dir() and any(target.iterdir()):
+        os.rename(target, old)
+    try:
+        os.rename(made, target)
+    except OSError as error:
+        if old.exists():
+            os.rename(old, target)
+        raise UsageError(f"'{target}' cannot be made: {error.strerror or error}.") from error
+    sync_directory(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Only one process appends to a directory at a time."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(f"Another process writes to '{directory}'; wait for its end.") from error
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

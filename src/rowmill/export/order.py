@@ -1,0 +1,244 @@
+"""An order for an export: which processor, split, layout and format; carried out on an open run database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from rowmill.errors import UsageError
+from rowmill.export.card import CardFigures, card_of
+from rowmill.export.dataset import ExportReport, check_target, export_dataset, write_dataset
+from rowmill.export.directory import DirectoryExport, DirectoryReport, GrowingSource, Shape
+from rowmill.export.format import Compression, ExportFormat, compression_of, ending_of
+from rowmill.export.hub import push_to_hub
+from rowmill.export.source import DatasetSource
+from rowmill.export.split import Split, WithSplit, shares_of
+from rowmill.export.transform import Transformed
+from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.processor import Processor, ProcessorConfig, SchemaTransformProcessor, SplitProcessor
+from rowmill.store.reader import RunIdentity
+from rowmill.store.status import Status
+from rowmill.version import VERSION
+
+Layout = Literal["file", "directory", "huggingface"]
+_WHOLE = "train"
+"""What the only part of a dataset without a split is called on the hub."""
+
+
+class RunReader(GrowingSource, Protocol):
+    """The part of ``rowmill.store.reader.Reader`` an order needs."""
+
+    def identity(self) -> RunIdentity:
+        """Which run it is."""
+        ...
+
+    def spec_text(self) -> str:
+        """The spec as JSON."""
+        ...
+
+    def status(self) -> Status:
+        """Where the run stands."""
+        ...
+
+    def dataset_summary(self) -> list[dict[str, Any]]:
+        """Per column type, distinct values and nulls."""
+        ...
+
+    def usage_of_models(self) -> list[dict[str, Any]]:
+        """Per model requests, tokens and cost."""
+        ...
+
+
+@dataclass(frozen=True)
+class ExportOrder:
+    """What to export. Every field has a sensible default."""
+
+    format: ExportFormat | None = None
+    compression: Compression | None = None
+    processor: str | None = None
+    """The name of a ``schema_transform`` of the spec."""
+    split: str | None = None
+    """``train=0.8,test=0.2``; None: as the spec says."""
+    partition_by: str | None = None
+    layout: Layout = "file"
+
+    def source(self, reader: RunReader) -> DatasetSource:
+        """The rows of the dataset on their way through processor and split. Raises UsageError."""
+        return self._through(reader, reader)
+
+    def to_stream(self, reader: RunReader, file: BinaryIO) -> int:
+        """Writes the rows to an open file whose reader cannot seek. Returns how many."""
+        chosen = self.format or ExportFormat.PARQUET
+        packed = compression_of(None, chosen, self.compression)
+        return write_dataset(self.source(reader), file, chosen, is_pipe=True, compression=packed)
+
+    def to_file(
+        self, reader: RunReader, path: Path, *, force: bool, database: Path | None, protected: Sequence[Path]
+    ) -> ExportReport:
+        """Writes the rows to one file, whole or not at all. Raises UsageError."""
+        if self.partition_by is not None:
+            raise UsageError("--partition-by makes a directory of files; say --layout directory, or leave it out.")
+        return export_dataset(
+            self.source(reader),
+            path,
+            self.format,
+            compression=self.compression,
+            force=force,
+            database=database,
+            protected=protected,
+        )
+
+    def to_directory(
+        self,
+        reader: RunReader,
+        path: Path,
+        *,
+        append: bool = False,
+        force: bool = False,
+        database: Path | None,
+        protected: Sequence[Path],
+    ) -> DirectoryReport:
+        """Writes the rows into a directory: all of them, or with ``append`` those it does not hold yet.
+
+        Raises UsageError.
+        """
+        check_target(path, database, protected)
+        return self._directory(reader).write(reader, path, append=append, force=force)
+
+    def to_hub(
+        self,
+        reader: RunReader,
+        repository: str,
+        directory: Path | None,
+        *,
+        private: bool,
+        endpoint: str | None,
+        **rest: Any,
+    ) -> tuple[DirectoryReport, str]:
+        """Writes the layout of the hub into ``directory`` (None: one that is gone afterwards) and pushes it.
+
+        Returns what was written and the address of the commit. Raises as :meth:`to_directory` and
+        :func:`~rowmill.export.hub.push_to_hub`.
+        """
+        order = replace(self, layout="huggingface")
+        with tempfile.TemporaryDirectory(prefix="rowmill-push-") as temporary:
+            report = order.to_directory(reader, directory or Path(temporary) / "dataset", **rest)
+            rows = report.rows + report.rows_before
+            told = f"{rows:,} rows of {reader.identity().name}"
+            address = push_to_hub(report.path, repository, private=private, endpoint=endpoint, message=told)
+        return report, address
+
+    def _directory(self, reader: RunReader) -> DirectoryExport:
+        chosen = self.format or ExportFormat.PARQUET
+        packed = compression_of(None, chosen, self.compression)
+        split = self._split(reader)
+        if self.layout == "huggingface" and self.partition_by is not None:
+            raise UsageError("The layout of the hub has a file for each part of the split; leave --partition-by out.")
+        if self.layout == "huggingface" and chosen is ExportFormat.ARROW:
+            raise UsageError("The hub reads parquet, jsonl and csv; choose another --format.")
+        identity = reader.identity()
+        columns = str(self.source(reader).dataset_schema())
+        shape = Shape(
+            dataset=identity.name,
+            made_at=identity.made_at,
+            content=identity.content,
+            format=str(chosen),
+            columns=hashlib.sha256(columns.encode()).hexdigest(),
+            partition_by=self.partition_by,
+            processor=self._processing(reader),
+        )
+        in_hub = self.layout == "huggingface"
+        return DirectoryExport(
+            shape,
+            chosen,
+            packed,
+            lambda source: self._through(reader, source),
+            partition_by=self.partition_by,
+            in_name_by=split.column if in_hub and split is not None else None,
+            in_data=in_hub,
+            card=(lambda: self._card(reader, ending_of(chosen, packed))) if in_hub else None,
+        )
+
+    def _processing(self, reader: RunReader) -> str | None:
+        """A digest of processor and split."""
+        transform, split = self._transform(reader), self._split(reader)
+        if transform is None and split is None:
+            return None
+        parts = [each.model_dump_json() if each is not None else "" for each in (transform, split)]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def _through(self, reader: RunReader, source: DatasetSource) -> DatasetSource:
+        transform, split = self._transform(reader), self._split(reader)
+        shape = dict(transform.shape) if transform is not None else {}
+        if split is not None:
+            source = WithSplit(source, Split(split.shares, reader.identity().seed), split.column)
+            shape[split.column] = f"{{{{ {split.column} }}}}"
+        if transform is None:
+            return source
+        if self.layout != "file" and "row_id" not in shape:
+            shape = {"row_id": "{{ row_id }}", **shape}  # by it a directory knows which rows it holds
+        return Transformed(source, transform.name, shape)
+
+    def _transform(self, reader: RunReader) -> SchemaTransformProcessor | None:
+        if self.processor is None:
+            return None
+        known = {each.name: each for each in processors_of(reader) if isinstance(each, SchemaTransformProcessor)}
+        found = known.get(self.processor)
+        if found is None:
+            hint = did_you_mean(self.processor, known) or (
+                f" It has: {', '.join(known)}." if known else " It has none; add one to processors."
+            )
+            raise UsageError(f"The spec has no schema_transform called '{self.processor}'.{hint}")
+        return found
+
+    def _split(self, reader: RunReader) -> SplitProcessor | None:
+        if self.split is not None:
+            try:
+                return SplitProcessor(name="split", shares=shares_of(self.split))
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise UsageError(f"'{self.split}' cannot be a split: {reason}") from error
+        found = [each for each in processors_of(reader) if isinstance(each, SplitProcessor)]
+        return found[0] if found else None
+
+    def _card(self, reader: RunReader, file_ending: str) -> str:
+        status = reader.status()
+        split = self._split(reader)
+        parts = {_WHOLE: status.rows_finished}
+        if split is not None:
+            cut = Split(split.shares, reader.identity().seed)
+            parts = dict.fromkeys(cut.names, 0)
+            for row_id in reader.dataset_row_ids().to_pylist():
+                parts[cut.part_of(row_id)] += 1
+        figures = CardFigures(
+            name=status.name,
+            rows=status.rows_finished,
+            rows_planned=status.records,
+            rows_dropped=status.rows_dropped,
+            columns=reader.dataset_summary(),
+            kinds=_kinds(json.loads(reader.spec_text())),
+            models=reader.usage_of_models(),
+            parts={part: rows for part, rows in parts.items() if rows or len(parts) == 1},
+            version=VERSION,
+        )
+        return card_of(figures, file_ending)
+
+
+def processors_of(reader: RunReader) -> list[ProcessorConfig]:
+    """The processors of the spec inside a run database."""
+    found: list[ProcessorConfig] = _PROCESSORS.validate_python(json.loads(reader.spec_text()).get("processors", []))
+    return found
+
+
+_PROCESSORS: TypeAdapter[Any] = TypeAdapter(list[Processor])
+
+
+def _kinds(spec: Mapping[str, Any]) -> dict[str, str]:
+    return {str(column["name"]): str(column["column_type"]) for column in spec.get("columns", [])}

@@ -1,0 +1,405 @@
+"""``rowmill export`` with processors, into directories, appended to, and to a double of the hub."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from command_line import CommandLine
+from hub_double import TOKEN, Hub, hub
+
+import rowmill as package
+from rowmill.errors import UsageError
+from rowmill.export.exported import data_files
+from rowmill.export.format import ExportFormat
+
+PROCESSORS = [
+    {"name": "away", "processor_type": "drop_columns", "column_names": ["scratch_*"]},
+    {
+        "name": "chat",
+        "processor_type": "schema_transform",
+        "format": "chat",
+        "parts": {"system": "Be kind.", "user": "A {{ colour }} thing?", "assistant": "{{ note }}"},
+    },
+    {"name": "broken", "processor_type": "schema_transform", "template": {"x": "{{ 1 / (size - 3) }}"}},
+]
+COLUMNS: list[dict[str, Any]] = [
+    {"name": "colour", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["red", "a/b ü"]}},
+    {"name": "size", "column_type": "expression", "sql": "row_id % 5", "dtype": "int"},
+    {"name": "scratch_1", "column_type": "expression", "sql": "1", "dtype": "int"},
+    {"name": "note", "column_type": "llm-text", "model_alias": "w", "prompt": "{{ colour }} {{ scratch_1 }}"},
+]
+MODEL = {"alias": "w", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}
+
+
+def grow(directory: Path, records: int, **fields: Any) -> Path:
+    """Runs the spec up to so many records."""
+    spec = {
+        "name": "things",
+        "records": records,
+        "row_group_size": 10,
+        "seed": 3,
+        "models": [MODEL],
+        "columns": [*COLUMNS[:1], {**COLUMNS[1], "sql": "length(colour)"}, *COLUMNS[2:]],
+        "processors": PROCESSORS,
+        **fields,
+    }
+    path = directory / "things.duckdb"
+    assert package.run(spec, path).exit_code == 0
+    return path
+
+
+@pytest.fixture(scope="module")
+def _thirty(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return grow(tmp_path_factory.mktemp("things"), 30).read_bytes()
+
+
+@pytest.fixture
+def things(rowmill: CommandLine, _thirty: bytes) -> Path:
+    """A finished run of 30 rows in the command line's directory."""
+    path = rowmill.directory / "things.duckdb"
+    path.write_bytes(_thirty)
+    return path
+
+
+def rows_in(directory: Path, file_format: ExportFormat = ExportFormat.PARQUET) -> list[int]:
+    """The row_ids of all files, in the order of the files' names."""
+    found: list[int] = []
+    for path in data_files(directory, file_format):
+        if file_format is ExportFormat.PARQUET:
+            found += pq.ParquetFile(path).read()["row_id"].to_pylist()
+        else:
+            found += [json.loads(line)["row_id"] for line in path.read_text().splitlines()]
+    return found
+
+
+# Processors ---------------------------------------------------------------------------------------
+
+
+def test_a_transform_gives_the_export_its_shape(rowmill: CommandLine, things: Path) -> None:
+    lines = rowmill.output_of("export", "--processor", "chat", "--format", "jsonl", "-o", "-").splitlines()
+    first = json.loads(lines[0])
+    assert list(first) == ["messages"]
+    assert [message["role"] for message in first["messages"]] == ["system", "user", "assistant"]
+    assert first["messages"][1]["content"] in {"A red thing?", "A a/b ü thing?"}
+    assert len(lines) == 30
+
+
+def test_dropped_columns_are_in_no_export(rowmill: CommandLine, things: Path) -> None:
+    rowmill.output_of("export", "-o", "x.parquet")
+    assert pq.read_schema(rowmill.directory / "x.parquet").names == ["row_id", "colour", "size", "note"]
+
+
+def test_a_processor_that_fails_exports_nothing_and_says_which_row(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--processor", "broken", "-o", "x.jsonl")
+    assert done.returncode == 2
+    assert "Processor 'broken' fails for row " in done.stderr
+    assert "ZeroDivisionError" in done.stderr
+    assert not (rowmill.directory / "x.jsonl").exists()
+
+
+def test_an_unknown_processor_is_told_which_there_are(rowmill: CommandLine, things: Path) -> None:
+    assert "Did you mean 'chat'?" in rowmill("export", "--processor", "chatt", "-o", "x.jsonl").stderr
+
+
+def test_a_split_is_a_column_and_the_same_in_every_format(rowmill: CommandLine, things: Path) -> None:
+    split = ("--split", "train=0.7,test=0.3")
+    rowmill.output_of("export", *split, "-o", "x.parquet")
+    lines = rowmill.output_of("export", *split, "--format", "jsonl", "-o", "-").splitlines()
+    parts = pq.read_table(rowmill.directory / "x.parquet")["split"].to_pylist()
+    assert [json.loads(line)["split"] for line in lines] == parts
+    assert set(parts) == {"train", "test"}
+
+
+@pytest.mark.parametrize("shares", ["train=0.7", "train", "=1", "train=0.5,train=0.5,a=x"])
+def test_shares_that_are_none_are_refused(rowmill: CommandLine, things: Path, shares: str) -> None:
+    done = rowmill("export", "--split", shares, "-o", "x.parquet")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+# Compression --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "codec"),
+    [("x.parquet", (), "ZSTD"), ("x.parquet", ("--compression", "snappy"), "SNAPPY")],
+)
+def test_parquet_is_compressed_as_asked(
+    rowmill: CommandLine, things: Path, name: str, options: tuple[str, ...], codec: str
+) -> None:
+    rowmill.output_of("export", *options, "-o", name)
+    assert pq.ParquetFile(rowmill.directory / name).metadata.row_group(0).column(0).compression == codec
+
+
+def test_a_gz_ending_packs_and_the_bytes_follow_from_the_rows(rowmill: CommandLine, things: Path) -> None:
+    import gzip
+
+    for name in ("a.jsonl.gz", "b.jsonl.gz"):
+        rowmill.output_of("export", "-o", name)
+    content = (rowmill.directory / "a.jsonl.gz").read_bytes()
+    assert content == (rowmill.directory / "b.jsonl.gz").read_bytes()
+    assert len(gzip.decompress(content).splitlines()) == 30
+
+
+def test_a_compression_the_format_cannot_have_is_refused(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--compression", "snappy", "-o", "x.csv")
+    assert done.returncode == 2
+    assert "only with none, gzip" in done.stderr
+
+
+# Directories --------------------------------------------------------------------------------------
+
+
+def test_partitions_are_directories_that_other_tools_understand(rowmill: CommandLine, things: Path) -> None:
+    rowmill.output_of("export", "--partition-by", "colour", "-o", "parts")
+    assert {path.name for path in (rowmill.directory / "parts").iterdir() if path.is_dir()} == {
+        "colour=red",
+        "colour=a%2Fb %C3%BC",
+    }
+    import pyarrow.dataset as ds
+
+    partitioning = ds.partitioning(pa.schema([("colour", pa.string())]), flavor="hive")
+    files = [str(path) for path in data_files(rowmill.directory / "parts", ExportFormat.PARQUET)]
+    table = ds.dataset(files, partitioning=partitioning, partition_base_dir=str(rowmill.directory / "parts")).to_table()
+    rowmill.output_of("export", "-o", "x.parquet")
+    whole = pq.read_table(rowmill.directory / "x.parquet")
+    assert table.sort_by("row_id").select(whole.column_names).equals(whole)
+
+
+@pytest.mark.parametrize("file_format", [ExportFormat.PARQUET, ExportFormat.JSONL], ids=str)
+def test_an_append_adds_what_is_new_and_nothing_twice(tmp_path: Path, file_format: ExportFormat) -> None:
+    target = tmp_path / "parts"
+
+    def append(records: int) -> tuple[int, int, int]:
+        with package.RunDatabase.open(grow(tmp_path, records)) as database:
+            report = database.export_directory(target, file_format, append=True)
+        return report.rows, report.rows_before, report.files
+
+    assert append(20) == (20, 0, 1)
+    assert append(20) == (0, 20, 0)
+    assert append(35) == (15, 20, 1)
+    assert rows_in(target, file_format) == list(range(35))
+    manifest = json.loads((target / "rowmill-export.json").read_text())
+    assert len(manifest["files"]) == 2
+
+
+@pytest.mark.parametrize("damage", ["no manifest list", "half a file", "file gone"])
+def test_what_the_directory_holds_is_read_from_its_files(tmp_path: Path, damage: str) -> None:
+    target = tmp_path / "parts"
+    with package.RunDatabase.open(grow(tmp_path, 20)) as database:
+        database.export_directory(target, append=True, partition_by="colour")
+        if damage == "no manifest list":
+            manifest = json.loads((target / "rowmill-export.json").read_text())
+            (target / "rowmill-export.json").write_text(json.dumps({**manifest, "files": []}))
+        elif damage == "half a file":  # what a crash leaves
+            (target / "colour=red" / ".rows-1.part").write_bytes(b"PAR1 half")
+        else:
+            data_files(target, ExportFormat.PARQUET)[0].unlink()
+        report = database.export_directory(target, append=True, partition_by="colour")
+    assert (report.rows > 0) is (damage == "file gone")
+    assert sorted(rows_in(target)) == list(range(20))
+    assert not list(target.rglob("*.part"))
+
+
+def test_a_crash_between_two_files_loses_and_repeats_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "parts"
+    with package.RunDatabase.open(grow(tmp_path, 10)) as database:
+        database.export_directory(target, append=True, partition_by="colour")
+    rename = os.replace
+    renamed: list[object] = []
+
+    def dies_at_the_second(source: Any, to: Any) -> None:
+        renamed.append(to)
+        if len(renamed) == 2:
+            raise KeyboardInterrupt
+        rename(source, to)
+
+    with package.RunDatabase.open(grow(tmp_path, 30)) as database:
+        monkeypatch.setattr("rowmill.export.partition.os.replace", dies_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            database.export_directory(target, append=True, partition_by="colour")
+        monkeypatch.undo()
+        assert len(rows_in(target)) < 30
+        database.export_directory(target, append=True, partition_by="colour")
+    assert sorted(rows_in(target)) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"format": "jsonl"}, "another format"),
+        ({"partition_by": "colour"}, "another --partition-by"),
+        ({"split": "a=0.5,b=0.5"}, "another set of columns"),
+        ({"processor": "chat"}, "another set of columns"),
+    ],
+)
+def test_an_append_in_another_shape_is_refused(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    with package.RunDatabase.open(grow(tmp_path, 10)) as database:
+        database.export_directory(tmp_path / "parts", append=True)
+        with pytest.raises(UsageError, match=words):
+            database.export_directory(tmp_path / "parts", append=True, **options)
+    assert rows_in(tmp_path / "parts") == list(range(10))
+
+
+def test_an_append_of_another_dataset_is_refused(tmp_path: Path) -> None:
+    with package.RunDatabase.open(grow(tmp_path, 10)) as database:
+        database.export_directory(tmp_path / "parts", append=True)
+    (tmp_path / "things.duckdb").unlink()
+    with (
+        package.RunDatabase.open(grow(tmp_path, 10, seed=4)) as database,
+        pytest.raises(UsageError, match="another run of that name"),
+    ):
+        database.export_directory(tmp_path / "parts", append=True)
+
+
+def test_rows_the_dataset_no_longer_has_are_noticed(tmp_path: Path) -> None:
+    with package.RunDatabase.open(grow(tmp_path, 10)) as database:
+        database.export_directory(tmp_path / "parts", append=True)
+        (file,) = data_files(tmp_path / "parts", ExportFormat.PARQUET)
+        table = pq.ParquetFile(file).read()
+        pq.write_table(pa.concat_tables([table, table.slice(0, 1).set_column(0, "row_id", [[99]])]), file)
+        with pytest.raises(UsageError, match="no longer has, like row 99"):
+            database.export_directory(tmp_path / "parts", append=True)
+
+
+def test_nothing_but_an_export_of_ours_is_ever_replaced(rowmill: CommandLine, things: Path) -> None:
+    precious = rowmill.directory / "parts" / "precious.txt"
+    precious.parent.mkdir()
+    precious.write_text("mine")
+    for options in ((), ("--force",), ("--append",)):
+        done = rowmill("export", "--layout", "directory", "-o", "parts", *options)
+        assert done.returncode == 2
+        assert "no export of Rowmill" in done.stderr
+    assert precious.read_text() == "mine"
+    precious.unlink()
+    rowmill.output_of("export", "--layout", "directory", "-o", "parts")
+    assert "--append" in rowmill("export", "--layout", "directory", "-o", "parts").stderr
+    rowmill.output_of("export", "--layout", "directory", "-o", "parts", "--force")
+    assert rows_in(rowmill.directory / "parts") == list(range(30))
+    assert [path.name for path in rowmill.directory.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--layout", "file", "--append"),
+        ("--append", "-o", "-"),
+        ("--private",),
+        ("--partition-by", "nothing"),
+        ("--partition-by", "row_id"),
+        ("--layout", "huggingface", "--format", "arrow"),
+        ("--push-to-hub", "a/b", "--layout", "file"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(rowmill: CommandLine, things: Path, options: tuple[str, ...]) -> None:
+    done = rowmill("export", *options)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (rowmill.directory / "things").exists()
+
+
+# Hugging Face -------------------------------------------------------------------------------------
+
+
+def card(text: str) -> tuple[dict[str, Any], str]:
+    _, front, body = text.split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def test_the_layout_of_the_hub_has_a_card_with_figures_and_a_file_for_each_part(
+    rowmill: CommandLine, things: Path
+) -> None:
+    split = ("--split", "train=0.7,test=0.3")
+    rowmill.output_of("export", *split, "--layout", "huggingface", "-o", "hub")
+    target = rowmill.directory / "hub"
+    head, body = card((target / "README.md").read_text())
+    (config,) = head["configs"]
+    rows = {}
+    for part in config["data_files"]:
+        files = list(target.glob(part["path"]))
+        rows[part["split"]] = sum(pq.ParquetFile(file).metadata.num_rows for file in files)
+        assert "split" not in pq.read_schema(files[0]).names
+    assert sum(rows.values()) == 30
+    for part, number in rows.items():
+        assert f"| {part} | {number} |" in body
+    assert head["size_categories"] == ["n<1K"]
+    assert "| note | VARCHAR | llm-text | " in body
+    assert "| size | BIGINT | expression | 2 | 0 |" in body
+    assert "| m | 30 |" in body
+    assert "scratch_1" not in body
+
+
+@pytest.fixture
+def server() -> Iterator[Hub]:
+    with hub() as running:
+        yield running
+
+
+@pytest.fixture
+def push(rowmill: CommandLine, server: Hub) -> Callable[..., Any]:
+    pytest.importorskip("huggingface_hub")
+
+    def run(*options: str, token: str = TOKEN) -> Any:
+        rowmill.environment = {"HF_TOKEN": token, "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        return rowmill("export", "--push-to-hub", "me/things", "--hub-endpoint", server.url, *options)
+
+    return run
+
+
+def test_a_push_makes_the_dataset_on_the_hub(things: Path, server: Hub, push: Callable[..., Any]) -> None:
+    done = push("--private", "--processor", "chat")
+    assert done.returncode == 0, done.stderr
+    assert f"{server.url}/datasets/me/things/commit/" in done.stderr
+    assert server.private == {"me/things"}
+    files = server.repositories["me/things"]
+    (data,) = (name for name in files if name.startswith("data/"))
+    assert set(files) == {"README.md", data}
+    assert pq.read_table(pa.BufferReader(files[data])).num_rows == 30
+    assert TOKEN not in done.stderr
+
+
+def test_a_push_of_a_grown_dataset_sends_new_rows_only(
+    rowmill: CommandLine, things: Path, server: Hub, push: Callable[..., Any]
+) -> None:
+    assert push("-o", "hub", "--append").returncode == 0
+    before = set(server.blobs)
+    grow(rowmill.directory, 40)
+    done = push("-o", "hub", "--append")
+    assert done.returncode == 0, done.stderr
+    assert "30 were there" in done.stderr
+    assert len(set(server.blobs) - before) == 1
+    files = server.repositories["me/things"]
+    tables = [pq.read_table(pa.BufferReader(files[name])) for name in sorted(files) if name.startswith("data/")]
+    assert pa.concat_tables(tables)["row_id"].to_pylist() == list(range(40))
+    assert card(files["README.md"].decode())[1].count("40 rows") == 1
+
+
+def test_a_push_from_scratch_leaves_no_old_files_behind(
+    rowmill: CommandLine, things: Path, server: Hub, push: Callable[..., Any]
+) -> None:
+    assert push().returncode == 0
+    grow(rowmill.directory, 40)
+    assert push().returncode == 0
+    (data,) = (name for name in server.repositories["me/things"] if name.startswith("data/"))
+    assert pq.read_table(pa.BufferReader(server.repositories["me/things"][data])).num_rows == 40
+
+
+def test_a_wrong_token_and_a_failing_hub_are_told(things: Path, server: Hub, push: Callable[..., Any]) -> None:
+    done = push(token="hf_wrong")
+    assert done.returncode == 2
+    assert "HF_TOKEN" in done.stderr
+    assert "hf_wrong" not in done.stderr
+    server.failures.append(500)
+    done = push()
+    assert done.returncode == 1
+    assert "Push again" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert push().returncode == 0
