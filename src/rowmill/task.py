@@ -45,6 +45,12 @@ class Request(NamedTuple):
     cost_usd: float | None
     error_type: str | None
     message: str | None
+    is_reused: bool = False
+    """No request was made: the answer was kept from an earlier one, and cost nothing."""
+    answer_key: int | None = None
+    """What stands for the request if its answer is to be kept (``reuse_answers``)."""
+    answer: str | None = None
+    """The answer to keep, if its task succeeds."""
 
 
 class OutcomeKind(StrEnum):

@@ -30,6 +30,7 @@ models:
     model: small
     max_parallel_requests: {in_flight}
     inference_parameters: {{temperature: {{distribution_type: uniform, params: {{low: 0.2, high: 0.9}}}}}}
+  - {{alias: reusing, base_url: "{url}", model: small, max_parallel_requests: {in_flight}, reuse_answers: true}}
 run: {{max_in_flight: {in_flight}, backoff_base_s: 0.05}}
 columns:
   - {{name: id, column_type: sampler, sampler_type: uuid}}
@@ -102,6 +103,11 @@ _COLUMNS: dict[str, str] = {
     output_format: {type: object, properties: {what: {type: string}}}
     multi_modal_context:
       - {modality: audio, column_name: sound, data_type: base64, audio_format: mp3}
+""",
+    "reuse_answers": """
+  - {name: half, column_type: expression, expr: "{{ id[:1] }}"}
+  - {name: made, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}
+  - {name: again, column_type: llm-text, model_alias: reusing, prompt: "Of {{ half }}"}
 """,
 }
 _SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}, "anthropic": {"reasoning": "because"}}

@@ -72,6 +72,7 @@ def state() -> Iterator[RunState]:
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
+            "new_answer": staging.NEW_ANSWER,
             "pulled_task": staging.PULLED_TASK,
             "new_state": staging.NEW_STATE,
             "new_limit": recording._NEW_LIMIT,
@@ -115,6 +116,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
     known = {
         **layout.view_slots,
         "all_done": layout.all_done,
+        "answer_keys": "1, 2",
         "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
         "column": '"twice"',
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(

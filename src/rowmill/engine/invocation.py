@@ -20,6 +20,7 @@ from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.health import check_models
+from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer_readers
 from rowmill.engine.writer import Writer, WriterThread
@@ -148,7 +149,8 @@ async def work(
         reasons = await writer.call(read_drop_reasons, store.connection)
         return _report(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
-        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider))
+        known = AnswerLookup(store, writer)
+        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
         runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec)
         bound = bind_generators(prepared, runtime)
@@ -230,7 +232,11 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
 
 @asynccontextmanager
 async def _open_models(
-    spec: Spec, environ: Mapping[str, str], wall_clock: Callable[[], float], open_provider: OpenProvider
+    spec: Spec,
+    environ: Mapping[str, str],
+    wall_clock: Callable[[], float],
+    open_provider: OpenProvider,
+    known: AnswerLookup,
 ) -> AsyncIterator[dict[str, Model]]:
     """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
     models: dict[str, Model] = {}
@@ -239,7 +245,7 @@ async def _open_models(
             for config in endpoint.models:
                 provider = open_provider(config, environ, endpoint.limit)
                 stack.push_async_callback(provider.aclose)
-                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed)
+                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed, known)
         yield models
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from rowmill.errors import RunStopping
+from rowmill.generators.answer_reuse import KnownAnswers, answer_key, read, written
 from rowmill.generators.protocol import Call
 from rowmill.providers.protocol import (
     ChatAnswer,
@@ -39,8 +40,11 @@ class ModelHandle:
         provider: Provider,
         wall_clock: Callable[[], float] = time.time,
         seed: int = 0,
+        known: KnownAnswers | None = None,
     ) -> None:
-        """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn."""
+        """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn;
+        ``known`` are the answers to use again if the model is to (``reuse_answers``)."""
+        self._known = known if config.reuse_answers else None
         self._wall_clock = wall_clock
         self._seed = seed
         self._draws = config.inference_parameters.has_distributions
@@ -60,6 +64,13 @@ class ModelHandle:
         merged = self._drawn(call)
         if parameters:
             merged = {**merged, **parameters}
+        key = None
+        if self._known is not None:
+            key = answer_key(self._config, messages, merged)
+            kept = None if key is None else await self._known.find(key)
+            if kept is not None:
+                self._record(call, self._wall_clock(), None, None, is_reused=True)
+                return read(kept)
         request = ChatRequest(messages, merged, self._config.timeout_s)
         started_at = self._wall_clock()
         try:
@@ -71,6 +82,8 @@ class ModelHandle:
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
+        if key is not None:
+            call.requests[-1] = call.requests[-1]._replace(answer_key=key, answer=written(answer))
         return answer
 
     async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
@@ -126,6 +139,8 @@ class ModelHandle:
         message: str | None,
         input_tokens: int = 0,
         output_tokens: int = 0,
+        *,
+        is_reused: bool = False,
     ) -> None:
         if error is not None:
             fields = {"column": call.column, "model": self._config.model, "error_type": error}
@@ -140,5 +155,6 @@ class ModelHandle:
                 cost_usd=self._config.cost_usd(input_tokens, output_tokens),
                 error_type=error,
                 message=message,
+                is_reused=is_reused,
             )
         )

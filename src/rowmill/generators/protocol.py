@@ -47,8 +47,9 @@ class Call:
         return part
 
     def mark_unusable(self, error_type: str, message: str) -> None:
-        """Notes of the last request that what it brought could not be used."""
-        self.requests[-1] = self.requests[-1]._replace(error_type=error_type, message=message)
+        """Notes of the last request that what it brought could not be used; it is not kept."""
+        last = self.requests[-1]
+        self.requests[-1] = last._replace(error_type=error_type, message=message, answer_key=None, answer=None)
 
 
 class CellGenerator(ABC):

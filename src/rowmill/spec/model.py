@@ -226,6 +226,8 @@ class ModelConfig(StrictModel):
     """What the endpoint takes of this field, for columns that want JSON; ``none``: they say so in the prompt."""
     image_route: Literal["images", "chat"] = "images"
     """Where pictures are asked for: ``/images/generations``, or in a chat whose answer has ``images``."""
+    reuse_answers: bool = False
+    """Keep the answers of chats in the run database, and use them again for the very same request."""
     skip_health_check: bool = False
     """Do not try the model with one small request before a run."""
     simulation: SimulationConfig | None = None

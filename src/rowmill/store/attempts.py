@@ -5,10 +5,14 @@ A request costs something whatever becomes of its row, so it is recorded even if
 
 from __future__ import annotations
 
-from rowmill.store.staging import NEW_ATTEMPT, Rows, from_epoch
+from decimal import Decimal
+
+from rowmill.store.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
 from rowmill.task import Outcome, OutcomeKind, Request, error_type
 
 _MESSAGE_LENGTH = 1000
+_REUSED = "reused"
+"""The outcome of a request that was not made, as its answer was kept."""
 
 
 class Attempts:
@@ -16,6 +20,8 @@ class Attempts:
 
     def __init__(self, invocation: int, now: float) -> None:
         self.rows = Rows(NEW_ATTEMPT)
+        self.answers: dict[int, str] = {}
+        """Answers to keep, by their key: those of calls that succeeded."""
         self._invocation = invocation
         self._now = now
 
@@ -26,16 +32,28 @@ class Attempts:
             kind = outcome.kind
             if position < last:
                 kind = OutcomeKind.TRANSIENT if request.error_type is not None else OutcomeKind.SUCCEEDED
+            if request.is_reused:
+                self._append(outcome, _REUSED, request)
+                continue
             self._append(outcome, kind, request)
-        if not outcome.requests and outcome.error is not None:
+            if request.answer_key is not None and outcome.kind is OutcomeKind.SUCCEEDED:
+                self.answers.setdefault(request.answer_key, request.answer or "")
+        if outcome.error is not None and (last < 0 or outcome.requests[last].is_reused):
             self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
+
+    def kept_answers(self) -> Rows:
+        """The answers to keep, as rows of a staged table."""
+        rows = Rows(NEW_ANSWER)
+        for key, answer in self.answers.items():
+            rows.append(Decimal(key), answer)
+        return rows
 
     def note_failed_call(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
         """Records a call that failed without a request, or whose result could not be used."""
         started_at = outcome.started_at or self._now
         self._append(outcome, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
 
-    def _append(self, outcome: Outcome, kind: OutcomeKind, request: Request) -> None:
+    def _append(self, outcome: Outcome, kind: str, request: Request) -> None:
         task = outcome.task
         self.rows.append(
             self._invocation,
@@ -47,7 +65,7 @@ class Attempts:
             str(kind),
             request.error_type,
             clean(request.message) if request.message is not None else None,
-            request.model or None,
+            None if request.is_reused else request.model or None,
             from_epoch(request.started_at),
             request.duration_ms,
             request.input_tokens,

@@ -33,6 +33,7 @@ _DELETE_DROPPED = statement("delete_dropped_rows")
 _DELETE_STALE = statement("delete_stale_deferrals")
 _INSERT_ATTEMPTS = statement("insert_attempts")
 _TOTAL_ATTEMPTS = statement("total_attempts")
+_KEEP_ANSWERS = statement("keep_answers")
 _LIVE_ROWS = statement("live_rows_of_group")
 _COOL = statement("cool_resources")
 _LEARN_LIMITS = statement("learn_limits")
@@ -76,6 +77,9 @@ class Recording:
                 execute(_CLEAR_DEFERRED.text)
         if inbox.attempts.rows:
             self._record_attempts(inbox.attempts.rows)
+        if inbox.attempts.answers:
+            self._connection.stage("new_answer", inbox.attempts.kept_answers().table())
+            execute(_KEEP_ANSWERS.text)
         if inbox.states:
             self._connection.stage("new_state", inbox.states.table())
             execute(_KEEP_STATE.text)

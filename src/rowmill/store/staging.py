@@ -35,6 +35,7 @@ NEW_ATTEMPT = pa.schema(
         ("cost_usd", pa.float64()),
     ]
 )
+NEW_ANSWER = pa.schema([("answer_key", pa.decimal128(38, 0)), ("answer", pa.string())])
 
 
 def from_epoch(seconds: float) -> datetime:

@@ -1,0 +1,74 @@
+"""Looking up kept answers without a statement each: what is asked while one look-up waits is the next one."""
+
+from __future__ import annotations
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+from rowmill.engine.writer import Writer
+from rowmill.store.answers import find_answers
+from rowmill.store.run_store import RunStore
+
+_MOST = 256
+"""Answers in one look-up."""
+
+
+class AnswerLookup:
+    """The :class:`~rowmill.generators.answer_reuse.KnownAnswers` of an open run database.
+
+    The event loop never waits for the database: look-ups are made on the writer's thread between two turns. Whoever
+    asks first asks for all who came meanwhile.
+    """
+
+    def __init__(self, store: RunStore, writer: Writer) -> None:
+        self._store = store
+        self._writer = writer
+        self._waiting: dict[int, list[_Asked]] = {}
+        self._is_asking = False
+
+    async def find(self, key: int) -> str | None:
+        """See :class:`~rowmill.generators.answer_reuse.KnownAnswers`."""
+        asked = _Asked()
+        self._waiting.setdefault(key, []).append(asked)
+        while not asked.is_answered:
+            if self._is_asking:
+                await asked.event.wait()
+                if not asked.is_answered:
+                    asked.event = anyio.Event()
+                continue
+            await self._ask()
+        if asked.error is not None:
+            raise asked.error
+        return asked.answer
+
+    async def _ask(self) -> None:
+        self._is_asking = True
+        batch: dict[int, list[_Asked]] = {}
+        try:
+            await checkpoint()  # lets those who are about to ask join
+            batch = {key: self._waiting.pop(key) for key in list(self._waiting)[:_MOST]}
+            found = await self._writer.call(find_answers, self._store.connection, list(batch))
+            for key, many in batch.items():
+                for asked in many:
+                    asked.answer = found.get(key)
+                    asked.is_answered = True
+        except Exception as error:  # every one of them learns of it
+            for asked in (asked for many in batch.values() for asked in many):
+                asked.error, asked.is_answered = error, True
+            raise
+        finally:
+            self._is_asking = False
+            # Those of the batch have their answer; of the others one asks next, also if this one was cancelled.
+            for many in (*batch.values(), *self._waiting.values()):
+                for asked in many:
+                    asked.event.set()
+
+
+class _Asked:
+    __slots__ = ("answer", "error", "event", "is_answered")
+
+    def __init__(self) -> None:
+        self.answer: str | None = None
+        self.error: Exception | None = None
+        self.event = anyio.Event()
+        self.is_answered = False
