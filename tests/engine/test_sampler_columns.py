@@ -239,7 +239,7 @@ def test_a_drawn_value_that_meets_no_constraint_drops_its_row(tmp_path: Path) ->
     low = sampler("low", "uniform", {"low": 0, "high": 10})
     result = ran(tmp_path, low, value, constraints=[{"target_column": "value", "operator": "gt", "rhs": "low"}])
     assert 40 < len(result.dropped) < 120
-    message = "None of 1,000 values drawn for column 'value' meets 'value > low' (constraints.0)."
+    message = "None of 5,000 values drawn for column 'value' meets 'value > low' (constraints.0)."
     assert {(drop["error_type"], drop["message"]) for drop in result.dropped} == {("ConstraintNotMet", message)}
 
 
@@ -260,7 +260,7 @@ def test_a_row_whose_constraint_cannot_be_met_is_dropped_and_names_it(tmp_path: 
     assert {(drop["column_name"], drop["reason"], drop["error_type"]) for drop in result.dropped} == {
         ("high", "rejected", "ConstraintNotMet")
     }
-    message = "None of 1,000 values drawn for column 'high' meets 'high > low' (constraints.0)."
+    message = "None of 5,000 values drawn for column 'high' meets 'high > low' (constraints.0)."
     assert {drop["message"] for drop in result.dropped} == {message}
 
 

@@ -29,7 +29,7 @@ from rowmill.spec.declaration import (
 )
 from rowmill.spec.spec import Spec
 
-ATTEMPTS = 1000
+ATTEMPTS = 5000
 """How often a value is drawn, at most, until it meets its constraints."""
 
 _MOMENT = "TIMESTAMP"

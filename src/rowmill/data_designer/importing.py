@@ -1,0 +1,161 @@
+"""Importing: from a DataDesigner configuration (YAML, or the JSON of ``builder_config.json``) to a spec."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rowmill.data_designer.columns import imported_column
+from rowmill.data_designer.models import imported_models
+from rowmill.data_designer.note import Note, Notes
+from rowmill.errors import SpecError, UsageError
+from rowmill.spec.loading import MAX_BYTES
+from rowmill.spec.name import safe_spec_name
+from rowmill.spec.seed import SeedDatasetConfig
+from rowmill.spec.spec import Spec
+from rowmill.spec.yaml_loader import load_yaml
+
+_KNOWN = frozenset(
+    {"columns", "model_configs", "tool_configs", "seed_config", "constraints", "profilers", "processors"}
+)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A spec as plain data, and what to know of it."""
+
+    spec: dict[str, Any]
+    notes: list[Note]
+
+    def text(self) -> str:
+        """The spec as YAML."""
+        text: str = yaml.safe_dump(self.spec, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+        return text
+
+
+def imported(path: Path, records: int, providers: Path | None = None) -> Imported:
+    """The spec with the meaning of a configuration file. Raises UsageError if the file is none."""
+    data = _mapping(path)
+    config = data.get("data_designer", data)
+    if not isinstance(config, Mapping) or not isinstance(config.get("columns"), list):
+        raise UsageError(
+            f"'{path}' is no DataDesigner configuration: it has no list 'columns'. They are written by "
+            "DataDesignerConfigBuilder.write_config()."
+        )
+    notes = Notes()
+    spec: dict[str, Any] = {"name": safe_spec_name(path.stem), "records": records}
+    models = imported_models(config.get("model_configs") or [], _providers(providers), notes)
+    if models:
+        spec["models"] = models
+    if config.get("seed_config"):
+        spec["seed_dataset"] = _seed(config["seed_config"], notes)
+    columns = [
+        column
+        for index, each in enumerate(config["columns"])
+        if (column := imported_column(each, f"columns.{index}", notes)) is not None
+    ]
+    spec["columns"] = columns
+    if config.get("constraints"):
+        spec["constraints"] = [dict(constraint) for constraint in config["constraints"]]
+    _processors(config.get("processors") or [], spec, notes)
+    for field in ("tool_configs", "profilers"):
+        if config.get(field):
+            notes.add(field, "There is no equivalent in a spec; it is left out." + _HINTS.get(field, ""))
+    for field in config:
+        if field not in _KNOWN:
+            notes.add(str(field), "This field is not known; it is left out.")
+    _check(spec, notes)
+    return Imported(spec, notes.all)
+
+
+_HINTS = {
+    "profilers": " Ask the dataset with 'rowmill sql', for example: from dataset select avg(verdict.tone.score)",
+}
+
+
+def _check(spec: Mapping[str, Any], notes: Notes) -> None:
+    try:
+        Spec.from_data(spec)
+    except SpecError as error:
+        for problem in error.problems:
+            notes.add("", f"To be mended in the spec: {problem.message} ({problem.place})")
+
+
+def _seed(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
+    source = dict(config.get("source") or {})
+    made: dict[str, Any] = {}
+    for field, value in source.items():
+        if value is None or (field == "seed_type" and value == "local"):
+            continue
+        if field == "token":
+            made["token"] = "${HF_TOKEN}"
+            notes.add("seed_config.source.token", "Secrets are not copied; put it into ${HF_TOKEN}.")
+        elif field in SeedDatasetConfig.model_fields:
+            made[field] = value
+        else:
+            notes.add(f"seed_config.source.{field}", "There is no equivalent; it is left out.")
+    if source.get("seed_type") == "df" or not source.get("path", source.get("format")):
+        notes.add("seed_config.source", "Its rows came from Python and are not in the configuration; name a file.")
+        made = {"path": "seed.parquet"}
+    elif not str(source.get("path", "")).startswith(("/", "~")) and source.get("seed_type", "local") != "hf":
+        notes.add("seed_config.source.path", "Relative paths start at the directory of the spec.")
+    strategy = config.get("sampling_strategy")
+    if strategy and strategy != "ordered":
+        made["sampling_strategy"] = strategy
+    if config.get("selection_strategy"):
+        made["selection"] = dict(config["selection_strategy"])
+    return made
+
+
+def _processors(configs: list[Mapping[str, Any]], spec: dict[str, Any], notes: Notes) -> None:
+    kept = []
+    for index, config in enumerate(configs):
+        if config.get("processor_type") == "drop_columns":
+            for column in spec["columns"]:
+                if any(fnmatchcase(column["name"], pattern) for pattern in config.get("column_names", ())):
+                    column["drop"] = True
+        elif "processors" in Spec.model_fields:
+            kept.append(dict(config))
+        else:
+            what = f"Processor '{config.get('name')}' of type {config.get('processor_type')}"
+            notes.add(f"processors.{index}", f"{what} has no equivalent in a spec; it is left out.")
+    if kept:
+        spec["processors"] = kept
+
+
+def _providers(path: Path | None) -> dict[str, Mapping[str, Any]]:
+    if path is None:
+        return {}
+    found = _mapping(path).get("providers")
+    if not isinstance(found, list):
+        raise UsageError(f"'{path}' is no file of DataDesigner's providers: it has no list 'providers'.")
+    return {str(each.get("name")): each for each in found if isinstance(each, Mapping)}
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UsageError(f"'{path}' is larger than {MAX_BYTES // 2**20} MiB; a configuration is a small file.")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"Cannot read '{path}': {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"'{path}' is not encoded as UTF-8.") from error
+    if path.suffix.lower() == ".json":
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"'{path}' is not valid JSON: {error}.") from error
+    else:
+        data, problems = load_yaml(text)
+        if problems:
+            raise UsageError(f"'{path}' is not valid YAML: {problems[0].message} ({problems[0].place})")
+    if not isinstance(data, Mapping):
+        raise UsageError(f"'{path}' is no DataDesigner configuration: it is not a mapping of fields.")
+    return data

@@ -1,0 +1,83 @@
+"""Models: DataDesigner's model configurations and the providers they name, as the models of a spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rowmill.data_designer.note import Notes
+from rowmill.spec.model import InferenceParameters, ModelConfig
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+
+KNOWN_PROVIDERS: dict[str, dict[str, Any]] = {
+    "nvidia": {"endpoint": "https://integrate.api.nvidia.com/v1", "api_key": "NVIDIA_API_KEY"},
+    "openai": {"endpoint": "https://api.openai.com/v1", "api_key": "OPENAI_API_KEY"},
+    "openrouter": {"endpoint": "https://openrouter.ai/api/v1", "api_key": "OPENROUTER_API_KEY"},
+    "anthropic": {
+        "endpoint": "https://api.anthropic.com/v1",
+        "api_key": "ANTHROPIC_API_KEY",
+        "provider_type": "anthropic",
+    },
+}
+"""What a provider's name means where no file of providers says it."""
+
+
+def imported_models(
+    configs: Sequence[Mapping[str, Any]], providers: Mapping[str, Mapping[str, Any]], notes: Notes
+) -> list[dict[str, Any]]:
+    """The models of a spec; ``providers`` by name, over the known ones."""
+    known = {**KNOWN_PROVIDERS, **providers}
+    return [_model(config, known, f"model_configs.{index}", notes) for index, config in enumerate(configs)]
+
+
+def _model(
+    config: Mapping[str, Any], providers: Mapping[str, Mapping[str, Any]], place: str, notes: Notes
+) -> dict[str, Any]:
+    name = str(config.get("provider") or "")
+    provider = providers.get(name)
+    model: dict[str, Any] = {"alias": config.get("alias"), "model": config.get("model")}
+    if provider is None:
+        notes.add(f"{place}.provider", f"Provider '{name}' is not known; write its base_url. --providers reads a file.")
+        model["base_url"] = "http://127.0.0.1:8000/v1"
+    else:
+        model |= _endpoint(provider, name, place, notes)
+    if config.get("skip_health_check"):
+        model["skip_health_check"] = True
+    return model | _parameters(config.get("inference_parameters") or {}, place, notes)
+
+
+def _endpoint(provider: Mapping[str, Any], name: str, place: str, notes: Notes) -> dict[str, Any]:
+    made: dict[str, Any] = {"base_url": provider.get("endpoint")}
+    if provider.get("provider_type", "openai") == "anthropic":
+        made["provider"] = "anthropic"
+    key = provider.get("api_key")
+    if isinstance(key, str) and key:
+        if not _ENVIRONMENT_NAME.fullmatch(key):
+            key = f"{re.sub('[^A-Z0-9]+', '_', name.upper())}_API_KEY"
+            notes.add(f"{place}.provider", f"The key of provider '{name}' is not copied; put it into ${{{key}}}.")
+        made["api_key"] = f"${{{key}}}"
+    for field in ("extra_headers", "extra_body"):
+        if provider.get(field):
+            notes.add(f"{place}.provider", f"'{field}' of provider '{name}' has no equivalent.")
+    return made
+
+
+def _parameters(given: Mapping[str, Any], place: str, notes: Notes) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
+    for field, value in given.items():
+        if value is None or field == "generation_type":
+            continue
+        if field == "timeout":
+            made["timeout_s"] = float(value)
+        elif field in InferenceParameters.model_fields:
+            parameters[field] = value
+        elif field in ModelConfig.model_fields:
+            made[field] = value
+        else:
+            notes.add(f"{place}.inference_parameters.{field}", "There is no equivalent; it is left out.")
+    if parameters:
+        made["inference_parameters"] = parameters
+    return made

@@ -1,0 +1,271 @@
+"""``import-config``: configurations made by the real DataDesigner become specs that run and give the same."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from command_line import CommandLine
+from provider_simulator import provider_simulator
+
+from rowmill.data_designer.importing import Imported, imported
+from rowmill.engine.preparation import prepare
+from rowmill.errors import UsageError
+from rowmill.run_database import RunDatabase, run
+from rowmill.spec.loading import load_spec
+
+PEER = Path(__file__).parents[1] / "data_designer"
+SAMPLERS = PEER / "every_sampler.json"
+COLUMNS = PEER / "every_column.yaml"
+RESULTS: dict[str, Any] = json.loads((PEER / "every_sampler_results.json").read_text())
+ROWS = 5000
+"""Rows the results were made of."""
+
+SHOUTING = """
+import rowmill
+
+@rowmill.generator(required_columns=["stars"])
+def shout(row):
+    return "!" * row["stars"]
+"""
+
+
+def imported_from(directory: Path, config: dict[str, Any], **options: Any) -> Imported:
+    """What becomes of a configuration given as plain data."""
+    path = directory / "config.json"
+    path.write_text(json.dumps(config))
+    return imported(path, 100, **options)
+
+
+def _distribution() -> Callable[[list[Any]], dict[str, Any]]:
+    """What the results were made with."""
+    sys.path.insert(0, str(PEER))
+    try:
+        made: Callable[[list[Any]], dict[str, Any]] = import_module("make_configs").distribution
+        return made
+    finally:
+        sys.path.remove(str(PEER))
+
+
+def one_sampler(**fields: Any) -> dict[str, Any]:
+    column = {"name": "value", "column_type": "sampler", "conditional_params": {}, "convert_to": None, **fields}
+    return {"data_designer": {"columns": [column]}}
+
+
+@pytest.mark.slow
+def test_every_sampler_gives_the_values_datadesigner_gives(rowmill: CommandLine) -> None:
+    rowmill.output_of("import-config", str(SAMPLERS), "--records", str(ROWS), "--output", "spec.yaml")
+    report = run(rowmill.directory / "spec.yaml", rowmill.directory / "run.duckdb")
+    assert report.rows_dropped <= 5  # nearly nothing sold is less than no visit
+    distribution = _distribution()
+    with RunDatabase.open(rowmill.directory / "run.duckdb") as database:
+        table = database.to_arrow()
+    assert [*table.column_names][1:] == [*RESULTS]
+    for name, expected in RESULTS.items():
+        found = distribution(table.column(name).to_pylist())
+        assert found["kind"] == expected["kind"], name
+        if found["kind"] == "choice":
+            assert found["counts"].keys() == expected["counts"].keys(), name
+            for value, count in expected["counts"].items():
+                assert abs(found["counts"][value] - count) < 5 * math.sqrt(2 * count), (name, value)
+        elif found["kind"] == "person":
+            assert found == expected
+        elif found["kind"] == "text":
+            if name != "hello":
+                assert found["length"] == ([36] if name == "key" else expected["length"]), name
+        else:
+            error = expected["deviation"] / math.sqrt(ROWS)
+            assert abs(found["mean"] - expected["mean"]) < 7 * error, name
+            assert found["deviation"] == pytest.approx(expected["deviation"], rel=0.1), name
+
+
+@pytest.mark.slow
+def test_every_column_runs_against_an_endpoint(rowmill: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = rowmill.directory
+    (directory / "functions.py").write_text(SHOUTING)
+    (directory / "cities.csv").write_bytes((PEER / "cities.csv").read_bytes())
+    with provider_simulator() as simulator:
+        providers = [{"name": name, "endpoint": simulator.url, "api_key": "TEST_KEY"} for name in ("local", "openai")]
+        (directory / "providers.yaml").write_text(yaml.safe_dump({"providers": providers, "default": "local"}))
+        options = ["--records", "12", "--providers", "providers.yaml", "--output", "spec.yaml"]
+        rowmill.output_of("import-config", str(COLUMNS), *options)
+        monkeypatch.setenv("TEST_KEY", "none")
+        report = run(directory / "spec.yaml", directory / "run.duckdb")
+    assert report.rows_finished == 12
+    with RunDatabase.open(directory / "run.duckdb") as database:
+        (row, *_) = [row for row in database.to_arrow().to_pylist() if row["stars"] != 3]
+    assert {"city", "stars", "review", "code", "facts", "verdict", "vector", "picture", "loud"} <= {*row}
+    assert not {"hidden", "twice"} & {*row}
+    assert row["loud"] == "!" * row["stars"]
+    assert len(row["vector"]) == 8
+
+
+def test_the_spec_of_every_sampler_is_valid_as_it_is(tmp_path: Path) -> None:
+    made = imported(SAMPLERS, 100)
+    (tmp_path / "spec.yaml").write_text(made.text())
+    assert prepare(tmp_path / "spec.yaml").spec == load_spec(tmp_path / "spec.yaml").spec
+    assert [note.place for note in made.notes] == ["columns.7"]
+
+
+def test_the_spec_goes_to_stdout_and_what_differs_to_stderr(rowmill: CommandLine) -> None:
+    done = rowmill("import-config", str(COLUMNS))
+    assert done.returncode == 0
+    assert yaml.safe_load(done.stdout)["columns"][2]["skip"] == {"value": "none", "when": "{{ stars == 3 }}"}
+    assert "model_configs.0.provider: Provider 'local' is not known" in done.stderr
+    assert "columns.10.generator_function: Column 'loud'" in done.stderr
+    assert "profilers: There is no equivalent" in done.stderr
+
+
+def test_an_existing_file_is_not_overwritten(rowmill: CommandLine) -> None:
+    (rowmill.directory / "spec.yaml").write_text("mine")
+    done = rowmill("import-config", str(SAMPLERS), "-o", "spec.yaml")
+    assert done.returncode == 2
+    assert "exists already" in done.stderr
+    assert (rowmill.directory / "spec.yaml").read_text() == "mine"
+
+
+def test_processors_that_drop_columns_mark_them(tmp_path: Path) -> None:
+    config = one_sampler(sampler_type="bernoulli", params={"p": 0.5})
+    config["data_designer"]["processors"] = [{"name": "x", "processor_type": "drop_columns", "column_names": ["val*"]}]
+    assert imported_from(tmp_path, config).spec["columns"][0]["drop"] is True
+
+
+def test_a_configuration_without_its_wrapping_is_taken_too(tmp_path: Path) -> None:
+    config = one_sampler(sampler_type="bernoulli", params={"p": 0.5})["data_designer"]
+    assert imported_from(tmp_path, config).spec["columns"] == [
+        {"name": "value", "column_type": "sampler", "sampler_type": "bernoulli", "params": {"p": 0.5}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "column"),
+    [
+        (
+            {"sampler_type": "datetime", "params": {"start": "March 1, 2024", "end": "2025", "unit": "m"}},
+            {
+                "params": {"start": "2024-03-01 00:00:00", "end": "2025-01-01 00:00:00", "unit": "m"},
+                "convert_to": "%Y-%m-%dT%H:%M:%S",
+            },
+        ),
+        (
+            {"sampler_type": "category", "params": {"values": [1, 2.5], "sampler_type": "category"}},
+            {"params": {"values": [1, 2.5]}},
+        ),
+        (
+            {"sampler_type": "subcategory", "params": {"category": "c", "values": {"a": [1], "b": ["x"]}}},
+            {"params": {"category": "c", "values": {"a": ["1"], "b": ["x"]}}},
+        ),
+        (
+            {
+                "sampler_type": "bernoulli",
+                "params": {"p": 0.5},
+                "conditional_params": {'kind == "a"': {"p": 1, "sampler_type": "bernoulli"}},
+            },
+            {"params": {"p": 0.5}, "conditional_params": {"kind = 'a'": {"p": 1}}},
+        ),
+    ],
+)
+def test_samplers_are_said_in_rowmills_words(tmp_path: Path, fields: dict[str, Any], column: dict[str, Any]) -> None:
+    (made,) = imported_from(tmp_path, one_sampler(**fields)).spec["columns"]
+    assert made == {"name": "value", "column_type": "sampler", "sampler_type": fields["sampler_type"], **column}
+
+
+@pytest.mark.parametrize(
+    ("config", "place", "message"),
+    [
+        (
+            one_sampler(sampler_type="bernoulli", params={"p": 0}, conditional_params={"f(x)": {"p": 1}}),
+            "columns.0.conditional_params.f(x)",
+            "Write this condition as SQL: it uses call.",
+        ),
+        (
+            one_sampler(sampler_type="person", params={"locale": "ja_JP", "age_range": [18, 30]}),
+            "columns.0.params.file",
+            "'people_ja_JP.parquet' is to be a parquet or csv file",
+        ),
+        (
+            one_sampler(sampler_type="datetime", params={"start": "yesterday", "end": "2025-01-01"}),
+            "columns.0.params.start",
+            "Write 'yesterday' as a date",
+        ),
+        (
+            one_sampler(sampler_type="uniform", params={"low": 2, "high": 1}),
+            "",
+            "To be mended in the spec: low (2) is greater than high (1). (columns.0.params)",
+        ),
+        (
+            {"columns": [{"name": "x", "column_type": "my-plugin"}]},
+            "columns.0",
+            "there is no column type 'my-plugin'; it is left out.",
+        ),
+        (
+            {"columns": [], "seed_config": {"source": {"seed_type": "df"}}},
+            "seed_config.source",
+            "name a file",
+        ),
+        (
+            {
+                "columns": [],
+                "seed_config": {"source": {"seed_type": "hf", "path": "datasets/a/b.csv", "token": "s3cr"}},
+            },
+            "seed_config.source.token",
+            "${HF_TOKEN}",
+        ),
+        ({"columns": [], "novelty": 1}, "novelty", "not known"),
+    ],
+)
+def test_what_has_no_equivalent_is_listed_with_its_place(
+    tmp_path: Path, config: dict[str, Any], place: str, message: str
+) -> None:
+    notes = {note.place: note.message for note in imported_from(tmp_path, config).notes}
+    assert message in notes[place]
+
+
+def test_keys_are_taken_by_name_and_never_copied(tmp_path: Path) -> None:
+    providers = [
+        {"name": "mine", "endpoint": "http://127.0.0.1:1/v1", "api_key": "sk-s3cr3t"},
+        {"name": "theirs", "endpoint": "http://127.0.0.1:2/v1", "provider_type": "anthropic", "api_key": "THEIR_KEY"},
+    ]
+    (tmp_path / "providers.yaml").write_text(yaml.safe_dump({"providers": providers}))
+    models = [{"alias": name, "model": "m", "provider": name} for name in ("mine", "theirs")]
+    config = {"columns": [], "model_configs": models}
+    made = imported_from(tmp_path, config, providers=tmp_path / "providers.yaml")
+    assert "s3cr3t" not in made.text() + "".join(map(str, made.notes))
+    assert made.spec["models"] == [
+        {"alias": "mine", "model": "m", "base_url": "http://127.0.0.1:1/v1", "api_key": "${MINE_API_KEY}"},
+        {
+            "alias": "theirs",
+            "model": "m",
+            "base_url": "http://127.0.0.1:2/v1",
+            "provider": "anthropic",
+            "api_key": "${THEIR_KEY}",
+        },
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", "{", "not valid JSON"),
+        ("a.yaml", "a: [", "not valid YAML"),
+        ("a.yaml", "- 1", "not a mapping"),
+        ("a.yaml", "records: 5", "no list 'columns'"),
+        ("a.yaml", "data_designer: 5", "no list 'columns'"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match=message):
+        imported(tmp_path / name, 1)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Cannot read '.*none\.json'"):
+        imported(tmp_path / "none.json", 1)
