@@ -11,6 +11,23 @@ set {assignments}, {set_done}
 from {outcome} as o
 where a.row_group = o.row_group and a.row_index = o.row_index and {not_done};
 
+-- name: write_values_together
+-- The same for several generators at once: a statement costs more to plan than a few hundred results to write. A row may
+-- have results of more than one generator; each result has its generator's bit. O(active rows).
+update state.active_row as a
+set {assignments}, {set_done}
+from (
+  select
+    row_group,
+    row_index,
+    {merged}
+  from outcome_together
+  group by
+    row_group,
+    row_index
+) as o
+where a.row_group = o.row_group and a.row_index = o.row_index;
+
 -- name: write_skips
 -- Marks cells whose skip.when was true: done, skipped, holding skip.value, side effects null (S1). O(active rows).
 update state.active_row as a

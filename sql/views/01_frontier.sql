@@ -7,7 +7,8 @@ ready generators by an equality join: no comparison of every row with every gene
 table and cost nothing here.
 Slots: {set_columns} done_0, …; {same_set} a.done_0 = d.done_0 and …; {upstream_done} and {is_done} compare
 d.done_N with g.upstream_N and g.own_N; {group_done} bit_and over the group; {in_order} and {batch_in_order} hold
-ordered generators to their lowest unfinished row group, and are true where the spec has none.
+ordered generators to their lowest unfinished row group, and are true where the spec has none; {ready_tasks} is
+ready_cell, ready_batch or ready_cell_or_batch, as the spec has such generators: what is not there need not be planned.
 */
 
 /* Every done set that occurs in the working set, with what it means for every generator. */
@@ -82,6 +83,12 @@ from state.row_group_done as d
 cross join state.generator as g
 where g.strategy = 'batch' and d.live_rows > 0 and {upstream_done} and not {is_done} and {batch_in_order};
 
+/* Both, for a spec that has both kinds of generators. */
+create view state.ready_cell_or_batch as
+select * from state.ready_cell
+union all
+select * from state.ready_batch;
+
 /* All tasks that have their inputs, with what is known of earlier attempts. */
 create view state.frontier as
 select
@@ -92,11 +99,7 @@ select
   r.row_id,
   f.not_before,
   coalesce(f.attempts, 0) as attempts
-from (
-  select * from state.ready_cell
-  union all
-  select * from state.ready_batch
-) as r
+from state.{ready_tasks} as r
 left join state.deferred_task as f
   on r.generator = f.generator and r.row_group = f.row_group and r.row_index = f.row_index;
 

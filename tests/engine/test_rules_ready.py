@@ -260,6 +260,25 @@ def test_r8_a_result_reported_twice_is_one_result(state_of: StateOf) -> None:
     assert [row["text"] for row in state.dataset()] == ["first"]
 
 
+def test_r9_results_of_several_generators_for_the_same_rows_are_all_kept_in_one_turn(state_of: StateOf) -> None:
+    state = state_of(
+        custom("text", made), custom("number", row_number, dtype="int"), custom("last", made, ["text"]), records=3
+    )
+    tasks = state.take().tasks
+    text, number = state.of(tasks, "text"), state.of(tasks, "number")
+    state.take([succeeded(text[0], "kept")])
+    outcomes = [succeeded(text[0], "late"), succeeded(text[1], None), succeeded(text[2], "c")]
+    outcomes += [succeeded(task, 10 + index) for index, task in enumerate(number)]
+    last = state.of(state.take(outcomes).tasks, "last")
+    assert state.sql("select row_id, text, number from state.active_row order by row_id") == [
+        (0, "kept", 10),
+        (1, None, 11),
+        (2, "c", 12),
+    ]
+    assert {task.row_id for task in last} == {1, 2}
+    assert state.violations() == []
+
+
 def test_r8_the_same_work_never_runs_twice_end_to_end(run: Run) -> None:
     calls: Counter[tuple[str, str]] = Counter()
 

@@ -66,6 +66,7 @@ def state() -> Iterator[RunState]:
         key = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
         staged = {
             "outcome_2": [*key[1:], ("value_0", pa.string())],
+            "outcome_together": [*key[1:], ("text", pa.string()), ("done_0", pa.uint64())],
             "done_task": staging.DONE_TASK,
             "skipped_task": staging.SKIPPED_TASK,
             "new_deferral": staging.NEW_DEFERRAL,
@@ -117,7 +118,11 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         **layout.view_slots,
         "all_done": layout.all_done,
         "answer_keys": "1, 2",
-        "assignments": layout.assign_values(node) if statement.name == "write_values" else layout.assign_skip(node),
+        "assignments": layout.assign_together([node])
+        if statement.name == "write_values_together"
+        else layout.assign_values(node)
+        if statement.name == "write_values"
+        else layout.assign_skip(node),
         "column": '"twice"',
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns
@@ -132,6 +137,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "path": "':memory:'",
         "clear": "done_0 = p.done_0 & 0::ubigint",
         "cleared": "d.done_0 & 0::ubigint as done_0",
+        "merged": layout.merge_together([node]),
         "is_made": "true",
         "is_skipped_of_a": layout.view_slots["is_skipped_of_a"],
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',

@@ -6,7 +6,7 @@ each word holds 64 of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -110,8 +110,17 @@ class Layout:
             "done_text": self.per_word("d.done_#", " || ':' || "),
             "in_order": self._held_to_place("d", "a") if self.has_ordered else "true",
             "batch_in_order": self._held_to_place("g", "d") if self.has_ordered else "true",
+            "ready_tasks": self._ready_tasks,
             "dataset_columns": ",\n  ".join(dataset),
         }
+
+    @property
+    def _ready_tasks(self) -> str:
+        """The view of the ready tasks this spec can have: what is not there need not be planned in every turn."""
+        if not self.has_batch:
+            return "ready_cell"
+        has_cells = any(node.declaration.strategy is Strategy.CELL for node in self.graph.generators)
+        return "ready_cell_or_batch" if has_cells else "ready_batch"
 
     @property
     def has_ordered(self) -> bool:
@@ -149,6 +158,22 @@ class Layout:
             f"{quote(output.name)} = o.value_{position}"
             for position, output in zip(node.kept, node.columns, strict=True)
         )
+
+    def assign_together(self, nodes: Sequence[GeneratorNode]) -> str:
+        """Assignments of the outputs of several generators from the merged outcome ``o``, each where its bit is new."""
+        return ", ".join(
+            f"{quote(output.name)} = case when {self.contains('o.done', [node.number])} and "
+            f"{self.lacks('a.done', node.number)} then o.{quote(output.name)} else a.{quote(output.name)} end"
+            for node in nodes
+            for output in node.columns
+        )
+
+    def merge_together(self, nodes: Sequence[GeneratorNode]) -> str:
+        """The outcomes of several generators for one row: each column has one value at most, the bits add up."""
+        values = [
+            f"any_value({quote(output.name)}) as {quote(output.name)}" for node in nodes for output in node.columns
+        ]
+        return ", ".join([*values, self.per_word("bit_or(done_#) as done_#", ", ")])
 
     def assign_skip(self, node: GeneratorNode) -> str:
         """Assignments of a skipped cell: ``skip.value`` for the column, null for its other outputs (S1)."""

@@ -82,7 +82,7 @@ class Turn:
         self._settings = settings
         self._invocation = invocation
         self._typing = Typing(connection, layout.value_columns)
-        self._recording = Recording(connection, layout, settings)
+        self._recording = Recording(connection, layout, settings, self._typing)
         self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
