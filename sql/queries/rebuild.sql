@@ -170,6 +170,15 @@ from source.state.finished_row_group as f
 anti join state.resting_row_group as r on f.row_group = r.row_group
 order by f.row_group;
 
+-- name: rebuild_barriers
+-- When the barriers that are still there ran last; those that changed, or have not seen every row, are opened after it. O(barriers).
+insert into state.barrier by name
+select b.* replace (m.renamed as generator)
+from source.state.barrier as b
+inner join generator_map as m on b.generator = m.generator
+inner join state.generator as g on m.renamed = g.generator
+where g.strategy = 'dataset';
+
 -- name: rebuild_finished_skips
 -- How many cells were skipped in the rows of the dataset (S3). O(dataset rows).
 insert into state.finished_skip (row_group, generator, skipped)

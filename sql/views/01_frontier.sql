@@ -1,5 +1,5 @@
 /*
-The frontier: which tasks have all their inputs (rules R1 to R5, R10). Private views in `state`, on which the
+The frontier: which tasks have all their inputs (rules R1 to R6, R10). Private views in `state`, on which the
 turn's pull and the public views `ready_task` and `cell` stand, so that there is one definition.
 
 Many rows share one done set, so each set is compared with each generator once and rows find their
@@ -8,7 +8,8 @@ table and cost nothing here.
 Slots: {set_columns} done_0, …; {same_set} a.done_0 = d.done_0 and …; {upstream_done} and {is_done} compare
 d.done_N with g.upstream_N and g.own_N; {group_done} bit_and over the group; {in_order} and {batch_in_order} hold
 ordered generators to their lowest unfinished row group, and are true where the spec has none; {ready_tasks} is
-ready_cell, ready_batch or ready_cell_or_batch, as the spec has such generators: what is not there need not be planned.
+ready_cell, ready_batch, ready_cell_or_batch or ready_of_any_kind (with barriers that are called), as the
+spec has such generators: what is not there need not be planned.
 */
 
 /* Every done set that occurs in the working set, with what it means for every generator. */
@@ -88,6 +89,12 @@ create view state.ready_cell_or_batch as
 select * from state.ready_cell
 union all
 select * from state.ready_batch;
+
+/* And the tasks of barriers, for a spec that has such (R6). */
+create view state.ready_of_any_kind as
+select * from state.ready_cell_or_batch
+union all
+select * from state.ready_dataset;
 
 /* All tasks that have their inputs, with what is known of earlier attempts. */
 create view state.frontier as

@@ -261,7 +261,7 @@ select
   g.name as generator,
   g.strategy,
   f.resource,
-  f.row_group,
+  nullif(f.row_group, -1) as row_group,
   nullif(f.row_index, -1) as row_index,
   f.row_id
 from state.frontier as f
@@ -339,7 +339,7 @@ inner join state.known_generator as g on d.generator = g.generator;
 create view main.deferred_task as
 select
   g.name as generator,
-  d.row_group,
+  nullif(d.row_group, -1) as row_group,
   nullif(d.row_index, -1) as row_index,
   case when d.row_index >= 0 then a.first_row + d.row_index end as row_id,
   d.attempts,
@@ -358,8 +358,24 @@ select
   end as explanation
 from state.deferred_task as d
 inner join state.generator as g on d.generator = g.generator
-inner join state.active_row_group as a on d.row_group = a.row_group
+left join state.active_row_group as a on d.row_group = a.row_group
 left join state.cooling_resource as c on g.resource = c.resource;
+
+create view main.barrier as
+select
+  g.name as column_name,
+  case
+    when g.generator not in (select o.generator from state.open_barrier as o) then 'done'
+    when g.generator in (select e.generator from state.ready_barrier as e) then 'ready'
+    else 'waiting'
+  end as state,
+  b.completed_at,
+  b.rows_in,
+  b.rows_out
+from state.generator as g
+left join state.barrier as b on g.generator = b.generator
+where g.strategy = 'dataset'
+order by g.generator;
 
 create view main.attempt as
 select

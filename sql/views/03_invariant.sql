@@ -198,6 +198,37 @@ select
   f.error_type
 from state.deferred_task as f
 anti join state.active_row_group as g on f.row_group = g.row_group
+where f.row_group >= 0
+union all
+select
+  'R6: deferred task of a barrier that cannot run',
+  f.generator::varchar,
+  f.error_type
+from state.deferred_task as f
+where f.row_group < 0 and f.generator not in (select b.generator from state.ready_barrier as b)
+union all
+select
+  'R6: closed barrier that has not seen every row',
+  generator::varchar,
+  'a row is not admitted, or lives without having passed it'
+from state.stale_barrier
+union all
+select
+  'R6: resting row group is due and should not be, or the other way round',
+  r.row_group::varchar,
+  'is due: ' || r.is_due
+from state.resting_row_group as r
+inner join state.resting_due as d on r.row_group = d.row_group
+where r.is_due <> d.is_due
+union all
+select
+  'R6: barrier recorded more than once, or for another generator',
+  b.generator::varchar,
+  count(*) || ' times'
+from state.barrier as b
+left join state.generator as g on b.generator = g.generator and g.strategy = 'dataset'
+group by b.generator
+having count(*) > 1 or count(g.generator) = 0
 union all
 select
   'R8: task deferred twice',

@@ -104,7 +104,8 @@ active as (
     (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
     (select count(*) from state.active_row) as live_rows,
     (select count(*) from state.parked_row as p semi join state.active_row_group as g on p.row_group = g.row_group)
-      as parked_rows
+      as parked_rows,
+    exists (from state.resting_row_group as w where not w.is_due) as waits_for_barrier
 ),
 
 candidate as (
@@ -172,6 +173,7 @@ demand as (
 decided as (
   select
     case
+      when c.next_row_group is null and a.waits_for_barrier then 'row groups wait for a barrier'
       when c.next_row_group is null then 'no group left'
       when a.row_groups = 0 and a.parked_rows = 0 then null
       when a.row_groups > 0 and a.live_rows + c.row_count > b.max_active_rows then 'max rows'

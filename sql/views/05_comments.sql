@@ -65,7 +65,7 @@ comment on column main.dropped_row.row_id is 'The row.';
 comment on column main.dropped_row.row_group is 'Its row group.';
 comment on column main.dropped_row.row_index is 'Its place in the row group.';
 comment on column main.dropped_row.column_name is 'The column that could not be made.';
-comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered or given_up.';
+comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate or given_up.';
 comment on column main.dropped_row.error_type is 'Kind of the last error.';
 comment on column main.dropped_row.message is 'The last error, shortened.';
 comment on column main.dropped_row.attempts is 'Attempts that counted against max_attempts.';
@@ -82,6 +82,13 @@ comment on column main.deferred_task.message is 'The last error, shortened.';
 comment on column main.deferred_task.not_before is 'When it may be tried again (UTC).';
 comment on column main.deferred_task.resource is 'What it will occupy.';
 comment on column main.deferred_task.explanation is 'What it waits for, in words.';
+
+comment on view main.barrier is 'Columns that are made by looking at all rows at once, and whether they ran.';
+comment on column main.barrier.column_name is 'The column.';
+comment on column main.barrier.state is 'done (it ran over all rows there are), ready, or waiting (for row groups, or for a barrier before it).';
+comment on column main.barrier.completed_at is 'When it ran last (UTC); null if it never did.';
+comment on column main.barrier.rows_in is 'Rows it looked at then.';
+comment on column main.barrier.rows_out is 'Rows it let pass then.';
 
 comment on view main.attempt is 'Every request made of a model, and every failed call.';
 comment on column main.attempt.invocation is 'The process that made it.';

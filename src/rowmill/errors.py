@@ -15,6 +15,7 @@
     │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
     ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
     ├── QueryStopped              a reader's query took too long or too much, or was interrupted (exit code 1)
+    ├── BarrierFailed             a column over all rows failed: the run stops, nothing is dropped (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
 
@@ -146,6 +147,19 @@ class GeneratorError(RowmillError):
 
 class QueryStopped(RowmillError):
     """A query beside a living run was cut off: over its time limit, too much memory, or nobody waits for it."""
+
+
+class BarrierFailed(RowmillError):
+    """A column that looks at all rows at once failed: the run stops, and no row is dropped for it."""
+
+    def __init__(self, column: str, reason: str, error_type: str = "GeneratorError") -> None:
+        self.column = column
+        self.reason = reason
+        self.error_type = error_type
+        super().__init__(
+            f"Column {column!r} looks at all rows at once, and failed: {reason.rstrip('.')}. No row was dropped and "
+            "nothing is lost. Mend it, then run again: every other column goes on where it is."
+        )
 
 
 class InternalError(RowmillError):

@@ -15,6 +15,7 @@ from virtual_run import custom, expression, prepared, sampler
 
 from rowmill.store import admission, journal, rebuild, recording, reopening, staging
 from rowmill.store.admission import Admission
+from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
 from rowmill.store.statements import Statement, all_statements, sql_directory
@@ -34,6 +35,7 @@ CONTRACT = {
     "attempt": "invocation generator row_id attempt outcome error_type message model started_at duration_ms"
     " input_tokens"
     " output_tokens cost_usd",
+    "barrier": "column_name state completed_at rows_in rows_out",
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
     "admission": "admit reason next_row_group",
@@ -60,6 +62,7 @@ def state() -> Iterator[RunState]:
         expression("twice", "rating * 2"),
         custom("text", made, ["rating"], skip={"when": "rating = 1"}),
         custom("whole", made, ["text"], generation_strategy="batch"),
+        {"name": "unique", "column_type": "deduplicate", "columns": ["text"]},
     )
     with RunState(spec) as found:
         found.sql("create table state.seed_row (row_index bigint, product varchar)")
@@ -87,6 +90,7 @@ def state() -> Iterator[RunState]:
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
             "failing_row": [("rating", pa.int64())],
+            "barrier_result": [("row_id", pa.int64()), ("value_0", pa.bool_())],
         }
         found.sql("attach ':memory:' as source")
         found.sql("create schema source.state")
@@ -104,6 +108,9 @@ def state() -> Iterator[RunState]:
             ("new_dependency", "dependency"),
         ):
             found.store.connection.stage(name, found.store.connection.arrow(f"from state.{table} limit 0"))
+        for name in ("decide_duplicates", "take_result", "note_changed_rows"):
+            statement = all_statements()[name]
+            found.sql(statement.fill(**slots_of(found, statement)))
         yield found
 
 
@@ -155,9 +162,38 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "values": layout.all_columns if statement.name == "rebuild_rows" else "1 as one",
         "view": "main.progress",
     }
+    if statement.file == "barrier.sql":
+        known |= slots_of_barrier(state, layout, statement)
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}
+
+
+def slots_of_barrier(state: RunState, layout: Layout, statement: Statement) -> dict[str, str]:
+    """The same for the statements of barriers."""
+    node = state.prepared.graph.generator_of_name("unique")
+    own = [node.number]
+    reads_rows = statement.name == "barrier_rows"
+    return {
+        "assignments": layout.assign_values(node, "d")
+        if statement.name == "write_decided_values"
+        else layout.assign_skip(node),
+        "generator_rows": Barriers(state.store.connection, layout, announces=False).generator_rows(node),
+        "inputs": 'a."text"' if reads_rows else 'r."text"',
+        "is_done": layout.contains("done", own),
+        "is_new": layout.is_new(node),
+        "is_skipped": layout.intersects("a.skipped", own),
+        "keys": 'r."text"',
+        "order_by": "",
+        "predicate": "true",
+        "set_sets": layout.pass_barrier(node),
+        "upstream_done": layout.contains("a.done" if reads_rows else "done", node.upstream),
+        "not_done": layout.lacks("done", node.number),
+        "set_done": layout.add("done", node.number),
+        "set_skipped": layout.add("skipped", node.number),
+        "upstream_skipped": layout.intersects("skipped", node.upstream),
+        "values": "true as value_0",
+    }
 
 
 @pytest.mark.parametrize("name", sorted(all_statements()))
@@ -175,6 +211,8 @@ def test_every_statement_fits_a_fresh_schema(state: RunState, name: str) -> None
         state.sql("begin")
         state.sql(text.replace("create table retained.kept", "create table retained.other"))
         state.sql("rollback")
+    elif kind == "CREATE" and "or replace" in text:  # temporary tables that are made anew
+        state.sql(text, **dict.fromkeys(re.findall(r"\$([a-z_]+)", text), "text"))
     elif kind == "CREATE":  # temporary tables, there already
         with pytest.raises(duckdb.CatalogException, match="already exists"):
             state.sql(text)
@@ -255,6 +293,7 @@ def test_the_dataset_has_the_columns_of_the_spec_in_declaration_order(state: Run
         ("twice", "BIGINT"),
         ("text", "VARCHAR"),
         ("whole", "VARCHAR"),
+        ("unique", "BOOLEAN"),
     ]
 
 

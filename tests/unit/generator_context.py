@@ -23,7 +23,11 @@ def declared(*columns: dict[str, Any], directory: Path | None = None, known: Seq
     ``known`` are the columns any SQL expression is said to name.
     """
     spec = Spec.from_data({"records": 10, "seed": 11, "models": MODELS, "columns": columns})
-    context = Declaring(spec, lambda text: SqlAnalysis(tuple(known), "not SQL" if "!" in text else None), directory)
+
+    def analyse(text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        return SqlAnalysis(tuple(known), "not SQL" if "!" in text else None)
+
+    context = Declaring(spec, analyse, directory)
     declarations = context.declarations([])
     if context.problems:
         raise SpecError(context.problems)

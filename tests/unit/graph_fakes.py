@@ -79,7 +79,7 @@ class FakeSeedColumn(ColumnConfig):
         )
 
 
-def analyse_sql(text: str) -> SqlAnalysis:
+def analyse_sql(text: str, *, over_dataset: bool = False) -> SqlAnalysis:
     """Takes every word for a column; refuses a text with a question mark."""
     if "?" in text:
         return SqlAnalysis((), "The SQL expression cannot be parsed.")

@@ -19,7 +19,7 @@ from rowmill.generators.custom import CustomColumn
 from rowmill.generators.custom_function import load_function
 from rowmill.generators.decorator import generator
 from rowmill.generators.model_handle import ModelHandle
-from rowmill.generators.protocol import BatchGenerator, Call
+from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.simulated import SimulatedProvider
 from rowmill.spec.declaration import LOCAL, THREADS, Declaration, Strategy
@@ -41,6 +41,7 @@ def run(
     call = call or Call(0, range(len(rows)))
     if isinstance(bound, BatchGenerator):
         return anyio.run(bound.generate_batch, rows[0], call)
+    assert isinstance(bound, CellGenerator)
     if len(rows) == 1:
         return anyio.run(bound.generate, rows[0], call)
     return anyio.run(bound.generate_rows, rows, call)

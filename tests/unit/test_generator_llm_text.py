@@ -113,7 +113,11 @@ def fingerprint(column: dict[str, Any] | None = None, **model: Any) -> Any:
     config = {"alias": "writer", "base_url": "http://a/v1", "model": "small"} | model
     fields = {"name": "a", "column_type": "llm-text", "model_alias": "writer", "prompt": "Hi"} | (column or {})
     spec = Spec.from_data({"records": 1, "models": [config], "columns": [fields]})
-    return Declaring(spec, lambda text: SqlAnalysis(())).declarations([])[0].fingerprint
+
+    def analyse(text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        return SqlAnalysis(())
+
+    return Declaring(spec, analyse).declarations([])[0].fingerprint
 
 
 @pytest.mark.parametrize(

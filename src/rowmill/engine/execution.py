@@ -14,7 +14,7 @@ import pyarrow as pa
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.errors import GeneratorError
-from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
+from rowmill.generators.protocol import BatchGenerator, Call, DatasetGenerator, Generator
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
 
 
@@ -30,7 +30,7 @@ class LocalExecutor:
 
     def __init__(
         self,
-        bound: Mapping[int, CellGenerator | BatchGenerator],
+        bound: Mapping[int, Generator],
         several_rows: frozenset[int],
         wall_clock: Callable[[], float],
         names: Mapping[int, str] | None = None,
@@ -65,6 +65,11 @@ class LocalExecutor:
     async def _call(self, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
         first = tasks[0]
         generator = self._bound[first.generator]
+        if isinstance(generator, DatasetGenerator):
+            try:
+                return [await generator.generate_dataset(first.inputs, call)]
+            finally:
+                first.inputs.close()
         if isinstance(generator, BatchGenerator):
             return [_Batch(*await generator.generate_in_order(first.inputs, first.state, call))]
         if first.generator not in self._several_rows:

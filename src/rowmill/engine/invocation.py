@@ -27,14 +27,14 @@ from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.model_handle import ModelHandle
-from rowmill.generators.protocol import BatchGenerator, CellGenerator, Model
+from rowmill.generators.protocol import Generator, Model
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
 from rowmill.inspect.place import LivePlace
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import Provider
-from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
+from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
@@ -249,12 +249,12 @@ async def _open_models(
         yield models
 
 
-def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, CellGenerator | BatchGenerator]:
+def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, Generator]:
     """The generators that do the work of task columns, by number."""
     bound = {}
     for node in prepared.graph.generators:
         column = prepared.spec.column_of(node.name)
-        if node.strategy is not Strategy.SQL and column is not None:
+        if node.is_task and column is not None:
             bound[node.number] = column.bind(runtime)
     return bound
 
@@ -263,10 +263,12 @@ def _traits(prepared: Prepared) -> list[Traits | None]:
     """How each generator's tasks are called. Local work without a time-out of its own gets the run's."""
     task_timeout_s = prepared.spec.run.task_timeout_s
     return [
-        Traits(declaration.resource, declaration.max_rows_per_call, declaration.timeout_s or task_timeout_s)
-        if declaration.resource is not None
+        Traits(
+            node.declaration.resource, node.declaration.max_rows_per_call, node.declaration.timeout_s or task_timeout_s
+        )
+        if node.declaration.resource is not None and node.is_task
         else None
-        for declaration in (node.declaration for node in prepared.graph.generators)
+        for node in prepared.graph.generators
     ]
 
 

@@ -10,10 +10,11 @@ from rowmill.errors import Problem, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
-from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
+from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.loading import load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.blueprint import Blueprint
+from rowmill.store.dataset_sql import bindable
 from rowmill.store.expression import ExpressionAnalyst
 from rowmill.store.seed_reader import SeedFile, describe_seed
 
@@ -82,7 +83,8 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
     problems = []
     for node in graph.generators:
         for place, expression in _bound_sql(node):
-            problem = analyst.binding_problem(expression, _types_of(node, types))
+            over_dataset = node.declaration.dataset_sql is not None
+            problem = analyst.binding_problem(expression, _types_of(node, types), over_dataset=over_dataset)
             if problem:
                 problems.append(Problem(place, problem))
         skip = node.declaration.skip
@@ -95,7 +97,8 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
 
 
 def _types_of(node: GeneratorNode, types: Mapping[str, str]) -> dict[str, str]:
-    return {name: types[name] for name in node.inputs}
+    own = {"row_id": "BIGINT"} if node.declaration.dataset_sql is not None else {}
+    return {name: types[name] for name in node.inputs} | own
 
 
 def _bound_sql(node: GeneratorNode) -> list[tuple[str, str]]:
@@ -107,6 +110,10 @@ def _bound_sql(node: GeneratorNode) -> list[tuple[str, str]]:
     if isinstance(declaration.sql, SampledValue):
         for condition, _ in declaration.sql.cases:
             bound.append((condition.place, f"cast(({condition.text}\n) as boolean)"))
+    bound += [
+        (expression.place, bindable(declaration.dataset_sql, expression, node.columns[0].sql_type))
+        for expression in dataset_expressions(declaration.dataset_sql)
+    ]
     if declaration.skip is not None and declaration.skip.sql is not None:
         bound.append((declaration.skip.place, f"cast(({declaration.skip.sql}\n) as boolean)"))
     return bound

@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, JsonValue, field_serializer, field_
 
 from rowmill.generators.custom_function import CustomFunction, FunctionProblem, function_name, load_function
 from rowmill.generators.custom_generator import FunctionBatches, FunctionCells, OrderedBatches
-from rowmill.generators.protocol import BatchGenerator, CellGenerator, Runtime
+from rowmill.generators.custom_over_dataset import FunctionOverDataset
+from rowmill.generators.protocol import Generator, Runtime
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.declaration import LOCAL, THREADS, Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.dtype import Dtype, sql_type
@@ -37,6 +38,10 @@ class CustomColumn(ColumnConfig):
     ``row_index`` and ``row_id`` too. A function that asks one model occupies that model's endpoint while it runs; one
     that asks several, or none, occupies the event loop (async) or a worker thread.
 
+    With strategy ``dataset`` it is called once, with all rows: a ``pyarrow.Table`` with ``row_id``, or, if its first
+    parameter is annotated so, a ``pyarrow.RecordBatchReader``; it returns ``row_id`` and its columns, or yields them
+    part by part (R6).
+
     With ``ordered``, row groups are taken one at a time, lowest first. A batch function then is ``fn(rows, state)``,
     ``fn(rows, state, params)`` or ``fn(rows, state, params, models)`` and returns ``(table, new_state)``: the state is
     plain JSON values, None at first, committed with the table and handed to the next call, also after a crash (R10).
@@ -45,7 +50,7 @@ class CustomColumn(ColumnConfig):
     column_type: Literal["custom"] = "custom"
     generator_function: Any
     """``module:function``, installed or beside the spec; in Python also the function itself."""
-    generation_strategy: Literal["cell", "batch"] | None = None
+    generation_strategy: Literal["cell", "batch", "dataset"] | None = None
     generator_params: dict[str, JsonValue] = Field(default_factory=dict)
     dtype: Dtype | None = None
     """Of this column. Default: what the function's return annotation says, else str."""
@@ -55,7 +60,7 @@ class CustomColumn(ColumnConfig):
     side_effect_columns: Columns | None = None
     model_aliases: tuple[str, ...] | None = None
     may_drop_rows: bool = False
-    """A ``batch`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
+    """A ``batch`` or ``dataset`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
     ordered: bool | None = None
     """One row group at a time, lowest unfinished first, whatever the retries. Default: what the decorator says."""
     max_rows_per_call: int | None = Field(default=None, ge=1, le=100_000)
@@ -103,7 +108,7 @@ class CustomColumn(ColumnConfig):
             strategy=strategy,
             reason=reason,
             resource=endpoints[0] if len(endpoints) == 1 else LOCAL if is_async else THREADS,
-            max_rows_per_call=1 if strategy is Strategy.BATCH else self.max_rows_per_call or rows_per_call,
+            max_rows_per_call=1 if strategy is not Strategy.CELL else self.max_rows_per_call or rows_per_call,
             timeout_s=self.timeout_s,
             may_drop_rows=self.may_drop_rows,
             is_ordered=is_ordered,
@@ -124,6 +129,8 @@ class CustomColumn(ColumnConfig):
             return Strategy(self.generation_strategy), f"generation_strategy is {self.generation_strategy}"
         if function is not None and function.traits.strategy is not None:
             return Strategy(function.traits.strategy), "as the function's decorator says"
+        if function is not None and function.takes_stream:
+            return Strategy.DATASET, "the function's first parameter is a stream over the dataset"
         if function is not None and function.takes_rows:
             return Strategy.BATCH, "the function's first parameter is a table"
         return Strategy.CELL, "the function takes one row"
@@ -150,6 +157,15 @@ class CustomColumn(ColumnConfig):
             context.problem(place, f"'{function.signature}' cannot be called: {forms}.")
         elif function.parameters == most and not self._aliases(function):
             context.problem(place, f"'{function.reference}' takes models but no model_aliases say which.")
+        if self._strategy(function)[0] is Strategy.DATASET:
+            if self._is_ordered(function):
+                context.problem(
+                    place, f"'{function.reference}' sees all rows at once: 'ordered' does not go with that."
+                )
+            if function.is_async and function.takes_stream:
+                context.problem(
+                    place, f"'{function.reference}' reads a stream, which would hold up all other calls: write 'def'."
+                )
 
     def _aliases(self, function: CustomFunction | None) -> tuple[str, ...]:
         if self.model_aliases is not None:
@@ -178,11 +194,14 @@ class CustomColumn(ColumnConfig):
         outputs += [Output(name, sql_type(of), side_effect=True, drop=self.drop) for name, of in effects.items()]
         return tuple(outputs)
 
-    def bind(self, runtime: Runtime) -> CellGenerator | BatchGenerator:
+    def bind(self, runtime: Runtime) -> Generator:
         """The function, ready to be called."""
         function = load_function(self.generator_function, runtime.spec_directory)
         models = {alias: runtime.model(alias) for alias in self._aliases(function)}
         arguments = (self.name, function, self._outputs(function), self.generator_params, models)
         if self._keeps_state(function):
             return OrderedBatches(*arguments)
-        return (FunctionBatches if self._strategy(function)[0] is Strategy.BATCH else FunctionCells)(*arguments)
+        strategy = self._strategy(function)[0]
+        if strategy is Strategy.DATASET:
+            return FunctionOverDataset(*arguments)
+        return (FunctionBatches if strategy is Strategy.BATCH else FunctionCells)(*arguments)

@@ -22,6 +22,7 @@ from rowmill.spec.nearest import did_you_mean
 
 _import_lock = threading.RLock()
 _ROWS = ("Table", "RecordBatch", "DataFrame")
+_STREAM = "RecordBatchReader"
 _DTYPES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
@@ -43,6 +44,8 @@ class CustomFunction:
     is_async: bool
     takes_rows: bool
     """Its first parameter is annotated as a table."""
+    takes_stream: bool
+    """Its first parameter is annotated as a stream of record batches: it looks at the whole dataset."""
     dtype: str | None
     """int, float, str or bool by its return annotation."""
     source_sha256: str
@@ -69,6 +72,7 @@ def load_function(reference: str | Callable[..., Any], directory: Path | None) -
         signature=f"{name}{inspect.signature(function)}",
         is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
         takes_rows=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] in _ROWS,
+        takes_stream=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] == _STREAM,
         dtype=_dtype(hints.get("return")),
         source_sha256=_source_digest(function),
         traits=traits_of(function),

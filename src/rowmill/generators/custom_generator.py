@@ -151,12 +151,11 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
-class FunctionBatches(_Function, BatchGenerator):
-    """A function of a whole row group: an Arrow table in, anything like one out."""
+class TableFunction(_Function):
+    """What functions of a row group and of the whole dataset have in common: tables come back."""
 
-    async def generate_batch(self, rows: pa.Table, call: Call) -> pa.Table:
-        """``row_index`` and the outputs, with the declared types. Which rows come back is the store's to check (R5)."""
-        return self._table(await self._result(call, rows), rows)
+    _key = "row_index"
+    """The column that says which row a result belongs to."""
 
     async def _result(self, call: Call, *subject: Any) -> Any:
         if not self._function.is_async:
@@ -166,21 +165,22 @@ class FunctionBatches(_Function, BatchGenerator):
         except SystemExit as error:
             raise self._broken(f"raised SystemExit: {error}") from error
 
-    def _table(self, result: Any, rows: pa.Table) -> pa.Table:
+    def _table(self, result: Any, given: Sequence[str]) -> pa.Table:
+        """A result as a table of its key and the outputs; ``given``: names of the columns the function got."""
         try:
             table = result if isinstance(result, pa.Table) else pa.table(result)
         except (pa.ArrowException, TypeError, ValueError) as error:
             raise self._broken(
                 f"must return a table or a dict of lists, not {type(result).__name__}: {error}"
             ) from error
-        if "row_index" not in table.column_names:
+        if self._key not in table.column_names:
             raise self._broken(
-                "returned a table without 'row_index'. Results belong to rows by their index, never by position: "
-                "return the input's 'row_index' column along with the values."
+                f"returned a table without '{self._key}'. Results belong to rows by their {self._key}, never by "
+                f"position: return the input's '{self._key}' column along with the values."
             )
-        known = {*self._names, *rows.column_names}
+        known = {*self._names, *given}
         self._warn_of_undeclared([name for name in table.column_names if name not in known])
-        columns = {"row_index": pa.int64()} | {o.name: _ARROW_TYPES.get(o.sql_type) for o in self._outputs}
+        columns = {self._key: pa.int64()} | {o.name: _ARROW_TYPES.get(o.sql_type) for o in self._outputs}
         return pa.table({name: self._column_of(table, name, of) for name, of in columns.items()})
 
     def _column_of(self, table: pa.Table, name: str, of: pa.DataType | None) -> pa.ChunkedArray:
@@ -197,6 +197,14 @@ class FunctionBatches(_Function, BatchGenerator):
             raise self._broken(f"returned a column '{name}' that is not {of}: {str(error)[:300]}") from error
 
 
+class FunctionBatches(TableFunction, BatchGenerator):
+    """A function of a whole row group: an Arrow table in, anything like one out."""
+
+    async def generate_batch(self, rows: pa.Table, call: Call) -> pa.Table:
+        """``row_index`` and the outputs, with the declared types. Which rows come back is the store's to check (R5)."""
+        return self._table(await self._result(call, rows), rows.column_names)
+
+
 class OrderedBatches(FunctionBatches):
     """A function of a row group and of what it returned for the row group before (R10)."""
 
@@ -208,4 +216,4 @@ class OrderedBatches(FunctionBatches):
                 f"must return the table and the new state, (table, new_state), not {type(result).__name__}."
             )
         table, new_state = result
-        return self._table(table, rows), new_state
+        return self._table(table, rows.column_names), new_state

@@ -20,7 +20,7 @@ class Traits:
     side_effect_columns: tuple[tuple[str, str], ...] = ()
     """Names with their dtype."""
     model_aliases: tuple[str, ...] = ()
-    strategy: Literal["cell", "batch"] | None = None
+    strategy: Literal["cell", "batch", "dataset"] | None = None
     ordered: bool = False
 
 
@@ -29,7 +29,7 @@ def generator(
     required_columns: Sequence[str] | None = None,
     side_effect_columns: Sequence[str] | Mapping[str, str] | None = None,
     model_aliases: Sequence[str] = (),
-    strategy: Literal["cell", "batch"] | None = None,
+    strategy: Literal["cell", "batch", "dataset"] | None = None,
     ordered: bool = False,
 ) -> Callable[[_Function], _Function]:
     """Marks a function as the generator of a ``custom`` column; the function itself stays as it is.
@@ -50,8 +50,8 @@ def generator(
             raise TypeError(f"{name} is a list of names: write {name}=[{value!r}]")
     if isinstance(side_effect_columns, str):
         raise TypeError(f"side_effect_columns is a list of names: write side_effect_columns=[{side_effect_columns!r}]")
-    if strategy not in {None, "cell", "batch"}:
-        raise ValueError(f"strategy is 'cell' or 'batch', not {strategy!r}")
+    if strategy not in {None, "cell", "batch", "dataset"}:
+        raise ValueError(f"strategy is 'cell', 'batch' or 'dataset', not {strategy!r}")
     effects = side_effect_columns or {}
     if not isinstance(effects, Mapping):
         effects = dict.fromkeys(effects, "str")

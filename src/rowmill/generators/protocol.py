@@ -7,7 +7,7 @@ crash. It raises provider errors as they come; any other exception rejects its r
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -88,6 +88,54 @@ class BatchGenerator(ABC):
         with the table must be plain JSON values, is committed with the result and handed back, also after a crash.
         """
         return await self.generate_batch(rows, call), state
+
+
+class DatasetRows(Protocol):
+    """The rows a generator over the whole dataset looks at: ``row_id`` and its input columns, in ``row_id`` order.
+
+    They are read from the run database slice by slice; memory holds all of them only if they are asked for at once.
+    """
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        ...
+
+    @property
+    def row_count(self) -> int:
+        """How many rows there are."""
+        ...
+
+    @property
+    def spool_directory(self) -> Path | None:
+        """Where a large result may be kept until it is written; None: anywhere."""
+        ...
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows as record batches; may be called again. Reads the database: not on the event loop."""
+        ...
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The same as an Arrow stream."""
+        ...
+
+    def table(self) -> pa.Table:
+        """All rows at once."""
+        ...
+
+
+class DatasetGenerator(ABC):
+    """Makes its outputs by looking at all rows at once: a barrier (R6). Its declaration's strategy is ``dataset``."""
+
+    @abstractmethod
+    async def generate_dataset(self, rows: DatasetRows, call: Call) -> pa.Table | pa.RecordBatchReader:
+        """Returns ``row_id`` and the outputs, in any order; rows left out are dropped if the declaration allows it.
+
+        What it raises, or a result that does not fit, stops the run; no row is dropped for it.
+        """
+
+
+Generator = CellGenerator | BatchGenerator | DatasetGenerator
 
 
 class Model(Protocol):

@@ -11,7 +11,7 @@ from rowmill.errors import Problem, SpecError
 from rowmill.graph.declaring import AnalyseSql, Declaring
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.graph.processing import dropping, processor_problems
-from rowmill.spec.declaration import Declaration, Output, Reference, SampledValue, SqlExpression
+from rowmill.spec.declaration import Declaration, Output, Reference, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import in_document_order
@@ -150,6 +150,7 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
         sql_places.add(declaration.sql.place)
     if isinstance(declaration.sql, SampledValue):
         sql_places |= {condition.place for condition, _ in declaration.sql.cases}
+    sql_places.update(expression.place for expression in dataset_expressions(declaration.dataset_sql))
     reported: set[tuple[str, str]] = set()
     for reference in dict.fromkeys((*declaration.inputs, *(skip.inputs if skip is not None else ()))):
         name = columns.find(reference.name, reference.place in sql_places)
@@ -162,6 +163,14 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
         elif (reference.name, reference.place) not in reported:
             reported.add((reference.name, reference.place))
             problems.append(_reference_problem(reference, name, declaration, columns))
+    for reference in declaration.requires:
+        name = columns.find(reference.name, ignore_case=False)
+        maker = columns.maker[name] if name is not None else None
+        if maker is None or maker == position:
+            problems.append(_reference_problem(reference, name, declaration, columns))
+        else:
+            needs.upstream.add(maker)
+            needs.required.add(maker)
     return needs
 
 

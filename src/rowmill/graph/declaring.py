@@ -24,7 +24,9 @@ from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition, is_template
 
-AnalyseSql = Callable[[str], SqlAnalysis]
+AnalyseSql = Callable[..., SqlAnalysis]
+"""Takes a user's SQL, and ``over_dataset=True`` if it may have window functions."""
+
 
 SEED_PLACE = "seed_dataset"
 """Place of everything that is about the seed file and not about a declared column."""
@@ -52,9 +54,9 @@ class Declaring:
         """The position in ``spec.columns`` of the column that declares itself."""
         return self._index
 
-    def analyse_sql(self, text: str) -> SqlAnalysis:
-        """Parses a scalar SQL expression without running it."""
-        return self._analyse_sql(text)
+    def analyse_sql(self, text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        """Parses an SQL expression without running it: a scalar one, or one with window functions ``over_dataset``."""
+        return self._analyse_sql(text, over_dataset=True) if over_dataset else self._analyse_sql(text)
 
     def problem(self, place: str, message: str) -> None:
         """Records something wrong with the spec."""
@@ -109,7 +111,9 @@ class Declaring:
             own = {reference.name for reference in declaration.inputs}
             inputs = (*declaration.inputs, *(reference for reference in skip.inputs if reference.name not in own))
             declaration = dataclasses.replace(declaration, skip=skip, inputs=inputs)
-        declaration = dataclasses.replace(declaration, weight=column.weight)
+        place = f"columns.{self._index}.requires"
+        requires = tuple(Reference(name, place) for name in column.requires)
+        declaration = dataclasses.replace(declaration, weight=column.weight, requires=requires)
         if isinstance(declaration.sql, SeedColumn):
             declaration = self._with_seed_type(declaration, declaration.sql.name, seed_types)
         return declaration
@@ -188,6 +192,13 @@ def skip_rule(column: ColumnConfig, context: DeclareContext, strategy: Strategy)
         return None
     place = f"columns.{context.index}.skip.when"
     text = column.skip.when
+    if strategy is Strategy.DATASET:
+        context.problem(
+            place,
+            f"Column '{column.name}' looks at all rows at once, so there is no row to skip. Leave 'skip' out, or skip "
+            "a column it needs.",
+        )
+        return None
     if not text.strip():
         context.problem(place, "The condition is empty; leave 'skip' out to never skip.")
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Any
 
 from rowmill.spec.declaration import Declaration
 
@@ -16,7 +17,7 @@ def fingerprint(declaration: Declaration) -> str:
     of keys does not count, so a column type whose mapping has a meaningful order puts pairs there.
     """
     skip = declaration.skip
-    shaping = {
+    shaping: dict[str, Any] = {
         "column_type": declaration.column_type,
         "name": declaration.name,
         "values": dict(declaration.fingerprint),
@@ -25,5 +26,8 @@ def fingerprint(declaration: Declaration) -> str:
         "skip": None if skip is None else [skip.template, skip.sql, skip.value],
         "propagate_skip": declaration.propagate_skip,
     }
+    if declaration.requires:
+        # A skip of one of them propagates, and a barrier among them decides which rows get here at all.
+        shaping["requires"] = sorted({reference.name for reference in declaration.requires})
     text = json.dumps(shaping, sort_keys=True, ensure_ascii=True, allow_nan=False, separators=(",", ":"), default=str)
     return hashlib.sha256(text.encode("ascii")).hexdigest()

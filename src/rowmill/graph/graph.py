@@ -42,6 +42,11 @@ class GeneratorNode:
         """How it is called."""
         return self.declaration.strategy
 
+    @property
+    def is_task(self) -> bool:
+        """True if it is called; false if it is evaluated in the database, row by row or over all rows."""
+        return self.strategy is not Strategy.SQL and self.declaration.dataset_sql is None
+
     @cached_property
     def columns(self) -> tuple[Output, ...]:
         """The columns it makes."""
@@ -169,6 +174,17 @@ class Graph:
             members.pop()  # nothing comes after the last barrier
         return tuple(Stage(number, tuple(own), tuple(ends)) for number, (own, ends) in enumerate(members))
 
+    @cached_property
+    def barriers(self) -> tuple[int, ...]:
+        """Numbers of the ``dataset`` generators, in topological order."""
+        return tuple(node.number for node in self.generators if node.strategy is Strategy.DATASET)
+
+    def needed(self, open_barriers: Iterable[int]) -> tuple[int, ...]:
+        """Generators a row needs while these barriers have not run: all but them and what comes after them (R6)."""
+        held = {*open_barriers}
+        held.update(self.downstream(held))
+        return tuple(node.number for node in self.generators if node.number not in held)
+
     def _is_barrier(self, number: int) -> bool:
         return self.generators[number].strategy is Strategy.DATASET
 
@@ -180,12 +196,12 @@ class Graph:
             Strategy.DATASET: min(1, plan.rows),
             Strategy.SQL: 0,
         }
-        return {node.number: per_strategy[node.strategy] for node in self.generators}
+        return {node.number: per_strategy[node.strategy] if node.is_task else 0 for node in self.generators}
 
 
 def default_cost(node: GeneratorNode) -> float:
     """A rough cost of a generator per row: a request to a model outweighs all local work."""
-    if node.strategy is Strategy.SQL:
+    if not node.is_task:
         return 0.0
     resource = node.declaration.resource
     return 0.001 if resource is None or resource.partition("/")[0] == "local" else 1.0

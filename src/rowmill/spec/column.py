@@ -50,6 +50,8 @@ class ColumnConfig(StrictModel):
     """Generate it for others to use, but leave it out of the view ``dataset``."""
     skip: SkipConfig | None = None
     propagate_skip: bool = True
+    requires: tuple[str, ...] = ()
+    """Columns that must be there first although this one does not read them: for example a deduplication before it."""
     weight: float = Field(default=1.0, gt=0, le=1_000_000, allow_inf_nan=False)
     """Its share of its endpoint or worker pool relative to other columns, when they compete."""
 

@@ -125,6 +125,46 @@ SqlSource = SamplerCall | SampledValue | SqlExpression | SeedColumn
 
 
 @dataclass(frozen=True, slots=True)
+class Deduplicate:
+    """Of rows that are equal in ``columns``, the first one stays; the others are dropped as ``duplicate``."""
+
+    columns: tuple[str, ...]
+    normalize: frozenset[str]
+    """What does not count when texts are compared: ``case``, ``whitespace``, ``punctuation``, ``accents``."""
+    order_by: SqlExpression | None
+    """Which row comes first; ties, and all without it, by row_id."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueOverDataset:
+    """A value for every row: an SQL expression that may look at all rows through window functions."""
+
+    expression: SqlExpression
+
+
+@dataclass(frozen=True, slots=True)
+class KeepOfDataset:
+    """Rows for which an SQL predicate over the dataset is true stay; the others are dropped as ``filtered``."""
+
+    predicate: SqlExpression
+    message: str
+    """Why a row was dropped, for people."""
+
+
+DatasetSql = Deduplicate | ValueOverDataset | KeepOfDataset
+"""What a barrier does that is evaluated in the database."""
+
+
+def dataset_expressions(source: DatasetSql | None) -> tuple[SqlExpression, ...]:
+    """The users' SQL in what a barrier does; each is an expression over the dataset by itself."""
+    if isinstance(source, Deduplicate):
+        return () if source.order_by is None else (source.order_by,)
+    if isinstance(source, ValueOverDataset):
+        return (source.expression,)
+    return () if source is None else (source.predicate,)
+
+
+@dataclass(frozen=True, slots=True)
 class SkipRule:
     """``skip.when`` as either a Jinja template or an SQL predicate; exactly one is set (S1)."""
 
@@ -156,7 +196,7 @@ class Declaration:
     timeout_s: float | None = None
     """Deadline of one attempt, seconds; None: no deadline."""
     may_drop_rows: bool = False
-    """A ``batch`` generator that may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
+    """A ``batch`` or ``dataset`` generator may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
     is_ordered: bool = False
     """One row group at a time, lowest unfinished first, with state handed from call to call (R10)."""
     weight: float = 1.0
@@ -164,6 +204,10 @@ class Declaration:
     models: Mapping[str, ModelUse] = field(default_factory=dict)
     """The aliases of the models it asks, and for what."""
     sql: SqlSource | None = None
+    dataset_sql: DatasetSql | None = None
+    """Of a ``dataset`` generator that is evaluated in the database; None: its task calls the generator."""
+    requires: tuple[Reference, ...] = ()
+    """Columns that must be there first although the generator does not read them."""
     skip: SkipRule | None = None
     propagate_skip: bool = True
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
@@ -204,8 +248,8 @@ class DeclareContext(Protocol):
         """Where ``module:function`` names start to be looked for; None: only what is installed."""
         ...
 
-    def analyse_sql(self, text: str) -> SqlAnalysis:
-        """Parses a scalar SQL expression without running it."""
+    def analyse_sql(self, text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        """Parses an SQL expression without running it: a scalar one, or one with window functions ``over_dataset``."""
         ...
 
     def problem(self, place: str, message: str) -> None:

@@ -30,6 +30,9 @@ _BUILT_IN = {
     "embedding": "rowmill.generators.embedding:EmbeddingColumn",
     "image": "rowmill.generators.image:ImageColumn",
     "custom": "rowmill.generators.custom:CustomColumn",
+    "deduplicate": "rowmill.generators.over_dataset:DeduplicateColumn",
+    "rank": "rowmill.generators.over_dataset:RankColumn",
+    "select": "rowmill.generators.over_dataset:SelectColumn",
 }
 _lazy: dict[str, str] = dict(_BUILT_IN)
 _classes: dict[str, type[ColumnConfig]] = {}

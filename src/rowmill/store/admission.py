@@ -71,7 +71,8 @@ class Admission:
         self._connection = connection
         self._seed_rows = seed_rows
         self._max_parked_rows = settings.max_parked_rows
-        self._only_sql = all(node.declaration.strategy is Strategy.SQL for node in layout.graph.generators)
+        called = (Strategy.CELL, Strategy.BATCH)
+        self._only_sql = not any(node.strategy in called for node in layout.graph.generators)
         # Groups that finish in the turn that admits them are never active when it commits, so A2 holds for any size.
         self._bounds = {
             "max_active_rows": max(settings.max_active_rows, _BULK_ROWS)

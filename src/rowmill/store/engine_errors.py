@@ -80,6 +80,11 @@ def turn_error(error: duckdb.Error, doing: str) -> RowmillError:
     return InternalError(f"{type(error).__name__} while {doing}: {text}")
 
 
+def is_fault_of_sql(error: duckdb.Error) -> bool:
+    """True if a user's SQL is what failed, for the values it met; false if the engine or the file did."""
+    return isinstance(error, (duckdb.DataError, duckdb.ProgrammingError, duckdb.NotSupportedError))
+
+
 def is_corruption(error: duckdb.Error) -> bool:
     """DuckDB raises the root of its exceptions, and only then, for a block whose checksum is wrong."""
     return type(error) is duckdb.Error

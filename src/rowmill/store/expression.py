@@ -1,8 +1,9 @@
 """Users' SQL expressions: which columns they name, and whether they may run at all.
 
 An expression may only be a deterministic scalar over the columns of its row: no subquery, no aggregate, no
-table, nothing that reads a clock, a file or chance (V1). It is parsed and bound in a private
-in-memory connection without access to anything.
+table, nothing that reads a clock, a file or chance (V1). One that is evaluated over the whole dataset may use window
+functions, and row_id; where their result depends on the order of equal rows, row_id must decide it. Expressions are
+parsed and bound in a private in-memory connection without access to anything.
 """
 
 from __future__ import annotations
@@ -63,8 +64,11 @@ class ExpressionAnalyst:
     def __init__(self) -> None:
         self._connection = Connection(None, threads=1)
 
-    def analyse(self, text: str) -> SqlAnalysis:
-        """The columns a scalar expression names, in order, or why it is refused."""
+    def analyse(self, text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        """The columns an expression names, in order, or why it is refused.
+
+        ``over_dataset``: it may have window functions and name row_id, which is not among the columns returned.
+        """
         tree = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
         if tree.get("error"):
             return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.")
@@ -74,18 +78,24 @@ class ExpressionAnalyst:
             return SqlAnalysis((), problem)
         expression = node["select_list"][0]
         for part in _walk(expression):
-            if part.get("class") in _REFUSED_CLASSES:
+            if part.get("class") == "WINDOW" and over_dataset:
+                problem = _order_problem(part)
+                if problem:
+                    return SqlAnalysis((), problem)
+            elif part.get("class") in _REFUSED_CLASSES:
                 return SqlAnalysis((), _REFUSED_CLASSES[part["class"]])
-        problem = self._function_problem(expression)
+        problem = self._function_problem(expression, over_dataset)
         if problem:
             return SqlAnalysis((), problem)
-        return SqlAnalysis(tuple(dict.fromkeys(_columns(expression, frozenset()))))
+        names = dict.fromkeys(_columns(expression, frozenset()))
+        return SqlAnalysis(tuple(name for name in names if not (over_dataset and name.lower() == _ROW_ID)))
 
-    def binding_problem(self, expression: str, columns: Mapping[str, str]) -> str | None:
+    def binding_problem(self, expression: str, columns: Mapping[str, str], *, over_dataset: bool = False) -> str | None:
         """Why an expression does not fit the types of its columns (name → SQL type), or None."""
         nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
         try:
-            self._connection.execute(_BIND.fill(expression=f"try({expression})", typed_nulls=nulls or "null"))
+            bound = expression if over_dataset else f"try({expression})"
+            self._connection.execute(_BIND.fill(expression=bound, typed_nulls=nulls or "null"))
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
         return None
@@ -104,8 +114,10 @@ class ExpressionAnalyst:
         """Closes the private connection."""
         self._connection.close()
 
-    def _function_problem(self, expression: Mapping[str, Any]) -> str | None:
-        names = {str(part["function_name"]).lower() for part in _walk(expression) if "function_name" in part}
+    def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
+        calls = [part for part in _walk(expression) if "function_name" in part]
+        names = {str(part["function_name"]).lower() for part in calls}
+        plain = {str(part["function_name"]).lower() for part in calls if part.get("class") != "WINDOW"}
         if not names:
             return None
         known = {
@@ -119,7 +131,9 @@ class ExpressionAnalyst:
                     f"{name}() does not give the same value on every run. "
                     "Use a sampler column for chance, and a seed or parameter for the date."
                 )
-            if "scalar" not in types and "macro" not in types:
+            if name in plain and "scalar" not in types and "macro" not in types:
+                if over_dataset:
+                    return f"{name}() gives one value for many rows; write {name}(…) over (…) to have it in each."
                 kind = "an aggregate" if "aggregate" in types else "not a scalar function"
                 return f"{name}() is {kind}; an expression sees one row only."
         return None
@@ -133,6 +147,43 @@ _REFUSED_CLASSES = {
     "DEFAULT": "DEFAULT is not allowed in an expression.",
     "POSITIONAL_REFERENCE": "A positional reference (#1) is not allowed: name the column.",
 }
+
+
+_ROW_ID = "row_id"
+
+_BY_POSITION = frozenset(
+    {
+        "WINDOW_ROW_NUMBER",
+        "WINDOW_NTILE",
+        "WINDOW_LEAD",
+        "WINDOW_LAG",
+        "WINDOW_FIRST_VALUE",
+        "WINDOW_LAST_VALUE",
+        "WINDOW_NTH_VALUE",
+    }
+)
+"""Window functions that tell rows apart that their ORDER BY does not."""
+
+_BY_ORDER = frozenset(
+    {"any_value", "arbitrary", "array_agg", "first", "group_concat", "last", "list", "listagg", "string_agg"}
+)
+"""Aggregates whose result depends on the order of their rows."""
+
+
+def _order_problem(window: Mapping[str, Any]) -> str | None:
+    """Why a window function could give other values on the next run, or None."""
+    name = str(window["function_name"]).lower()
+    has_row_frame = any(str(window.get(end, "")).endswith("_ROWS") for end in ("start", "end"))
+    if window.get("type") not in _BY_POSITION and name not in _BY_ORDER and not has_row_frame:
+        return None
+    orders = [*(window.get("orders") or []), *(window.get("arg_orders") or [])]
+    named = [order["expression"].get("column_names", [""])[-1].lower() for order in orders]
+    if _ROW_ID in named:
+        return None
+    return (
+        f"{name}() depends on the order of rows that its ORDER BY finds equal, which may differ from run to run. "
+        "Put row_id last: over (order by …, row_id)."
+    )
 
 
 def _shape_problem(statements: Sequence[Any], node: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from rowmill.store.connection import Connection
@@ -26,7 +27,8 @@ class Finishing:
     def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
         """``announces``: row groups are remembered until they were announced (K3)."""
         self._connection = connection
-        self._finishable = _FINISHABLE.fill(all_done=layout.all_done)
+        self._complete = _FINISHABLE.fill(all_done=layout.all_done)
+        self._emptied = _FINISHABLE.fill(all_done="false")
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
         self._announces = announces
@@ -42,16 +44,23 @@ class Finishing:
             self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": self._announced})
             self._announced = []
 
-    def finish(self, now: datetime) -> list[FinishedRowGroup]:
-        """Finishes every complete active row group and returns what is to be announced, lowest first."""
-        finished = self._left_over + self._finish(now)
+    def finish(self, now: datetime, *, only_emptied: bool = False) -> list[FinishedRowGroup]:
+        """Finishes every complete active row group and returns what is to be announced, lowest first.
+
+        ``only_emptied``: rows wait for a barrier, so only row groups of which none lives are complete.
+        """
+        finished = self._left_over + self._finish(now, self._emptied if only_emptied else self._complete)
         self._left_over = []
-        if self._announces:
-            self._announced += [group.row_group for group in finished]
+        self.announce(finished)
         return finished
 
-    def _finish(self, now: datetime) -> list[FinishedRowGroup]:
-        complete = [row_group for (row_group,) in self._connection.execute(self._finishable)]
+    def announce(self, finished: Iterable[FinishedRowGroup]) -> None:
+        """Notes that these row groups are announced with the result of this turn."""
+        if self._announces:
+            self._announced += [group.row_group for group in finished]
+
+    def _finish(self, now: datetime, finishable: str) -> list[FinishedRowGroup]:
+        complete = [row_group for (row_group,) in self._connection.execute(finishable)]
         if not complete:
             return []
         row_groups = {"row_groups": complete}

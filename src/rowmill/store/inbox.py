@@ -15,9 +15,9 @@ from datetime import datetime
 import pyarrow as pa
 
 from rowmill.deferral import backoff_s, cool_down_s
-from rowmill.errors import Transient
+from rowmill.errors import BarrierFailed, Transient
 from rowmill.graph.graph import GeneratorNode, Graph
-from rowmill.spec.declaration import LOCAL_RESOURCES
+from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.attempts import Attempts, error_text
 from rowmill.store.error_window import Failure
@@ -61,6 +61,8 @@ class Inbox:
     _place: dict[tuple[int, int, int | None], int] = field(default_factory=dict)
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
+    over_dataset: list[Outcome] = field(default_factory=list)
+    """Results of tasks over the whole dataset: one at most, unless late ones arrive (R6)."""
 
     def __post_init__(self) -> None:
         self.attempts = Attempts(self.invocation, self.now)
@@ -71,10 +73,17 @@ class Inbox:
         for outcome in outcomes:
             kind = outcome.kind
             task = outcome.task
-            settled = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED)
+            self.attempts.note(outcome)
+            is_barrier = self.graph.generators[task.generator].strategy is Strategy.DATASET
+            if is_barrier:
+                outcome = self._without_drops(outcome)
+                kind = outcome.kind
+            settled = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
             index = -1 if task.row_index is None else task.row_index
             self.done.append(task.generator, task.row_group, index, settled)
-            if kind is OutcomeKind.SUCCEEDED:
+            if is_barrier and kind is OutcomeKind.SUCCEEDED:
+                self.over_dataset.append(outcome)
+            elif kind is OutcomeKind.SUCCEEDED:
                 succeeded.setdefault(task.generator, []).append(outcome)
                 self._place[task[:3]] = len(self.results)
                 self.results.append(None)
@@ -82,7 +91,6 @@ class Inbox:
                 self.skipped.append(task.generator, task.row_group, index)
             elif kind is not OutcomeKind.RELEASED:
                 self._take_failure(outcome)
-            self.attempts.note(outcome)
         for number, group in succeeded.items():
             node = self.graph.generators[number]
             if group[0].task.row_index is None:
@@ -91,6 +99,20 @@ class Inbox:
                 self._take_cells(node, group)
 
     # Failures ------------------------------------------------------------------------------------
+
+    def _without_drops(self, outcome: Outcome) -> Outcome:
+        """The outcome of a task over the whole dataset: a failure that would drop its rows stops the run (R6)."""
+        task, error = outcome.task, outcome.error
+        if outcome.kind is OutcomeKind.TRANSIENT and task.attempts + 1 < self.settings.max_attempts:
+            return outcome
+        if outcome.kind not in (OutcomeKind.TRANSIENT, OutcomeKind.REJECTED) or error is None:
+            return outcome
+        text = error_text(error)
+        if outcome.kind is OutcomeKind.TRANSIENT:
+            text = f"{text} (after {task.attempts + 1} attempts)"
+        failed = BarrierFailed(self.graph.generators[task.generator].name, text, error_type(error))
+        failed.__cause__ = error
+        return outcome._replace(kind=OutcomeKind.STOP, error=failed)
 
     def _take_failure(self, outcome: Outcome) -> None:
         error = outcome.error or RuntimeError("no error given")

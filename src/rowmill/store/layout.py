@@ -16,6 +16,8 @@ from rowmill.store.connection import column_list, quote
 from rowmill.store.literal import literal
 from rowmill.store.sampling import sampled_value, sampler_call
 
+_ALL_BITS = (1 << WORD_BITS) - 1
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -112,11 +114,16 @@ class Layout:
             "batch_in_order": self._held_to_place("g", "d") if self.has_ordered else "true",
             "ready_tasks": self._ready_tasks,
             "dataset_columns": ",\n  ".join(dataset),
+            "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
+            "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),
+            "barrier_tasks": self._one_of("g.generator", self.called_barriers),
         }
 
     @property
     def _ready_tasks(self) -> str:
         """The view of the ready tasks this spec can have: what is not there need not be planned in every turn."""
+        if self.called_barriers:
+            return "ready_of_any_kind"
         if not self.has_batch:
             return "ready_cell"
         has_cells = any(node.declaration.strategy is Strategy.CELL for node in self.graph.generators)
@@ -126,6 +133,16 @@ class Layout:
     def has_ordered(self) -> bool:
         """Does any generator work on one row group at a time (R10)?"""
         return any(node.declaration.is_ordered for node in self.graph.generators)
+
+    @property
+    def called_barriers(self) -> tuple[int, ...]:
+        """Generators over the whole dataset whose task calls somebody; the others are evaluated in the database."""
+        return tuple(number for number in self.graph.barriers if self.graph.generators[number].is_task)
+
+    @staticmethod
+    def _one_of(column: str, generators: Iterable[int]) -> str:
+        numbers = ", ".join(map(str, generators))
+        return f"{column} in ({numbers})" if numbers else "false"
 
     @property
     def has_batch(self) -> bool:
@@ -152,10 +169,10 @@ class Layout:
         """True for a row group whose live rows are done by every generator."""
         return self.contains("done", range(len(self.graph.generators)))
 
-    def assign_values(self, node: GeneratorNode) -> str:
-        """Assignments of a generator's outputs from the staged outcome ``o``."""
+    def assign_values(self, node: GeneratorNode, source: str = "o") -> str:
+        """Assignments of a generator's outputs from ``source``: a staged outcome, or what a barrier decided."""
         return ", ".join(
-            f"{quote(output.name)} = o.value_{position}"
+            f"{quote(output.name)} = {source}.value_{position}"
             for position, output in zip(node.kept, node.columns, strict=True)
         )
 
@@ -174,6 +191,24 @@ class Layout:
             f"any_value({quote(output.name)}) as {quote(output.name)}" for node in nodes for output in node.columns
         ]
         return ", ".join([*values, self.per_word("bit_or(done_#) as done_#", ", ")])
+
+    def is_new(self, node: GeneratorNode) -> str:
+        """True for a row ``t`` that a barrier's decision ``d`` changes: it has not passed yet, or its values differ."""
+        differs = [
+            f"t.{quote(output.name)} is distinct from d.value_{position}"
+            for position, output in zip(node.kept, node.columns, strict=True)
+        ]
+        return " or ".join([self.lacks("t.done", node.number), *differs])
+
+    def pass_barrier(self, node: GeneratorNode) -> str:
+        """Assignments to the sets of a row ``t`` that passes a barrier: its bit is set, those after it are cleared."""
+        after = self.graph.downstream([node.number])
+        assignments = []
+        for word, (own, cleared) in enumerate(zip(self.word_masks([node.number]), self.word_masks(after), strict=True)):
+            kept, never_skipped = _ALL_BITS ^ cleared, _ALL_BITS ^ (cleared | own)
+            assignments.append(f"done_{word} = (t.done_{word} & {kept}::ubigint) | {own}::ubigint")
+            assignments.append(f"skipped_{word} = t.skipped_{word} & {never_skipped}::ubigint")
+        return ", ".join(assignments)
 
     def assign_skip(self, node: GeneratorNode) -> str:
         """Assignments of a skipped cell: ``skip.value`` for the column, null for its other outputs (S1)."""
@@ -244,7 +279,7 @@ class Layout:
             node
             for node in self.graph.generators
             if (node.declaration.strategy is Strategy.SQL and node.number not in admitted)
-            or node.number in self.skippable
+            or (node.number in self.skippable and node.strategy is not Strategy.DATASET)
         )
 
     @cached_property
@@ -253,7 +288,8 @@ class Layout:
         return tuple(
             node
             for node in self.graph.generators
-            if node.declaration.strategy is Strategy.SQL or node.number in self.skippable
+            if node.declaration.strategy is Strategy.SQL
+            or (node.number in self.skippable and node.strategy is not Strategy.DATASET)
         )
 
     @staticmethod

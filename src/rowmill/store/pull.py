@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from rowmill.spec.declaration import Strategy
+from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
 from rowmill.store.staging import PULLED_TASK, Rows
@@ -63,13 +64,14 @@ class FairShare:
 class Pull:
     """Hands out tasks. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout) -> None:
+    def __init__(self, connection: Connection, layout: Layout, barriers: Barriers) -> None:
         self._connection = connection
         self._layout = layout
-        nodes = [node for node in layout.graph.generators if node.declaration.strategy is not Strategy.SQL]
+        self._barriers = barriers
+        nodes = [node for node in layout.graph.generators if node.is_task]
         cells = [node for node in nodes if node.declaration.strategy is Strategy.CELL]
         self.has_generators = bool(nodes)
-        """False if the graph is all SQL: then nothing is ever handed out."""
+        """False if all is evaluated in the database: then nothing is ever handed out."""
         self._share = FairShare(
             {node.number: node.declaration.resource or "" for node in nodes},
             {node.number: node.declaration.weight for node in nodes},
@@ -106,7 +108,9 @@ class Pull:
         started: dict[int, int] = {}
         for row in rows:
             generator, row_group, row_index, attempts, row_id = row[:5]
-            if row_index < 0:
+            if row_group < 0:
+                tasks.append(Task(generator, row_group, None, None, attempts, self._barriers.task_rows(generator)))
+            elif row_index < 0:
                 tasks.append(self._batch(generator, row_group, attempts))
             else:
                 inputs = {name: row[place] for name, place in inputs_of[generator]}

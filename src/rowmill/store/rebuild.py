@@ -13,6 +13,7 @@ import pyarrow as pa
 from rowmill.graph.graph import WORD_BITS, Graph
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.store import schema
+from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import Change
 from rowmill.store.connection import Connection, quote
@@ -45,6 +46,7 @@ _ROW_GROUPS = [
     statement("rebuild_finished_row_groups"),
 ]
 _SKIPS = statement("rebuild_finished_skips")
+_BARRIERS = statement("rebuild_barriers")
 _RETAIN = statement("retain_column")
 _SOURCE_RETAINED = statement("source_retained_tables")
 _KEEP_RETAINED = statement("keep_retained_table")
@@ -57,7 +59,7 @@ SEED_TABLES = ("seed_content", "seed_file")
 REBUILT_TABLES = (
     "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "dropped_row",
     "generator_state", "active_row", "parked_row", "dropped_row_value", "dataset_row", "active_row_group",
-    "resting_row_group", "finished_row_group", "finished_skip", "seed_row", *SEED_TABLES, "schema_version",
+    "resting_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES, "schema_version",
     "deferred_task",
 )  # fmt: skip
 """Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts."""
@@ -171,6 +173,10 @@ class Rebuild:
             )
         for each in _ROW_GROUPS:
             self._connection.execute(each.text)
+        self._connection.execute(_BARRIERS.text)
+        again = self._change.made_again
+        barriers = (self._blueprint.graph.generators[number] for number in self._blueprint.graph.barriers)
+        reopen_barriers(self._connection, [node.number for node in barriers if node.name in again])
         if self._layout.skippable:
             self._connection.execute(_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
 

@@ -21,6 +21,7 @@ from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
+from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import compare
 from rowmill.store.connection import Connection, create_private_file
@@ -277,8 +278,9 @@ class RunStore:
             return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
 
     def reopen(self, reason: str, now: float) -> None:
-        """A finished run has more to do. Belongs into the caller's transaction."""
+        """A finished run has more to do, and so have its barriers. Belongs into the caller's transaction."""
         self._connection.execute(_REOPEN_RUN.text, {"reason": reason, "now": from_epoch(now)})
+        reopen_barriers(self._connection)
 
     def note(self, kind: str, subject: str, detail: str, now: float) -> None:
         """Writes an event. Belongs into the caller's transaction."""

@@ -2,7 +2,8 @@
 
 Outcomes in; values, skips, deferrals, drops and attempts written; set-wise generators evaluated;
 complete row groups finished; ready tasks marked in flight; row groups admitted where there is a use for more; then the
-commit, then the tasks out. Either all of it happened or nothing. Each part has its own module beside this one:
+commit, then the tasks out. Either all of it happened or nothing. (A barrier that is evaluated in the database
+follows in a transaction of its own: its SQL may fail, and must not take the outcomes with it.) Each part has a module:
 
     inbox         what arrived, as Arrow tables; which failure defers and which drops   (F1, F2, F3, R5, V3)
     error_window  too many failures stop the run                                        (F6)
@@ -10,6 +11,7 @@ commit, then the tasks out. Either all of it happened or nothing. Each part has 
     reopening     dropped rows come back                                                (F6)
     settling      SQL generators and skips                                              (R7, S1, S2, S4)
     finishing     complete row groups leave                                             (K1, K2)
+    barrier       row groups wait for what looks at all rows at once                    (R6)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
     admission     row groups enter, are parked and come back                            (A1 to A7)
 
@@ -22,11 +24,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import duckdb
+import pyarrow as pa
 
-from rowmill.errors import InternalError, RowmillError
+from rowmill.errors import BarrierFailed, InternalError, RowmillError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.admission import Admission
+from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
 from rowmill.store.error_window import ErrorWindow
 from rowmill.store.finishing import Finishing
@@ -87,10 +91,10 @@ class Turn:
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
         self._admission = Admission(connection, layout, settings, seed_rows)
-        self._pull = Pull(connection, layout)
+        self._barriers = Barriers(connection, layout, announces=announces)
+        self._pull = Pull(connection, layout, self._barriers)
         self._journal = Journal(connection)
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
-        self._leaves = frozenset(n.number for n in layout.graph.generators if not layout.graph.dependents(n.number))
         self._touched_at: datetime | None = None
         self._skip_conditions = dict(skip_conditions or {})
         self._skipped: list[Outcome] = []
@@ -116,6 +120,8 @@ class Turn:
         try:
             with self._connection.transaction():
                 result, skipped = self._move_on(arrived, free, now, learned or {})
+            if self._barriers.ready is not None and result.stop is None and self._hands_out(free):
+                result = self._run_barrier(result, from_epoch(now))
         except duckdb.Error as error:
             raise engine_errors.turn_error(error, "taking a turn") from error
         finally:
@@ -136,6 +142,7 @@ class Turn:
         inbox.take(outcomes)
         stop = inbox.stop.error if inbox.stop is not None else None
         stop = self._watch_errors(inbox) or stop
+        stop = self._take_results(inbox, moment) or stop
         changed = self._recording.write(inbox, moment)
         if learned:
             self._learn(learned)
@@ -146,11 +153,16 @@ class Turn:
         tasks: list[Task] = []
         skipped: list[Outcome] = []
         self._came_in_last = False
-        if free or not self._pull.has_generators:
+        if self._hands_out(free):
             tasks, skipped, finished_at_once = self._hand_out(free, moment)
             finished += finished_at_once
             stop = stop or self._settling.stopped_by
+        finished += self._finished_by_barrier()
         return self._result(tasks, skipped, finished, stop, moment, free), skipped
+
+    def _hands_out(self, free: Mapping[str, int]) -> bool:
+        """Does work go on? A run that ends has nothing free; one without tasks never has."""
+        return bool(free) or not self._pull.has_generators
 
     # Outcomes ------------------------------------------------------------------------------------
 
@@ -161,6 +173,7 @@ class Turn:
         if verdict is not None:
             inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
             self._reopening.revive(row for failure in self._window.failures() for row in failure.rows)
+            self._barriers.reopen()
             self._admission.rows_came_back()
             if not self._was_stopped:
                 self._journal.note("stopped", "error window", str(verdict)[:500])
@@ -185,14 +198,52 @@ class Turn:
 
     def _may_complete(self, changed: set[int]) -> bool:
         """Can a row group have become complete? The last bit of its last row is that of a generator nobody needs."""
-        return self._is_first or bool(self._recording.dropped) or not self._leaves.isdisjoint(changed)
+        return self._is_first or bool(self._recording.dropped) or not self._barriers.leaves.isdisjoint(changed)
 
     def _finish(self, now: datetime) -> list[FinishedRowGroup]:
-        finished = self._finishing.finish(now)
-        if finished or self._recording.dropped:
+        finished = self._finishing.finish(now, only_emptied=bool(self._barriers.open))
+        rested = self._barriers.rest()
+        if finished or rested or self._recording.dropped:
             self._admission.has_room = True
+        self._journal.count("resting", rested)
         self._journal.count("finished", len(finished))
         return finished
+
+    # Barriers ------------------------------------------------------------------------------------
+
+    def _take_results(self, inbox: Inbox, now: datetime) -> RowmillError | None:
+        """Writes the result of a task over the whole dataset; returns why it cannot be used, if so (R6)."""
+        for outcome in inbox.over_dataset:
+            node = self._layout.graph.generators[outcome.task.generator]
+            values = outcome.values
+            result = values.to_reader() if isinstance(values, pa.Table) else values
+            told = self._barriers.take_result(node, result, self._typing, now)
+            if isinstance(told, BarrierFailed):
+                inbox.attempts.note_failed_call(outcome, OutcomeKind.REJECTED, told.error_type, told.reason)
+                return told
+            if told is not None:
+                self._passed(node.name, told)
+        return None
+
+    def _run_barrier(self, result: TurnResult, now: datetime) -> TurnResult:
+        """Runs the barrier the database can evaluate now. If its SQL fails, the run stops, nothing of it is written."""
+        name = self._layout.graph.generators[self._barriers.ready or 0].name
+        try:
+            told = self._barriers.run(now)
+        except BarrierFailed as error:
+            return result._replace(stop=error)
+        self._passed(name, told)
+        return result._replace(again=True, finished=[*result.finished, *self._finished_by_barrier()])
+
+    def _finished_by_barrier(self) -> list[FinishedRowGroup]:
+        finished = self._barriers.take_finished()
+        self._finishing.announce(finished)
+        return finished
+
+    def _passed(self, column: str, told: str) -> None:
+        self._journal.note("barrier", column, told)
+        self._admission.has_due = True
+        self._admission.has_room = True
 
     # Tasks ---------------------------------------------------------------------------------------
 
@@ -273,10 +324,11 @@ class Turn:
             deferred, not_before = self._connection.execute(_DEFERRED_SUMMARY.text, {"now": now})[0]
             self._recording.has_deferred = bool(deferred)
         has_groups_left = groups == 0 and self._has_groups_left()
-        complete = groups == 0 and not has_groups_left and not skipped
+        waits = self._barriers.hold_rows(is_any_active=groups > 0)
+        complete = groups == 0 and not (has_groups_left or waits or skipped)
         self._journal.write(now, at_once=complete)
         self._touch(now, complete=complete, is_patient=bool(deferred or parked))
-        again = bool(skipped) or has_groups_left or self._came_in_last
+        again = bool(skipped) or has_groups_left or self._came_in_last or self._barriers.ready is not None
         could_take_any = bool(free) and all(count > 0 for count in free.values())
         is_stuck = could_take_any and stop is None and not (complete or again or tasks or deferred or parked)
         if is_stuck and not self._connection.execute(_IN_FLIGHT_SUMMARY.text)[0][0]:

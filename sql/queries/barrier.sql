@@ -1,0 +1,523 @@
+/*
+Barriers (R6): generators of strategy `dataset` see all rows at once. While one is open, row groups come as far as they can without
+it and rest; when all are there it runs, in one transaction: what it decided is put in a TEMP table, then its drops,
+its values and the row groups they touch are written. Rows that are in the dataset already, because the run was extended, take part; those
+of which the result did not change stay there.
+
+Slots: {generator_rows} is barrier_rows, filled; {values} the outputs as value_0, …; {is_new} true for a row `t` that the decision `d`
+changes; {assignments} t.column = d.value_0, …
+*/
+
+-- name: closed_barriers
+-- Barriers that ran over all rows that are there. O(barriers).
+select generator
+from state.barrier
+where not is_open;
+
+-- name: ready_barrier
+-- The barrier that can run now, if any. O(segments + active and resting groups).
+select generator
+from state.ready_barrier;
+
+-- name: has_resting_row_group
+-- Does any row group rest? O(1).
+select exists (from state.resting_row_group);
+
+-- name: restable_row_groups
+-- Active row groups that are complete as far as they can be while a barrier is open, with no call under way for a live row. O(active rows).
+select d.row_group
+from state.row_group_done as d
+where
+  d.live_rows > 0
+  and ({all_done})
+  and d.row_group not in (
+    select i.row_group
+    from in_flight as i
+    inner join state.active_row as a on i.row_group = a.row_group and i.row_index in (a.row_index, -1)
+  );
+
+-- name: rest_rows
+-- Their rows rest outside the frontier's tables. O(active rows).
+insert into state.parked_row ({columns})
+select {columns}
+from state.active_row
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_id;
+
+-- name: rest_row_groups
+-- These row groups wait for the barrier. O(active rows).
+insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
+select
+  row_group,
+  first_row,
+  row_count,
+  admitted_at,
+  rows_finished,
+  live_rows,
+  false
+from state.row_group_done
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_group;
+
+-- name: delete_deferrals_of_resting
+-- Tasks that come after a barrier that is open again wait for it, not for their time. O(deferred).
+delete from state.deferred_task
+where row_group in (select unnest($row_groups::bigint[]));
+
+-- name: skip_rows_of_barrier
+-- Skips a barrier's cells of which something required was skipped: it does not see those rows (S2). O(resting rows).
+update state.parked_row
+set {assignments}, {set_done}, {set_skipped}
+where {upstream_done} and {not_done} and ({upstream_skipped});
+
+-- name: barrier_rows
+-- The rows a barrier looks at, with what it reads: those that live, and those that were dropped after they had passed it. O(rows).
+select
+  a.row_id,
+  a.row_group,
+  a.row_index,
+  a.was_dropped,
+  {inputs}
+from (
+  select
+    {columns},
+    false as was_dropped
+  from state.parked_row
+  union all
+  select
+    {columns},
+    false as was_dropped
+  from state.dataset_row
+  union all
+  select
+    {columns},
+    true as was_dropped
+  from state.dropped_row_value
+  where {is_done}
+) as a
+where {upstream_done} and not ({is_skipped});
+
+-- name: decide_duplicates
+-- Of rows that are equal in the keys, the first stays. O(rows log rows).
+create or replace temp table barrier_decision as
+select
+  r.row_id,
+  r.row_group,
+  r.row_index,
+  r.was_dropped,
+  row_number() over same_key = 1 as keep,
+  'a duplicate of row ' || first_value(r.row_id) over same_key as message,
+  true as value_0
+from ({generator_rows}) as r
+window same_key as (partition by {keys} order by {order_by} r.row_id);
+
+-- name: decide_value
+-- Every row gets a value that may depend on all others. O(rows log rows).
+create or replace temp table barrier_decision as
+select
+  {values},
+  r.row_id,
+  r.row_group,
+  r.row_index,
+  r.was_dropped,
+  true as keep,
+  null::varchar as message
+from ({generator_rows}) as r;
+
+-- name: decide_selection
+-- Rows for which a condition over the dataset is not true are dropped. O(rows log rows).
+create or replace temp table barrier_decision as
+select
+  coalesce({predicate}, false) as keep,
+  r.row_id,
+  r.row_group,
+  r.row_index,
+  r.was_dropped,
+  $message as message,
+  true as value_0
+from ({generator_rows}) as r;
+
+-- name: take_result
+-- The result of a task over the dataset, staged as barrier_result, as it came. O(rows).
+create or replace temp table barrier_returned as
+select *
+from barrier_result;
+
+-- name: result_problem
+-- What is wrong with the row ids of a result: how many are missing, foreign and repeated, with an example of each. O(rows).
+select
+  count(*) filter (where b.row_id is null) as missing,
+  min(r.row_id) filter (where b.row_id is null) as missing_example,
+  count(*) filter (where r.row_id is null) as foreign_rows,
+  min(b.row_id) filter (where r.row_id is null) as foreign_example,
+  count(*) filter (where b.times > 1) as repeated,
+  min(b.row_id) filter (where b.times > 1) as repeated_example,
+  count(*) filter (where r.row_id is not null) as rows_in
+from ({generator_rows}) as r
+full join (
+  select
+    coalesce(row_id, -1) as row_id,
+    count(*) as times
+  from barrier_returned
+  group by all
+) as b on r.row_id = b.row_id;
+
+-- name: decide_by_result
+-- Rows that a task's result lacks are dropped. O(rows).
+create or replace temp table barrier_decision as
+select
+  r.row_id,
+  r.row_group,
+  r.row_index,
+  r.was_dropped,
+  b.row_id is not null as keep,
+  $message as message,
+  {values}
+from ({generator_rows}) as r
+left join barrier_returned as b on r.row_id = b.row_id;
+
+-- name: record_decided_drops
+-- Gives the rows up that the barrier does not keep; a row that was given up before keeps its first reason (R9). O(rows).
+insert into state.dropped_row (
+  row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
+)
+select
+  d.row_id,
+  d.row_group,
+  d.row_index,
+  $generator,
+  $reason,
+  null,
+  d.message,
+  0,
+  $now
+from barrier_decision as d
+where not d.keep and not d.was_dropped
+order by d.row_id;
+
+-- name: keep_decided_values
+-- The values of dropped rows rest beside them, those of columns after the barrier too. O(rows).
+insert into state.dropped_row_value ({columns})
+select {columns}
+from (
+  select {columns}
+  from state.parked_row
+  union all
+  select {columns}
+  from state.dataset_row
+) as a
+where a.row_id in (select d.row_id from barrier_decision as d where not d.keep and not d.was_dropped)
+order by a.row_id;
+
+-- name: delete_decided_resting
+-- Takes dropped rows out of those that rest. O(rows).
+delete from state.parked_row
+where row_id in (select d.row_id from barrier_decision as d where not d.keep);
+
+-- name: delete_decided_finished
+-- Takes dropped rows out of the dataset. O(rows).
+delete from state.dataset_row
+where row_id in (select d.row_id from barrier_decision as d where not d.keep);
+
+-- name: note_changed_rows
+-- Rows outside the resting ones whose result changed: finished ones, and some that were dropped after the barrier. O(rows).
+create or replace temp table barrier_change as
+select t.row_id
+from state.dataset_row as t
+inner join barrier_decision as d on t.row_id = d.row_id
+where d.keep and ({is_new})
+union all
+select t.row_id
+from state.dropped_row_value as t
+inner join barrier_decision as d on t.row_id = d.row_id
+where d.keep and d.was_dropped and ({is_new});
+
+-- name: move_changed_rows
+-- What comes after the barrier is made again for those rows: they rest until their turn. O(rows).
+insert into state.parked_row ({columns})
+select {columns}
+from (
+  select {columns}
+  from state.dataset_row
+  union all
+  select {columns}
+  from state.dropped_row_value
+) as a
+where a.row_id in (select c.row_id from barrier_change as c)
+order by a.row_id;
+
+-- name: delete_changed_finished
+-- They are in the dataset no more. O(rows).
+delete from state.dataset_row
+where row_id in (select c.row_id from barrier_change as c);
+
+-- name: delete_changed_drops
+-- They are dropped no more. O(rows).
+delete from state.dropped_row
+where row_id in (select c.row_id from barrier_change as c);
+
+-- name: delete_changed_drop_values
+-- Their values are among the resting rows again. O(rows).
+delete from state.dropped_row_value
+where row_id in (select c.row_id from barrier_change as c);
+
+-- name: write_decided_values
+-- The barrier's values enter the rows where they are new; what was made after it from other values counts no more. O(rows).
+update state.parked_row as t
+set {assignments}, {set_sets}
+from barrier_decision as d
+where t.row_id = d.row_id and d.keep and ({is_new});
+
+-- name: rest_touched_row_groups
+-- Finished row groups of which rows left the dataset, or came back, rest until these are made. O(rows).
+insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
+select
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  (select count(*) from state.dataset_row as d where d.row_group = f.row_group),
+  p.resting,
+  false
+from state.finished_row_group as f
+inner join (
+  select
+    row_group,
+    count(*) as resting
+  from state.parked_row
+  group by row_group
+) as p on f.row_group = p.row_group
+order by f.row_group;
+
+-- name: delete_rested_row_groups
+-- They are finished no more. O(row groups).
+delete from state.finished_row_group
+where row_group in (select r.row_group from state.resting_row_group as r);
+
+-- name: finish_emptied_row_groups
+-- Resting row groups without a resting row are finished, for ever, also with zero rows (K1). O(rows).
+insert into state.finished_row_group (
+  row_group, first_row, row_count, rows_finished, rows_dropped, admitted_at, finished_at
+)
+select
+  r.row_group,
+  r.first_row,
+  r.row_count,
+  r.rows_finished,
+  r.row_count - r.rows_finished,
+  r.admitted_at,
+  $now
+from state.resting_row_group as r
+anti join state.parked_row as p on r.row_group = p.row_group
+order by r.row_group
+returning row_group;
+
+-- name: delete_emptied_row_groups
+-- They rest no more. O(row groups).
+delete from state.resting_row_group
+where row_group in (select f.row_group from state.finished_row_group as f);
+
+-- name: count_resting_rows
+-- How many rows of each resting row group rest, and how many are in the dataset, after rows moved. O(rows).
+update state.resting_row_group as r
+set rows_resting = n.resting, rows_finished = n.finished
+from (
+  select
+    row_group,
+    count(*) filter (where rests) as resting,
+    count(*) filter (where not rests) as finished
+  from (
+    select
+      row_group,
+      true as rests
+    from state.parked_row
+    union all
+    select
+      row_group,
+      false as rests
+    from state.dataset_row
+  )
+  group by row_group
+) as n
+where r.row_group = n.row_group and (r.rows_resting <> n.resting or r.rows_finished <> n.finished);
+
+-- name: count_finished_rows
+-- The same for finished row groups of which the barrier dropped rows. O(rows).
+update state.finished_row_group as f
+set rows_finished = n.finished, rows_dropped = f.row_count - n.finished
+from (
+  select
+    g.row_group,
+    count(d.row_id) as finished
+  from state.finished_row_group as g
+  left join state.dataset_row as d on g.row_group = d.row_group
+  where g.row_group in (select b.row_group from barrier_decision as b where not b.keep)
+  group by g.row_group
+) as n
+where f.row_group = n.row_group;
+
+-- name: finished_facts
+-- What is recorded of those finished row groups. O(row groups).
+select
+  row_group,
+  rows_finished,
+  rows_dropped
+from state.finished_row_group
+where row_group in (select unnest($row_groups::bigint[]))
+order by row_group;
+
+-- name: forget_finished_skips
+-- The skip counts of row groups of which rows left the dataset are counted again. O(rows).
+delete from state.finished_skip
+where row_group in (select d.row_group from barrier_decision as d);
+
+-- name: count_finished_skips
+-- How many cells of each generator are skipped in the dataset, for row groups the barrier looked at (S3). O(rows).
+insert into state.finished_skip (row_group, generator, skipped)
+select
+  a.row_group,
+  g.generator,
+  count(*)
+from state.dataset_row as a
+inner join state.generator as g on {is_skipped_of_a}
+where a.row_group in (select d.row_group from barrier_decision as d)
+group by
+  a.row_group,
+  g.generator;
+
+-- name: forget_barrier
+-- The facts of the barrier's last run make room for those of this one. O(barriers).
+delete from state.barrier
+where generator = $generator;
+
+-- name: close_barrier
+-- The barrier ran over all rows that are there. O(rows).
+insert into state.barrier (generator, is_open, completed_at, rows_in, rows_out)
+select
+  $generator,
+  false,
+  $now,
+  count(*),
+  count(*) filter (where keep)
+from barrier_decision
+returning rows_in, rows_out;
+
+-- name: update_due
+-- Which resting row groups have work to do before the next barrier, or are complete when none is open. O(resting rows).
+update state.resting_row_group as r
+set is_due = d.is_due
+from state.resting_due as d
+where r.row_group = d.row_group and r.is_due <> d.is_due;
+
+-- name: clear_decision
+-- Lets go of what the barrier decided. O(1).
+drop table if exists barrier_decision;
+
+-- name: clear_change
+-- Lets go of which rows moved. O(1).
+drop table if exists barrier_change;
+
+-- name: clear_returned
+-- Lets go of a task's result. O(1).
+drop table if exists barrier_returned;
+
+-- name: stale_barriers
+-- Closed barriers that have not seen all rows: some are not admitted yet, or live without the barrier's bit. O(live rows).
+select generator
+from state.stale_barrier
+order by generator;
+
+-- name: reopen_barriers
+-- These barriers have to run again. O(barriers).
+update state.barrier
+set is_open = true
+where generator in (select unnest($generators::integer[]));
+
+-- name: count_returning_rows
+-- Row groups that rest already get rows back that the barrier dropped. O(dropped rows).
+update state.resting_row_group as r
+set rows_resting = r.rows_resting + n.returned
+from (
+  select
+    row_group,
+    count(*) as returned
+  from state.dropped_row
+  where generator in (select unnest($generators::integer[]))
+  group by row_group
+) as n
+where r.row_group = n.row_group;
+
+-- name: rest_returning_row_groups
+-- Finished row groups of rows that the barrier dropped rest until it decided over them again. O(dropped rows).
+insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
+select
+  f.row_group,
+  f.first_row,
+  f.row_count,
+  f.admitted_at,
+  f.rows_finished,
+  n.returned,
+  false
+from state.finished_row_group as f
+inner join (
+  select
+    row_group,
+    count(*) as returned
+  from state.dropped_row
+  where generator in (select unnest($generators::integer[]))
+  group by row_group
+) as n on f.row_group = n.row_group
+order by f.row_group;
+
+-- name: activate_returning_rows
+-- Rows the barrier dropped in row groups that are active come back there. O(dropped rows).
+insert into state.active_row
+select v.*
+from state.dropped_row_value as v
+semi join state.dropped_row as d
+  on v.row_id = d.row_id and d.generator in (select unnest($generators::integer[]))
+semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+
+-- name: rest_returning_rows
+-- All others the barrier dropped rest with the rows of their row groups. O(dropped rows).
+insert into state.parked_row
+select v.*
+from state.dropped_row_value as v
+semi join state.dropped_row as d
+  on v.row_id = d.row_id and d.generator in (select unnest($generators::integer[]))
+anti join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+
+-- name: delete_returned_values
+-- Their values are where rows live again. O(dropped rows).
+delete from state.dropped_row_value
+where
+  row_id in (
+    select d.row_id from state.dropped_row as d where d.generator in (select unnest($generators::integer[]))
+  );
+
+-- name: delete_returned_drops
+-- They are dropped no more. O(dropped rows).
+delete from state.dropped_row
+where generator in (select unnest($generators::integer[]));
+
+-- name: delete_deferred_barriers
+-- A task over the dataset that waited for another attempt waits for rows first. O(deferred).
+delete from state.deferred_task
+where row_group = -1 and generator in (select unnest($generators::integer[]));
+
+-- name: dataset_bounds
+-- First and last row a barrier's task reads, and how many there are. O(rows).
+select
+  min(row_id) as first_row,
+  max(row_id) as last_row,
+  count(*) as row_count
+from ({generator_rows});
+
+-- name: dataset_task_rows
+-- A slice of the rows a barrier's task reads, in row_id order. O(rows of the slice, by zone maps).
+select
+  r.row_id,
+  {inputs}
+from ({generator_rows}) as r
+where r.row_id between $first_row and $last_row
+order by r.row_id;
