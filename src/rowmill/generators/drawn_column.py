@@ -34,7 +34,7 @@ _HOLDS: dict[str, Callable[[Any, Any], bool]] = {
 def parameters_problem(parameters: DrawnParameters, directory: Path | None) -> tuple[str, str] | None:
     """What keeps parameters from making values, and the field that is to blame."""
     try:
-        parameters.sampler(directory)
+        parameters.check_sampler(directory)
         parameters.sql_type_in(directory)
     except ParametersProblem as problem:
         return problem.field, str(problem)

@@ -47,6 +47,10 @@ class DrawnParameters(SamplerParameters):
         """What makes the values; paths start at ``directory``. Raises :class:`ParametersProblem`."""
         raise NotImplementedError(type(self).__name__)
 
+    def check_sampler(self, directory: Path | None) -> None:
+        """Raises :class:`ParametersProblem` where :meth:`sampler` would, perhaps at less cost."""
+        self.sampler(directory)
+
     def sql_type_in(self, directory: Path | None) -> str:
         """The DuckDB type of the values. Raises :class:`ParametersProblem`."""
         return self.sql_type()

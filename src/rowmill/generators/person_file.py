@@ -7,7 +7,8 @@ The columns that are used are held in memory while a run goes on.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -103,25 +104,41 @@ class PersonParameters(DrawnParameters):
                 raise ParametersProblem(f"'{self.file}' has no column '{name}', which is asked for.{hint}", field)
         return wanted
 
+    def _fitting(self, schema: pa.Schema) -> Any:
+        """What a person of the file must be, as an expression over its columns."""
+        least, greatest = self.age_range
+        fits = (pc.field("age") >= least) & (pc.field("age") <= greatest)
+        for name, values in self._filters(schema).items():
+            fits &= pc.field(name).cast(pa.string()).isin(values)
+        return fits
+
+    def check_sampler(self, directory: Path | None) -> None:
+        """Counts who fits, without reading more of them than that takes."""
+        opened = _opened(self._path(directory))
+        fits = self._fitting(opened.schema)
+        with self._reading():
+            count = opened.count_rows(filter=fits)
+        if not count:
+            raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
+
     def _people(self, directory: Path | None) -> pa.Table:
         opened = _opened(self._path(directory))
-        wanted = self._filters(opened.schema)
         columns = self._columns(opened.schema)
-        read = [name for name in opened.schema.names if name in columns or name in wanted or name == "age"]
-        least, greatest = self.age_range
-        fits = pc.field("age") >= least
-        fits &= pc.field("age") <= greatest
-        for name, values in wanted.items():
-            fits &= pc.field(name).cast(pa.string()).isin(values)
-        try:
-            people = opened.to_table(columns=read, filter=fits)
-        except (pa.ArrowException, OSError) as error:
-            raise ParametersProblem(f"'{self.file}' cannot be read: {error}", "file") from error
+        with self._reading():
+            read = [name for name in opened.schema.names if name in columns]
+            people = opened.to_table(columns=read, filter=self._fitting(opened.schema))
         if not people.num_rows:
             raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
         if "locale" not in people.column_names:
             people = people.append_column("locale", pa.array([self.locale] * people.num_rows))
         return pa.table({name: _as_kept(people.column(name)) for name in columns})
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise ParametersProblem(f"'{self.file}' cannot be read: {error}", "file") from error
 
 
 def _as_kept(column: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,7 +3,7 @@
 Bounds are met by seeded rejection (von Neumann, 1951): attempt 0 is the very value the column has without bounds,
 attempt a is drawn as if the column were named ``<name>`` + U+001F + a, which no column can be. So a value stays a
 function of (seed, column, row_id) and the spec (V1), whatever else is made with it. The attempts are made in stages
-that grow tenfold, each a list for the rows that are still without a value: the engine evaluates a later argument of
+that grow fourfold, each a list for the rows that are still without a value: the engine evaluates a later argument of
 ``coalesce`` for those only.
 """
 
@@ -15,7 +15,7 @@ from rowmill.spec.declaration import Bound, SampledValue, SamplerCall, Unformatt
 from rowmill.store.connection import quote
 from rowmill.store.literal import literal
 
-_STAGE_GROWTH = 10
+_STAGE_GROWTH = 4
 _MACRO_SLOTS = ("gt", "ge", "lt", "le")
 
 
