@@ -1,4 +1,4 @@
-"""Prints the README's reference of the public views, made from the comments in sql/views/05_comments.sql.
+"""Prints the README's reference of the public views, made from the comments in sql/views/.
 
 .venv/bin/python tools/view_reference.py            prints it
 .venv/bin/python tools/view_reference.py --write    puts it into README.md
@@ -20,7 +20,7 @@ _COLUMN = re.compile(r"^comment on column main\.(\w+)\.\"?(\w+)\"? is '((?:[^']|
 
 def reference() -> str:
     """The reference as Markdown: per view one line on it and one line a column."""
-    text = (REPOSITORY / "sql" / "views" / "05_comments.sql").read_text(encoding="utf-8")
+    text = "".join(file.read_text(encoding="utf-8") for file in sorted((REPOSITORY / "sql" / "views").glob("*.sql")))
     columns: dict[str, list[tuple[str, str]]] = {}
     for view, column, meaning in _COLUMN.findall(text):
         columns.setdefault(view, []).append((column, meaning.replace("''", "'")))

@@ -124,6 +124,13 @@ from main.graph
 where {predicate}
 limit $limit;
 
+-- name: show_columns
+-- What each column of the dataset holds. O(rows).
+select {columns}
+from main.column_statistics
+where {predicate}
+limit $limit;
+
 -- name: view_columns
 -- The columns of a public view, in order. O(columns).
 select column_name

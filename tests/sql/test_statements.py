@@ -40,6 +40,11 @@ CONTRACT = {
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
     "admission": "admit reason next_row_group",
     "spec_version": "version accepted_at is_current spec",
+    "column_statistics": "column_name sql_type rows nulls distinct_values minimum maximum mean stddev median min_length"
+    " mean_length max_length",
+    "column_value": "column_name value rows",
+    "column_histogram": "column_name measure bin lower upper rows",
+    "judge_score": "column_name score_name score rows",
     "graph": "generator column_type strategy resource needs columns state cells done skipped dropped deferred waiting"
     " ready_tasks",
     "event": "at kind subject detail",

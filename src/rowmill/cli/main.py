@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("rowmill.cli.status", "Show how far a run is."),
     "sql": ("rowmill.cli.sql", "Query a run database with SQL."),
     "show": ("rowmill.cli.show", "List rows, row groups, dropped rows, attempts …"),
+    "report": ("rowmill.cli.report", "Draw a run and its dataset as one HTML file."),
     "export": ("rowmill.cli.export", "Write the finished rows to a file."),
     "doctor": ("rowmill.cli.doctor", "Check a run database; repair one whose log is damaged."),
     "import-config": ("rowmill.cli.import_config", "Turn a DataDesigner configuration into a spec."),

@@ -32,7 +32,7 @@ class ShowFormat(StrEnum):
 
 _LISTINGS = (
     "rows", "groups", "ready", "deferred", "dropped", "attempts", "events", "usage", "resources", "admission",
-    "invocations", "spec", "graph",
+    "invocations", "spec", "graph", "columns",
 )  # fmt: skip
 _OWN_FORMATS = {"graph": ShowFormat.MERMAID, "spec": ShowFormat.YAML}
 _NOTHING = {
@@ -67,7 +67,7 @@ def command(
     what: str, database: Path | None, where: str | None, columns: str | None, limit: int, show_format: ShowFormat | None
 ) -> None:
     """List WHAT of a run: rows, groups, ready, deferred, dropped, attempts, events, usage, resources, admission,
-    invocations, spec or graph.
+    invocations, spec, graph or columns (what each column of the dataset holds).
 
     Without DATABASE, the only *.duckdb file of the current directory. Each listing is a public view; --where takes any
     SQL condition on its columns. Times are UTC. Why is nothing happening? Ask for admission, resources and deferred.

@@ -117,6 +117,17 @@ class Layout:
             "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
             "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),
             "barrier_tasks": self._one_of("g.generator", self.called_barriers),
+            **self._dataset_values,
+        }
+
+    @cached_property
+    def _dataset_values(self) -> dict[str, str]:
+        """Slots of the views on what the columns hold. Without a column, one that is always null stands in."""
+        outputs = [output for output in self.graph.outputs if not output.drop]
+        texts = [f"{_as_text(quote(output.name), output.sql_type)} as {quote(output.name)}" for output in outputs]
+        return {
+            "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
+            "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
         }
 
     @property
@@ -297,3 +308,15 @@ class Layout:
         """Users' SQL can fail for a row, also as a sampler's condition, and so can bounds; nothing else can."""
         source = node.declaration.sql
         return isinstance(source, SqlExpression) or (isinstance(source, SampledValue) and source.can_fail)
+
+
+def _as_text(column: str, sql_type: str) -> str:
+    """A column as text for statistics: lists and bytes, which nobody reads, as their size; structures as JSON."""
+    kind = sql_type.upper()
+    if kind.endswith("]"):
+        return f"len({column}) || ' values'"
+    if kind == "BLOB":
+        return f"octet_length({column}) || ' bytes'"
+    if kind.startswith(("STRUCT", "MAP", "UNION")):
+        return f"to_json({column})::varchar"
+    return f"{column}::varchar"

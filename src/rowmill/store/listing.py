@@ -37,6 +37,7 @@ VIEWS = {
     "invocations": "invocation",
     "spec": "spec_version",
     "graph": "graph",
+    "columns": "column_statistics",
 }
 """What can be listed → the public view it comes from."""
 
