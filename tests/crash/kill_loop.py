@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ if __name__ == "__main__":
 from fork_server import ForkServer, fork_server  # noqa: E402
 from provider_simulator import RunningSimulator, provider_simulator  # noqa: E402
 from pyarrow import parquet  # noqa: E402
+from verb_loop import VERBS, kill_verbs  # noqa: E402
 
 from rowmill.engine.preparation import prepare  # noqa: E402
 from rowmill.run_database import RunDatabase  # noqa: E402
@@ -61,7 +63,8 @@ columns:
   - {{name: length, column_type: expression, sql: "length(first)", dtype: int}}
   - {{name: second, column_type: llm-text, model_alias: writer, prompt: "Go on from {{{{ first }}}}"}}
   - {{name: third, column_type: llm-text, model_alias: writer, prompt: "End {{{{ second }}}} after {{{{ length }}}}"}}
-run: {{max_in_flight: {in_flight}, backoff_base_s: 0.05}}
+# What failed before it was answered fails again when it is asked again: attempts must not run out of kills.
+run: {{max_in_flight: {in_flight}, backoff_base_s: 0.05, max_attempts: 100}}
 """
 
 
@@ -70,6 +73,7 @@ class KillReport:
     """What a kill loop did and found."""
 
     seed: int
+    in_flight: int = IN_FLIGHT
     kills: int = 0
     kills_in_creation: int = 0
     kills_before_work: int = 0
@@ -111,14 +115,15 @@ def kill_loop(
     seed: int,
     records: int | None = None,
     latency_ms: float = 100.0,
+    in_flight: int = IN_FLIGHT,
     kills_in_creation: int | None = None,
     frequent_checkpoints: bool = False,
     on_kill: Callable[[KillReport], None] | None = None,
 ) -> KillReport:
     """Kills a run ``kills`` times and lets it complete. What is wrong is in the report, not raised."""
     began = time.monotonic()
-    records = records or max(600, (30 if kills < 200 else 12) * kills)
-    report = KillReport(seed, records=records)
+    records = records or max(600, in_flight * kills)
+    report = KillReport(seed, records=records, in_flight=in_flight)
     with fork_server() as server:
         with provider_simulator(**_FLAWS) as quick:
             expected = _uninterrupted(directory, server, quick, records)
@@ -133,24 +138,24 @@ def kill_loop(
     return report
 
 
-def _write_spec(path: Path, url: str, records: int, row_group_size: int) -> Path:
-    path.write_text(_SPEC.format(records=records, row_group_size=row_group_size, url=url, in_flight=IN_FLIGHT))
+def _write_spec(path: Path, url: str, records: int, row_group_size: int, in_flight: int) -> Path:
+    path.write_text(_SPEC.format(records=records, row_group_size=row_group_size, url=url, in_flight=in_flight))
     return path
 
 
-def _write_specs(directory: Path, name: str, url: str, records: int) -> list[Path]:
+def _write_specs(directory: Path, name: str, url: str, records: int, in_flight: int) -> list[Path]:
     """The spec as the run begins, and after each extension."""
     shares, specs = 0.0, []
     for number, (share, row_group_size) in enumerate(_PARTS):
         shares += share
         path = directory / f"{name}_{number}.yaml"
-        specs.append(_write_spec(path, url, round(records * shares), row_group_size))
+        specs.append(_write_spec(path, url, round(records * shares), row_group_size, in_flight))
     return specs
 
 
 def _uninterrupted(directory: Path, server: ForkServer, simulator: RunningSimulator, records: int) -> dict[str, Any]:
     """What a run ends with that has the whole plan from its beginning."""
-    specs = _write_specs(directory, "uninterrupted", simulator.url, records)
+    specs = _write_specs(directory, "uninterrupted", simulator.url, records, IN_FLIGHT)
     database = directory / "uninterrupted.duckdb"
     store = RunStore.open(database)
     store.create(prepare(specs[0]).blueprint(), time.time())
@@ -200,14 +205,14 @@ class _Loop:
         self._checkpoints = checkpoints
         self._on_kill = on_kill
         self._random = random.Random(report.seed)
-        self._specs = _write_specs(directory, "killed", simulator.url, report.records)
+        self._specs = _write_specs(directory, "killed", simulator.url, report.records, report.in_flight)
         self._part = 0
         self._database = directory / "killed.duckdb"
         self._exported = directory / "killed.parquet"
         self._start_up_s = 1.0
         self._cells_left = report.records * 3
         self._known = {"rows_finished": 0, "requests": 0}
-        report.allowed = kills_allowed(0, latency_s)
+        report.allowed = 0
 
     def _start(self, *arguments: str | Path, checkpoints: bool = False) -> int:
         errors = self._directory / "errors.txt"
@@ -220,7 +225,7 @@ class _Loop:
 
     def measure_start_up(self) -> None:
         """How long a process takes until it works: a run of no records does nothing else. The second time counts."""
-        spec = _write_spec(self._directory / "empty.yaml", self._simulator.url, 0, 40)
+        spec = _write_spec(self._directory / "empty.yaml", self._simulator.url, 0, 40, self._report.in_flight)
         for name in ("empty", "empty again"):
             began = time.monotonic()
             code = self._server.wait(
@@ -289,7 +294,7 @@ class _Loop:
             return f"{moment:.3f} s after its start", self._server.wait(process, moment)
         # What is left to do of this part, over the kills that are left to come in it.
         left = max((self._part + 1) * kills // len(_PARTS) - self._report.kills, 1)
-        work_s = self._cells_left / IN_FLIGHT * self._latency_s
+        work_s = self._cells_left / self._report.in_flight * self._latency_s
         moment = self._random.uniform(0.0, min(1.4 * work_s / left, 0.7 * work_s))
         while self._requests() == requests:
             code = self._server.wait(process, 0.02)
@@ -323,7 +328,10 @@ class _Loop:
             found = _content(self._database)
             for what, wanted in expected.items():
                 if found[what] != wanted:
-                    self._problem(f"{what} differs from that of the uninterrupted run")
+                    differs = [(one, two) for one, two in zip_longest(wanted, found[what]) if one != two]
+                    self._problem(
+                        f"{what} differs from that of the uninterrupted run, in {len(differs)} places: {differs[:3]}"
+                    )
             row_ids = [row["row_id"] for row in (*found["dataset"], *found["dropped"])]
             if sorted(row_ids) != list(range(report.records)):
                 self._problem("not every row is there exactly once")
@@ -331,7 +339,7 @@ class _Loop:
         report.requests = statistics["requests"]
         report.answered = statistics["answered"]
         report.repeated = statistics["repeated_bodies"]
-        report.allowed = kills_allowed(report.kills, self._latency_s)
+        report.allowed = kills_allowed(report.kills, report.in_flight, self._latency_s)
         if report.repeated > report.allowed:
             self._problem(f"{report.repeated} requests were answered twice, {report.allowed} are allowed")
 
@@ -384,9 +392,9 @@ class _Loop:
         return f"exit code {code}, {text[-2000:] or 'no message'}"
 
 
-def kills_allowed(kills: int, latency_s: float) -> int:
+def kills_allowed(kills: int, in_flight: int, latency_s: float) -> int:
     """How many requests may be answered twice (D2)."""
-    return int(kills * (IN_FLIGHT + IN_FLIGHT * COMMIT_WINDOW_S / latency_s))
+    return int(kills * (in_flight + in_flight * COMMIT_WINDOW_S / latency_s))
 
 
 def _show_progress(report: KillReport) -> None:
@@ -405,24 +413,39 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="how often to kill (default 20)")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="fixes the moments (default: a new one)")
     parser.add_argument(
-        "--records", type=int, default=None, help="rows of the dataset (default: 12 to 30 a kill, at least 600)"
+        "--records",
+        type=int,
+        default=None,
+        help="rows of the dataset (default: enough for the kills)",
     )
     parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a request takes (default 100)")
+    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=f"requests at once (default {IN_FLIGHT})")
     parser.add_argument("--frequent-checkpoints", action="store_true", help="fold the log into the file all the time")
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
-    with tempfile.TemporaryDirectory(prefix="rowmill-crash-loop-") as directory:
+    directory = Path(tempfile.mkdtemp(prefix="rowmill-crash-loop-"))
+    try:
         report = kill_loop(
-            Path(directory),
+            directory,
             kills=options.kills,
             seed=seed,
             records=options.records,
             latency_ms=options.latency_ms,
+            in_flight=options.in_flight,
             frequent_checkpoints=options.frequent_checkpoints,
             on_kill=_show_progress,
         )
-    print("\n".join(report.lines()))
-    return 1 if report.problems else 0
+        (directory / "verbs").mkdir()
+        verbs = kill_verbs(directory / "verbs", kills=max(2, options.kills // 10 // len(VERBS)), seed=seed)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
+    print("\n".join([*verbs.lines(), *report.lines()]))
+    if report.problems or verbs.problems:
+        print(f"What is left of it is in {directory}", file=sys.stderr)
+        return 1
+    shutil.rmtree(directory)
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ limited_run.py SPEC DATABASE [LARGEST_FILE_BYTES]
 
 from __future__ import annotations
 
+import logging
 import resource
 import signal
 import sys
@@ -34,5 +35,7 @@ def _run(spec: Path, database: Path, largest: int | None) -> int:
 
 
 if __name__ == "__main__":
+    # As a program that does not want to see logs does.
+    logging.getLogger("rowmill").addHandler(logging.NullHandler())
     limit = int(sys.argv[3]) if len(sys.argv) > 3 else None
     sys.exit(guard(lambda: _run(Path(sys.argv[1]), Path(sys.argv[2]), limit)))

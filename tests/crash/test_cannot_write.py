@@ -145,6 +145,73 @@ def test_a_disk_without_any_room_is_a_clear_error(run: CommandLine, spec: Path, 
     assert run(spec, database).returncode == 0
 
 
+# A disk that does not keep what it is given ---------------------------------------------------------------------
+
+_FAILING_SYNC = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+static atomic_int calls;
+
+static int fails(void) {
+  const char *good = getenv("GOOD_SYNCS");
+  return good && atomic_fetch_add(&calls, 1) >= atoi(good);
+}
+
+int fsync(int descriptor) {
+  int (*real)(int) = dlsym(RTLD_NEXT, "fsync");
+  if (fails()) { errno = EIO; return -1; }
+  return real(descriptor);
+}
+
+int fdatasync(int descriptor) {
+  int (*real)(int) = dlsym(RTLD_NEXT, "fdatasync");
+  if (fails()) { errno = EIO; return -1; }
+  return real(descriptor);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def failing_sync(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library whose fsync and fdatasync fail after a number of calls, to be loaded before the C library."""
+    compiler = shutil.which("cc")
+    if compiler is None or not sys.platform.startswith("linux"):
+        pytest.skip("making fsync fail takes a C compiler and a linker that preloads libraries")
+    directory = tmp_path_factory.mktemp("sync")
+    (directory / "failing_sync.c").write_text(_FAILING_SYNC)
+    library = directory / "failing_sync.so"
+    done = subprocess.run(
+        [compiler, "-shared", "-fPIC", "-o", library, directory / "failing_sync.c", "-ldl"],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        pytest.skip(f"the compiler cannot make a library: {done.stderr}")
+    return library
+
+
+@pytest.mark.parametrize("good_syncs", [3, 8, 14, 20])
+def test_a_disk_that_cannot_sync_stops_the_run_and_nothing_acknowledged_is_lost(
+    tmp_path: Path, run: CommandLine, spec: Path, expected: list[dict[str, Any]], failing_sync: Path, good_syncs: int
+) -> None:
+    database = tmp_path / "run.duckdb"
+    environment = {"LD_PRELOAD": str(failing_sync), "GOOD_SYNCS": str(good_syncs)}
+    failing = CommandLine(tmp_path, (sys.executable, str(_PROGRAM)), environment=environment)
+    stopped = failing(spec, database)
+    assert stopped.returncode == 1, stopped.stderr
+    assert "Traceback" not in stopped.stderr
+    assert stopped.stderr.startswith("Error: ")
+    if database.exists():
+        _assert_holds(database, {int(line) for line in stopped.stdout.split()})
+    done = run(spec, database)
+    assert done.returncode == 0, done.stderr
+    assert _dataset(database) == expected
+
+
 # No rights, no directory ----------------------------------------------------------------------------------------
 
 

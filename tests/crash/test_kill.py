@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from kill_loop import KillReport, kill_loop
+from verb_loop import VERBS, kill_verbs
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -19,9 +20,19 @@ def _assert_survived(report: KillReport, kills: int) -> None:
 
 
 def test_a_run_that_is_killed_20_times_ends_with_the_dataset_of_an_uninterrupted_one(tmp_path: Path) -> None:
-    _assert_survived(kill_loop(tmp_path, kills=20, seed=20261120), 20)
+    report = kill_loop(tmp_path, kills=20, seed=20261120)
+    _assert_survived(report, 20)
+    assert report.extensions == 2
 
 
 def test_the_same_holds_when_the_engine_checkpoints_all_the_time(tmp_path: Path) -> None:
     report = kill_loop(tmp_path, kills=12, seed=4, kills_in_creation=3, latency_ms=60, frequent_checkpoints=True)
     _assert_survived(report, 12)
+
+
+def test_a_verb_that_is_killed_and_done_again_ends_as_if_nobody_had_killed_it(tmp_path: Path) -> None:
+    report = kill_verbs(tmp_path, kills=3, seed=20261121)
+    print("\n".join(report.lines()))
+    assert not report.problems, "\n".join(report.lines())
+    assert report.kills.total() + report.ended.total() == 3 * len(VERBS)
+    assert report.kills.total() >= len(VERBS)
