@@ -424,6 +424,11 @@ class Connection(asyncio.Protocol):
             self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)
             return
         message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+        if answer.tool_calls:
+            message["tool_calls"] = [
+                {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
+                for one in answer.tool_calls
+            ]
         if "modalities" in parameters:
             picture = base64.b64encode(simulated_picture(digest, "").content).decode("ascii")
             message["images"] = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}]

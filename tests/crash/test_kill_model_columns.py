@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 RECORDS = 48
 IN_FLIGHT = 4
 LATENCY_MS = 80
+TOOL_SERVER = Path(__file__).parent.parent / "tool_server.py"
 
 _HEAD = """
 name: killed
@@ -108,6 +109,11 @@ _COLUMNS: dict[str, str] = {
   - {name: half, column_type: expression, expr: "{{ id[:1] }}"}
   - {name: made, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}
   - {name: again, column_type: llm-text, model_alias: reusing, prompt: "Of {{ half }}"}
+""",
+    "tools": f"""
+  - {{name: made, column_type: llm-text, model_alias: model, tool_alias: shop, with_trace: true, prompt: "{{{{ id }}}}"}}
+mcp_providers: [{{name: local, command: "{sys.executable}", args: ["{TOOL_SERVER}"]}}]
+tool_configs: [{{tool_alias: shop, providers: [local], allow_tools: [price]}}]
 """,
 }
 _SIMULATORS: dict[str, dict[str, Any]] = {"llm-text": {"reasoning": "because"}, "anthropic": {"reasoning": "because"}}

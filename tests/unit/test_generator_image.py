@@ -42,7 +42,7 @@ def drawn(url: str, directory: Path, call: Call, key: str | None = None, **model
         provider = OpenAIProvider(url, "small", key, 1)
         try:
             models = {"painter": ModelHandle(config, provider)}
-            generator = column.bind(InvocationRuntime(directory, models, FileDirectory(directory / "files")))
+            generator = column.bind(InvocationRuntime(directory, models, files=FileDirectory(directory / "files")))
             return await generator.generate({"thing": "dot"}, call)
         finally:
             await provider.aclose()

@@ -27,7 +27,7 @@ from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.model_handle import ModelHandle
-from rowmill.generators.protocol import Generator, Model
+from rowmill.generators.protocol import Generator, Model, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
@@ -152,7 +152,8 @@ async def work(
         known = AnswerLookup(store, writer)
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
-        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec)
+        tools = await stack.enter_async_context(_open_tools(prepared, environ))
+        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec, tools)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
         memory = await writer.call(store.begin, prepared.limits, wall_clock())
@@ -203,6 +204,20 @@ async def work(
         raise dispatcher.stop
     reasons = await writer.call(read_drop_reasons, store.connection)
     return _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+
+
+@asynccontextmanager
+async def _open_tools(prepared: Prepared, environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, Toolbox]]:
+    """The tools of the aliases that columns name; their servers are connected until this is left."""
+    aliases = {getattr(column, "tool_alias", None) for column in prepared.spec.columns}
+    configs = [config for config in prepared.spec.tool_configs if config.tool_alias in aliases]
+    if not configs:
+        yield {}
+        return
+    from rowmill.providers.mcp_tools import serve_tools
+
+    async with serve_tools(configs, prepared.spec.mcp_providers, environ, str(prepared.directory)) as tools:
+        yield tools
 
 
 def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:

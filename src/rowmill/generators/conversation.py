@@ -14,6 +14,7 @@ from typing import Any, Literal
 from rowmill.errors import GeneratorError
 from rowmill.generators.media import MediaContext, MediaFiles, media_parts, without_media
 from rowmill.generators.protocol import Call, CellGenerator, Model
+from rowmill.generators.tool_turns import ToolTurns
 from rowmill.providers.protocol import ChatAnswer
 from rowmill.spec.template import Template
 from rowmill.task import Row
@@ -56,12 +57,14 @@ class ConversationGenerator(CellGenerator):
         conversation: Conversation,
         read: AnswerReader,
         files: MediaFiles | None = None,
+        tools: ToolTurns | None = None,
     ) -> None:
         self._column = column
         self._model = model
         self._conversation = conversation
         self._read = read
         self._files = files
+        self._tools = tools
         self._prompt = Template(conversation.prompt, f"{column}.prompt")
         system = conversation.system_prompt
         self._system = Template(system, f"{column}.system_prompt") if system else None
@@ -76,7 +79,11 @@ class ConversationGenerator(CellGenerator):
         for restarts_left in range(self._conversation.restarts, -1, -1):
             messages = trace = opening
             for corrections_left in range(self._conversation.corrections, -1, -1):
-                answer = await self._model.chat(messages, call, self._conversation.parameters)
+                if self._tools is None:
+                    answer = await self._model.chat(messages, call, self._conversation.parameters)
+                else:
+                    answer, turns = await self._tools.chat(messages, call, self._conversation.parameters)
+                    messages, trace = [*messages, *turns], [*trace, *turns]
                 try:
                     value = self._read(answer.text)
                 except UnusableAnswer as error:

@@ -82,7 +82,7 @@ class ModelHandle:
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
-        if key is not None:
+        if key is not None and not answer.tool_calls:
             call.requests[-1] = call.requests[-1]._replace(answer_key=key, answer=written(answer))
         return answer
 

@@ -9,8 +9,10 @@ from pydantic import BeforeValidator, Field
 
 from rowmill.generators.conversation import AnswerReader, Conversation, ConversationGenerator
 from rowmill.generators.media import MediaContext, media_references
+from rowmill.generators.offered_tools import offered_tools
 from rowmill.generators.protocol import CellGenerator, Runtime
 from rowmill.generators.template_field import template_references
+from rowmill.generators.tool_turns import ToolTurns
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.declaration import Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.model import ModelConfig
@@ -32,6 +34,8 @@ class PromptColumn(ColumnConfig):
     system_prompt: str | None = None
     multi_modal_context: tuple[MediaContext, ...] | None = None
     """Images, sound and films of the row to show with the prompt."""
+    tool_alias: str | None = Field(default=None, min_length=1)
+    """Tools of the spec's ``tool_configs`` the model may call."""
     with_trace: Trace = False
     """Also make ``<name>__trace``: the messages exchanged, as JSON text."""
     extract_reasoning_content: bool = False
@@ -41,6 +45,7 @@ class PromptColumn(ColumnConfig):
         """The answer and its side effects. Moving the endpoint elsewhere does not change the fingerprint (V2)."""
         place = f"columns.{context.index}"
         model = context.spec.model_of(self.model_alias)
+        tools = offered_tools(self.tool_alias, model, context)
         return Declaration(
             name=self.name,
             column_type=self.column_type,
@@ -50,7 +55,7 @@ class PromptColumn(ColumnConfig):
             strategy=Strategy.CELL,
             reason="one request a row" if self._requests_at_most() == 1 else "one conversation a row",
             resource=context.endpoint(self.model_alias, f"{place}.model_alias"),
-            timeout_s=model.timeout_s * self._requests_at_most() if model else None,
+            timeout_s=tools.deadline_s(model.timeout_s) * self._requests_at_most() if model else None,
             models={self.model_alias: "chat"},
             propagate_skip=self.propagate_skip,
             fingerprint={
@@ -61,6 +66,7 @@ class PromptColumn(ColumnConfig):
                 "extract_reasoning_content": self.extract_reasoning_content,
             }
             | self._media_shaping()
+            | dict(tools.fingerprint)
             | self._shaping(model),
         )
 
@@ -102,6 +108,7 @@ class PromptColumn(ColumnConfig):
             ),
             self._reader(),
             runtime.files,
+            ToolTurns(model, runtime.toolbox(self.tool_alias)) if self.tool_alias else None,
         )
 
     # What column types say differently ---------------------------------------------------------------

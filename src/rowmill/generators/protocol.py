@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from rowmill.generators.file_directory import FileDirectory
+from rowmill.providers.mcp_tools import Tool
 from rowmill.providers.protocol import ChatAnswer, ImageAnswer
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
@@ -161,6 +162,24 @@ class Model(Protocol):
         ...
 
 
+class Toolbox(Protocol):
+    """The tools of a ``tool_alias``, ready to be called."""
+
+    @property
+    def definitions(self) -> Sequence[Tool]:
+        """What a model is told of them."""
+        ...
+
+    @property
+    def max_turns(self) -> int:
+        """Answers in a row that may call tools."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """What a tool says, its errors included. Raises :class:`~rowmill.errors.Transient` if it is out of reach."""
+        ...
+
+
 class Runtime(Protocol):
     """What a column may ask for when it is bound for an invocation."""
 
@@ -181,4 +200,8 @@ class Runtime(Protocol):
 
     def model(self, alias: str) -> Model:
         """The model of that alias."""
+        ...
+
+    def toolbox(self, alias: str) -> Toolbox:
+        """The tools of that alias."""
         ...

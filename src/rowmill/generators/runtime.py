@@ -8,18 +8,19 @@ from pathlib import Path
 
 from rowmill.errors import InternalError
 from rowmill.generators.file_directory import FileDirectory
-from rowmill.generators.protocol import Model
+from rowmill.generators.protocol import Model, Toolbox
 from rowmill.spec.spec import Spec
 
 
 @dataclass(frozen=True)
 class InvocationRuntime:
-    """The directory of the spec, the models of one invocation by alias, where its files go, and the spec."""
+    """The directory of the spec, models and tools of one invocation by alias, where its files go, and the spec."""
 
     spec_directory: Path
     models: Mapping[str, Model] = field(default_factory=dict)
     files: FileDirectory = field(default_factory=lambda: FileDirectory(Path("rowmill.files")))
     spec: Spec = field(default_factory=lambda: Spec(records=0))
+    toolboxes: Mapping[str, Toolbox] = field(default_factory=dict)
 
     def model(self, alias: str) -> Model:
         """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""
@@ -27,3 +28,10 @@ class InvocationRuntime:
             return self.models[alias]
         except KeyError:
             raise InternalError(f"model '{alias}' was not opened for this invocation") from None
+
+    def toolbox(self, alias: str) -> Toolbox:
+        """The tools of that alias."""
+        try:
+            return self.toolboxes[alias]
+        except KeyError:
+            raise InternalError(f"the tools '{alias}' were not connected for this invocation") from None

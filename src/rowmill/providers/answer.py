@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
-from rowmill.providers.protocol import ChatAnswer
+from rowmill.providers.protocol import ChatAnswer, ToolCall
 from rowmill.providers.retry_after import retry_after_s
 
 LONGEST_MESSAGE = 300
@@ -37,7 +37,7 @@ _WRONG_URL = frozenset({404, 405, 410})
 _WORTH_RETRYING = frozenset({408, 409, 425})
 
 
-def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
+def read_answer(payload: bytes, endpoint: str, model: str, *, with_tools: bool = False) -> ChatAnswer:
     """The answer in the body of a 2xx response; ``endpoint`` and ``model`` are named in messages.
 
     Lone surrogates, which no UTF-8 file can hold, become U+FFFD. Raises :class:`Transient` if the
@@ -60,7 +60,11 @@ def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
         output_tokens = token_count(usage.get("completion_tokens"))
     if type(content) is list:
         content = _joined_parts(content)
-    is_text = type(content) is str and (content or not _has_more(message, reasoning))
+    calls = _tool_calls(message) if with_tools else ()
+    if calls:
+        content = content if type(content) is str else ""
+        message = {}
+    is_text = type(content) is str and (content or calls or not _has_more(message, reasoning))
     if is_text and finish_reason != "content_filter" and finish_reason != "error":
         return ChatAnswer(
             text=storable(content),
@@ -68,6 +72,7 @@ def read_answer(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
             finish_reason=finish_reason if type(finish_reason) is str else None,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
+            tool_calls=calls,
         )
     error = _without_text(choice, message, reasoning, payload, endpoint)
     error.input_tokens = input_tokens
@@ -117,6 +122,17 @@ def shortened(message: str) -> str:
     """The message on one line, at most :data:`LONGEST_MESSAGE` characters, without control characters."""
     line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", message[: 20 * LONGEST_MESSAGE]).strip()
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
+
+
+def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    found = []
+    for position, one in enumerate(message.get("tool_calls") or ()):
+        function = one.get("function") if isinstance(one, dict) else None
+        if isinstance(function, dict) and isinstance(function.get("name"), str):
+            arguments = function.get("arguments")
+            text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
+            found.append(ToolCall(str(one.get("id") or f"call_{position}"), function["name"], text))
+    return tuple(found)
 
 
 def json_document(payload: bytes, endpoint: str) -> Any:

@@ -64,7 +64,8 @@ class OpenAIProvider:
             "model": self._model,
             "messages": request.messages,
         }
-        return await self._endpoint.post("/chat/completions", document, request.timeout_s, read_answer)
+        read = partial(read_answer, with_tools=True) if "tools" in request.parameters else read_answer
+        return await self._endpoint.post("/chat/completions", document, request.timeout_s, read)
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """Makes exactly one request for the vectors of all texts; raises the same errors."""

@@ -24,6 +24,15 @@ class ChatRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A tool the model wants called; ``arguments`` are JSON text, as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChatAnswer:
     """A usable answer. ``text`` is never None; token counts are 0 when the endpoint does not say."""
 
@@ -32,6 +41,8 @@ class ChatAnswer:
     finish_reason: str | None = None
     input_tokens: int = 0
     output_tokens: int = 0
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Only of requests that offer tools (``tools`` among the parameters); ``text`` may then be empty."""
 
 
 @dataclass(frozen=True, slots=True)

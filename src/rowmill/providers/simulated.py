@@ -29,7 +29,7 @@ from rowmill.providers.protocol import (
     ImageAnswer,
     ImageRequest,
 )
-from rowmill.providers.simulated_form import formed_answer, text_of
+from rowmill.providers.simulated_form import formed_answer, text_of, wanted_tool
 
 if TYPE_CHECKING:
     from rowmill.spec.model import SimulationConfig
@@ -206,6 +206,11 @@ def simulated_answer(
     counts as four characters.
     """
     contents = [text_of(message.get("content")) for message in messages]
+    if "tools" in parameters:
+        wanted = wanted_tool(digest, messages, parameters)
+        if wanted is not None:
+            used = sum(4 + (len(content) + 3) // 4 for content in contents)
+            return ChatAnswer("", None, "tool_calls", used, 16, (wanted,))
     if text is None:
         text = _composed(digest, contents[-1] if contents else "", output_tokens)
         if "response_format" in parameters or any("\n```" in content for content in contents):

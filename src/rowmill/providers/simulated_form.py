@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
+from rowmill.providers.protocol import ToolCall
+
 _DEEPEST = 8
 
 
@@ -43,6 +45,16 @@ def formed_answer(
     except ValueError:
         return None
     return json.dumps(_Maker(digest, text, schema).value(schema, 0), ensure_ascii=False)
+
+
+def wanted_tool(digest: bytes, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> ToolCall | None:
+    """A call of the first tool offered, with arguments of its schema; None once a tool has answered."""
+    if parameters.get("tool_choice") == "none" or not parameters["tools"] or messages[-1].get("role") == "tool":
+        return None
+    function = parameters["tools"][0]["function"]
+    prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"), "")
+    arguments = _Maker(digest, prompt or "nothing", function["parameters"]).value(function["parameters"], 0)
+    return ToolCall("call_" + digest.hex()[:12], function["name"], json.dumps(arguments or {}))
 
 
 def text_of(content: Any) -> str:

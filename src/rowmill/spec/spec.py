@@ -29,6 +29,7 @@ from rowmill.spec.processor import Processor, ProcessorConfig, repeated_name
 from rowmill.spec.registry import column_type, column_type_names
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
+from rowmill.spec.tools import ToolConfig, ToolProvider, tool_problem
 
 
 def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) -> ColumnConfig:
@@ -70,6 +71,10 @@ class Spec(StrictModel):
     seed: Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)] = 0
     """Every sampled value is a function of (seed, column, row_id) (V1)."""
     models: tuple[ModelConfig, ...] = ()
+    mcp_providers: tuple[ToolProvider, ...] = ()
+    """MCP servers whose tools models may call."""
+    tool_configs: tuple[ToolConfig, ...] = ()
+    """Which of their tools, under an alias columns name."""
     seed_dataset: SeedDatasetConfig | None = None
     columns: tuple[Column, ...] = ()
     constraints: tuple[AnyConstraint, ...] = ()
@@ -93,6 +98,13 @@ class Spec(StrictModel):
         if twice is not None:
             raise _failing("processors", [((twice[0], "name"), f"There is a processor '{twice[1]}' already.")])
         return value
+
+    @model_validator(mode="after")
+    def _tools_have_their_servers(self) -> Self:
+        problem = tool_problem(self.mcp_providers, self.tool_configs)
+        if problem is not None:
+            raise _failing("Spec", [problem])
+        return self
 
     @model_validator(mode="after")
     def _has_no_contradictions(self) -> Self:

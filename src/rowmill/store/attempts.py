@@ -26,19 +26,20 @@ class Attempts:
         self._now = now
 
     def note(self, outcome: Outcome) -> None:
-        """Records the requests of an outcome; of a failure without any, the failed call itself."""
+        """Records the requests of an outcome; of a failure that was none of a request's, the failed call itself too."""
         last = len(outcome.requests) - 1
         for position, request in enumerate(outcome.requests):
-            kind = outcome.kind
-            if position < last:
-                kind = OutcomeKind.TRANSIENT if request.error_type is not None else OutcomeKind.SUCCEEDED
             if request.is_reused:
                 self._append(outcome, _REUSED, request)
                 continue
+            if request.error_type is None:
+                kind = OutcomeKind.SUCCEEDED
+            else:
+                kind = outcome.kind if position == last else OutcomeKind.TRANSIENT
             self._append(outcome, kind, request)
             if request.answer_key is not None and outcome.kind is OutcomeKind.SUCCEEDED:
                 self.answers.setdefault(request.answer_key, request.answer or "")
-        if outcome.error is not None and (last < 0 or outcome.requests[last].is_reused):
+        if outcome.error is not None and (last < 0 or outcome.requests[last].error_type is None):
             self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
 
     def kept_answers(self) -> Rows:
