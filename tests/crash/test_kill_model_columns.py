@@ -111,7 +111,8 @@ _COLUMNS: dict[str, str] = {
   - {name: again, column_type: llm-text, model_alias: reusing, prompt: "Of {{ half }}"}
 """,
     "tools": f"""
-  - {{name: made, column_type: llm-text, model_alias: model, tool_alias: shop, with_trace: true, prompt: "{{{{ id }}}}"}}
+  - {{name: made, column_type: llm-text, model_alias: model, tool_alias: shop, with_trace: true,
+     prompt: "{{{{ id }}}}"}}
 mcp_providers: [{{name: local, command: "{sys.executable}", args: ["{TOOL_SERVER}"]}}]
 tool_configs: [{{tool_alias: shop, providers: [local], allow_tools: [price]}}]
 """,
