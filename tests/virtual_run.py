@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 from trio.testing import MockClock
 
+from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine.invocation import Progress, RunReport, work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import InlineWriter
@@ -127,6 +128,7 @@ def run(
     starts_at_s: float = 0.0,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     on_progress: Progress | None = None,
+    on_dispatcher: Callable[[Dispatcher], None] | None = None,
     expects_error: bool = False,
 ) -> Finished:
     """One invocation in virtual time, on a file (created, or gone on with) or in memory.
@@ -157,6 +159,7 @@ def run(
                 environ={},
                 on_row_group_finished=note,
                 on_progress=on_progress,
+                on_dispatcher=on_dispatcher,
             )
         except RowmillError as error:
             if not expects_error:

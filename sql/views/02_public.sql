@@ -49,6 +49,7 @@ create view state.seen_state as
 select
   case
     when r.state = 'running' and not coalesce(try_cast(getvariable('rowmill_live') as boolean), false) then 'stopped'
+    when r.state = 'running' and exists (from state.pause) then 'paused'
     else r.state
   end as state,
   r.updated_at
@@ -532,3 +533,12 @@ select
   {dataset_columns}
 from state.dataset_row
 order by row_id;
+
+create view main.live_row as
+select
+  l.row_id,
+  l.row_group,
+  l.row_index,
+  {live_columns}
+from state.live_row as l
+semi join state.active_row_group as g on l.row_group = g.row_group;

@@ -4,7 +4,7 @@ What each public view and column means: the reference in the README is generated
 
 comment on view main.run_status is 'The run as a whole; one row.';
 comment on column main.run_status.name is 'Name of the dataset.';
-comment on column main.run_status.state is 'new, running, stopped or finished.';
+comment on column main.run_status.state is 'new, running, paused, stopped or finished.';
 comment on column main.run_status.records is 'Rows planned.';
 comment on column main.run_status.rows_finished is 'Rows in the dataset.';
 comment on column main.run_status.rows_dropped is 'Rows given up; see dropped_row.';
@@ -65,7 +65,7 @@ comment on column main.dropped_row.row_id is 'The row.';
 comment on column main.dropped_row.row_group is 'Its row group.';
 comment on column main.dropped_row.row_index is 'Its place in the row group.';
 comment on column main.dropped_row.column_name is 'The column that could not be made.';
-comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate or given_up.';
+comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate, given_up or by_hand.';
 comment on column main.dropped_row.error_type is 'Kind of the last error.';
 comment on column main.dropped_row.message is 'The last error, shortened.';
 comment on column main.dropped_row.attempts is 'Attempts that counted against max_attempts.';
@@ -185,6 +185,11 @@ comment on view main.invariant_violation is 'Contradictions in the run database;
 comment on column main.invariant_violation."rule" is 'The rule that is broken.';
 comment on column main.invariant_violation.subject is 'What breaks it.';
 comment on column main.invariant_violation.detail is 'How.';
+
+comment on view main.live_row is 'Rows that are worked on, with the values they have so far: all columns of the spec, null where not made yet.';
+comment on column main.live_row.row_id is 'The row.';
+comment on column main.live_row.row_group is 'Its row group.';
+comment on column main.live_row.row_index is 'Its place in the row group.';
 
 comment on view main.dataset is 'The finished rows, in row_id order: the columns of the spec that are not marked drop.';
 comment on column main.dataset.row_id is 'The row, from 0.';

@@ -93,6 +93,27 @@ class FinishedRowGroup(NamedTuple):
     rows_dropped: int
 
 
+class Steering(NamedTuple):
+    """What people decided and the dispatcher has to obey; None and empty: unchanged."""
+
+    paused: bool | None = None
+    limits: Mapping[str, int] = {}
+    """Calls at once per resource."""
+    max_in_flight: int | None = None
+    drain: bool = False
+    cancel: bool = False
+
+    def followed_by(self, later: Steering) -> Steering:
+        """Both as one."""
+        return Steering(
+            self.paused if later.paused is None else later.paused,
+            {**self.limits, **later.limits},
+            self.max_in_flight if later.max_in_flight is None else later.max_in_flight,
+            self.drain or later.drain,
+            self.cancel or later.cancel,
+        )
+
+
 class TurnResult(NamedTuple):
     """What a turn hands back: work to do, and where the run stands."""
 
@@ -108,6 +129,8 @@ class TurnResult(NamedTuple):
     """What stops the run: every row would fail, or too many did (F3, F6)."""
     dropped: frozenset[tuple[int, int]] = frozenset()
     """(row group, row index) of the rows this turn dropped: their other tasks need not go on (F5)."""
+    steering: Steering | None = None
+    """What this turn took in of people's wishes."""
 
 
 def classify(error: BaseException) -> OutcomeKind:

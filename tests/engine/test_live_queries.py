@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.server import LiveServer
+from rowmill.store.control import ControlAnswer, ControlRequest
 from rowmill.store.listing import VIEWS, Selection, listing
 from rowmill.store.reader import Reader
 from rowmill.store.statements import all_statements
@@ -65,7 +66,11 @@ def living(tmp_path: Path, sockets: Path) -> Iterator[Living]:
         place.announce()
         stack.callback(place.withdraw)
         calls = {"local": 3}
-        server = LiveServer(place, state.store.connection.beside(), lambda: calls)
+
+        def steer(request: ControlRequest, _: Callable[[], bool]) -> ControlAnswer:
+            return state.store.steer(request, EPOCH)
+
+        server = LiveServer(place, state.store.connection.beside(), lambda: calls, steer)
         stack.callback(server.close)
         tasks = state.take(free=20).tasks
         state.take([succeeded(task, "made") for task in tasks])

@@ -13,7 +13,7 @@ import pytest
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
-from rowmill.store import admission, journal, rebuild, recording, reopening, staging
+from rowmill.store import admission, control, journal, rebuild, recording, reopening, staging
 from rowmill.store.admission import Admission
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
@@ -50,6 +50,7 @@ CONTRACT = {
     "event": "at kind subject detail",
     "invocation": "invocation pid host version started_at ended_at end_reason",
     "invariant_violation": "rule subject detail",
+    "live_row": "row_id row_group row_index",
     "dataset": "row_id",
 }
 """The public views and their columns: design, section 9. More columns may be added; these stay."""
@@ -91,6 +92,8 @@ def state() -> Iterator[RunState]:
             "new_retired": rebuild._NEW_RETIRED,
             "new_parking": admission._NEW_PARKING,
             "new_event": journal._NEW_EVENT,
+            "hand_drop": control._HAND_DROP,
+            "hand_retry": control._HAND_RETRY,
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
@@ -155,7 +158,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
         "not_done": layout.lacks(f"{prefix}done", node.number),
         "outcome": "outcome_2",
-        "predicate": "true" if statement.file in ("show.sql", "reopen.sql") else "rating = 1",
+        "predicate": "true" if statement.file in ("show.sql", "reopen.sql", "control.sql") else "rating = 1",
         "reader": "(select 1 as product)",
         "set_done": layout.add("done", node.number, prefix or None),
         "set_skipped": layout.add("skipped", node.number, prefix or None),
@@ -311,7 +314,7 @@ def test_every_public_view_has_a_comment(state: RunState) -> None:
 
 
 def test_every_column_of_a_public_view_has_a_comment_except_those_of_the_spec(state: RunState) -> None:
-    own = {("dataset", output.name) for output in state.prepared.graph.outputs}
+    own = {(view, output.name) for output in state.prepared.graph.outputs for view in ("dataset", "live_row")}
     bare = state.sql(
         "select c.table_name, c.column_name from duckdb_columns() as c inner join duckdb_views() as v"
         " on c.table_name = v.view_name and c.schema_name = v.schema_name and c.database_name = v.database_name"

@@ -31,6 +31,7 @@ _LOG_INTERVAL_S = 5.0
 )
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @log_options
 @click.pass_context
 def command(
@@ -40,6 +41,7 @@ def command(
     accept_changes: bool,
     purge: bool,
     yes: bool,
+    resume: bool,
     verbose: int,
     quiet: bool,
     log_format: LogFormat,
@@ -62,6 +64,10 @@ def command(
     prepared, path = _what(spec, database)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
+    if resume and path.exists():
+        from rowmill.inspect.steering import steer
+
+        steer(path, "resume")
     report = _run(prepared, path, None if quiet else _display(handler, log_format))
     if not quiet:
         _summarise(report, spec, database, path)

@@ -23,7 +23,7 @@ from rowmill.deferral import cool_down_s
 from rowmill.dispatch.pool import Pool, PoolStatistics, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
 from rowmill.errors import Transient
-from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, TurnResult
+from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, TurnResult
 
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
@@ -77,11 +77,12 @@ class Dispatcher:
         *,
         wall_clock: Callable[[], float],
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
+        starts_paused: bool = False,
     ) -> None:
         """``traits`` by generator number (None: never a task); ``limits`` per resource.
 
         ``wall_clock`` gives seconds since the epoch. ``on_finished`` is called after the commit of each finished
-        row group; what it raises stops the run (F8).
+        row group; what it raises stops the run (F8). ``starts_paused``: nothing starts before :meth:`resume`.
         """
         self._executor = executor
         self._take_turn = take_turn
@@ -101,6 +102,8 @@ class Dispatcher:
         self._turns = 0
         self._last_turn_at = -math.inf
         self._last_turn_took = 0.0
+        self._max_in_flight = settings.max_in_flight
+        self._is_paused = starts_paused
         self._is_draining = False
         self._is_cancelled = False
         self._drain_until = math.inf
@@ -126,6 +129,45 @@ class Dispatcher:
             self._is_draining = True
             self._drain_until = anyio.current_time() + self._settings.drain_s
         self._arrived.set()
+
+    def nudge(self) -> None:
+        """Takes a turn soon, even if nothing has arrived: somebody wants something of it."""
+        self._arrived.set()
+
+    def pause(self) -> None:
+        """Starts nothing more until :meth:`resume`; running calls finish and are committed."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Starts tasks again."""
+        if self._is_paused:
+            self._is_paused = False
+            self._arrived.set()
+
+    def set_limit(self, resource: str, calls: int) -> None:
+        """From now on at most so many calls of a resource run at once; more that run already finish."""
+        if resource in self._pools:
+            self._pools[resource].configure(calls)
+            self._arrived.set()
+
+    def set_max_in_flight(self, tasks: int) -> None:
+        """From now on at most so many tasks run at once, over all resources."""
+        self._max_in_flight = tasks
+        for pool in self._pools.values():
+            pool.max_in_flight = tasks
+        self._arrived.set()
+
+    def _obey(self, steering: Steering) -> None:
+        for resource, calls in steering.limits.items():
+            self.set_limit(resource, calls)
+        if steering.max_in_flight is not None:
+            self.set_max_in_flight(steering.max_in_flight)
+        if steering.paused is not None:
+            (self.pause if steering.paused else self.resume)()
+        if steering.drain:
+            self.drain()
+        if steering.cancel:
+            self.cancel()
 
     def cancel(self) -> None:
         """Cuts running calls off; what has arrived is still committed."""
@@ -158,7 +200,7 @@ class Dispatcher:
                 rows_per_call[resource] = max(rows_per_call.get(resource, 1), rows)
         for name, rows in rows_per_call.items():
             limit = self._limits[name]
-            pool = self._pools[name] = Pool(name, limit, rows, self._settings.max_in_flight, now)
+            pool = self._pools[name] = Pool(name, limit, rows, self._max_in_flight, now)
             if limit.cooling_until is not None:
                 pool.cooling_until = now + max(0.0, limit.cooling_until - self._wall_clock())
 
@@ -172,14 +214,15 @@ class Dispatcher:
             # A turn after the last callbacks notes that they ran (K3).
             if is_over and not (result.finished and self._on_finished):
                 return self._ending(result)
-            if not is_over and (not result.again or self._is_draining):
+            if not is_over and (not result.again or self._is_draining or self._is_paused):
                 await self._wait_for_turn(result)
 
     async def _one_turn(self) -> TurnResult:
         outcomes, self._outcomes = self._outcomes, []
         self._arrived = anyio.Event()
         self._last_turn_at = anyio.current_time()
-        free = {} if self._is_draining else {n: p.free(self._last_turn_at) for n, p in self._pools.items()}
+        rests = self._is_draining or self._is_paused
+        free = {} if rests else {n: p.free(self._last_turn_at) for n, p in self._pools.items()}
         changes = {name: pool.newly_learned() for name, pool in self._pools.items()}
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
@@ -195,6 +238,8 @@ class Dispatcher:
         if result.stop is not None and self.stop is None:
             self.stop = result.stop
             self.drain()
+        if result.steering is not None:
+            self._obey(result.steering)
         if result.dropped:
             self._forget(result.dropped)
         if not self._is_draining:
@@ -251,6 +296,8 @@ class Dispatcher:
         if self._is_draining:
             return self._drain_until
         wake_at = math.inf
+        if self._is_paused:
+            return wake_at
         if result.next_not_before is not None:
             wake_at = now + max(0.0, result.next_not_before - self._wall_clock())
         for pool in self._pools.values():
@@ -266,11 +313,13 @@ class Dispatcher:
         """Wakes or spawns workers for the calls that can start, sharing the room for more between the pools."""
         group = self._group
         assert group is not None, "workers start inside run()"
+        if self._is_paused:
+            return
         now = anyio.current_time()
         pools = list(self._pools.values())
         self._rotation = (self._rotation + 1) % max(1, len(pools))
         waiting = [(pool, pool.startable(now)) for pool in pools[self._rotation :] + pools[: self._rotation]]
-        room = self._settings.max_in_flight - self._running_tasks
+        room = self._max_in_flight - self._running_tasks
         while room > 0 and (waiting := [(pool, count) for pool, count in waiting if count > 0]):
             share = max(1, room // len(waiting))
             for place, (pool, count) in enumerate(waiting):
@@ -295,8 +344,9 @@ class Dispatcher:
                 yields = False
                 while True:
                     now = anyio.current_time()
-                    room = self._settings.max_in_flight - self._running_tasks
-                    tasks = [] if yields or self._is_draining else pool.take(self._max_rows, room, now)
+                    room = self._max_in_flight - self._running_tasks
+                    rests = yields or self._is_draining or self._is_paused
+                    tasks = [] if rests else pool.take(self._max_rows, room, now)
                     yields = False
                     if not tasks:
                         event = anyio.Event()
@@ -313,7 +363,7 @@ class Dispatcher:
                     self._running_tasks += len(tasks)
                     outcomes = await self._executor.execute(tasks, worker.journal)
                     # At the bound on all tasks, the place that gets free goes round the pools.
-                    yields = self._running_tasks >= self._settings.max_in_flight
+                    yields = self._running_tasks >= self._max_in_flight
                     self._end_call(pool, worker, outcomes)
                     if yields:
                         self._start_workers()

@@ -88,7 +88,7 @@ class Pool:
         self._cools_down = limit.cools_down
         self._started_at = now
         self._rows_per_call = rows_per_call
-        self._max_in_flight = max_in_flight
+        self.max_in_flight = max_in_flight
         self._successes = 0
         self._completed = 0
 
@@ -111,6 +111,12 @@ class Pool:
         if self._ramp is None or ramped >= self._learned:
             return float("inf")
         return self._started_at + (ramped + 1) * self._ramp / self._configured
+
+    def configure(self, calls: int) -> None:
+        """Sets the limit; what was learned follows, unless it was learned to be lower."""
+        self._learned = calls if self._learned == self._configured else min(self._learned, calls)
+        self._configured = calls
+        self._reported = self._learned
 
     def succeeded(self) -> None:
         """A call succeeded: after 25 of them the resource is trusted with one more at once."""
@@ -142,7 +148,7 @@ class Pool:
         if now < self.cooling_until:
             return 0
         limit = self.limit(now)
-        capacity = min(limit * self._rows_per_call, max(self._max_in_flight, self._rows_per_call))
+        capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
         prefetch = min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
         return max(0, capacity + prefetch - self.running_tasks - len(self.queue))
 

@@ -22,7 +22,7 @@ from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.health import check_models
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
-from rowmill.engine.serving import announce, answer_readers
+from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory
@@ -38,6 +38,7 @@ from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
+from rowmill.store.control import HandSettings
 from rowmill.store.details import read_details
 from rowmill.store.run_store import ResourceMemory, RunStore
 from rowmill.store.status import Details, DropReason, Status, read_drop_reasons, read_status
@@ -156,7 +157,16 @@ async def work(
         runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec, tools)
         bound = bind_generators(prepared, runtime)
         conditions = _skip_conditions(prepared.graph)
-        memory = await writer.call(store.begin, prepared.limits, wall_clock())
+        by_hand = await writer.call(store.hand_settings)
+        limits = by_hand.limited(prepared.limits)
+        if by_hand.paused_at is not None:
+            _log.warning(
+                "%s is paused since %s UTC by %s: nothing starts until 'rowmill resume'.",
+                name,
+                f"{by_hand.paused_at:%Y-%m-%d %H:%M:%S}",
+                by_hand.paused_by,
+            )
+        memory = await writer.call(store.begin, limits, wall_clock())
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
@@ -171,10 +181,11 @@ async def work(
             LocalExecutor(bound, _several_rows(prepared.graph), wall_clock, _names(prepared.graph)),
             take_turn,
             _traits(prepared),
-            _limits(prepared, memory),
-            _dispatch_settings(prepared.spec),
+            _limits(prepared, limits, memory),
+            _dispatch_settings(prepared.spec, by_hand),
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
+            starts_paused=by_hand.paused_at is not None,
         )
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
@@ -184,7 +195,7 @@ async def work(
                 if handle_signals:
                     group.start_soon(_obey_signals, dispatcher, on_drain)
                 if place is not None:
-                    group.start_soon(answer_readers, store, writer, dispatcher, place)
+                    group.start_soon(answer, store, writer, dispatcher, turn.control, place)
                 if on_progress is not None:
                     report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)
@@ -287,8 +298,10 @@ def _traits(prepared: Prepared) -> list[Traits | None]:
     ]
 
 
-def _limits(prepared: Prepared, memory: Mapping[str, ResourceMemory]) -> dict[str, ResourceLimit]:
-    """The limits to start from: what the spec allows, what was learned before, how gently to begin (C2)."""
+def _limits(
+    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory]
+) -> dict[str, ResourceLimit]:
+    """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2)."""
     ramps = {
         name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
         for name, endpoint in endpoints(prepared.spec).items()
@@ -301,7 +314,7 @@ def _limits(prepared: Prepared, memory: Mapping[str, ResourceMemory]) -> dict[st
             cools_down=name not in LOCAL_RESOURCES,
             ramp_up_s=ramps.get(name),
         )
-        for name, configured in prepared.limits.items()
+        for name, configured in limits.items()
     }
 
 
@@ -321,9 +334,9 @@ def _skip_conditions(graph: Graph) -> dict[int, SkipCondition]:
     }
 
 
-def _dispatch_settings(spec: Spec) -> DispatchSettings:
+def _dispatch_settings(spec: Spec, by_hand: HandSettings) -> DispatchSettings:
     return DispatchSettings(
-        max_in_flight=spec.run.max_in_flight,
+        max_in_flight=by_hand.limits.get(None, spec.run.max_in_flight),
         commit_window_s=spec.run.commit_window_ms / 1000,
         cool_down_s=spec.run.rate_limit_cooldown_s,
     )

@@ -1,4 +1,4 @@
-"""Answering readers while a run works: the live server, for as long as the dispatcher runs.
+"""Answering while a run works, readers and who steers: the live server, for as long as the dispatcher runs.
 
 A run never fails for it: if the socket cannot be made it goes on with one warning, and readers find the file locked.
 """
@@ -6,23 +6,33 @@ A run never fails for it: if the socket cannot be made it goes on with one warni
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+from anyio import from_thread
+from anyio.lowlevel import current_token
 from pyarrow import ArrowException
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine.writer import Writer
+from rowmill.errors import StateError
+from rowmill.inspect.message import HolderGone
 from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.connection import Connection
+from rowmill.store.control import Control, ControlAnswer, ControlRequest
 from rowmill.store.run_store import RunStore
 
 if TYPE_CHECKING:
-    from rowmill.inspect.server import LiveServer
+    from rowmill.inspect.server import LiveServer, Steer
 
-_log = logging.getLogger(__name__)
+_TURN_PATIENCE_S = 60.0
+_ENDING_INTERVAL_S = 0.05
+_log = logging.getLogger("rowmill.run")
 
 
 def announce(database: Path) -> LivePlace | None:
@@ -36,11 +46,12 @@ def announce(database: Path) -> LivePlace | None:
     return place
 
 
-async def answer_readers(store: RunStore, writer: Writer, dispatcher: Dispatcher, place: LivePlace) -> None:
+async def answer(store: RunStore, writer: Writer, dispatcher: Dispatcher, control: Control, place: LivePlace) -> None:
     """Serves until it is cancelled. Starting and ending happen beside the event loop."""
     instance = await writer.call(store.connection.beside)
+    steer = partial(_steer, control, partial(from_thread.run_sync, dispatcher.nudge, token=current_token()))
     try:
-        server = await anyio.to_thread.run_sync(_serve, place, instance, dispatcher)
+        server = await anyio.to_thread.run_sync(_serve, place, instance, dispatcher, steer)
     except (OSError, ArrowException, ImportError) as error:
         instance.close()
         _warn(error)
@@ -52,10 +63,31 @@ async def answer_readers(store: RunStore, writer: Writer, dispatcher: Dispatcher
             await anyio.to_thread.run_sync(server.close)
 
 
-def _serve(place: LivePlace, instance: Connection, dispatcher: Dispatcher) -> LiveServer:
+def _serve(place: LivePlace, instance: Connection, dispatcher: Dispatcher, steer: Steer) -> LiveServer:
     from rowmill.inspect.server import LiveServer  # Flight is imported while the run works already
 
-    return LiveServer(place, instance, dispatcher.running_calls)
+    return LiveServer(place, instance, dispatcher.running_calls, steer)
+
+
+def _steer(
+    control: Control, nudge: Callable[[], None], request: ControlRequest, is_ending: Callable[[], bool]
+) -> ControlAnswer:
+    """Hands a request to the next turn and waits for its commit. Called in a thread of the server.
+
+    Raises HolderGone if the run ends before a turn takes it, StateError if none does in time; then it is not applied.
+    """
+    pending = control.submit(request)
+    nudge()
+    give_up_at = time.monotonic() + _TURN_PATIENCE_S
+    while not pending.done.wait(_ENDING_INTERVAL_S):
+        is_late = time.monotonic() > give_up_at
+        if (is_late or is_ending()) and control.withdraw(pending):
+            if is_late:
+                raise StateError(f"The run took no turn for {_TURN_PATIENCE_S:.0f} s; nothing was changed. Try again.")
+            raise HolderGone("The run ended before it could do this.")
+    if pending.answer is None or pending.error is not None:
+        raise StateError(f"Nothing was changed: {pending.error}") from pending.error
+    return pending.answer
 
 
 def _warn(error: Exception) -> None:

@@ -14,16 +14,20 @@ from pyarrow import flight
 
 from rowmill.errors import RowmillError, StateError
 from rowmill.inspect.message import (
+    CONTROL,
     DEFAULT_TIME_LIMIT_S,
     INTERRUPT,
     LIVING,
     HolderGone,
     Living,
     Question,
+    decoded_answer,
     decoded_error,
+    encoded_request,
 )
 from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.connection import file_identity
+from rowmill.store.control import ControlAnswer, ControlRequest
 
 T = TypeVar("T")
 _HANDSHAKE_S = 10.0
@@ -129,6 +133,11 @@ class LiveConnection:
         options = flight.FlightCallOptions(timeout=_HANDSHAKE_S)
         with suppress(pa.ArrowException, OSError):  # who is gone needs no interrupting
             list(self._client.do_action(flight.Action(INTERRUPT, key.encode()), options))
+
+    def steer(self, request: ControlRequest) -> ControlAnswer:
+        """Has a request applied by the run; returns when that is durable. Raises what prevented it, or HolderGone."""
+        action = flight.Action(CONTROL, encoded_request(request))
+        return decoded_answer(self._ask(lambda: list(self._client.do_action(action)))[0].body.to_pybytes())
 
     def interrupt(self) -> None:
         """Stops the running queries, from another thread."""

@@ -9,11 +9,15 @@ from typing import Any
 
 from rowmill import errors
 from rowmill.errors import RowmillError
+from rowmill.store.control import ControlAnswer, ControlRequest
 
 LIVING = "living"
 """The action that says who answers. No argument; answers a :class:`Living`."""
 INTERRUPT = "interrupt"
 """The action that stops a query. Argument: its key."""
+
+CONTROL = "control"
+"""The action that steers the run. Argument: a request; answers what became of it, once it is durable."""
 
 DEFAULT_TIME_LIMIT_S = 30.0
 LONGEST_TIME_LIMIT_S = 3600.0
@@ -67,6 +71,37 @@ class Living:
         """From bytes. Raises ValueError, TypeError or KeyError for anything else; later versions may say more."""
         values = json.loads(content)
         return cls(values["pid"], values["version"], values["device"], values["inode"])
+
+
+def encoded_request(request: ControlRequest) -> bytes:
+    """A request on its way to the run."""
+    return json.dumps(asdict(request)).encode()
+
+
+def decoded_request(content: bytes) -> ControlRequest:
+    """The request again. Raises UsageError for what :func:`encoded_request` cannot have made."""
+    try:
+        values = json.loads(content)
+        return ControlRequest(
+            str(values["key"]),
+            str(values["verb"]),
+            dict(values["arguments"]),
+            str(values["requested_by"]),
+            float(values["requested_at"]),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise errors.UsageError("The request could not be read: it is of another version of Rowmill.") from error
+
+
+def encoded_answer(answer: ControlAnswer) -> bytes:
+    """An answer on its way back."""
+    return json.dumps(asdict(answer)).encode()
+
+
+def decoded_answer(content: bytes) -> ControlAnswer:
+    """The answer again."""
+    values = json.loads(content)
+    return ControlAnswer(values["outcome"], values["message"], values["rows"])
 
 
 def encoded_error(error: RowmillError) -> bytes:

@@ -35,6 +35,23 @@ def open_reader(path: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> Reade
     return Reader(attached, attached.version)
 
 
+class Patience:
+    """Waits while a file is locked and nobody answers for it: its holder begins or ends, or will never answer."""
+
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._began = time.monotonic()
+
+    def wait(self, locked: Locked) -> None:
+        """Waits a little. Raises Locked once that has been long enough."""
+        announced = live_place(self._database).announced_pid()
+        is_announced = announced is not None and announced == (locked.pid or os.getpid())
+        patience_s = _ANNOUNCED_PATIENCE_S if is_announced else _SILENT_PATIENCE_S
+        if time.monotonic() - self._began > patience_s:
+            raise _silent(locked, self._database) from None
+        time.sleep(_POLL_S)
+
+
 class _Attached:
     """A :class:`~rowmill.store.connection.Readable` that stays connected when the run that answered ends."""
 
@@ -47,25 +64,18 @@ class _Attached:
 
     def _attach(self) -> Readable:
         """The file or its holder; between the two there are moments with neither, which pass."""
-        began = time.monotonic()
+        patience = Patience(self.path)
         while True:
             try:
                 connection, self.version = open_file(self.path)
                 return connection
-            except Locked as error:
+            except Locked as locked:
                 from rowmill.inspect.client import LiveConnection  # Flight is imported only if there is a need
 
                 try:
                     return LiveConnection(self.path, self._time_limit_s)
                 except HolderGone:
-                    patience_s = _ANNOUNCED_PATIENCE_S if self._is_announced(error.pid) else _SILENT_PATIENCE_S
-                    if time.monotonic() - began > patience_s:
-                        raise _silent(error, self.path) from None
-            time.sleep(_POLL_S)
-
-    def _is_announced(self, pid: int | None) -> bool:
-        announced = live_place(self.path).announced_pid()
-        return announced is not None and announced == (pid or os.getpid())
+                    patience.wait(locked)
 
     def _asked(self, ask: Callable[[Readable], T]) -> T:
         while True:

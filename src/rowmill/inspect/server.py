@@ -15,10 +15,21 @@ import pyarrow as pa
 from pyarrow import flight
 
 from rowmill.errors import RowmillError, UsageError
-from rowmill.inspect.message import INTERRUPT, LIVING, HolderGone, Living, Question, encoded_error
+from rowmill.inspect.message import (
+    CONTROL,
+    INTERRUPT,
+    LIVING,
+    HolderGone,
+    Living,
+    Question,
+    decoded_request,
+    encoded_answer,
+    encoded_error,
+)
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
 from rowmill.store.connection import Connection, file_identity
+from rowmill.store.control import ControlAnswer, ControlRequest
 from rowmill.store.snapshot import Snapshot
 from rowmill.version import VERSION
 
@@ -26,6 +37,8 @@ _SHUTDOWN_PATIENCE_S = 2.0
 _kept_servers: list[flight.FlightServerBase] = []
 """Servers a reader that neither reads nor goes away keeps from shutting down: destroying one would wait for it."""
 
+Steer = Callable[[ControlRequest, Callable[[], bool]], ControlAnswer]
+"""Has a request applied by the next turn and returns what became of it; asks meanwhile whether the server closes."""
 RunningCalls = Callable[[], Mapping[str, int]]
 """How many calls run now, per resource. Asked from any thread."""
 
@@ -33,10 +46,14 @@ RunningCalls = Callable[[], Mapping[str, int]]
 class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no types
     """The methods a client can call; each runs in a thread of Flight's."""
 
-    def __init__(self, place: LivePlace, instance: Connection, living: Living, running_calls: RunningCalls) -> None:
+    def __init__(
+        self, place: LivePlace, instance: Connection, living: Living, running_calls: RunningCalls, steer: Steer
+    ) -> None:
         self._instance = instance
         self._living = living
         self._running_calls = running_calls
+        self._steer = steer
+        self.is_closing = False
         self.queries = Queries(instance)
         super().__init__(place.location)
 
@@ -82,6 +99,9 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
                 yield flight.Result(self._living.encoded())
             elif action.type == INTERRUPT:
                 self.queries.interrupt(action.body.to_pybytes().decode())
+            elif action.type == CONTROL:
+                request = decoded_request(action.body.to_pybytes())
+                yield flight.Result(encoded_answer(self._steer(request, lambda: self.is_closing)))
             else:
                 raise UsageError(f"The run that holds this database (Rowmill {VERSION}) does not know '{action.type}'.")
 
@@ -102,7 +122,7 @@ class _errors_travel:  # noqa: N801  reads as a statement
 class LiveServer:
     """Serves one open run database until it is closed."""
 
-    def __init__(self, place: LivePlace, instance: Connection, running_calls: RunningCalls) -> None:
+    def __init__(self, place: LivePlace, instance: Connection, running_calls: RunningCalls, steer: Steer) -> None:
         """Begins to serve on the socket of ``place``. ``instance`` is a connection of its own, closed with the server.
 
         Raises OSError or pyarrow.ArrowException if the socket cannot be made.
@@ -110,7 +130,7 @@ class LiveServer:
         self._place = place
         self._instance = instance
         device, inode = file_identity(instance.path or Path()) or (0, 0)
-        self._service = _Service(place, instance, Living(os.getpid(), VERSION, device, inode), running_calls)
+        self._service = _Service(place, instance, Living(os.getpid(), VERSION, device, inode), running_calls, steer)
         try:
             place.socket.chmod(0o600)
         except OSError:
@@ -124,6 +144,7 @@ class LiveServer:
     def close(self) -> None:
         """Interrupts what runs, removes the socket and lets the database go; waits a few seconds at most."""
         self._place.socket.unlink(missing_ok=True)
+        self._service.is_closing = True
         self._service.queries.close()
         ending = threading.Thread(target=self._service.shutdown, name="rowmill-shutdown", daemon=True)
         ending.start()

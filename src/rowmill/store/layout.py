@@ -113,6 +113,7 @@ class Layout:
             "in_order": self._held_to_place("d", "a") if self.has_ordered else "true",
             "batch_in_order": self._held_to_place("g", "d") if self.has_ordered else "true",
             "ready_tasks": self._ready_tasks,
+            "live_columns": ",\n  ".join(f"l.{quote(name)}" for name, _ in self.value_columns) or "null as no_columns",
             "dataset_columns": ",\n  ".join(dataset),
             "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
             "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),

@@ -112,6 +112,10 @@ class Reader:
         except SpecError:
             return []  # they are gone: there is nothing to protect
 
+    def newest_spec(self) -> str:
+        """The spec the run goes on with, as JSON."""
+        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+
     def dataset_columns(self) -> list[str]:
         """The columns of the view ``dataset``, in order."""
         with self._as_far_as_views_go():

@@ -25,6 +25,7 @@ from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import compare
 from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.control import Control, ControlAnswer, ControlRequest, HandSettings, read_hand_settings
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
 from rowmill.store.seed_content import keep_seed_content, seed_content_of
@@ -271,6 +272,18 @@ class RunStore:
             self._connection.execute(
                 _END_INVOCATION.text, {"invocation": self._invocation, "reason": reason, "now": moment}
             )
+
+    def hand_settings(self) -> HandSettings:
+        """What people decided for the run: a pause, limits."""
+        with engine_errors.mapped("reading what was decided by hand"):
+            return read_hand_settings(self._connection)
+
+    def steer(self, request: ControlRequest, now: float) -> ControlAnswer:
+        """Applies a request to the run, on which nothing works."""
+        control = Control(self._connection, is_living=False)
+        with engine_errors.mapped("steering the run"), self._connection.transaction():
+            answer, _ = control.apply_one(request, from_epoch(now))
+        return answer
 
     def is_finished(self) -> bool:
         """True when every row group of the plan is finished."""

@@ -13,6 +13,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
+    control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
 
 Time comes in as a parameter; nothing here looks at a clock or draws a random number.
@@ -32,6 +33,7 @@ from rowmill.store import engine_errors
 from rowmill.store.admission import Admission
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
+from rowmill.store.control import Control
 from rowmill.store.error_window import ErrorWindow
 from rowmill.store.finishing import Finishing
 from rowmill.store.inbox import Inbox
@@ -94,6 +96,8 @@ class Turn:
         self._barriers = Barriers(connection, layout, announces=announces)
         self._pull = Pull(connection, layout, self._barriers)
         self._journal = Journal(connection)
+        self.control = Control(connection, self._recording.drop, is_living=True)
+        """Takes what people want of the run, from any thread; the next turn does it."""
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
         self._touched_at: datetime | None = None
         self._skip_conditions = dict(skip_conditions or {})
@@ -120,10 +124,16 @@ class Turn:
         try:
             with self._connection.transaction():
                 result, skipped = self._move_on(arrived, free, now, learned or {})
+            self.control.committed()
             if self._barriers.ready is not None and result.stop is None and self._hands_out(free):
                 result = self._run_barrier(result, from_epoch(now))
         except duckdb.Error as error:
-            raise engine_errors.turn_error(error, "taking a turn") from error
+            failure = engine_errors.turn_error(error, "taking a turn")
+            self.control.failed(failure)
+            raise failure from error
+        except BaseException as error:
+            self.control.failed(error)
+            raise
         finally:
             self._connection.clear_staged()
         self._skipped = skipped
@@ -146,7 +156,9 @@ class Turn:
         changed = self._recording.write(inbox, moment)
         if learned:
             self._learn(learned)
-        self._admission.deferrals_changed(bool(inbox.deferrals or inbox.cooling or inbox.drops))
+        steering = self.control.apply(moment)
+        has_changed = inbox.deferrals or inbox.cooling or inbox.drops or self.control.has_applied
+        self._admission.deferrals_changed(bool(has_changed))
         settled = self._settle(changed, moment, rows_admitted=self._is_first)
         stop = stop or self._settling.stopped_by
         finished = self._finish(moment) if self._may_complete(changed | settled) else []
@@ -158,7 +170,8 @@ class Turn:
             finished += finished_at_once
             stop = stop or self._settling.stopped_by
         finished += self._finished_by_barrier()
-        return self._result(tasks, skipped, finished, stop, moment, free), skipped
+        result = self._result(tasks, skipped, finished, stop, moment, free)
+        return (result._replace(steering=steering) if steering is not None else result), skipped
 
     def _hands_out(self, free: Mapping[str, int]) -> bool:
         """Does work go on? A run that ends has nothing free; one without tasks never has."""

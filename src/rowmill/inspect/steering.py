@@ -1,0 +1,73 @@
+"""Steering a run, whoever has its file: the process that works on it applies a request; we do when there is none."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rowmill.errors import Locked, UsageError
+from rowmill.inspect.message import HolderGone
+from rowmill.inspect.opening import Patience
+from rowmill.store.control import ControlAnswer, ControlRequest, refuse
+from rowmill.store.run_store import RunStore
+
+
+def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None) -> ControlAnswer:
+    """Applies a request to the run of ``database``, once, and returns when that is durable.
+
+    Raises UsageError (no run there, or the request is refused), Locked (the holder does not answer), StateError.
+    """
+    now = time.time()
+    request = ControlRequest(secrets.token_hex(12), verb, arguments or {}, _who(), now)
+    patience = Patience(database)
+    while True:
+        try:
+            store = _open(database)
+        except Locked as locked:
+            try:
+                answer = _ask(database, request)
+            except HolderGone:
+                # It may have applied the request before it went: then its key is known where it is asked next.
+                patience.wait(locked)
+                continue
+        else:
+            try:
+                answer = store.steer(request, now)
+            finally:
+                store.close()
+        refuse(answer)
+        return answer
+
+
+def _ask(database: Path, request: ControlRequest) -> ControlAnswer:
+    from rowmill.inspect.client import LiveConnection  # Flight is imported only if there is a need
+
+    connection = LiveConnection(database)
+    try:
+        return connection.steer(request)
+    finally:
+        connection.close()
+
+
+def _open(database: Path) -> RunStore:
+    if not database.exists():
+        raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
+    store = RunStore.open(database)
+    if store.is_new:
+        store.close()
+        raise UsageError(f"{database} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
+    return store
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError, ImportError):  # a user without a name
+        user = f"user {os.getuid()}"
+    return f"{user} (pid {os.getpid()} on {socket.gethostname()})"
