@@ -20,7 +20,7 @@ def released_run(version: int, directory: Path, specs: Specs) -> Path:
     """The run database a released Rowmill left behind, with its spec's directory where this machine has it."""
     path = directory / f"released_{version}.duckdb"
     path.write_bytes(gzip.decompress((RELEASED / f"schema_{version}.duckdb.gz").read_bytes()))
-    with Connection(path) as connection:
+    with Connection(path) as connection, connection.transaction():
         connection.execute(
             "update state.run set spec_directory = $directory", {"directory": str(specs.first.directory)}
         )

@@ -235,7 +235,7 @@ def test_a_status_that_an_old_database_cannot_give_says_how_to_get_it(
     tmp_path: Path, specs: Specs, future: int
 ) -> None:
     path = _old_run(tmp_path / "run.duckdb", specs)
-    with Connection(path) as connection:
+    with Connection(path) as connection, connection.transaction():
         connection.execute("drop view main.progress")
     with RunDatabase.open(path) as database, pytest.raises(Incompatible, match="rowmill migrate"):
         database.status()
@@ -294,7 +294,7 @@ def test_a_link_to_a_run_database_migrates_the_file_it_leads_to(tmp_path: Path, 
 
 def test_fingerprints_become_those_of_the_migrating_rowmill(tmp_path: Path, specs: Specs, future: int) -> None:
     path = _old_run(tmp_path / "run.duckdb", specs)
-    with Connection(path) as connection:
+    with Connection(path) as connection, connection.transaction():
         connection.execute("update state.generator set fingerprint = 'of an older kind'")
     migrate(path, NOW)
     store = RunStore.open(path)
@@ -306,7 +306,7 @@ def test_fingerprints_become_those_of_the_migrating_rowmill(tmp_path: Path, spec
 
 def test_a_spec_whose_files_are_gone_is_named_and_nothing_is_changed(tmp_path: Path, specs: Specs, future: int) -> None:
     path = _old_run(tmp_path / "run.duckdb", specs)
-    with Connection(path) as connection:
+    with Connection(path) as connection, connection.transaction():
         connection.execute("update state.run set spec_directory = '/nowhere/at/all'")
     before = path.read_bytes()
     with pytest.raises(UsageError, match="/nowhere/at/all"):
