@@ -323,3 +323,15 @@ def test_dropped_rows_keep_their_reason_and_values_over_a_change(run: Run, datab
 def test_looking_at_the_same_spec_finds_nothing(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     assert not look_at_change(chain(), database)
+
+
+def test_a_fork_has_the_pictures_of_its_source(run: Run, database: Path, tmp_path: Path) -> None:
+    photo = {"name": "photo", "column_type": "image", "model_alias": "writer", "prompt": "Draw {{ rating }}"}
+    models = [model()]
+    photo["model_alias"] = models[0]["alias"]
+    first = prepared(sampler(), photo, records=4, models=models)
+    run(first, database).store.close()
+    other = tmp_path / "other.duckdb"
+    fork(first, database, other, EPOCH + 100)
+    names = {str(path.relative_to(tmp_path / "other.duckdb.files")) for path in tmp_path.glob("other.duckdb.files/*/*")}
+    assert names == {f"photo/{row}.png" for row in range(4)}

@@ -17,7 +17,7 @@ from scripted_endpoint import response, scripted_endpoint
 from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import ProviderError, Rejected, RunStopping, Transient, WriteFailed
-from rowmill.generators.file_directory import FileDirectory, folder_of
+from rowmill.generators.file_directory import FileDirectory, files_of, folder_of, link_files
 from rowmill.generators.image import ImageColumn
 from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
@@ -172,3 +172,16 @@ def test_pictures_to_start_from_need_a_model_that_draws_in_chats() -> None:
     assert "image_route: chat" in problems(media, column)["columns.1.multi_modal_context"]
     (plain,) = declared({key: value for key, value in column.items() if key != "multi_modal_context"})
     assert plain.models == {"writer": "image"}
+
+
+def test_a_copy_of_a_run_database_gets_its_files_and_keeps_them_when_the_first_changes(tmp_path: Path) -> None:
+    source, target = tmp_path / "run.duckdb", tmp_path / "other.duckdb"
+    files = FileDirectory(files_of(source))
+    name = anyio.run(files.write, "photo", 1, "png", b"first")
+    (files.path / "photo" / "2.png.partial").write_bytes(b"half")
+    link_files(source, target)
+    anyio.run(files.write, "photo", 1, "png", b"second")
+    assert anyio.run(FileDirectory(files_of(target)).read, name) == b"first"
+    assert [path.name for path in files_of(target).rglob("*.*")] == ["1.png"]
+    link_files(tmp_path / "without.duckdb", tmp_path / "none.duckdb")
+    assert not files_of(tmp_path / "none.duckdb").exists()

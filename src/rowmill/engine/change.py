@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
+from rowmill.generators.file_directory import link_files
 from rowmill.store import engine_errors, schema
 from rowmill.store.change import Change, compare
 from rowmill.store.connection import Connection, create_private_file
@@ -60,7 +61,7 @@ def accept_change(prepared: Prepared, database: Path, now: float, *, purge: bool
 
 
 def fork(prepared: Prepared, source: Path, target: Path, now: float) -> Change:
-    """Makes ``target``, a copy of ``source`` under the given spec: values of unchanged columns are in both.
+    """Makes ``target``, a copy of ``source`` under the given spec: values and files of unchanged columns are in both.
 
     ``source`` is only read. ``now``: seconds since the epoch. Raises UsageError (``target`` exists), Locked,
     Incompatible, Damaged or WriteFailed.
@@ -70,6 +71,7 @@ def fork(prepared: Prepared, source: Path, target: Path, now: float) -> Change:
         raise taken
     change = look_at_change(prepared, source)
     with _rebuilt(prepared, source, target, change, now, purge=False) as rebuilt:
+        link_files(source, target)
         try:
             os.link(rebuilt, target)
         except FileExistsError:

@@ -25,7 +25,7 @@ from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
-from rowmill.generators.file_directory import FileDirectory
+from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import Generator, Model, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
@@ -235,7 +235,7 @@ def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
     """Where files go: beside the run database; for one in memory, as of a preview, where they end with it."""
     path = store.connection.path
     if path is not None:
-        return FileDirectory(Path(f"{path}.files"))
+        return FileDirectory(files_of(Path(path)))
     return FileDirectory(Path(stack.enter_context(TemporaryDirectory(prefix="rowmill-"))))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import threading
 from hashlib import blake2b
 from pathlib import Path
@@ -90,6 +91,39 @@ def folder_of(column: str) -> str:
         return column
     digest = blake2b(column.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
     return f"{plain[:_LONGEST]}.{digest}"
+
+
+def files_of(database: Path) -> Path:
+    """Where the files of a run database are."""
+    return database.with_name(f"{database.name}.files")
+
+
+def link_files(source: Path, target: Path) -> None:
+    """Gives the run database ``target`` the files of ``source``; no file is ever changed in place, so both can share
+    one on the disk. Replaces what an earlier attempt left.
+
+    Raises :class:`~rowmill.errors.WriteFailed`.
+    """
+    origin, place = files_of(source), files_of(target)
+    if not origin.is_dir():
+        return
+    half_made = place.with_name(f".{place.name}.{os.getpid()}{_PARTIAL}")
+    try:
+        shutil.copytree(origin, half_made, copy_function=_linked, ignore=shutil.ignore_patterns(f"*{_PARTIAL}"))
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(half_made, place)
+        _flush_directory(place.parent)
+    except OSError as error:
+        shutil.rmtree(half_made, ignore_errors=True)
+        raise WriteFailed(f"The files of {source} cannot be copied to {place}: {error.strerror or error}.") from error
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 _GENERATED = re.compile(r"[\w-]{1,100}(\.[0-9a-f]{12})?/\d{1,19}\.[a-z0-9]{1,8}", re.ASCII)
