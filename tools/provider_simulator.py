@@ -470,8 +470,7 @@ class Connection(asyncio.Protocol):
             behaviour = simulator.default if model is None else model.behaviour
             answer = simulated_answer(
                 digest,
-                messages,
-                parameters,
+                *_as_chat(messages, parameters),
                 text=behaviour.answer,
                 output_tokens=behaviour.output_tokens,
                 malformed=behaviour.malformed,
@@ -479,7 +478,11 @@ class Connection(asyncio.Protocol):
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
             self.send(400, _message_error(f"Not a message request: {error!r}", "invalid_request_error"), keep_alive)
             return
-        blocks = [{"type": "text", "text": answer.text}]
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text else []
+        blocks += [
+            {"type": "tool_use", "id": one.id, "name": one.name, "input": json.loads(one.arguments)}
+            for one in answer.tool_calls
+        ]
         if behaviour.reasoning is not None:
             blocks.insert(0, {"type": "thinking", "thinking": behaviour.reasoning, "signature": digest.hex()})
         response = {
@@ -488,7 +491,9 @@ class Connection(asyncio.Protocol):
             "role": "assistant",
             "model": name,
             "content": blocks,
-            "stop_reason": "max_tokens" if answer.finish_reason == "length" else "end_turn",
+            "stop_reason": {"length": "max_tokens", "tool_calls": "tool_use"}.get(
+                answer.finish_reason or "", "end_turn"
+            ),
             "stop_sequence": None,
             "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
         }
@@ -640,6 +645,21 @@ def _response(status: int, document: Any, headers: str, keep_alive: bool) -> byt
 
 def _error(message: str, code: str | None = None) -> dict[str, Any]:
     return {"error": {"message": message, "type": "simulated", "param": None, "code": code}}
+
+
+def _as_chat(messages: list[dict[str, Any]], parameters: dict[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """A request of the Messages API as a chat completion, as far as the answer depends on it."""
+    if "tools" not in parameters:
+        return messages, parameters
+    chat = [
+        {**message, "role": "tool"}
+        if isinstance(message["content"], list) and message["content"][0].get("type") == "tool_result"
+        else message
+        for message in messages
+    ]
+    tools = [{"function": {"name": tool["name"], "parameters": tool["input_schema"]}} for tool in parameters["tools"]]
+    choice = parameters.get("tool_choice", {}).get("type")
+    return chat, {**parameters, "tools": tools, "tool_choice": choice}
 
 
 def _message_error(message: str, kind: str) -> dict[str, Any]:

@@ -94,13 +94,17 @@ def attempts(database: Path) -> list[dict[str, Any]]:
 
 
 def run_over(simulator: RunningSimulator, database: Path, kind: str) -> RunReport:
+    if kind == "anthropic":
+        wanted = spec(simulator.url, local(), "price")
+        model = wanted.models[0].model_copy(update={"provider": "anthropic"})
+        return started(wanted.model_copy(update={"models": (model,)}), database)
     if kind == "stdio":
         return started(spec(simulator.url, local(), "price"), database)
     with served_over_http() as provider:
         return started(spec(simulator.url, provider, "price"), database)
 
 
-@pytest.mark.parametrize("kind", ["stdio", "http"])
+@pytest.mark.parametrize("kind", ["stdio", "http", "anthropic"])
 def test_a_model_calls_a_tool_and_answers_with_what_it_said(kind: str, tmp_path: Path) -> None:
     with provider_simulator() as simulator:
         assert run_over(simulator, tmp_path / "run.duckdb", kind).exit_code == 0

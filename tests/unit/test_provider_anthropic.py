@@ -112,6 +112,36 @@ async def test_sound_is_refused_before_it_is_sent() -> None:
         await sent({"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]})
 
 
+async def test_tools_and_their_results_take_the_form_of_the_api() -> None:
+    schema = {"type": "object", "properties": {}}
+    function = {"name": "price", "description": "The price", "parameters": schema}
+    calls = [
+        {"id": "1", "type": "function", "function": {"name": "price", "arguments": '{"of": "tea"}'}},
+        {"id": "2", "type": "function", "function": {"name": "price", "arguments": "{"}},
+    ]
+    body = await sent(
+        USER,
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": "1", "content": "3"},
+        {"role": "tool", "tool_call_id": "2", "content": "Error"},
+        tools=[{"type": "function", "function": function}],
+        tool_choice="none",
+    )
+    assert body["tools"] == [{"name": "price", "description": "The price", "input_schema": schema}]
+    assert body["tool_choice"] == {"type": "none"}
+    assert body["messages"][1]["content"] == [
+        {"type": "tool_use", "id": "1", "name": "price", "input": {"of": "tea"}},
+        {"type": "tool_use", "id": "2", "name": "price", "input": {}},
+    ]
+    assert body["messages"][2] == {
+        "role": "user",
+        "content": [
+            {"type": "tool_result", "tool_use_id": "1", "content": "3"},
+            {"type": "tool_result", "tool_use_id": "2", "content": "Error"},
+        ],
+    }
+
+
 # Answers
 
 

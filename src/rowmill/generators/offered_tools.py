@@ -8,7 +8,6 @@ from typing import Any
 
 from rowmill.providers.mcp_tools import MISSING, is_installed
 from rowmill.spec.declaration import DeclareContext
-from rowmill.spec.model import ModelConfig
 from rowmill.spec.nearest import did_you_mean
 
 
@@ -25,8 +24,8 @@ class OfferedTools:
         return request_s * (1 + self.turns) + self.timeout_s * self.turns
 
 
-def offered_tools(alias: str | None, model: ModelConfig | None, context: DeclareContext) -> OfferedTools:
-    """The tools of an alias; problems of the spec if there are none, or the model cannot call any."""
+def offered_tools(alias: str | None, context: DeclareContext) -> OfferedTools:
+    """The tools of an alias; problems of the spec if there are none."""
     if alias is None:
         return OfferedTools()
     place = f"columns.{context.index}.tool_alias"
@@ -38,8 +37,6 @@ def offered_tools(alias: str | None, model: ModelConfig | None, context: Declare
         return OfferedTools()
     if not is_installed():
         context.problem(place, MISSING)
-    if model is not None and model.provider == "anthropic":
-        context.problem(place, "Tools are offered to models of provider 'openai' only.")
     providers = {one.name: one for one in context.spec.mcp_providers}
     return OfferedTools(
         config.max_tool_call_turns,

@@ -45,7 +45,7 @@ class PromptColumn(ColumnConfig):
         """The answer and its side effects. Moving the endpoint elsewhere does not change the fingerprint (V2)."""
         place = f"columns.{context.index}"
         model = context.spec.model_of(self.model_alias)
-        tools = offered_tools(self.tool_alias, model, context)
+        tools = offered_tools(self.tool_alias, context)
         return Declaration(
             name=self.name,
             column_type=self.column_type,

@@ -1,14 +1,17 @@
 """The Messages API of Anthropic, and of servers that offer the same.
 
 Requests come in the form of chat completions, as all of Rowmill speaks, and are translated here: system
-messages into ``system``, images into ``image`` blocks. Errors are those of
-:mod:`rowmill.providers.http_endpoint` and :mod:`rowmill.providers.anthropic_answer`.
+messages into ``system``, images into ``image`` blocks, tools and their results into ``tool_use`` and
+``tool_result``. Errors are those of :mod:`rowmill.providers.http_endpoint` and
+:mod:`rowmill.providers.anthropic_answer`.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from rowmill.errors import Rejected
@@ -49,12 +52,13 @@ class AnthropicProvider:
         system, messages = translated(request.messages)
         document = {
             "max_tokens": DEFAULT_MAX_TOKENS,
-            **request.parameters,
+            **_with_tools(request.parameters),
             **({"system": system} if system else {}),
             "model": self._model,
             "messages": messages,
         }
-        return await self._endpoint.post("/messages", document, request.timeout_s, read_message)
+        read = partial(read_message, with_tools="tools" in request.parameters)
+        return await self._endpoint.post("/messages", document, request.timeout_s, read)
 
     async def aclose(self) -> None:
         """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
@@ -64,12 +68,60 @@ class AnthropicProvider:
 def translated(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """The system prompt and the other messages. Raises :class:`Rejected` for content the API does not take."""
     system = "\n\n".join(str(message["content"]) for message in messages if message["role"] == "system")
-    others = [
-        {"role": message["role"], "content": _content(message["content"])}
-        for message in messages
-        if message["role"] != "system"
-    ]
+    others: list[dict[str, Any]] = []
+    for message in messages:
+        if message["role"] == "tool":
+            result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": message["content"]}
+            if others and others[-1]["role"] == "user" and _is_results(others[-1]["content"]):
+                others[-1]["content"].append(result)  # all results of one answer belong into one message
+            else:
+                others.append({"role": "user", "content": [result]})
+        elif message.get("tool_calls"):
+            others.append({"role": "assistant", "content": _wanted(message)})
+        elif message["role"] != "system":
+            others.append({"role": message["role"], "content": _content(message["content"])})
     return system, others
+
+
+def _is_results(content: Any) -> bool:
+    return isinstance(content, list) and bool(content) and content[0].get("type") == "tool_result"
+
+
+def _wanted(message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    blocks: list[dict[str, Any]] = [{"type": "text", "text": message["content"]}] if message["content"] else []
+    for call in message["tool_calls"]:
+        function = call["function"]
+        try:
+            arguments = json.loads(function["arguments"] or "{}")
+        except ValueError:
+            arguments = {}
+        blocks.append(
+            {
+                "type": "tool_use",
+                "id": call["id"],
+                "name": function["name"],
+                "input": arguments if isinstance(arguments, dict) else {},
+            }
+        )
+    return blocks
+
+
+def _with_tools(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters with tools in the form of this API."""
+    if "tools" not in parameters:
+        return parameters
+    changed = dict(parameters)
+    changed["tools"] = [
+        {
+            "name": tool["function"]["name"],
+            "description": tool["function"]["description"],
+            "input_schema": tool["function"]["parameters"],
+        }
+        for tool in parameters["tools"]
+    ]
+    if "tool_choice" in parameters:
+        changed["tool_choice"] = {"type": parameters["tool_choice"]}
+    return changed
 
 
 def _content(content: Any) -> Any:

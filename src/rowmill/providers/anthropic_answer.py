@@ -18,6 +18,7 @@ for other endpoints: 401, 402, 403 and an unknown model stop the run, 5xx are tr
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ from rowmill.providers.answer import (
     storable,
     token_count,
 )
-from rowmill.providers.protocol import ChatAnswer
+from rowmill.providers.protocol import ChatAnswer, ToolCall
 from rowmill.providers.retry_after import retry_after_s
 
 _OVERLOADED = 529
@@ -53,7 +54,7 @@ _STATUS_OF_ERROR = {
 }
 
 
-def read_message(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
+def read_message(payload: bytes, endpoint: str, model: str, *, with_tools: bool = False) -> ChatAnswer:
     """The answer in the body of a 2xx response; raises the errors of the table above."""
     document = json_document(payload, endpoint)
     try:
@@ -67,13 +68,15 @@ def read_message(payload: bytes, endpoint: str, model: str) -> ChatAnswer:
     output_tokens = token_count(usage.get("output_tokens"))
     text = _joined(blocks, "text")
     thoughts = _joined(blocks, "thinking")
-    if stop_reason != "refusal" and (text or (not blocks and _FINISH_REASONS.get(stop_reason) == "stop")):
+    calls = _tool_calls(blocks) if with_tools else ()
+    if stop_reason != "refusal" and (text or calls or (not blocks and _FINISH_REASONS.get(stop_reason) == "stop")):
         return ChatAnswer(
             text=text,
             reasoning_content=thoughts or None,
             finish_reason=_FINISH_REASONS.get(stop_reason, stop_reason if isinstance(stop_reason, str) else None),
             input_tokens=input_tokens,
             output_tokens=output_tokens,
+            tool_calls=calls,
         )
     error = _without_text(stop_reason, blocks, payload, endpoint)
     error.input_tokens = input_tokens
@@ -112,6 +115,14 @@ def _without_text(stop_reason: Any, blocks: list[dict[str, Any]], payload: bytes
     if blocks:
         return Rejected("The model sent reasoning but no answer", "NoAnswer")
     return Transient(f"{endpoint} sent an answer without text: {start_of(payload)}", "MalformedAnswer")
+
+
+def _tool_calls(blocks: list[dict[str, Any]]) -> tuple[ToolCall, ...]:
+    return tuple(
+        ToolCall(str(block.get("id") or f"call_{position}"), str(block["name"]), json.dumps(block.get("input") or {}))
+        for position, block in enumerate(blocks)
+        if block.get("type") == "tool_use" and block.get("name")
+    )
 
 
 def _joined(blocks: list[dict[str, Any]], kind: str) -> str:
