@@ -108,6 +108,11 @@ select
   count(parked_for) as row_groups_parked
 from state.active_row_group;
 
+-- name: active_row_count
+-- How many rows are in the working set. O(1).
+select count(*) as active_rows
+from state.active_row;
+
 -- name: in_flight_summary
 -- Is any task in flight in this process? O(1).
 select exists (from in_flight);

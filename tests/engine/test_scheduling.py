@@ -13,8 +13,9 @@ import anyio
 import pytest
 from run_state import RunState, rate_limited, rejected, succeeded
 from storm import HEALTHY, storm
-from virtual_run import EPOCH, Finished, Row, custom, llm, model, prepared, sampler
+from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
 
+from rowmill.engine.preparation import Prepared
 from rowmill.errors import RateLimited, Transient
 from rowmill.store.error_window import TooManyFailures
 from rowmill.store.run_store import RunStore
@@ -352,6 +353,29 @@ def test_f6_rows_of_row_groups_that_are_finished_stay_as_they_are(run: Run, tmp_
     assert done.violations() == []
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["on admission", "behind a task"])
+def test_f6_failing_sql_stops_the_run_and_drops_nothing(run: Run, tmp_path: Path, waits: bool) -> None:
+    async def made(row: Row) -> str:
+        return "text"
+
+    def spec(sql: str, share: float = 0.5) -> Prepared:
+        column = expression("number", f"case when text = 'text' then {sql} end" if waits else sql)
+        settings = {"error_window": 20, "max_error_share": share}
+        return prepared(sampler("word", ["1", "x", "y", "z"]), custom("text", made), column, records=200, run=settings)
+
+    database = tmp_path / "run.duckdb"
+    stopped = run(spec("cast(word as integer)"), database, expects_error=True)
+    assert isinstance(stopped.error, TooManyFailures)
+    assert "in column 'number' with SqlError" in str(stopped.error)
+    assert stopped.sql("select rows_dropped from run_status") == [(0,)]
+    assert stopped.violations() == []
+    done = run(spec("cast(word as integer)", share=1.0), database, starts_at_s=60.0)
+    assert done.report is not None
+    assert done.report.exit_code == 3
+    assert 100 < done.report.rows_dropped < 200
+    assert done.violations() == []
+
+
 def test_f6_fewer_failures_than_the_limit_drop_their_rows_and_go_on(run: Run) -> None:
     spec = prepared(
         custom("text", failing_while([True], share=0.2), max_rows_per_call=1),
@@ -524,7 +548,10 @@ def test_f6_rows_of_row_groups_that_finished_meanwhile_come_back_too(state_of: S
     assert state.sql("select count(*) from row_group where state = 'finished'") == [(3,)]
     assert state.take([rejected(tasks[3])], free={}).stop is not None
     assert state.dropped() == {}
-    assert state.sql("select count(*) from row_group where state = 'active'") == [(6,)]
+    assert state.sql("select state, count(*) from row_group group by state order by state") == [
+        ("active", 3),
+        ("resting", 3),
+    ]
     assert state.violations() == []
 
 

@@ -39,3 +39,21 @@ def test_f6_the_verdict_names_what_failed_most() -> None:
     verdict = window.verdict()
     assert verdict is not None
     assert "'price' with ValueError: ValueError at 3. Their rows were not dropped" in str(verdict)
+
+
+def test_f6_what_was_evaluated_at_once_counts_in_its_proportion_evenly_spread() -> None:
+    window = ErrorWindow(50, 0.5)
+    sample = window.sample(900, [failure(number) for number in range(100)])
+    assert len(sample) == 50
+    places = [place for place, result in enumerate(sample) if result is not None]
+    assert places == [9, 19, 29, 39, 49]
+
+
+def test_f6_a_single_failure_among_many_counts() -> None:
+    assert [result for result in ErrorWindow(50, 0.5).sample(10_000, [failure(1)]) if result] == [failure(1)]
+
+
+def test_f6_nothing_but_failures_fills_the_window_with_them() -> None:
+    window = ErrorWindow(50, 0.5)
+    window.add(window.sample(0, [failure(number) for number in range(80)]))
+    assert window.verdict() is not None

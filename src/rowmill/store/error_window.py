@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rowmill.errors import RowmillError
@@ -46,6 +46,18 @@ class ErrorWindow:
             self._failed += result is not None
             if result is not None and self._is_over():
                 break
+
+    def sample(self, succeeded: int, failures: Sequence[Failure]) -> list[Failure | None]:
+        """Results of rows that were evaluated all at once, as if they had come one by one, failures evenly spread.
+
+        At most as many as the window holds, in the proportion of successes to failures.
+        """
+        size = min(self._results.maxlen or 0, succeeded + len(failures))
+        failing = min(len(failures), max(1, round(size * len(failures) / (succeeded + len(failures)))))
+        results: list[Failure | None] = [None] * size
+        for number in range(failing):
+            results[(number + 1) * size // failing - 1] = failures[number * len(failures) // failing]
+        return results
 
     def _is_over(self) -> bool:
         size = self._results.maxlen or 0

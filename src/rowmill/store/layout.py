@@ -192,7 +192,8 @@ class Layout:
         """Assignments of the outputs of several generators from the merged outcome ``o``, each where its bit is new."""
         return ", ".join(
             f"{quote(output.name)} = case when {self.contains('o.done', [node.number])} and "
-            f"{self.lacks('a.done', node.number)} then o.{quote(output.name)} else a.{quote(output.name)} end"
+            f"{self.lacks('a.done', node.number)} "
+            f"then cast(o.{quote(output.name)} as {output.sql_type}) else a.{quote(output.name)} end"
             for node in nodes
             for output in node.columns
         )

@@ -54,6 +54,8 @@ class Settling:
         self._nodes = layout.settled_in_turn
         self.stopped_by: GeneratorError | None = None
         """The failing skip rule that stops the run (``on_error: stop``)."""
+        self.succeeded = 0
+        """How many SQL cells the last :meth:`settle` made."""
 
     def settle(
         self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False
@@ -64,6 +66,7 @@ class Settling:
         admission makes by itself. Returns the generators that were looked at and the rows that failed; those rows are
         still there, the caller drops them.
         """
+        self.succeeded = 0
         touched = set(changed)
         looked_at: set[int] = set()
         failed: list[FailedCell] = []
@@ -94,7 +97,7 @@ class Settling:
             )
         elif node.declaration.strategy is Strategy.SQL:
             expression = self._layout.expression(node)
-            self._connection.execute(
+            made = self._connection.execute(
                 _SETTLE_EXPRESSION.fill(
                     column=quote(node.columns[0].name),
                     expression=expression,
@@ -102,6 +105,7 @@ class Settling:
                     **pending,
                 )
             )
+            self.succeeded += int(made[0][0])
             unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
             failed += self._explain(node, expression, unsettled, "SqlError")
         return failed

@@ -34,7 +34,7 @@ from rowmill.store.admission import Admission
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
 from rowmill.store.control import Control
-from rowmill.store.error_window import ErrorWindow
+from rowmill.store.error_window import ErrorWindow, Failure
 from rowmill.store.finishing import Finishing
 from rowmill.store.inbox import Inbox
 from rowmill.store.journal import Journal
@@ -49,6 +49,7 @@ from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
 _ACTIVE_SUMMARY = statement("active_summary")
+_ACTIVE_ROWS = statement("active_row_count")
 _DEFERRED_SUMMARY = statement("deferred_summary")
 _CURSOR_SUMMARY = statement("cursor_summary")
 _IN_FLIGHT_SUMMARY = statement("in_flight_summary")
@@ -104,6 +105,8 @@ class Turn:
         self._skipped: list[Outcome] = []
         self._is_first = True
         self._was_stopped = False
+        self._stopped_by_sql: RowmillError | None = None
+        """What users' SQL did that stops the run: a skip rule that says so, or too many failures."""
         self._came_in_last = False
         """The last row groups that came in in this turn came too late for its pull."""
 
@@ -160,7 +163,7 @@ class Turn:
         has_changed = inbox.deferrals or inbox.cooling or inbox.drops or self.control.has_applied
         self._admission.deferrals_changed(bool(has_changed))
         settled = self._settle(changed, moment, rows_admitted=self._is_first)
-        stop = stop or self._settling.stopped_by
+        stop = stop or self._stopped_by_sql
         finished = self._finish(moment) if self._may_complete(changed | settled) else []
         tasks: list[Task] = []
         skipped: list[Outcome] = []
@@ -168,7 +171,7 @@ class Turn:
         if self._hands_out(free):
             tasks, skipped, finished_at_once = self._hand_out(free, moment)
             finished += finished_at_once
-            stop = stop or self._settling.stopped_by
+            stop = stop or self._stopped_by_sql
         finished += self._finished_by_barrier()
         result = self._result(tasks, skipped, finished, stop, moment, free)
         return (result._replace(steering=steering) if steering is not None else result), skipped
@@ -181,10 +184,18 @@ class Turn:
 
     def _watch_errors(self, inbox: Inbox) -> RowmillError | None:
         """Stops the run when too many results fail; then none of the failures in the window drops its row (F6)."""
-        self._window.add(inbox.results)
-        verdict = self._window.verdict() if inbox.results else None
+        verdict = self._judge(inbox.results)
         if verdict is not None:
             inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
+        return verdict
+
+    def _judge(self, results: Sequence[Failure | None]) -> RowmillError | None:
+        """What the error window says with these results in it; if it is full of failures, their rows come back (F6)."""
+        if not results:
+            return None
+        self._window.add(results)
+        verdict = self._window.verdict()
+        if verdict is not None:
             self._reopening.revive(row for failure in self._window.failures() for row in failure.rows)
             self._barriers.reopen()
             self._admission.rows_came_back()
@@ -199,12 +210,30 @@ class Turn:
             self._journal.note("limit changed", resource, str(limit))
 
     def _settle(
-        self, changed: Iterable[int], now: datetime, *, rows_admitted: bool, rows_returned: bool = False
+        self,
+        changed: Iterable[int],
+        now: datetime,
+        *,
+        rows_admitted: bool,
+        came_in: int = 0,
+        rows_returned: bool = False,
     ) -> set[int]:
-        """Evaluates what needs no task; returns the generators that were looked at."""
+        """Evaluates what needs no task; returns the generators that were looked at. ``came_in``: how many rows did."""
         looked_at, failed = self._settling.settle(changed, rows_admitted=rows_admitted, rows_returned=rows_returned)
+        self._stopped_by_sql = self._stopped_by_sql or self._settling.stopped_by
         if failed:
-            self._recording.drop_cells(failed, now)
+            names = self._layout.graph.generators
+            failures = [
+                Failure(names[cell.generator].name, ((cell.row_group, cell.row_index),), cell.error_type, cell.message)
+                for cell in failed
+            ]
+            if self._is_first:
+                came_in = int(self._connection.execute(_ACTIVE_ROWS.text)[0][0])
+            succeeded = self._settling.succeeded + max(0, came_in - len(failed))
+            verdict = self._judge(self._window.sample(succeeded, failures))
+            if verdict is None:
+                self._recording.drop_cells(failed, now)
+            self._stopped_by_sql = self._stopped_by_sql or verdict
         elif looked_at and self._layout.has_batch and self._recording.has_deferred:
             self._recording.delete_stale_deferrals()
         return looked_at
@@ -272,9 +301,13 @@ class Turn:
             for task in self._pull.pull(unused, now):
                 unused[self._layout.graph.generators[task.generator].declaration.resource or ""] -= 1
                 tasks.append(task)
-            if not self._admission.find_work(unused, now, has_tasks=bool(tasks)):
+            came_in = self._admission.find_work(unused, now, has_tasks=bool(tasks))
+            if not came_in:
                 break
-            self._settle(set(), now, rows_admitted=True, rows_returned=self._admission.has_returned)
+            has_returned = self._admission.has_returned
+            self._settle(set(), now, rows_admitted=True, came_in=came_in, rows_returned=has_returned)
+            if self._stopped_by_sql is not None:
+                break
             finished += self._finish(now)
         else:
             # What came in last was not asked for tasks yet, and nothing else may ever ask.
