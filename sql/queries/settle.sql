@@ -70,3 +70,13 @@ select
 from state.active_row
 where {upstream_done} and {not_done} and try(struct_pack(v := cast(({predicate}) as boolean))) is null
 order by row_id;
+
+-- name: invalid_rows
+-- Rows whose verdict says that they are not valid, with what is wrong; the turn drops them. O(active rows).
+select
+  row_group,
+  row_index,
+  {expression} as message
+from state.active_row
+where {all_done} and {predicate}
+order by row_id;

@@ -65,7 +65,7 @@ comment on column main.dropped_row.row_id is 'The row.';
 comment on column main.dropped_row.row_group is 'Its row group.';
 comment on column main.dropped_row.row_index is 'Its place in the row group.';
 comment on column main.dropped_row.column_name is 'The column that could not be made.';
-comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate, given_up or by_hand.';
+comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate, given_up, by_hand or invalid.';
 comment on column main.dropped_row.error_type is 'Kind of the last error.';
 comment on column main.dropped_row.message is 'The last error, shortened.';
 comment on column main.dropped_row.attempts is 'Attempts that counted against max_attempts.';

@@ -85,6 +85,14 @@ class Outcome(NamedTuple):
     """What an ordered generator wants back on its next call; plain JSON values (R10)."""
 
 
+class InvalidRow(NamedTuple):
+    """What a cell generator returns for a row it could judge but that is not to be kept: dropped as ``invalid``."""
+
+    values: Sequence[Any]
+    message: str
+    """What is wrong with the row."""
+
+
 class FinishedRowGroup(NamedTuple):
     """A row group that is done for ever: how many of its rows are in the dataset, how many were dropped."""
 

@@ -131,3 +131,18 @@ def test_a_template_that_cannot_work_is_a_problem_of_the_spec(tmp_path: Path, te
         run_spec(tmp_path, [_KIND, column])
     assert_helps(caught.value, "columns.1.expr")
     assert [path.name for path in tmp_path.iterdir()] == ["spec.json"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "skip"),
+    [("product::int + product::int", None), ("1", {"when": "product::int > 1 or product::int < 0"})],
+    ids=["expression", "skip rule"],
+)
+def test_an_error_in_a_part_that_an_expression_has_twice_costs_its_row_alone(
+    tmp_path: Path, sql: str, skip: dict[str, str] | None
+) -> None:
+    (tmp_path / "seed.csv").write_text("product\n1\n2\nnone\n")
+    column: dict[str, Any] = {"name": "twice", "column_type": "expression", "sql": sql, "dtype": "int"}
+    ran = run_spec(tmp_path, [column | ({"skip": skip} if skip else {})], seed_dataset={"path": "seed.csv"}, records=3)
+    assert [row["row_id"] for row in ran.rows] == [0, 1]
+    assert [(row["row_id"], row["reason"]) for row in ran.dropped] == [(2, "rejected")]

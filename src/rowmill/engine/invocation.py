@@ -27,7 +27,7 @@ from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.model_handle import ModelHandle
-from rowmill.generators.protocol import Generator, Model, Toolbox
+from rowmill.generators.protocol import CellGenerator, Generator, Model, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import Graph
@@ -156,6 +156,9 @@ async def work(
         tools = await stack.enter_async_context(_open_tools(prepared, environ))
         runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec, tools)
         bound = bind_generators(prepared, runtime)
+        for generator in bound.values():
+            if isinstance(generator, CellGenerator):
+                stack.push_async_callback(generator.aclose)
         conditions = _skip_conditions(prepared.graph)
         by_hand = await writer.call(store.hand_settings)
         limits = by_hand.limited(prepared.limits)

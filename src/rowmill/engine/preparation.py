@@ -74,6 +74,9 @@ def _prepared(
 def resource_limits(spec: Spec) -> dict[str, int]:
     """The limit of every resource of a spec: its endpoints, the event loop, the worker threads."""
     limits = {name: endpoint.limit for name, endpoint in endpoints(spec).items()}
+    for column in spec.columns:
+        for name, limit in column.own_resources().items():
+            limits[name] = min(limit, limits.get(name, limit))
     return {**limits, LOCAL: spec.run.max_in_flight, THREADS: spec.run.max_local_workers}
 
 

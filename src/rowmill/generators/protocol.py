@@ -74,6 +74,10 @@ class CellGenerator(ABC):
                 results.append(error)
         return results
 
+    async def aclose(self) -> None:
+        """Lets go of what it holds open, when the invocation ends. By itself it holds nothing."""
+        return
+
 
 class BatchGenerator(ABC):
     """Makes the outputs of all live rows of a row group in one call."""

@@ -71,6 +71,10 @@ class ColumnConfig(StrictModel):
         """Further generators this column's own one needs, each with columns of its own; most have none."""
         return ()
 
+    def own_resources(self) -> dict[str, int]:
+        """Resources of its own, beside models and local workers, and how many of its tasks each takes at once."""
+        return {}
+
     def bind(self, runtime: Any) -> Any:
         """Makes the generator that does the work (``rowmill.generators.protocol``) for one invocation."""
         raise NotImplementedError(type(self).__name__)

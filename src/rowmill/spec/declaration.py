@@ -197,6 +197,12 @@ class Declaration:
     """Deadline of one attempt, seconds; None: no deadline."""
     may_drop_rows: bool = False
     """A ``batch`` or ``dataset`` generator may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
+    drops_invalid: bool = False
+    """Rows it finds invalid are dropped with that reason: its value is a verdict with ``is_valid``."""
+    max_attempts: int | None = None
+    """Tries of a transiently failing task; None: the run's."""
+    backoff_base_s: float | None = None
+    """Wait after the first transient failure, seconds; None: the run's."""
     is_ordered: bool = False
     """One row group at a time, lowest unfinished first, with state handed from call to call (R10)."""
     weight: float = 1.0

@@ -29,6 +29,7 @@ _BUILT_IN = {
     "llm-judge": "rowmill.generators.llm_judge:LlmJudgeColumn",
     "embedding": "rowmill.generators.embedding:EmbeddingColumn",
     "image": "rowmill.generators.image:ImageColumn",
+    "validation": "rowmill.generators.validation:ValidationColumn",
     "custom": "rowmill.generators.custom:CustomColumn",
     "deduplicate": "rowmill.generators.over_dataset:DeduplicateColumn",
     "rank": "rowmill.generators.over_dataset:RankColumn",

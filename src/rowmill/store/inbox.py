@@ -32,7 +32,7 @@ from rowmill.store.staging import (
     from_epoch,
 )
 from rowmill.store.typing import Typing
-from rowmill.task import Outcome, OutcomeKind, error_type
+from rowmill.task import InvalidRow, Outcome, OutcomeKind, error_type
 
 
 @dataclass
@@ -137,11 +137,13 @@ class Inbox:
     def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
         task = outcome.task
         failures = task.attempts + 1
-        if failures >= self.settings.max_attempts:
+        declaration = self.graph.generators[task.generator].declaration
+        if failures >= (declaration.max_attempts or self.settings.max_attempts):
             self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures)
             return
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
-        wait = backoff_s(self.settings.backoff_base_s, self.settings.backoff_max_s, failures, key)
+        base_s = declaration.backoff_base_s or self.settings.backoff_base_s
+        wait = backoff_s(base_s, self.settings.backoff_max_s, failures, key)
         if isinstance(error, Transient) and error.retry_after_s is not None:
             wait = max(wait, error.retry_after_s)
         self._defer(outcome, error, failures, from_epoch(self.now + wait))
@@ -170,6 +172,7 @@ class Inbox:
 
     def _take_cells(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
         outputs = node.declaration.outputs
+        outcomes = [outcome for outcome in outcomes if not self._is_invalid(outcome)]
         kept = [outcome for outcome in outcomes if self._has_right_width(outcome, len(outputs))]
         columns = self._arrays(node, kept)
         if columns is None:
@@ -177,6 +180,15 @@ class Inbox:
             columns = self._arrays(node, kept)
             assert columns is not None, "values that fit one by one fit together"
         self._put(node, [o.task.row_group for o in kept], [o.task.row_index for o in kept], columns)
+
+    def _is_invalid(self, outcome: Outcome) -> bool:
+        """Drops a row that was judged and is not to be kept. The call succeeded: it is no failure (F6)."""
+        found = outcome.values
+        if not isinstance(found, InvalidRow):
+            return False
+        task = outcome.task
+        self.drops.append(task.generator, task.row_group, task.row_index, "invalid", None, found.message[:1000], 0)
+        return True
 
     def _has_right_width(self, outcome: Outcome, width: int) -> bool:
         if len(outcome.values) == width:

@@ -19,6 +19,15 @@ from rowmill.store.sampling import sampled_value, sampler_call
 _ALL_BITS = (1 << WORD_BITS) - 1
 
 
+def sheltered(expression: str) -> str:
+    """An expression so that a TRY around it catches its errors.
+
+    Of an expression that has a part twice (``x::int + x::int``) the engine evaluates that part once, before and outside
+    of the TRY: an error of one row would be one of the turn. It does not look for such parts in a lambda.
+    """
+    return f"list_transform([0], lambda rowmill_shelter: {expression})[1]"
+
+
 @dataclass(frozen=True)
 class Layout:
     """The wide tables of one graph."""
@@ -239,7 +248,7 @@ class Layout:
         if isinstance(source, SampledValue):
             return sampled_value(source, self.seed, output.name, output.sql_type)
         if isinstance(source, SqlExpression):
-            return f"cast(({source.text}\n) as {output.sql_type})"
+            return sheltered(f"cast(({source.text}\n) as {output.sql_type})")
         if isinstance(source, SeedColumn):
             return quote(source.name)
         raise TypeError(f"generator {node.declaration.name} is not evaluated in SQL")

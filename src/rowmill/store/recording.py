@@ -200,7 +200,10 @@ class Recording:
         """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""
         drops = Rows(NEW_DROP)
         for cell in failed:
-            drops.append(cell.generator, cell.row_group, cell.row_index, "rejected", cell.error_type, cell.message, 1)
+            attempts = 1 if cell.error_type is not None else 0
+            drops.append(
+                cell.generator, cell.row_group, cell.row_index, cell.reason, cell.error_type, cell.message, attempts
+            )
         self.drop(drops, now)
 
     def delete_stale_deferrals(self) -> None:

@@ -15,7 +15,7 @@ from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
-from rowmill.store.layout import Layout
+from rowmill.store.layout import Layout, sheltered
 from rowmill.store.sampling import unformatted_value
 from rowmill.store.schema import create_sampler_macros
 from rowmill.store.statements import statement
@@ -29,6 +29,7 @@ _PROPAGATED_SKIP = statement("settle_propagated_skip")
 _PREDICATE_SKIP = statement("settle_predicate_skip")
 _PREDICATE_OR_ERROR_SKIP = statement("settle_predicate_or_error_skip")
 _FAILED_PREDICATES = statement("failed_predicates")
+_INVALID_ROWS = statement("invalid_rows")
 
 _EXPLAINED_ROWS = 20
 
@@ -40,8 +41,9 @@ class FailedCell:
     generator: int
     row_group: int
     row_index: int
-    error_type: str
+    error_type: str | None
     message: str
+    reason: str = "rejected"
 
 
 class Settling:
@@ -108,7 +110,22 @@ class Settling:
             self.succeeded += int(made[0][0])
             unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
             failed += self._explain(node, expression, unsettled, "SqlError")
+            if node.declaration.drops_invalid:
+                failed += self._invalid(node)
         return failed
+
+    def _invalid(self, node: GeneratorNode) -> list[FailedCell]:
+        """Rows whose verdict says that they are not valid; those that were found before are gone."""
+        verdict = quote(node.columns[0].name)
+        query = _INVALID_ROWS.fill(
+            all_done=self._layout.contains("done", [node.number]),
+            predicate=f"not {verdict}.is_valid",
+            expression=f"{verdict}.error_messages",
+        )
+        return [
+            FailedCell(node.number, row_group, row_index, None, message, "invalid")
+            for row_group, row_index, message in self._connection.execute(query)
+        ]
 
     def _settle_skips(self, node: GeneratorNode, pending: dict[str, str]) -> list[FailedCell]:
         slots = {
@@ -124,7 +141,7 @@ class Settling:
         rule = node.declaration.skip
         if rule is None or rule.sql is None:
             return []
-        predicate = f"{rule.sql}\n"
+        predicate = sheltered(f"({rule.sql}\n)")
         statement = _PREDICATE_OR_ERROR_SKIP if rule.on_error == "skip" else _PREDICATE_SKIP
         self._connection.execute(statement.fill(predicate=predicate, **slots))
         if rule.on_error == "skip":

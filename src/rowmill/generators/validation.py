@@ -1,0 +1,245 @@
+"""Columns of type ``validation``: a verdict on the values of other columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+
+from rowmill.errors import GeneratorError
+from rowmill.generators.custom_function import FunctionProblem, load_function
+from rowmill.generators.json_schema import schema_problem
+from rowmill.generators.protocol import Call, CellGenerator, Runtime
+from rowmill.generators.validators import python_code, sql_code
+from rowmill.generators.validators.function import FunctionValidator
+from rowmill.generators.validators.parameters import (
+    PARAMETERS,
+    CodeParameters,
+    FunctionParameters,
+    RemoteParameters,
+    SchemaParameters,
+    SqlParameters,
+    ValidatorParameters,
+    ValidatorType,
+)
+from rowmill.generators.validators.schema import SchemaValidator
+from rowmill.generators.validators.verdict import PLAIN_TYPE, Validator, Verdict, type_of_verdicts
+from rowmill.spec.column import ColumnConfig
+from rowmill.spec.declaration import (
+    LOCAL,
+    THREADS,
+    Declaration,
+    DeclareContext,
+    Output,
+    Reference,
+    SqlExpression,
+    Strategy,
+)
+from rowmill.spec.name import fold
+from rowmill.spec.registry import register_column_type
+from rowmill.task import InvalidRow, Row
+
+_REGENERATE = (
+    "on_invalid: regenerate is not there yet. Use keep, and have chosen cells made again with "
+    "'rowmill rerun DATABASE --column TARGET --where \"not {name}.is_valid\"'; or drop."
+)
+
+
+@register_column_type
+class ValidationColumn(ColumnConfig):
+    """Whether the values of ``target_columns`` are valid, and what is wrong with those that are not."""
+
+    column_type: Literal["validation"] = "validation"
+    target_columns: tuple[str, ...] = Field(min_length=1)
+    validator_type: ValidatorType
+    validator_params: SerializeAsAny[ValidatorParameters]
+    batch_size: int = Field(default=10, strict=True, ge=1, le=100_000)
+    """Rows judged in one call."""
+    on_invalid: Literal["keep", "drop", "regenerate"] = "keep"
+    """``drop``: a row that is not valid is dropped, with reason ``invalid`` and what is wrong."""
+
+    @field_validator("validator_params", mode="before")
+    @classmethod
+    def _of_the_type(cls, value: object, info: ValidationInfo) -> object:
+        kind = PARAMETERS.get(info.data.get("validator_type", ""))
+        return value if kind is None or isinstance(value, kind) else kind.model_validate(value)
+
+    @field_validator("target_columns")
+    @classmethod
+    def _are_different(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len({fold(name) for name in value}) < len(value):
+            raise ValueError("A column is named twice.")
+        return value
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Self:
+        if self.on_invalid == "regenerate":
+            raise ValueError(_REGENERATE.format(name=self.name))
+        return self
+
+    def declare(self, context: DeclareContext) -> Declaration:
+        """One verdict a row: an SQL predicate is evaluated in the database, all others take rows in calls."""
+        place = f"columns.{context.index}"
+        given = self.validator_params
+        common: dict[str, Any] = {
+            "name": self.name,
+            "column_type": self.column_type,
+            "place": place,
+            "outputs": (Output(self.name, self._sql_type, drop=self.drop),),
+            "propagate_skip": self.propagate_skip,
+            "drops_invalid": self.on_invalid == "drop",
+        }
+        targets = tuple(Reference(name, f"{place}.target_columns") for name in self.target_columns)
+        fingerprint = {
+            "validator": self.validator_type,
+            "params": given.fingerprint(),
+            "targets": list(self.target_columns),
+            **({"on_invalid": self.on_invalid} if self.on_invalid != "keep" else {}),
+        }
+        if isinstance(given, SqlParameters):
+            where = f"{place}.validator_params.predicate"
+            analysis = context.analyse_sql(given.predicate)
+            if analysis.problem is not None:
+                context.problem(where, analysis.problem)
+            inputs = (
+                *targets,
+                *(Reference(name, where) for name in analysis.columns if name not in self.target_columns),
+            )
+            return Declaration(
+                **common,
+                inputs=inputs,
+                strategy=Strategy.SQL,
+                reason="a predicate, evaluated in the database",
+                sql=SqlExpression(given.verdict(), where),
+                fingerprint=fingerprint,
+            )
+        resource, source = self._where(context, f"{place}.validator_params")
+        retries = (given.max_retries + 1, given.retry_backoff) if isinstance(given, RemoteParameters) else (None, None)
+        return Declaration(
+            **common,
+            inputs=targets,
+            strategy=Strategy.CELL,
+            reason=f"up to {self.batch_size} rows a call",
+            resource=resource,
+            max_rows_per_call=self.batch_size,
+            max_attempts=retries[0],
+            backoff_base_s=retries[1],
+            fingerprint=fingerprint | source,
+        )
+
+    def _where(self, context: DeclareContext, place: str) -> tuple[str, dict[str, Any]]:
+        """The resource of its calls, and what else shapes the verdicts. Records what is missing."""
+        given = self.validator_params
+        schema = getattr(given, "output_schema", None) or getattr(given, "json_schema", None)
+        if schema is not None:
+            problem = schema_problem(schema)
+            if problem:
+                field = "json_schema" if isinstance(given, SchemaParameters) else "output_schema"
+                context.problem(f"{place}.{field}", problem)
+        if isinstance(given, RemoteParameters):
+            return given.resource, {}
+        if isinstance(given, FunctionParameters):
+            try:
+                function = load_function(given.validation_function, context.spec_directory)
+            except FunctionProblem as problem_of_function:
+                context.problem(f"{place}.validation_function", str(problem_of_function))
+                return THREADS, {}
+            if function.parameters != 1:
+                message = f"'{function.signature}' cannot be called: a validation function is fn(rows)."
+                context.problem(f"{place}.validation_function", message)
+            return LOCAL if function.is_async else THREADS, {"source_sha256": function.source_sha256}
+        if isinstance(given, CodeParameters):
+            kind = python_code if given.code_lang == "python" else sql_code
+            if not kind.is_installed():
+                context.problem(f"{place}.code_lang", kind.MISSING)
+            return THREADS, {}
+        return LOCAL, {}
+
+    @property
+    def _sql_type(self) -> str:
+        given = self.validator_params
+        if isinstance(given, (RemoteParameters, FunctionParameters)):
+            return type_of_verdicts(given.output_schema)
+        if isinstance(given, SqlParameters):
+            return PLAIN_TYPE
+        is_python = isinstance(given, CodeParameters) and given.code_lang == "python"
+        of_one = python_code.PYTHON_TYPE if is_python else PLAIN_TYPE
+        if len(self.target_columns) == 1:
+            return of_one
+        inside = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" {of_one}' for name in self.target_columns)
+        return f"STRUCT({inside})"
+
+    def own_resources(self) -> dict[str, int]:
+        """The endpoint of a remote validator, with how many requests it takes at once."""
+        given = self.validator_params
+        return {given.resource: given.max_parallel_requests} if isinstance(given, RemoteParameters) else {}
+
+    def bind(self, runtime: Runtime) -> CellGenerator:
+        """The validator, ready to judge."""
+        return ValidationGenerator(self._validator(runtime), self.target_columns, drops=self.on_invalid == "drop")
+
+    def _validator(self, runtime: Runtime) -> Validator:
+        given = self.validator_params
+        targets = self.target_columns
+        if isinstance(given, CodeParameters):
+            if given.code_lang == "python":
+                return python_code.PythonValidator(targets)
+            return sql_code.SqlCodeValidator(targets, given.code_lang.partition(":")[2])
+        if isinstance(given, SchemaParameters):
+            return SchemaValidator(targets, given.json_schema)
+        if isinstance(given, FunctionParameters):
+            function = load_function(given.validation_function, runtime.spec_directory)
+            return FunctionValidator(function, targets, given.output_schema)
+        assert isinstance(given, RemoteParameters)
+        from rowmill.generators.validators.remote import RemoteValidator  # aiohttp is imported only if there is a need
+
+        return RemoteValidator(given.endpoint_url, given.timeout, given.max_parallel_requests, given.output_schema)
+
+
+class ValidationGenerator(CellGenerator):
+    """Asks a validator, and says of rows that are not valid that they are not to be kept."""
+
+    def __init__(self, validator: Validator, targets: Sequence[str], *, drops: bool) -> None:
+        self._validator = validator
+        self._targets = tuple(targets)
+        self._drops = drops
+
+    async def generate(self, row: Row, call: Call) -> Sequence[Any]:
+        """The verdict on one row."""
+        (verdict,) = await self.generate_rows([row], call)
+        if isinstance(verdict, Exception):
+            raise verdict
+        return verdict
+
+    async def generate_rows(self, rows: Sequence[Row], call: Call) -> Sequence[Sequence[Any] | Exception]:
+        """The verdicts on some rows, each at the place of its row."""
+        values = [{target: row[target] for target in self._targets} for row in rows]
+        judged = await self._validator.judge(values, call)
+        if len(judged) != len(rows):
+            raise GeneratorError(f"The validator gave {len(judged)} verdicts for {len(rows)} rows.", "MalformedVerdict")
+        return [each if isinstance(each, Exception) else self._outcome(each) for each in judged]
+
+    def _outcome(self, verdict: Verdict) -> Sequence[Any]:
+        faults = _faults(verdict, self._targets)
+        return InvalidRow((verdict,), faults) if self._drops and faults is not None else (verdict,)
+
+    async def aclose(self) -> None:
+        """Closes the validator."""
+        await self._validator.aclose()
+
+
+def _faults(verdict: Verdict, targets: Sequence[str]) -> str | None:
+    """What is wrong, in words; None if nothing is."""
+    if "is_valid" in verdict:
+        return None if verdict["is_valid"] else _words(verdict)
+    wrong = [f"{name}: {_words(verdict[name])}" for name in targets if not verdict[name]["is_valid"]]
+    return "; ".join(wrong) or None
+
+
+def _words(verdict: Verdict) -> str:
+    messages = verdict.get("error_messages") or verdict.get("details")
+    for each in verdict.get("python_linter_messages") or ():
+        messages = messages or f"{each['symbol']} in line {each['line']}: {each['message']}"
+    others = {name: value for name, value in verdict.items() if name != "is_valid" and value is not None}
+    return str(messages or others or "not valid")

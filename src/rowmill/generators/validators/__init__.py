@@ -1,0 +1,1 @@
+"""What a validation column can ask of values: one module for each kind of validator."""

@@ -1,0 +1,115 @@
+"""The parameters of each kind of validator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, JsonValue, field_serializer, field_validator
+
+from rowmill.generators.custom_function import function_name
+from rowmill.spec.column import StrictModel
+
+ValidatorType = Literal["code", "local_callable", "remote", "json_schema", "sql"]
+_Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+_REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_IS_TRUE = "coalesce(cast(({predicate}\n) as boolean), false)"
+_VERDICT = "struct_pack(is_valid := {is_true}, error_messages := case when {is_true} then null else {message} end)"
+
+
+class ValidatorParameters(StrictModel):
+    """What every kind has."""
+
+    def fingerprint(self) -> dict[str, JsonValue]:
+        """What shapes verdicts."""
+        shaping: dict[str, JsonValue] = self.model_dump(mode="json", exclude=set(_NOT_SHAPING))
+        return shaping
+
+
+_NOT_SHAPING = ("timeout", "max_retries", "retry_backoff", "max_parallel_requests")
+
+
+class CodeParameters(ValidatorParameters):
+    """Code in a language: Python, or a dialect of SQL."""
+
+    code_lang: Literal[
+        "python", "sql:sqlite", "sql:postgres", "sql:mysql", "sql:tsql", "sql:bigquery", "sql:ansi", "sql:duckdb"
+    ]
+
+
+class FunctionParameters(ValidatorParameters):
+    """A Python function that judges a table of rows."""
+
+    validation_function: Any
+    """``module:function``, installed or beside the spec; in Python also the function itself."""
+    output_schema: dict[str, Any] | None = None
+
+    @field_validator("validation_function")
+    @classmethod
+    def _is_a_function(cls, value: object) -> object:
+        if not callable(value) and not (isinstance(value, str) and _REFERENCE.fullmatch(value)):
+            raise ValueError("Write the function as 'module:function', for example 'checks:is_polite'.")
+        return value
+
+    @field_serializer("validation_function")
+    def _as_reference(self, value: str | Callable[..., Any]) -> str:
+        return value if isinstance(value, str) else function_name(value)
+
+
+class RemoteParameters(ValidatorParameters):
+    """An HTTP endpoint that judges rows."""
+
+    endpoint_url: str
+    output_schema: dict[str, Any] | None = None
+    timeout: _Seconds = 30.0
+    """Of one request, seconds."""
+    max_retries: int = Field(default=3, strict=True, ge=0, le=1000)
+    retry_backoff: _Seconds = 2.0
+    """Wait before the first retry, seconds; doubled each time."""
+    max_parallel_requests: int = Field(default=4, strict=True, ge=1, le=100_000)
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _is_a_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"'{value[:100]}' is no URL like http://127.0.0.1:8000/validate.")
+        if parts.username or parts.password:
+            raise ValueError("The URL carries a user name or password, which would be written into the run database.")
+        return value
+
+    @property
+    def resource(self) -> str:
+        """What its requests occupy."""
+        return f"validator/{self.endpoint_url.partition('?')[0]}"
+
+
+class SchemaParameters(ValidatorParameters):
+    """A JSON Schema the values must fit."""
+
+    json_schema: dict[str, Any]
+
+
+class SqlParameters(ValidatorParameters):
+    """A condition over the columns of the row, in DuckDB's SQL; null counts as not valid."""
+
+    predicate: str = Field(min_length=1)
+    message: str | None = None
+    """What is told of rows for which it does not hold. Default: the predicate."""
+
+    def verdict(self) -> str:
+        """The SQL expression of the verdict."""
+        text = self.message if self.message is not None else f"not true: {self.predicate.strip()}"
+        is_true = _IS_TRUE.format(predicate=self.predicate)
+        return _VERDICT.format(is_true=is_true, message="'" + text.replace("'", "''") + "'")
+
+
+PARAMETERS: dict[str, type[ValidatorParameters]] = {
+    "code": CodeParameters,
+    "local_callable": FunctionParameters,
+    "remote": RemoteParameters,
+    "json_schema": SchemaParameters,
+    "sql": SqlParameters,
+}
