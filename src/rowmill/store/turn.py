@@ -226,11 +226,14 @@ class Turn:
             failures = [
                 Failure(names[cell.generator].name, ((cell.row_group, cell.row_index),), cell.error_type, cell.message)
                 for cell in failed
+                if cell.error_type is not None  # a row that was found invalid was evaluated well
             ]
-            if self._is_first:
-                came_in = int(self._connection.execute(_ACTIVE_ROWS.text)[0][0])
-            succeeded = self._settling.succeeded + max(0, came_in - len(failed))
-            verdict = self._judge(self._window.sample(succeeded, failures))
+            verdict = None
+            if failures:
+                if self._is_first:
+                    came_in = int(self._connection.execute(_ACTIVE_ROWS.text)[0][0])
+                succeeded = self._settling.succeeded + max(0, came_in - len(failures))
+                verdict = self._judge(self._window.sample(succeeded, failures))
             if verdict is None:
                 self._recording.drop_cells(failed, now)
             self._stopped_by_sql = self._stopped_by_sql or verdict
