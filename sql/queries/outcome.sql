@@ -131,6 +131,22 @@ select * from new_attempt;
 insert into state.usage_total by name
 select * from state.usage_tail;
 
+-- name: used_so_far
+-- What all requests of this run have used, for its budget; once an invocation. O(sums + attempts not summed up yet).
+select
+  coalesce(sum(attempts) filter (where model is not null), 0)::bigint as requests,
+  coalesce(sum(input_tokens + output_tokens), 0)::bigint as tokens,
+  coalesce(sum(cost_usd), 0.0)::double as cost_usd
+from state.usage_sum;
+
+-- name: used_by_new_attempts
+-- The same for the attempts of this turn. O(attempts).
+select
+  count(model) as requests,
+  coalesce(sum(input_tokens + output_tokens), 0)::bigint as tokens,
+  coalesce(sum(cost_usd), 0.0)::double as cost_usd
+from new_attempt;
+
 -- name: live_rows_of_group
 -- The rows a batch task stands for: live and not done by its generator (S5). O(active rows).
 select a.row_index

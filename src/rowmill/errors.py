@@ -18,6 +18,7 @@
     ├── BarrierFailed             a column over all rows failed: the run stops, nothing is dropped (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
+        └── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
 
 Types decide what happens, texts never do. The dispatcher turns an exception of a generator into an
 outcome by its type alone (:func:`rowmill.task.classify`).
@@ -170,3 +171,7 @@ class Interrupted(RowmillError):
     """The user stopped the run; everything that arrived is committed."""
 
     exit_code = 75
+
+
+class BudgetReached(Interrupted):
+    """The budget of the spec is used up; everything that arrived is committed. Raise it and run again to go on."""

@@ -24,7 +24,7 @@ from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
-from rowmill.errors import Interrupted, RowmillError, UsageError
+from rowmill.errors import BudgetReached, Interrupted, RowmillError, UsageError
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import CellGenerator, Generator, Model, Toolbox
@@ -204,7 +204,7 @@ async def work(
                     group.start_soon(report, progress_interval_s)
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
-            reason = str(ending)
+            reason = str(dispatcher.stop if isinstance(dispatcher.stop, BudgetReached) else ending)[:500]
         except BaseExceptionGroup as raised:
             error = _leaf(raised)
             reason = f"failed: {error}"[:500]
@@ -214,10 +214,14 @@ async def work(
     status = await writer.call(read_status, store.connection)
     if on_progress is not None:
         on_progress(status)
-    if ending is Ending.STOPPED and dispatcher.stop is not None:
+    is_used_up = isinstance(dispatcher.stop, BudgetReached)
+    if ending is Ending.STOPPED and dispatcher.stop is not None and not is_used_up:
         raise dispatcher.stop
     reasons = await writer.call(read_drop_reasons, store.connection)
-    return _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+    ended = _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+    if ending is Ending.STOPPED and is_used_up:
+        ended = replace(ended, message=f"{_stopped(name, status)} {dispatcher.stop}")
+    return ended
 
 
 @asynccontextmanager
@@ -397,7 +401,7 @@ def _report(ending: Ending, status: Status, reasons: tuple[DropReason, ...], nam
         message = f"{name} is complete: {status.rows_finished} of {status.records} rows{dropped}."
     else:
         exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
-        message = f"{name} stopped before its end: {status.rows_finished} of {status.records} rows. Run again to go on."
+        message = f"{_stopped(name, status)} Run again to go on."
     return RunReport(
         status.state,
         status.records,
@@ -408,6 +412,10 @@ def _report(ending: Ending, status: Status, reasons: tuple[DropReason, ...], nam
         turns,
         reasons,
     )
+
+
+def _stopped(name: str, status: Status) -> str:
+    return f"{name} stopped before its end: {status.rows_finished} of {status.records} rows."
 
 
 def _leaf(raised: BaseExceptionGroup[BaseException]) -> BaseException:

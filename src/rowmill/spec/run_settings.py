@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from rowmill.spec.column import StrictModel
 from rowmill.spec.model import Seconds
@@ -42,6 +43,27 @@ class RunSettings(StrictModel):
     """Share of rejected and exhausted results in the window that stops the run; 1 with window full of failures only."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
+    max_cost_usd: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
+    """The budget, over all invocations: what reaches it drains the run."""
+    max_tokens: Annotated[int, _count(1, 10**15)] | None = None
+    """Tokens sent and received together."""
+    max_requests: Annotated[int, _count(1, 10**15)] | None = None
+    deadline: datetime | None = None
+    """A point in time, with its zone, from which nothing starts any more."""
+
+    @field_validator("deadline", mode="before")
+    @classmethod
+    def _deadline_is_a_time(cls, value: object) -> object:
+        if value is not None and not isinstance(value, (str, datetime)):
+            raise ValueError("A deadline is a date and a time with its zone: 2026-11-22T08:00:00Z.")
+        return value
+
+    @field_validator("deadline")
+    @classmethod
+    def _deadline_has_a_zone(cls, value: datetime | None) -> datetime | None:
+        if value is not None and value.tzinfo is None:
+            raise ValueError("A deadline needs its time zone: 2026-11-22T08:00:00Z, or +02:00 in place of Z.")
+        return value
 
     @model_validator(mode="after")
     def _backoff_grows(self) -> Self:

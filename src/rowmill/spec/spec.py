@@ -107,6 +107,17 @@ class Spec(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _budget_has_prices(self) -> Self:
+        unpriced = [model.alias for model in self.models if model.cost_usd(1, 1) is None]
+        if self.run.max_cost_usd is not None and unpriced:
+            message = (
+                f"Model '{unpriced[0]}' has no price, so its requests would not count: give it "
+                "input_usd_per_million_tokens and output_usd_per_million_tokens, or bound max_tokens instead."
+            )
+            raise _failing("Spec", [(("run", "max_cost_usd"), message)])
+        return self
+
+    @model_validator(mode="after")
     def _has_no_contradictions(self) -> Self:
         errors = [
             (tuple(int(part) if part.isdecimal() else part for part in problem.place.split(".")), problem.message)

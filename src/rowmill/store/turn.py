@@ -13,6 +13,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
+    budget        what may be spent at most
     control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
 
@@ -32,6 +33,7 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.admission import Admission
 from rowmill.store.barrier import Barriers
+from rowmill.store.budget import Budget
 from rowmill.store.connection import Connection
 from rowmill.store.control import Control
 from rowmill.store.error_window import ErrorWindow, Failure
@@ -99,6 +101,7 @@ class Turn:
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
+        self._budget = Budget(connection, settings)
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
         self._touched_at: datetime | None = None
         self._skip_conditions = dict(skip_conditions or {})
@@ -159,6 +162,7 @@ class Turn:
         changed = self._recording.write(inbox, moment)
         if learned:
             self._learn(learned)
+        stop = stop or self._watch_budget(inbox, now)
         steering = self.control.apply(moment)
         has_changed = inbox.deferrals or inbox.cooling or inbox.drops or self.control.has_applied
         self._admission.deferrals_changed(bool(has_changed))
@@ -174,7 +178,12 @@ class Turn:
             stop = stop or self._stopped_by_sql
         finished += self._finished_by_barrier()
         result = self._result(tasks, skipped, finished, stop, moment, free)
-        return (result._replace(steering=steering) if steering is not None else result), skipped
+        if steering is not None:
+            result = result._replace(steering=steering)
+        if self._budget.deadline is not None:
+            wakes_at = (at for at in (result.next_not_before, self._budget.deadline) if at is not None)
+            result = result._replace(next_not_before=min(wakes_at))
+        return result, skipped
 
     def _hands_out(self, free: Mapping[str, int]) -> bool:
         """Does work go on? A run that ends has nothing free; one without tasks never has."""
@@ -201,6 +210,14 @@ class Turn:
             self._admission.rows_came_back()
             if not self._was_stopped:
                 self._journal.note("stopped", "error window", str(verdict)[:500])
+            self._was_stopped = True
+        return verdict
+
+    def _watch_budget(self, inbox: Inbox, now: float) -> RowmillError | None:
+        """Stops the run when its budget is used up."""
+        verdict = self._budget.reached(now, has_attempts=bool(inbox.attempts.rows))
+        if verdict is not None and not self._was_stopped:
+            self._journal.note("stopped", "budget", str(verdict))
             self._was_stopped = True
         return verdict
 
