@@ -53,7 +53,10 @@ _KEEP_RETAINED = statement("keep_retained_table")
 _RETAINED = statement("retained_tables")
 _PURGE = statement("purge_retained_table")
 
-COPIED_TABLES = ("spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer")
+COPIED_TABLES = (
+    "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
+    "control_request", "pause", "limit_by_hand",
+)  # fmt: skip
 """Tables that do not depend on the spec."""
 SEED_TABLES = ("seed_content", "seed_file")
 REBUILT_TABLES = (
