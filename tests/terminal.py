@@ -51,11 +51,20 @@ class Terminal:
         """Types the text, and Enter."""
         os.write(self._master, f"{text}\r".encode())
 
+    def press(self, key: str) -> None:
+        """Presses a key, as ``\\x03`` for Ctrl-C."""
+        os.write(self._master, key.encode())
+
     def read_until(self, wanted: str) -> str:
         """What it wrote up to and with ``wanted``, without control codes. Fails if that does not come."""
         self._read(lambda: wanted in self.text)
         assert wanted in self.text, self.text
         return self.text
+
+    def read_until_it_ends_with(self, wanted: str) -> None:
+        """Waits until the last it wrote is ``wanted``: a prompt that waits."""
+        self._read(lambda: self.text.endswith(wanted))
+        assert self.text.endswith(wanted), self.text
 
     def read_to_end(self) -> str:
         """Everything it wrote until it ended, without control codes."""

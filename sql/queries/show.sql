@@ -131,6 +131,19 @@ from main.column_statistics
 where {predicate}
 limit $limit;
 
+-- name: public_columns
+-- The public views and their columns, in order. O(columns).
+select
+  c.table_name as view,
+  c.column_name
+from duckdb_columns() as c
+inner join duckdb_views() as v
+  on c.table_name = v.view_name and c.schema_name = v.schema_name and c.database_name = v.database_name
+where c.schema_name = 'main' and not v.internal and not v.temporary
+order by
+  c.table_name,
+  c.column_index;
+
 -- name: view_columns
 -- The columns of a public view, in order. O(columns).
 select column_name

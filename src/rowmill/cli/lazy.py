@@ -35,6 +35,7 @@ class LazyGroup(click.Group):
         command = import_module(module_name).command
         assert isinstance(command, click.Command)
         command.short_help = line
+        _take_from_environment(command, cmd_name)
         return command
 
     def resolve_command(
@@ -65,3 +66,15 @@ class LazyGroup(click.Group):
         """Lists the commands from their lines alone."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in self._commands_of.items()])
+
+
+_ONLY_TYPED = {"--yes", "--force"}
+"""Options that confirm something: a variable set long ago confirms nothing."""
+
+
+def _take_from_environment(command: click.Command, name: str) -> None:
+    """Gives each option its variable: ``--time-limit`` of ``sql`` is ``ROWMILL_SQL_TIME_LIMIT``."""
+    for option in command.params:
+        if isinstance(option, click.Option) and option.envvar is None and not _ONLY_TYPED.intersection(option.opts):
+            flag = max(option.opts, key=len).lstrip("-")
+            option.envvar = f"ROWMILL_{name}_{flag}".replace("-", "_").upper()

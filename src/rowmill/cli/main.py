@@ -36,6 +36,7 @@ COMMANDS = {
     "export": ("rowmill.cli.export", "Write the finished rows to a file."),
     "doctor": ("rowmill.cli.doctor", "Check a run database; repair one whose log is damaged."),
     "import-config": ("rowmill.cli.import_config", "Turn a DataDesigner configuration into a spec."),
+    "completion": ("rowmill.cli.completion", "Print the completion of a shell."),
     "migrate": ("rowmill.cli.migrate", "Bring the file of an older Rowmill up to date."),
 }
 """Command → its module (which holds the click command ``command``) and the line that lists it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Any, TypeVar
@@ -35,7 +36,12 @@ def is_run_database(path: Path) -> bool:
 
 
 def existing_database(path: Path | None) -> Path:
-    """``path``, or the only run database of the current directory. Raises :class:`UsageError` otherwise."""
+    """``path``, or the one that ROWMILL_DATABASE names, or the only one of the current directory.
+
+    Raises :class:`UsageError` otherwise.
+    """
+    if path is None and os.environ.get("ROWMILL_DATABASE"):
+        path = Path(os.environ["ROWMILL_DATABASE"])
     if path is not None:
         if not path.exists():
             raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")

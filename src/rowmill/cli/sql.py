@@ -13,7 +13,7 @@ from rowmill.errors import UsageError
 
 
 @click.command()
-@click.argument("arguments", nargs=-1, required=True, metavar="[DATABASE] QUERY")
+@click.argument("arguments", nargs=-1, metavar="[DATABASE] [QUERY]")
 @click.option(
     "--time-limit",
     "time_limit_s",
@@ -27,7 +27,7 @@ from rowmill.errors import UsageError
 def command(arguments: tuple[str, ...], time_limit_s: float, output_format: OutputFormat) -> None:
     """Query a run database with SQL; nothing can be changed this way. The query - is read from stdin.
 
-    While a run works on the database, it answers.
+    While a run works on the database, it answers. Without QUERY, on a terminal: a prompt with history.
 
     Without DATABASE, the only *.duckdb file of the current directory.
 
@@ -35,10 +35,18 @@ def command(arguments: tuple[str, ...], time_limit_s: float, output_format: Outp
     Example:
       rowmill sql penguins.duckdb "from progress"
       rowmill sql "select reason, count(*) from dropped_row group by all" --format csv
+      rowmill sql penguins.duckdb
     """
     from rowmill.inspect.opening import open_reader
 
     path, query = _split(arguments)
+    if query is None:
+        if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            raise UsageError(f'A query is missing. For example: rowmill sql {path} "from progress"')
+        from rowmill.cli.prompt import converse
+
+        converse(path, time_limit_s, output_format)
+        return
     if query == "-":
         query = sys.stdin.read()
     if not query.strip():
@@ -47,11 +55,13 @@ def command(arguments: tuple[str, ...], time_limit_s: float, output_format: Outp
         write_listing(rows, output_format)
 
 
-def _split(arguments: tuple[str, ...]) -> tuple[Path, str]:
+def _split(arguments: tuple[str, ...]) -> tuple[Path, str | None]:
+    if not arguments:
+        return existing_database(None), None
     if len(arguments) == 2:
         return existing_database(Path(arguments[0])), arguments[1]
     if len(arguments) > 2:
         raise UsageError("More than a DATABASE and a QUERY were given. Put the query into quotes.")
     if " " not in arguments[0] and is_run_database(Path(arguments[0])):
-        raise UsageError(f'A query is missing. For example: rowmill sql {arguments[0]} "from progress"')
+        return existing_database(Path(arguments[0])), None
     return existing_database(None), arguments[0]

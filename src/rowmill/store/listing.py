@@ -20,6 +20,7 @@ from rowmill.store.statements import Statement, statement
 _BOUNDS = statement("finished_row_bounds")
 _ROWS_BETWEEN = statement("show_rows_between")
 _VIEW_COLUMNS = statement("view_columns")
+_PUBLIC_COLUMNS = statement("public_columns")
 
 _SLICE_ROWS = 50_000
 
@@ -69,6 +70,14 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
         if selection.where is None:
             raise
         raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}") from error
+
+
+def view_columns(reader: Reader) -> dict[str, list[str]]:
+    """The public views and their columns."""
+    found: dict[str, list[str]] = {}
+    for row in reader.table(_PUBLIC_COLUMNS.text).to_pylist():
+        found.setdefault(row["view"], []).append(row["column_name"])
+    return found
 
 
 def _query(
