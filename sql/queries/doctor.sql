@@ -2,12 +2,14 @@
 What `rowmill doctor` asks of a run database that opens. Nothing here writes, and none of it is asked while a run works.
 */
 
--- name: private_tables
+-- name: whole_tables
 -- All tables of the run, to be read from their first block to their last. O(tables).
-select table_name
+select
+  schema_name,
+  table_name
 from duckdb_tables()
-where schema_name = 'state' and not temporary
-order by table_name;
+where not internal and not temporary and database_name = current_database()
+order by all;
 
 -- name: read_whole_table
 -- Reads every value of a table: the engine checks the checksum of each block it reads. O(values).

@@ -16,7 +16,7 @@ from rowmill.store.connection import Connection, quote
 from rowmill.store.run_store import RunStore
 from rowmill.store.statements import statement
 
-_TABLES = statement("private_tables")
+_TABLES = statement("whole_tables")
 _READ_WHOLE = statement("read_whole_table")
 _CONTRADICTIONS = statement("all_contradictions")
 _BESIDE_PLAN = statement("row_groups_beside_the_plan")
@@ -25,13 +25,13 @@ _BESIDE_ATTEMPTS = statement("usage_beside_attempts")
 
 def unreadable_tables(connection: Connection) -> Iterator[str]:
     """Reads every table to its end; yields those that cannot be, with the reason."""
-    for (name,) in connection.execute(_TABLES.text):
+    for schema_name, name in connection.execute(_TABLES.text):
         try:
-            connection.execute(_READ_WHOLE.fill(table=f"state.{quote(name)}"))
+            connection.execute(_READ_WHOLE.fill(table=f"{quote(schema_name)}.{quote(name)}"))
         except duckdb.Error as error:
             if not engine_errors.is_corruption(error):
                 raise
-            yield f"table {name}: {str(error).splitlines()[0]}"
+            yield f"table {schema_name}.{name}: {str(error).splitlines()[0]}"
 
 
 def contradictions(connection: Connection) -> Iterator[str]:
