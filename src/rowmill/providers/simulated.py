@@ -29,7 +29,7 @@ from rowmill.providers.protocol import (
     ImageAnswer,
     ImageRequest,
 )
-from rowmill.providers.simulated_form import formed_answer, text_of, wanted_tool
+from rowmill.providers.simulated_form import formed_answer, text_of, wanted_tool, without_form
 
 if TYPE_CHECKING:
     from rowmill.spec.model import SimulationConfig
@@ -212,7 +212,8 @@ def simulated_answer(
             used = sum(4 + (len(content) + 3) // 4 for content in contents)
             return ChatAnswer("", None, "tool_calls", used, 16, (wanted,))
     if text is None:
-        text = _composed(digest, contents[-1] if contents else "", output_tokens)
+        prompt = contents[-1] if contents else ""
+        text = _composed(digest, without_form(prompt), output_tokens)
         if "response_format" in parameters or any("\n```" in content for content in contents):
             is_malformed = int.from_bytes(blake2b(digest, digest_size=6).digest(), "little") / _TWO_48 < malformed
             text = (None if is_malformed else formed_answer(digest, messages, parameters, text)) or text

@@ -47,6 +47,14 @@ def formed_answer(
     return json.dumps(_Maker(digest, text, schema).value(schema, 0), ensure_ascii=False)
 
 
+def without_form(prompt: str) -> str:
+    """A prompt without the words that ask for a form: answers are about the rest."""
+    if not prompt.endswith("\n```"):
+        return prompt
+    start = prompt.rfind("\n\n", 0, prompt.rfind("\n```", 0, -4))
+    return prompt[:start] if start > 0 else prompt
+
+
 def wanted_tool(digest: bytes, messages: Sequence[Mapping[str, Any]], parameters: Mapping[str, Any]) -> ToolCall | None:
     """A call of the first tool offered, with arguments of its schema; None once a tool has answered."""
     if parameters.get("tool_choice") == "none" or not parameters["tools"] or messages[-1].get("role") == "tool":
