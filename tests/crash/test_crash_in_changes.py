@@ -22,6 +22,7 @@ from rowmill.engine.reopening import extend, rerun, retry_dropped
 from rowmill.engine.writer import InlineWriter
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.export.dataset import export_dataset
+from rowmill.inspect.steering import steer
 from rowmill.store.reader import Reader
 from rowmill.store.run_store import RunStore
 
@@ -118,7 +119,19 @@ def _fork(database: Path, changed: Prepared) -> Path:
     return target
 
 
-_VERBS: dict[str, Verb] = {"extend": _extend, "retry": _retry, "rerun": _rerun, "accept": _accept, "fork": _fork}
+def _limit(database: Path, _: Prepared) -> Path:
+    steer(database, "limit", {"resource": "simulated/flaky", "calls": 2, "spec_calls": 4})
+    return database
+
+
+_VERBS: dict[str, Verb] = {
+    "extend": _extend,
+    "retry": _retry,
+    "rerun": _rerun,
+    "accept": _accept,
+    "fork": _fork,
+    "limit": _limit,
+}
 
 
 @pytest.mark.timeout(300)
@@ -164,7 +177,7 @@ def test_a_verb_that_dies_at_any_statement_is_done_again_and_ends_as_if_it_had_n
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("name", ["extend", "retry", "rerun", "accept", "fork"])
+@pytest.mark.parametrize("name", _VERBS)
 def test_a_verb_whose_statement_fails_changes_nothing_that_matters(
     tmp_path: Path, specs: tuple[Prepared, Prepared], done: Path, name: str
 ) -> None:
