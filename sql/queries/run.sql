@@ -102,6 +102,24 @@ from state.column_def;
 insert into state.plan_segment (segment, first_row_group, row_groups, row_group_size, first_row, "rows")
 values ($segment, $first_row_group, $row_groups, $row_group_size, $first_row, $rows);
 
+-- name: acceptance_summary
+-- How many rows are finished, and how many are planned (P6). O(segments).
+select
+  (select count(*) from state.dataset_row) as rows_finished,
+  (select coalesce(sum(p."rows"), 0)::bigint from state.plan_segment as p) as rows_planned;
+
+-- name: plan_more_rows
+-- Appends a segment of $rows rows to the plan, in row groups of at most $row_group_size (P6). O(segments).
+insert into state.plan_segment (segment, first_row_group, row_groups, row_group_size, first_row, "rows")
+select
+  count(*),
+  coalesce(max(first_row_group + row_groups), 0),
+  ($rows::bigint + $row_group_size::bigint - 1) // $row_group_size::bigint,
+  $row_group_size,
+  coalesce(max(first_row + "rows"), 0),
+  $rows
+from state.plan_segment;
+
 -- name: plan_segments
 -- The whole plan. O(segments).
 select

@@ -161,7 +161,7 @@ def _uninterrupted(directory: Path, server: ForkServer, simulator: RunningSimula
     store.create(prepare(specs[0]).blueprint(), time.time())
     for path in specs[1:]:
         extended = prepare(path)
-        store.extend(extended.spec.records, extended.spec.row_group_size, time.time())
+        store.extend(extended.spec.planned_records, extended.spec.row_group_size, time.time())
         store.update_spec(extended.spec, time.time())
     store.close()
     errors = directory / "errors.txt"

@@ -218,11 +218,11 @@ class Driver:
         store = self.step("open", lambda: RunStore.over(self.connection))
         if store.is_new:
             self.step("create", lambda: store.create(prepared.blueprint(), world.now))
-        if store.plan().rows > spec.records:
+        if store.plan().rows > spec.planned_records:
             return
         store.stored_spec()
         store.check_fits(spec, prepared.graph)
-        self.step("extend", lambda: store.extend(spec.records, spec.row_group_size, world.now))
+        self.step("extend", lambda: store.extend(spec.planned_records, spec.row_group_size, world.now))
         self.step("update_spec", lambda: store.update_spec(spec, world.now))
         if store.is_finished():
             return

@@ -109,7 +109,7 @@ def test_extending_at_once_and_in_steps_gives_the_same_rows(tmp_path: Path) -> N
             store = RunStore.open(database)
             store.create(specs[0].blueprint(), time.time())
             for prepared in specs[1:]:
-                store.extend(prepared.spec.records, prepared.spec.row_group_size, time.time())
+                store.extend(prepared.spec.planned_records, prepared.spec.row_group_size, time.time())
             store.close()
         for prepared in steps:
             with CrashingConnection(database) as connection:

@@ -56,7 +56,7 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
         click.echo(dot(prepared.graph), nl=False)
         return
     checked = prepared.spec
-    explanation = explain(checked, prepared.graph, Plan.fresh(checked.records, checked.row_group_size))
+    explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
     if plan_format is PlanFormat.JSON:
         import json
 

@@ -28,8 +28,8 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
         prepared = prepare(spec)
         made = preview(prepared, rows)
     write_listing(made.rows, output_format)
-    if prepared.spec.records < rows:
-        click.echo(f"The spec has {plural(prepared.spec.records, 'record')}.", err=True)
+    if prepared.spec.planned_records < rows:
+        click.echo(f"The spec has {plural(prepared.spec.planned_records, 'record')}.", err=True)
     if made.rows_dropped:
         click.echo(f"{plural(made.rows_dropped, 'row')} dropped:", err=True)
         for reason in made.drop_reasons:

@@ -23,9 +23,9 @@ def command(spec: Path) -> None:
 
     prepared = prepare(spec)
     checked = prepared.spec
-    row_groups = Plan.fresh(checked.records, checked.row_group_size).row_groups
+    row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
     click.echo(
-        f"{spec} is valid: '{checked.name}', {plural(checked.records, 'record')} in"
+        f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
         f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
     )

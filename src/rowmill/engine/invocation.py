@@ -258,7 +258,11 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
-    store.extend(prepared.spec.records, prepared.spec.row_group_size, now)
+    target = prepared.spec.accepted_records
+    planned = prepared.spec.planned_records if target is None else max(prepared.spec.planned_records, store.plan().rows)
+    store.extend(planned, prepared.spec.row_group_size, now)
+    if target is not None and target.accepted > store.rows_finished():
+        store.reopen_for_more(now)
     store.update_spec(prepared.spec, now)
     return prepared
 

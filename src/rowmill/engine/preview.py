@@ -39,7 +39,7 @@ def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = N
 
 
 async def _preview(prepared: Prepared, rows: int, environ: Mapping[str, str]) -> Preview:
-    spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.records)})
+    spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.planned_records)})
     async with WriterThread() as writer:
         store = await writer.call(RunStore.in_memory)
         try:

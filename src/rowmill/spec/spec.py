@@ -26,6 +26,7 @@ from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing as _failing
 from rowmill.spec.problems import in_document_order, problems_of
 from rowmill.spec.processor import Processor, ProcessorConfig, repeated_name
+from rowmill.spec.records import AcceptedRecords, Records
 from rowmill.spec.registry import column_type, column_type_names
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
@@ -66,7 +67,8 @@ class Spec(StrictModel):
 
     name: str = "dataset"
     """Names the run and its file. A spec file that has none is named after the file."""
-    records: Annotated[int, Field(strict=True, ge=0, le=10**15)]
+    records: Records
+    """Rows to plan; or ``{accepted: N, at_most: M}``: rows that must survive, and how many may be tried for it (P6)."""
     row_group_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 500
     seed: Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)] = 0
     """Every sampled value is a function of (seed, column, row_id) (V1)."""
@@ -82,6 +84,16 @@ class Spec(StrictModel):
     processors: tuple[Processor, ...] = ()
     """What happens to the finished rows on their way out."""
     run: RunSettings = Field(default_factory=RunSettings)
+
+    @property
+    def planned_records(self) -> int:
+        """Rows a new run plans to begin with."""
+        return self.records.accepted if isinstance(self.records, AcceptedRecords) else self.records
+
+    @property
+    def accepted_records(self) -> AcceptedRecords | None:
+        """How many rows must survive; None if a number of rows is planned, whatever becomes of them."""
+        return self.records if isinstance(self.records, AcceptedRecords) else None
 
     @field_validator("name")
     @classmethod

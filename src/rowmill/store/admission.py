@@ -95,6 +95,11 @@ class Admission:
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
         self._parked_rows = self._count_parked()
 
+    def plan_grew(self) -> None:
+        """Tells that there are row groups again that were not admitted."""
+        self._used_up = False
+        self.has_room = True
+
     def rows_came_back(self) -> None:
         """Tells that revived rows joined parked row groups, or rest."""
         self._parked_rows = self._count_parked()

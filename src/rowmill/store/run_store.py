@@ -21,6 +21,7 @@ from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
+from rowmill.store.acceptance import Acceptance
 from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import compare
@@ -38,6 +39,7 @@ from rowmill.version import VERSION
 _INSERT_RUN = statement("insert_run")
 _INSERT_SPEC = statement("insert_spec_version")
 _NEWEST_SPEC = statement("newest_spec")
+_ACCEPTANCE_SUMMARY = statement("acceptance_summary")
 _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
 _REOPEN_RUN = statement("reopen_run")
@@ -137,7 +139,9 @@ class RunStore:
                 )
                 self._connection.execute(_INSERT_SPEC.text, {"spec": blueprint.spec.to_json(), "now": moment})
                 insert_graph(self._connection, blueprint.graph, layout)
-                self._insert_segments(Plan.fresh(blueprint.spec.records, blueprint.spec.row_group_size).segments, 0)
+                self._insert_segments(
+                    Plan.fresh(blueprint.spec.planned_records, blueprint.spec.row_group_size).segments, 0
+                )
             schema.checkpoint(self._connection)
         self.is_new = False
 
@@ -259,6 +263,7 @@ class RunStore:
             Layout(graph, spec.seed),
             spec.run,
             invocation=self._invocation,
+            acceptance=Acceptance(self._connection, spec.accepted_records, spec.row_group_size),
             seed_rows=count_seed_rows(self._connection) if has_seed else 0,
             skip_conditions=skip_conditions,
             announces=announces,
@@ -289,6 +294,16 @@ class RunStore:
         """True when every row group of the plan is finished."""
         with engine_errors.mapped("reading the run's state"):
             return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
+
+    def rows_finished(self) -> int:
+        """How many rows the dataset holds."""
+        with engine_errors.mapped("counting the dataset's rows"):
+            return int(self._connection.execute(_ACCEPTANCE_SUMMARY.text)[0][0])
+
+    def reopen_for_more(self, now: float) -> None:
+        """A finished run goes on because more rows are to be accepted (P6)."""
+        with engine_errors.mapped("reopening the run"), self._connection.transaction():
+            self.reopen("more rows are to be accepted", now)
 
     def reopen(self, reason: str, now: float) -> None:
         """A finished run has more to do, and so have its barriers. Belongs into the caller's transaction."""

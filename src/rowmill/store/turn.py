@@ -16,6 +16,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     budget        what may be spent at most
     control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
+    acceptance    rows are planned in the place of dropped ones                         (P6)
 
 Time comes in as a parameter; nothing here looks at a clock or draws a random number.
 """
@@ -31,6 +32,7 @@ import pyarrow as pa
 from rowmill.errors import BarrierFailed, InternalError, RowmillError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
+from rowmill.store.acceptance import Acceptance, TooFewAccepted
 from rowmill.store.admission import Admission
 from rowmill.store.barrier import Barriers
 from rowmill.store.budget import Budget
@@ -78,10 +80,13 @@ class Turn:
         *,
         invocation: int,
         seed_rows: int,
+        acceptance: Acceptance,
         skip_conditions: Mapping[int, SkipCondition] | None = None,
         announces: bool = False,
     ) -> None:
-        """``skip_conditions``: per generator with a Jinja ``skip.when``, whether a row's cell is skipped (S1).
+        """``acceptance``: plans more rows as long as too few survive (P6).
+
+        ``skip_conditions``: per generator with a Jinja ``skip.when``, whether a row's cell is skipped (S1).
 
         ``announces``: somebody wants to hear of every finished row group, also of those an earlier
         invocation finished but did not announce (K3).
@@ -101,6 +106,7 @@ class Turn:
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
+        self._acceptance = acceptance
         self._budget = Budget(connection, settings)
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
         self._touched_at: datetime | None = None
@@ -392,6 +398,9 @@ class Turn:
         has_groups_left = groups == 0 and self._has_groups_left()
         waits = self._barriers.hold_rows(is_any_active=groups > 0)
         complete = groups == 0 and not (has_groups_left or waits or skipped)
+        if complete and stop is None:
+            grew, stop = self._plan_missing()
+            complete, has_groups_left = not (grew or stop), grew
         self._journal.write(now, at_once=complete)
         self._touch(now, complete=complete, is_patient=bool(deferred or parked))
         again = bool(skipped) or has_groups_left or self._came_in_last or self._barriers.ready is not None
@@ -411,6 +420,18 @@ class Turn:
             stop=stop,
             dropped=frozenset(self._recording.dropped),
         )
+
+    def _plan_missing(self) -> tuple[bool, RowmillError | None]:
+        """Plans rows in the place of dropped ones if a number must survive (P6); whether it did, or why it cannot."""
+        try:
+            rows = self._acceptance.plan_missing()
+        except TooFewAccepted as error:
+            return False, error
+        if rows:
+            self._journal.note("extended", "plan", f"{rows} more rows are tried")
+            self._admission.plan_grew()
+            self._barriers.reopen()
+        return rows > 0, None
 
     def _has_groups_left(self) -> bool:
         next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
