@@ -225,7 +225,11 @@ select
     when 'running' then ''
     when 'finished' then ''
     when 'paused' then 'The run is paused: ''rowmill resume'' lets it go on. '
-    else 'Nothing works on this run now: ''rowmill run'' goes on. '
+    else if(
+      exists (select 1 from state.pause),
+      'Nothing works on this run now, and it is paused: ''rowmill run --resume'' goes on. ',
+      'Nothing works on this run now: ''rowmill run'' goes on. '
+    )
   end || case coalesce(d.reason, '')
     when ''
       then format('Row group {:,} ({:,} rows) may enter: there is room for it.', d.next_row_group, d.next_row_count)

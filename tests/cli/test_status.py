@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 from dataclasses import fields
 from pathlib import Path
 
@@ -13,9 +14,18 @@ from run_state import RunState
 from terminal import Terminal
 from virtual_run import EPOCH, llm, model, prepared, sampler
 
+from rowmill.store.listing import VIEWS
 from rowmill.store.run_store import RunStore
 from rowmill.store.status import Details, Status
 
+SLOW = """
+name: slow
+records: 4000
+models:
+  - {alias: writer, provider: simulated, model: slow, max_parallel_requests: 2, simulation: {latency_ms: 200}}
+columns:
+  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Write."}
+"""
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
@@ -106,6 +116,29 @@ def test_watching_a_run_that_nobody_works_on_shows_it_once(rowmill: CommandLine,
     with Terminal([*rowmill.command, "status", "--watch"], rowmill.directory) as terminal:
         assert "quick: finished" in terminal.read_to_end()
         assert terminal.process.returncode == 0
+
+
+def test_watching_a_living_run_ends_with_it(rowmill: CommandLine) -> None:
+    (rowmill.directory / "slow.yaml").write_text(SLOW)
+    run = rowmill.start("run", "slow.yaml")
+    assert run.stderr is not None
+    run.stderr.readline()  # its first line of progress: it holds the file, and answers
+    with Terminal([*rowmill.command, "status", "--watch", "slow.duckdb"], rowmill.directory, columns=100) as terminal:
+        terminal.read_until("slow: running")
+        run.send_signal(signal.SIGINT)
+        shown = terminal.read_to_end()
+    assert terminal.process.returncode == 0
+    assert rowmill.end_of(run).returncode == 75
+    assert "slow: stopped" in shown
+    assert "simulated/slow" in shown
+
+
+def test_a_paused_run_says_so_and_how_to_go_on(rowmill: CommandLine) -> None:
+    path = _crashed(rowmill.directory / "x.duckdb")
+    rowmill.output_of("pause", path)
+    assert "it is paused: 'rowmill run --resume' goes on" in rowmill.output_of("status", path)
+    for what in VIEWS:
+        assert rowmill("show", what, path).returncode == 0
 
 
 def test_watching_is_not_for_programs(rowmill: CommandLine, quick_run: Path) -> None:

@@ -111,8 +111,9 @@ def progress_line(status: Status, pace: Pace) -> str:
     settled = status.rows_finished + status.rows_dropped
     parts = [
         f"{count(status.rows_finished)}/{count(status.records)} rows ({share(settled, status.records)})",
-        f"{rate(pace.cells_per_s)} cells/s",
     ]
+    if pace.cells_per_s:
+        parts.append(f"{rate(pace.cells_per_s)} cells/s")
     left_s = status.details.pace.seconds_left if status.details is not None else pace.seconds_left
     if left_s is not None:
         parts.append(f"ETA {duration(left_s)}")
