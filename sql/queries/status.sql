@@ -227,6 +227,12 @@ from main."usage"
 group by model
 order by model;
 
+-- name: last_remaking
+-- When values of finished rows were last made again: chosen cells, or a barrier over more rows. O(events).
+select max("at") as remade_at
+from state.event
+where kind in ('rerun', 'barrier');
+
 -- name: run_identity
 -- Which run this is, whatever its file is called: its name, when it was made, and its seed. O(1).
 select

@@ -260,6 +260,18 @@ def test_an_append_of_another_dataset_is_refused(tmp_path: Path) -> None:
         database.export_directory(tmp_path / "parts", append=True)
 
 
+def test_an_append_to_values_that_were_made_again_since_is_refused(rowmill: CommandLine, things: Path) -> None:
+    rowmill.output_of("export", "--append", "-o", "parts")
+    assert rowmill("rerun", "--column", "note", "--where", "row_id = 3", "--yes").returncode == 0
+    assert rowmill("run", "things.duckdb").returncode == 0
+    done = rowmill("export", "--append", "-o", "parts")
+    assert done.returncode == 2
+    assert "values were made again since" in done.stderr
+    rowmill.output_of("export", "--append", "--force", "-o", "parts2")
+    assert rowmill("export", "--layout", "directory", "--force", "-o", "parts").returncode == 0
+    assert rowmill("export", "--append", "-o", "parts").returncode == 0
+
+
 def test_rows_the_dataset_no_longer_has_are_noticed(tmp_path: Path) -> None:
     with package.RunDatabase.open(grow(tmp_path, 10)) as database:
         database.export_directory(tmp_path / "parts", append=True)

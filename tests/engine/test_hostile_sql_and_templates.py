@@ -146,3 +146,13 @@ def test_an_error_in_a_part_that_an_expression_has_twice_costs_its_row_alone(
     ran = run_spec(tmp_path, [column | ({"skip": skip} if skip else {})], seed_dataset={"path": "seed.csv"}, records=3)
     assert [row["row_id"] for row in ran.rows] == [0, 1]
     assert [(row["row_id"], row["reason"]) for row in ran.dropped] == [(2, "rejected")]
+
+
+def test_an_error_in_what_two_conditions_of_a_sampler_share_costs_its_row_alone(tmp_path: Path) -> None:
+    (tmp_path / "seed.csv").write_text("product\n1\n2\nnone\n")
+    choices = {"product::int > 1": {"low": 5, "high": 6}, "product::int < 0": {"low": 7, "high": 8}}
+    column = {"name": "size", "column_type": "sampler", "sampler_type": "uniform", "params": {"low": 0, "high": 1}}
+    ran = run_spec(tmp_path, [column | {"conditional_params": choices}], seed_dataset={"path": "seed.csv"}, records=3)
+    assert [row["row_id"] for row in ran.rows] == [0, 1]
+    assert 5 <= ran.rows[1]["size"] < 6
+    assert [row["row_id"] for row in ran.dropped] == [2]

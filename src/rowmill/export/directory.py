@@ -186,7 +186,7 @@ class DirectoryExport:
 _NAMES = {
     "dataset": "dataset",
     "made_at": "run of that name",
-    "content": "spec: its columns were made again since",
+    "content": "state of the dataset: values were made again since",
     "format": "format",
     "columns": "set of columns",
     "partition_by": "--partition-by",

@@ -15,17 +15,9 @@ from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlE
 from rowmill.store.connection import column_list, quote
 from rowmill.store.literal import literal
 from rowmill.store.sampling import sampled_value, sampler_call
+from rowmill.store.shelter import sheltered
 
 _ALL_BITS = (1 << WORD_BITS) - 1
-
-
-def sheltered(expression: str) -> str:
-    """An expression so that a TRY around it catches its errors.
-
-    Of an expression that has a part twice (``x::int + x::int``) the engine evaluates that part once, before and outside
-    of the TRY: an error of one row would be one of the turn. It does not look for such parts in a lambda.
-    """
-    return f"list_transform([0], lambda rowmill_shelter: {expression})[1]"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ _USAGE = statement("usage_of_models")
 _IDENTITY = statement("run_identity")
 _STORED_GENERATORS = statement("stored_generators")
 _SEED_CONTENT = statement("stored_seed_content")
+_LAST_REMAKING = statement("last_remaking")
 
 _SLICE_ROWS = 50_000
 
@@ -178,7 +179,9 @@ class Reader:
             name, made_at, seed = self._connection.execute(_IDENTITY.text)[0]
             fingerprints = [row[2] for row in self._connection.execute(_STORED_GENERATORS.text)]
             seed_digests = [digest for _, digest in self._connection.execute(_SEED_CONTENT.text)]
-        content = hashlib.sha256("\n".join([str(seed), *seed_digests, *fingerprints]).encode()).hexdigest()
+            remade_at = self._connection.execute(_LAST_REMAKING.text)[0][0]
+        parts = [str(seed), str(remade_at), *seed_digests, *fingerprints]
+        content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return RunIdentity(name, made_at.isoformat(), seed, content)
 
     def spec_text(self) -> str:
@@ -218,7 +221,7 @@ class RunIdentity:
     """ISO 8601, UTC."""
     seed: int
     content: str
-    """A digest of all that shapes its values (V2)."""
+    """A digest of all that shapes its values (V2), and of when some were last made again."""
 
 
 class SomeRows:

@@ -14,9 +14,15 @@ from collections.abc import Iterator
 from rowmill.spec.declaration import Bound, SampledValue, SamplerCall, UnformattedValue
 from rowmill.store.connection import quote
 from rowmill.store.literal import literal
+from rowmill.store.shelter import sheltered
 
 _STAGE_GROWTH = 4
 _MACRO_SLOTS = ("gt", "ge", "lt", "le")
+
+
+def _condition(text: str) -> str:
+    """A user's condition; several of one column may share a part that fails."""
+    return sheltered(f"cast(({text}\n) as boolean)")
 
 
 def sampler_call(call: SamplerCall, seed: int, column: str) -> str:
@@ -43,7 +49,7 @@ def unformatted_value(value: SampledValue, seed: int, column: str) -> str:
     if not value.cases:
         return default
     branches = [
-        f"when cast(({condition.text}\n) as boolean) then {_within_bounds(call, value, seed, column)}"
+        f"when {_condition(condition.text)} then {_within_bounds(call, value, seed, column)}"
         for condition, call in reversed(value.cases)
     ]
     return f"case {' '.join(branches)} else {default} end"

@@ -15,9 +15,10 @@ from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
-from rowmill.store.layout import Layout, sheltered
+from rowmill.store.layout import Layout
 from rowmill.store.sampling import unformatted_value
 from rowmill.store.schema import create_sampler_macros
+from rowmill.store.shelter import sheltered
 from rowmill.store.statements import statement
 
 _SETTLE_EXPRESSION = statement("settle_expression")
