@@ -25,6 +25,7 @@ from rowmill.export.directory import DirectoryReport
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
 from rowmill.inspect.opening import open_reader
+from rowmill.report.page import write_report
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reader import Reader
@@ -161,8 +162,15 @@ class RunDatabase:
         return cls(Path(path), open_reader(Path(path)))
 
     def status(self) -> Status:
-        """How far the run is."""
-        return self._reader.status()
+        """How far the run is; with its ``details``: pace, failures, what it waits for."""
+        return self._reader.detailed_status(time.time())
+
+    def report(self, path: str | Path, force: bool = False) -> None:
+        """Draws the run and its dataset as one HTML file, whole or not at all.
+
+        Raises :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
+        """
+        write_report(self._reader, Path(path), force=force, database=self.path)
 
     def sql(self, query: str) -> pa.Table:
         """The result of a query over the public views; nothing can be changed this way."""
@@ -255,6 +263,11 @@ class AsyncRunDatabase:
         """As :meth:`RunDatabase.to_arrow`."""
         async with self._lock:
             return await anyio.to_thread.run_sync(self._database.to_arrow)
+
+    async def report(self, path: str | Path, force: bool = False) -> None:
+        """As :meth:`RunDatabase.report`."""
+        async with self._lock:
+            await anyio.to_thread.run_sync(self._database.report, path, force)
 
     async def export(self, path: str | Path, *arguments: Any, **options: Any) -> ExportReport:
         """As :meth:`RunDatabase.export`."""

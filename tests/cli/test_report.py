@@ -12,9 +12,11 @@ from command_line import CommandLine
 from run_state import RunState, rejected, request, succeeded
 from virtual_run import EPOCH, llm, model, prepared, sampler
 
+from rowmill.errors import UsageError
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.page import write_report
+from rowmill.run_database import RunDatabase
 from rowmill.store.reader import Reader
 
 HOSTILE = '</text><script>alert(1)</script>&"'
@@ -82,6 +84,23 @@ def test_the_command_writes_a_file_and_never_over_another(rowmill: CommandLine, 
     assert again.returncode == 2
     assert "--force" in again.stderr
     assert rowmill("report", "--force").returncode == 0
+
+
+def test_a_report_never_replaces_the_run_database(rowmill: CommandLine, quick_run: Path) -> None:
+    before = quick_run.read_bytes()
+    done = rowmill("report", quick_run, "--output", quick_run, "--force")
+    assert done.returncode == 2
+    assert "is the run database itself" in done.stderr
+    assert quick_run.read_bytes() == before
+
+
+def test_python_draws_the_report_too(quick_run: Path, tmp_path: Path) -> None:
+    with RunDatabase.open(quick_run) as database:
+        database.report(tmp_path / "drawn.html")
+        assert database.status().details is not None
+        with pytest.raises(UsageError, match="exists already"):
+            database.report(tmp_path / "drawn.html")
+    assert "<h3>colour</h3>" in (tmp_path / "drawn.html").read_text(encoding="utf-8")
 
 
 # Charts --------------------------------------------------------------------------------------------

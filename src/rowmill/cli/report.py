@@ -9,6 +9,9 @@ import click
 from rowmill.cli.figures import short_count
 from rowmill.cli.place import database_argument, existing_database
 
+_TIME_LIMIT_S = 600.0
+"""Of each query beside a living run: a report may read the whole dataset."""
+
 
 @click.command()
 @database_argument
@@ -29,7 +32,7 @@ def command(database: Path | None, output: Path | None, force: bool) -> None:
     from rowmill.report.page import write_report
 
     path = existing_database(database)
-    with open_reader(path) as reader:
+    with open_reader(path, _TIME_LIMIT_S) as reader:
         file = output if output is not None else Path(f"{reader.status().name}.html")
-        size = write_report(reader, file, force=force)
+        size = write_report(reader, file, force=force, database=path)
     click.echo(f"Wrote {file} ({short_count(size)} bytes).", err=True)

@@ -13,6 +13,7 @@ import jinja2
 import pyarrow as pa
 from markupsafe import Markup
 
+from rowmill.export.dataset import check_target
 from rowmill.export.json_text import json_values
 from rowmill.export.target import whole_file
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
@@ -25,11 +26,12 @@ _LONGEST_CELL = 400
 _MOST_SERIES = 6
 
 
-def write_report(reader: Reader, path: Path, *, force: bool = False) -> int:
+def write_report(reader: Reader, path: Path, *, force: bool = False, database: Path | None = None) -> int:
     """Writes the report to ``path``, whole or not at all; returns its size in bytes.
 
-    Raises UsageError if the file exists (without ``force``) or cannot be written.
+    Raises UsageError if the file exists (without ``force``), cannot be written, or is the ``database`` or seed data.
     """
+    check_target(path, database, reader.seed_files())
     content = page(find(reader, time.time()), datetime.now(UTC)).encode("utf-8", "replace")
     with whole_file(path, force=force) as file:
         file.write(content)
