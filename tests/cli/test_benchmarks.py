@@ -105,3 +105,13 @@ def test_json_can_go_to_stdout_with_the_table_beside_it(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["benchmark"] == "turn"
     assert "median ms" in done.stderr
+
+
+@pytest.mark.slow
+def test_the_refusal_benchmark_compares_with_the_run_without_the_refusing_endpoint(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "refusal", "--row-groups", "2", "--latency-ms", "5")
+    alone, beside = report["tables"]["refusal"]
+    assert alone["requests"] == beside["requests"] == 2 * 20 * 3
+    assert alone["refused"] == 0
+    assert beside["refused"] > 0
+    assert "beside a refusing endpoint" in printed

@@ -9,6 +9,7 @@ _BENCHMARKS = {
     "dispatch": "chained async no-op columns: durable cells per second, beside the dispatcher without a store",
     "sql": "samplers and SQL expressions: cells per second, beside one plain INSERT … SELECT",
     "provider": "requests per second through the engine, beside the ideal and the bare client",
+    "refusal": "healthy endpoints beside one that answers 429 for ever, over HTTP",
     "plan": "preparing and resuming plans of 10 to 10⁹ row groups",
     "turn": "the turn alone, by outcomes and active rows, with the cost of each statement",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,14 @@ class Simulator:
 
 
 @contextmanager
-def http_simulator(latency_ms: float) -> Iterator[Simulator]:
-    """A simulator that answers every request after ``latency_ms``; it ends with the block or this process."""
+def http_simulator(latency_ms: float, models: Mapping[str, Mapping[str, float]] | None = None) -> Iterator[Simulator]:
+    """A simulator that answers every request after ``latency_ms``; it ends with the block or this process.
+
+    ``models`` changes how single models behave: ``{"refusing": {"rate_limited": 1}}``.
+    """
     command = [sys.executable, str(_PROGRAM), "--latency-ms", str(latency_ms)]
+    for name, changes in (models or {}).items():
+        command += ["--model", name + ":" + ",".join(f"{key}={value}" for key, value in changes.items())]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
