@@ -137,6 +137,14 @@ def test_processors_that_drop_columns_mark_them(tmp_path: Path) -> None:
     assert imported_from(tmp_path, config).spec["columns"][0]["drop"] is True
 
 
+def test_tools_come_along_and_their_providers_are_asked_for(tmp_path: Path) -> None:
+    tools = {"tool_alias": "web", "providers": ["search"], "allow_tools": None, "timeout_sec": 5}
+    made = imported_from(tmp_path, {"columns": [], "tool_configs": [tools]})
+    assert made.spec["tool_configs"] == [{"tool_alias": "web", "providers": ["search"], "timeout_s": 5.0}]
+    notes = {note.place: note.message for note in made.notes}
+    assert "mcp_providers" in notes["tool_configs"]
+
+
 def test_a_configuration_without_its_wrapping_is_taken_too(tmp_path: Path) -> None:
     config = one_sampler(sampler_type="bernoulli", params={"p": 0.5})["data_designer"]
     assert imported_from(tmp_path, config).spec["columns"] == [

@@ -123,7 +123,7 @@ def test_moments_are_written_in_their_format_and_added_to_as_moments(tmp_path: P
 
 
 def test_a_reference_may_be_any_column_that_holds_moments(tmp_path: Path) -> None:
-    text = {"name": "text", "column_type": "expression", "sql": "case kind when 'a' then '2024-02-01' else kind end"}
+    text = {"name": "text", "column_type": "expression", "sql": "case kind when 'a' then kind else '2024-02-01' end"}
     delta = sampler("value", "timedelta", {"dt_min": 1, "dt_max": 2, "reference_column_name": "text"})
     result = ran(tmp_path, KIND, text, delta)
     assert set(result.column("value")) == {datetime(2024, 2, 2)}

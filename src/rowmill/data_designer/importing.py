@@ -19,6 +19,7 @@ from rowmill.spec.loading import MAX_BYTES
 from rowmill.spec.name import safe_spec_name
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.spec.spec import Spec
+from rowmill.spec.tools import ToolConfig
 from rowmill.spec.yaml_loader import load_yaml
 
 _KNOWN = frozenset(
@@ -64,9 +65,16 @@ def imported(path: Path, records: int, providers: Path | None = None) -> Importe
     if config.get("constraints"):
         spec["constraints"] = [dict(constraint) for constraint in config["constraints"]]
     _processors(config.get("processors") or [], spec, notes)
-    for field in ("tool_configs", "profilers"):
-        if config.get(field):
-            notes.add(field, "There is no equivalent in a spec; it is left out." + _HINTS.get(field, ""))
+    if config.get("tool_configs"):
+        spec["tool_configs"] = [
+            _tools(each, f"tool_configs.{index}", notes) for index, each in enumerate(config["tool_configs"])
+        ]
+        notes.add(
+            "tool_configs",
+            "A configuration holds only the names of its tool providers. Write them into 'mcp_providers' of the spec.",
+        )
+    if config.get("profilers"):
+        notes.add("profilers", "There is no equivalent in a spec; it is left out. 'rowmill report' shows scores.")
     for field in config:
         if field not in _KNOWN:
             notes.add(str(field), "This field is not known; it is left out.")
@@ -74,9 +82,15 @@ def imported(path: Path, records: int, providers: Path | None = None) -> Importe
     return Imported(spec, notes.all)
 
 
-_HINTS = {
-    "profilers": " Ask the dataset with 'rowmill sql', for example: from dataset select avg(verdict.tone.score)",
-}
+def _tools(config: Mapping[str, Any], place: str, notes: Notes) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for field, value in config.items():
+        name = "timeout_s" if field == "timeout_sec" else field
+        if name in ToolConfig.model_fields and value is not None:
+            made[name] = float(value) if name == "timeout_s" else value
+        elif value is not None:
+            notes.add(f"{place}.{field}", "There is no equivalent; it is left out.")
+    return made
 
 
 def _check(spec: Mapping[str, Any], notes: Notes) -> None:
