@@ -80,6 +80,15 @@ def test_the_plan_benchmark_prepares_and_resumes_plans_of_very_different_sizes(t
     assert "1,000,000,000" in printed
 
 
+def test_the_live_benchmark_compares_a_run_with_readers_to_one_alone(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "live", "--rows", "300", "--readers", "1")
+    alone, watched = report["tables"]["live"]
+    _positive(alone, "cells_per_s", "cpu_s", "seconds")
+    _positive(watched, "cells_per_s", "cpu_s", "seconds", "reader_cpu_s")
+    assert watched["share_of_alone"] == pytest.approx(watched["cells_per_s"] / alone["cells_per_s"])
+    assert "of alone" in printed
+
+
 def test_the_turn_benchmark_measures_turns_by_outcomes_and_active_rows(tmp_path: Path) -> None:
     report, printed = _report(
         tmp_path, "turn", "--active-rows", "100", "--outcomes", "1", "--outcomes", "10", "--seconds", "0.1"

@@ -11,6 +11,7 @@ _BENCHMARKS = {
     "provider": "requests per second through the engine, beside the ideal and the bare client",
     "refusal": "healthy endpoints beside one that answers 429 for ever, over HTTP",
     "plan": "preparing and resuming plans of 10 to 10⁹ row groups",
+    "live": "a run alone and with readers that look in loops",
     "turn": "the turn alone, by outcomes and active rows, with the cost of each statement",
 }
 

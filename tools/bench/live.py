@@ -1,0 +1,121 @@
+"""What readers cost a living run: durable cells per second alone, and with readers that ask in loops.
+
+Each reader is a process of its own that asks for the status and counts the dataset, again and again without a
+pause. So the readers compete with the run for the cores: the CPU they use, beside the loss, is part of the table.
+Baseline: the same run with nobody looking.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from rowmill.engine.invocation import run
+
+from .engine_run import prepared_spec
+from .gauge import Gauge, in_own_process
+from .report import Figure, Report, Row, Table
+
+_FIGURES = (
+    Figure("readers", "readers"),
+    Figure("cells_per_s", "cells/s"),
+    Figure("share_of_alone", "of alone", percent=True),
+    Figure("looks", "looks"),
+    Figure("reader_cpu_s", "readers' CPU s", 2),
+    Figure("cpu_s", "run's CPU s", 2),
+    Figure("seconds", "seconds", 2),
+)
+_COLUMNS = 3
+_READER = """
+import sys
+import time
+from pathlib import Path
+
+import rowmill
+from rowmill.errors import RowmillError
+from rowmill.inspect.place import live_place
+
+looks = 0
+place = live_place(Path(sys.argv[1]))
+print("ready", flush=True)
+give_up_at = time.monotonic() + 30.0
+while not place.has_socket() and time.monotonic() < give_up_at:
+    time.sleep(0.002)
+try:
+    with rowmill.RunDatabase.open(sys.argv[1]) as database:
+        while database.status().state == "running":
+            database.sql("select count(*) as n from dataset")
+            looks += 1
+except RowmillError:
+    pass
+print(looks, time.process_time())
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--rows", type=int, default=50_000, help="of the run (default: 50,000)")
+    parser.add_argument("--readers", type=int, default=8, help="that look at once (default: 8)")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """The run alone, then with readers; each in a process of its own."""
+    report = Report("live")
+    found: list[Row] = []
+    alone: float | None = None
+    for readers in (0, options.readers):
+        case = in_own_process(_case, options.rows, readers)
+        alone = alone or case["cells_per_s"]
+        found.append({**case, "share_of_alone": case["cells_per_s"] / alone})
+    title = f"{_COLUMNS} chained async no-op columns, {options.rows:,} rows"
+    report.tables.append(Table("live", title, _FIGURES, found))
+    return report
+
+
+async def no_op(row: dict[str, Any]) -> str:
+    """Makes a value at once."""
+    return "x"
+
+
+def _start_reader(database: Path) -> subprocess.Popen[str]:
+    """A process that looks as soon as the run can be asked."""
+    return subprocess.Popen([sys.executable, "-c", _READER, str(database)], stdout=subprocess.PIPE, text=True)
+
+
+def _case(rows: int, readers: int) -> dict[str, Any]:
+    names = [f"column_{number}" for number in range(_COLUMNS)]
+    columns = [
+        {
+            "name": name,
+            "column_type": "custom",
+            "generator_function": no_op,
+            "required_columns": names[place - 1 : place] if place else [],
+        }
+        for place, name in enumerate(names)
+    ]
+    prepared = prepared_spec({"name": "live", "records": rows, "columns": columns})
+    with tempfile.TemporaryDirectory() as directory:
+        database = Path(directory) / "live.duckdb"
+        waiting = [_start_reader(database) for _ in range(readers)]
+        for reader in waiting:
+            assert reader.stdout is not None
+            reader.stdout.readline()  # it is ready
+        with Gauge() as gauge:
+            report = anyio.run(run, prepared, database)
+        if report.rows_finished != rows:
+            raise RuntimeError(f"The run is not complete: {report.message}")
+        looked = [reader.communicate()[0].split() for reader in waiting]
+    return {
+        "readers": readers,
+        "cells_per_s": rows * _COLUMNS / gauge.seconds,
+        "looks": sum(int(words[0]) for words in looked),
+        "reader_cpu_s": sum(float(words[1]) for words in looked),
+        "cpu_s": gauge.cpu_s,
+        "seconds": gauge.seconds,
+    }
