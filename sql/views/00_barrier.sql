@@ -42,7 +42,7 @@ cross join (
 ) as n
 group by r.row_group;
 
-/* The barrier that can run now: the first open one, when every row group rests and waits for it. */
+/* The barrier that can run now: the first open one, when no row group has work to do before it, and there is a row at all. */
 create view state.ready_barrier as
 select o.generator
 from (select min(generator) as generator from state.open_barrier) as o
@@ -52,7 +52,7 @@ where
   and r.next_row_group >= (select coalesce(sum(p.row_groups), 0) from state.plan_segment as p)
   and not exists (from state.active_row_group)
   and not exists (from state.resting_row_group as g where g.is_due)
-  and exists (from state.resting_row_group);
+  and (exists (from state.resting_row_group) or exists (from state.dataset_row));
 
 /* Closed barriers that have not seen all rows: some are not admitted yet, or live without having passed. */
 create view state.stale_barrier as

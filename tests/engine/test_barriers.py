@@ -623,6 +623,25 @@ def test_a_row_that_left_the_dataset_is_dropped_and_its_row_group_counts_right(t
         finished.store.close()
 
 
+def test_a_barrier_runs_again_when_one_before_it_only_dropped_rows(tmp_path: Path) -> None:
+    """No row group waits for it then: every row there is was finished before."""
+
+    def spec(records: int) -> Prepared:
+        return prepared(
+            sampler("score", values=list(range(1000))),
+            select("few", sql="row_id < 9 and row_id <> count(*) over () - 12"),
+            after(rank("place", order_by="score desc, row_id"), "few"),
+            records=records,
+            row_group_size=4,
+        )
+
+    database = tmp_path / "run.duckdb"
+    clean(run(spec(10), database)).store.close()
+    extended = clean(run(spec(15), database))
+    assert sorted(extended.column("place")) == list(range(1, 9))
+    assert extended.dataset() == clean(run(spec(15))).dataset()
+
+
 def test_an_extension_before_the_barrier_ran_changes_nothing_but_the_rows(calls: Calls, tmp_path: Path) -> None:
     state = RunState(between(calls, 8), tmp_path / "run.duckdb")
     tasks = state.take().tasks

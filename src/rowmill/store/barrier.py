@@ -152,14 +152,15 @@ class Barriers:
         return len(found)
 
     def hold_rows(self, *, is_any_active: bool) -> bool:
-        """True if row groups only wait for an open barrier. Notes which one the database can evaluate now."""
+        """True if there are rows that only wait for an open barrier. Notes which one the database can evaluate now."""
         self.ready = None
         if not self.open or is_any_active:
             return False
-        for (number,) in self._connection.execute(_READY.text):
+        ready = self._connection.execute(_READY.text)
+        for (number,) in ready:
             if not self._layout.graph.generators[number].is_task:
                 self.ready = number
-        return bool(self._connection.execute(_HAS_RESTING.text)[0][0])
+        return bool(ready) or bool(self._connection.execute(_HAS_RESTING.text)[0][0])
 
     def generator_rows(self, node: GeneratorNode, inputs: Sequence[str] | None = None) -> str:
         """The SQL of the rows a barrier looks at, with the columns it reads."""
