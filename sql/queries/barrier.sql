@@ -5,7 +5,7 @@ its values and the row groups they touch are written. Rows that are in the datas
 of which the result did not change stay there.
 
 Slots: {generator_rows} is barrier_rows, filled; {values} the outputs as value_0, …; {is_new} true for a row `t` that the decision `d`
-changes; {assignments} t.column = d.value_0, …
+changes; {is_later} true for a row `d` that something after the barrier dropped; {assignments} t.column = d.value_0, …
 */
 
 -- name: closed_barriers
@@ -93,7 +93,7 @@ from (
     {columns},
     true as was_dropped
   from state.dropped_row_value
-  where {is_done}
+  where {is_done} and row_id in (select d.row_id from state.dropped_row as d where {is_later})
 ) as a
 where {upstream_done} and not ({is_skipped});
 

@@ -58,6 +58,7 @@ class Process:
     def __init__(self, path: Path, records: int, asked: Counter[tuple[str, int]]) -> None:
         self.path = path
         self.prepared = SPECS[records]
+        self.records = records
         self.asked = asked
         self.connection = CrashingConnection(path)
         self.store = RunStore.over(self.connection)
@@ -67,7 +68,7 @@ class Process:
         """Creates or extends the run, and signs in."""
         if self.store.is_new:
             self.store.create(self.prepared.blueprint(), self.now)
-        self.store.extend(self.prepared.spec.records, 3, self.now)
+        self.store.extend(self.records, 3, self.now)
         self.store.begin(self.prepared.limits, self.now)
         self.turn = self.store.turn(self.prepared.spec, self.prepared.graph)
 

@@ -189,6 +189,7 @@ def slots_of_barrier(state: RunState, layout: Layout, statement: Statement) -> d
         "generator_rows": Barriers(state.store.connection, layout, announces=False).generator_rows(node),
         "inputs": 'a."text"' if reads_rows else 'r."text"',
         "is_done": layout.contains("done", own),
+        "is_later": layout.one_of("d.generator", own),
         "is_new": layout.is_new(node),
         "is_skipped": layout.intersects("a.skipped", own),
         "keys": 'r."text"',

@@ -169,9 +169,16 @@ class Barriers:
             inputs=", ".join(f"a.{quote(name)}" for name in names) or "null as no_inputs",
             columns=self._layout.all_columns,
             is_done=self._layout.contains("done", [node.number]),
+            is_later=self._layout.one_of("d.generator", self._after(node)),
             upstream_done=self._layout.contains("a.done", node.upstream),
             is_skipped=self._layout.intersects("a.skipped", [node.number]),
         )
+
+    def _after(self, node: GeneratorNode) -> list[int]:
+        """Generators that only work on rows that came past this barrier; others may have dropped a row since."""
+        graph = self._layout.graph
+        before = graph.needed(number for number in graph.barriers if number >= node.number)
+        return sorted({other.number for other in graph.generators} - {*before, node.number})
 
     # Running ---------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from rowmill.errors import GeneratorError
 from rowmill.store import engine_errors
 from rowmill.store.connection import Connection
 
-_SLICE_ROWS = 50_000
+_SLICE_ROWS = 10_000
 
 
 class DatasetRows:

@@ -118,7 +118,7 @@ class Layout:
             "dataset_columns": ",\n  ".join(dataset),
             "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
             "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),
-            "barrier_tasks": self._one_of("g.generator", self.called_barriers),
+            "barrier_tasks": self.one_of("g.generator", self.called_barriers),
             **self._dataset_values,
         }
 
@@ -153,7 +153,8 @@ class Layout:
         return tuple(number for number in self.graph.barriers if self.graph.generators[number].is_task)
 
     @staticmethod
-    def _one_of(column: str, generators: Iterable[int]) -> str:
+    def one_of(column: str, generators: Iterable[int]) -> str:
+        """True where ``column`` is one of these generators."""
         numbers = ", ".join(map(str, generators))
         return f"{column} in ({numbers})" if numbers else "false"
 
