@@ -30,6 +30,7 @@ records: 12
 row_group_size: 4
 models: [{{alias: writer, provider: openai, base_url: "{endpoint.url}", model: slow, max_parallel_requests: 2}}]
 columns: [{{name: note, column_type: llm-text, model_alias: writer, prompt: "Say yes."}}]
+run: {{backoff_base_s: 600.0, backoff_max_s: 600.0}}
 """
     )
     process = rowmill.start("run", "waiting.yaml")
@@ -176,3 +177,22 @@ def test_a_stopped_run_is_steered_directly_and_stays_so_when_it_is_run_again(
 def test_a_paused_run_goes_on_when_it_is_run_with_resume(rowmill: CommandLine, stopped: Path) -> None:
     said(rowmill, "pause")
     assert rowmill("run", "waiting.yaml", "--resume").returncode == 0
+
+
+def test_deferred_tasks_of_a_stopped_run_need_not_wait(
+    rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint
+) -> None:
+    spec = rowmill.directory / "waiting.yaml"
+    assert said(rowmill, "drain")["outcome"] == "applied"
+    endpoint.status = 503
+    endpoint.released.set()
+    assert rowmill.end_of(working).returncode == 75
+    count = "select count(*) as n from deferred_task where not_before > (select updated_at from run_status)"
+    assert json.loads(rowmill.output_of("sql", count, "--format", "jsonl"))["n"] == 2
+    would = rowmill("retry", "--deferred", "--where", "attempts = 1", "--dry-run")
+    assert (would.returncode, would.stderr) == (0, "2 deferred tasks would be ready at once.\n")
+    done = rowmill("retry", "--deferred")
+    assert (done.returncode, done.stderr) == (0, "2 deferred tasks ready again.\n")
+    assert rowmill("retry", "--deferred").stderr == "None of these tasks waits: there is nothing to retry.\n"
+    endpoint.status = 200
+    assert rowmill("run", spec).returncode == 0

@@ -1,4 +1,4 @@
-"""``rowmill retry``: dropped rows get another chance."""
+"""``rowmill retry``: dropped rows get another chance, deferred tasks get it at once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.figures import plural
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 
@@ -13,26 +14,32 @@ from rowmill.errors import UsageError
 @click.command()
 @database_argument
 @click.option("--dropped", is_flag=True, help="Dropped rows.")
-@click.option("--where", metavar="SQL", help="Only those for which this condition on the view dropped_row holds.")
-@click.option("--dry-run", is_flag=True, help="Say how many rows; change nothing.")
-def command(database: Path | None, dropped: bool, where: str | None, dry_run: bool) -> None:
-    """Bring dropped rows back, also of finished row groups; the next run tries them again.
+@click.option("--deferred", is_flag=True, help="Deferred tasks, without waiting for their time.")
+@click.option("--where", metavar="SQL", help="Only those that meet this condition on dropped_row or deferred_task.")
+@click.option("--dry-run", is_flag=True, help="Say how many; change nothing.")
+def command(database: Path | None, dropped: bool, deferred: bool, where: str | None, dry_run: bool) -> None:
+    """Bring dropped rows back, also of finished row groups; the next run tries them again. Or end the waiting of
+    deferred tasks: they are ready at once, also in a run that works.
 
-    They keep every value they had: only what is missing is generated. Without DATABASE, the only *.duckdb file of the
+    Rows keep every value they had: only what is missing is generated. Without DATABASE, the only *.duckdb file of the
     current directory is meant.
 
     \b
     Example:
       rowmill retry penguins.duckdb --dropped
       rowmill retry penguins.duckdb --dropped --where "reason = 'retries_exhausted'"
+      rowmill retry --deferred --where "error_type = 'Timeout'"
     """
     import time
 
     from rowmill.engine.reopening import retry_dropped
 
-    if not dropped:
-        raise UsageError("Say what to retry: 'rowmill retry DATABASE --dropped'.")
+    if dropped == deferred:
+        raise UsageError("Say what to retry: 'rowmill retry DATABASE --dropped', or --deferred.")
     path = existing_database(database)
+    if deferred:
+        _retry_deferred(path, where, dry_run=dry_run)
+        return
     reopened = retry_dropped(path, where, time.time(), dry_run=dry_run)
     which = f" where {where}" if where else ""
     if not reopened.rows:
@@ -44,3 +51,14 @@ def command(database: Path | None, dropped: bool, where: str | None, dry_run: bo
             f"{reopened.rows:,} dropped rows{which} are back.\nNext:\n  rowmill run {path}    tries them again",
             err=True,
         )
+
+
+def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:
+    from rowmill.inspect.selection import deferred_tasks
+    from rowmill.inspect.steering import steer
+
+    tasks = deferred_tasks(path, where)
+    if dry_run:
+        click.echo(f"{plural(len(tasks), 'deferred task')} would be ready at once.", err=True)
+    else:
+        click.echo(steer(path, "retry_deferred", {"tasks": tasks}).message, err=True)
