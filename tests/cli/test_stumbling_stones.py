@@ -100,3 +100,11 @@ def test_a_column_that_is_no_longer_dropped_is_refused_not_ignored(rowmill: Comm
     quick_spec.write_text(shown)
     with pytest.raises(Incompatible, match="'size' is no longer marked 'drop'"):
         library.run(quick_spec, rowmill.directory / "x.duckdb")
+
+
+def test_a_database_of_the_name_of_its_own_schema_is_refused_in_words(rowmill: CommandLine, quick_spec: Path) -> None:
+    for name in ("state.duckdb", "State.v1.duckdb"):
+        done = rowmill("run", quick_spec, name)
+        assert done.returncode == 2
+        assert "cannot be called 'state'" in done.stderr
+    assert rowmill("run", quick_spec, "estate.duckdb").returncode == 0

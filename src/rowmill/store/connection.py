@@ -104,6 +104,9 @@ class Connection:
             config["threads"] = threads
         if path is not None and path.is_dir():
             raise UsageError(f"{path} is a directory. Name a file for the run database.")
+        if path is not None and path.name.partition(".")[0].lower() == "state":
+            # The engine names the database after its file, and then cannot tell it from our schema.
+            raise UsageError(f"{path}: a run database cannot be called 'state', as its schema is. Name another file.")
         if path is not None:
             check_log(path)
         self._claim = path.resolve() if path is not None and not read_only else None
