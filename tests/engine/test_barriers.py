@@ -15,7 +15,7 @@ from virtual_run import Finished, custom, expression, model, prepared, run, samp
 
 import rowmill
 from rowmill.engine.preparation import Prepared
-from rowmill.errors import BarrierFailed, RateLimited, SpecError, Transient
+from rowmill.errors import BarrierFailed, GeneratorError, RateLimited, SpecError, Transient
 
 Column = dict[str, Any]
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -485,6 +485,25 @@ def test_the_examples_of_the_readme_work(tmp_path: Path) -> None:
         rows = database.sql("select price, running_total, share from state.dataset_row order by row_id").to_pylist()
         assert {row["state"] for row in database.sql("from barrier").to_pylist()} == {"done"}
     assert 2 <= len(rows) <= 30
+
+
+def test_rows_are_read_slice_by_slice_and_no_longer_than_the_call_lasts() -> None:
+    async def unused(rows: pa.Table) -> dict[str, Any]:
+        raise AssertionError("the test plays the dispatcher")
+
+    spec = prepared(sampler("rating"), over_dataset(unused), records=25_000, row_group_size=5000)
+    with RunState(spec) as state:
+        tasks = state.take().tasks
+        while not tasks:
+            tasks = state.take().tasks
+        rows = tasks[0].inputs
+        assert rows.row_count == 25_000
+        assert [row for batch in rows.batches() for row in batch["row_id"].to_pylist()] == list(range(25_000))
+        batches = rows.batches()
+        assert next(batches).num_rows <= 10_000
+        rows.close()
+        with pytest.raises(GeneratorError, match="call is over"):
+            list(batches)
 
 
 # Crash and resume -------------------------------------------------------------------------------------

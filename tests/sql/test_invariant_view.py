@@ -51,6 +51,20 @@ DAMAGES = {
     "deferred task of a row that does not wait for it": (
         "insert into state.deferred_task select 1, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run"
     ),
+    "R6: closed barrier that has not seen every row": (
+        "insert into state.barrier select 0, false, created_at, 0, 0 from state.run"
+    ),
+    "R6: barrier recorded more than once, or for another generator": (
+        "insert into state.barrier select 0, true, created_at, 0, 0 from state.run"
+    ),
+    "R6: deferred task of a barrier that cannot run": (
+        "insert into state.deferred_task select 0, -1, -1, 1, 'x', 'y', created_at, created_at, created_at"
+        " from state.run"
+    ),
+    "R6: resting row group is due and should not be, or the other way round": (
+        "insert into state.resting_row_group select row_group, first_row, row_count, admitted_at, 0, 1, false"
+        " from state.active_row_group where row_group = 1"
+    ),
     "R8: task deferred twice": (
         "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at"
         " from state.run, range(2)"

@@ -218,6 +218,22 @@ def test_an_explanation_as_json_is_plain_and_complete() -> None:
     }
 
 
+def test_mermaid_frames_the_stages_between_barriers() -> None:
+    graph = graph_of(column("a"), column("b", "a", strategy="dataset"), column("c", "b"))
+    assert [line.strip() for line in mermaid(graph).splitlines()] == [
+        "flowchart LR",
+        'subgraph s0["stage 0"]',
+        'g0["a<br/>fake · cell"]',
+        "end",
+        'g1{{"b<br/>fake · dataset"}}',
+        'subgraph s1["stage 1"]',
+        'g2["c<br/>fake · cell"]',
+        "end",
+        "g0 --> g1",
+        "g1 --> g2",
+    ]
+
+
 def test_mermaid_draws_every_generator_and_need() -> None:
     graph = graph_of(column("a"), column("b"), column("c", "a", skip={"when": "{{ b }}"}))
     assert mermaid(graph) == (

@@ -25,11 +25,25 @@ _COLOURS = {
 
 
 def mermaid(graph: Graph) -> str:
-    """The graph as a Mermaid flow chart. Dashed arrows: needed by the skip condition only."""
+    """The graph as a Mermaid flow chart. Dashed arrows: needed by the skip condition only.
+
+    Barriers stand between the stages they separate, each in a frame of its own.
+    """
     lines = ["flowchart LR"]
+    boxes = {}
     for node in graph.generators:
         columns = ", ".join(output.name for output in node.columns)
-        lines.append(_node(node.number, node.strategy, columns, f"{node.declaration.column_type} · {node.strategy}"))
+        kind = f"{node.declaration.column_type} · {node.strategy}"
+        boxes[node.number] = _node(node.number, node.strategy, columns, kind)
+    if not graph.barriers:
+        lines += boxes.values()
+    else:
+        for stage in graph.stages:
+            if stage.generators:
+                lines.append(f'  subgraph s{stage.number}["stage {stage.number}"]')
+                lines += [f"  {boxes[number]}" for number in stage.generators]
+                lines.append("  end")
+            lines += [boxes[number] for number in stage.barriers]
     for node in graph.generators:
         lines += [
             f"  g{number} {'-->' if number in node.required else '-.->'} g{node.number}" for number in node.upstream
