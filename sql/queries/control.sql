@@ -157,3 +157,21 @@ select
   coalesce(t.row_index, -1) as row_index
 from (select * from main.deferred_task where {predicate}) as t
 order by all;
+
+-- name: dropped_rows_among
+-- Those of the rows staged as hand_revival that are dropped. O(dropped rows).
+select
+  d.row_group,
+  d.row_index
+from state.dropped_row as d
+semi join hand_revival as h on d.row_group = h.row_group and d.row_index = h.row_index
+order by d.row_id;
+
+-- name: dropped_rows_of_view
+-- The dropped rows that meet a reader's condition on the view dropped_row. O(dropped rows).
+select
+  d.row_group,
+  d.row_index
+from dropped_row as d
+where {predicate}
+order by d.row_id;

@@ -102,6 +102,22 @@ def test_rows_of_a_working_run_are_dropped_by_hand(
     assert rowmill.output_of("sql", "from invariant_violation", "--format", "jsonl") == ""
 
 
+def test_dropped_rows_come_back_into_a_working_run(
+    rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint
+) -> None:
+    said(rowmill, "drop", "--rows", "0-2", "--yes")
+    would = rowmill("retry", "--dropped", "--where", "row_id < 2", "--dry-run")
+    assert "2 dropped rows where row_id < 2 would come back." in would.stderr
+    done = rowmill("retry", "--dropped", "--where", "row_id < 2")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (0, "2 rows back.")
+    assert "no dropped rows where row_id < 2" in rowmill("retry", "--dropped", "--where", "row_id < 2").stderr
+    endpoint.released.set()
+    assert rowmill.end_of(working).returncode == 3
+    dropped = [json.loads(line) for line in rowmill.output_of("show", "dropped", "--format", "jsonl").splitlines()]
+    assert [row["row_id"] for row in dropped] == [2]
+    assert rowmill.output_of("sql", "from invariant_violation", "--format", "jsonl") == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

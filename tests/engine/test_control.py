@@ -208,6 +208,18 @@ def test_deferred_tasks_become_ready_at_once(state: RunState) -> None:
     assert asked(state, "retry_deferred", tasks=[])[0].outcome == "already"
 
 
+def test_dropped_rows_come_back_in_a_living_run_and_in_a_stopped_one(state: RunState) -> None:
+    state.take(free=1)
+    asked(state, "drop", rows=[(0, 2)], reason="no")
+    answer, _ = asked(state, "retry_dropped", rows=[(0, 0), (0, 1), (1, 3)])
+    assert (answer.outcome, answer.rows, answer.message) == ("applied", 2, "2 rows back.")
+    assert set(state.dropped()) == {2}
+    assert asked(state, "retry_dropped", rows=[(0, 0)])[0].outcome == "already"
+    assert asked_directly(state, "retry_dropped", rows=[(0, 2)]).rows == 1
+    assert state.dropped() == {}
+    assert state.violations() == []
+
+
 # once, or not at all ------------------------------------------------------------------------------
 
 

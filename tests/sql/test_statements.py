@@ -94,6 +94,7 @@ def state() -> Iterator[RunState]:
             "new_event": journal._NEW_EVENT,
             "hand_drop": control._HAND_DROP,
             "hand_retry": control._HAND_RETRY,
+            "hand_revival": reopening.ROW_KEY,
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],

@@ -18,8 +18,8 @@ from rowmill.errors import UsageError
 @click.option("--where", metavar="SQL", help="Only those that meet this condition on dropped_row or deferred_task.")
 @click.option("--dry-run", is_flag=True, help="Say how many; change nothing.")
 def command(database: Path | None, dropped: bool, deferred: bool, where: str | None, dry_run: bool) -> None:
-    """Bring dropped rows back, also of finished row groups; the next run tries them again. Or end the waiting of
-    deferred tasks: they are ready at once, also in a run that works.
+    """Bring dropped rows back, also of finished row groups: a run that works, or the next one, tries them again. Or
+    end the waiting of deferred tasks: they are ready at once.
 
     Rows keep every value they had: only what is missing is generated. Without DATABASE, the only *.duckdb file of the
     current directory is meant.
@@ -30,27 +30,28 @@ def command(database: Path | None, dropped: bool, deferred: bool, where: str | N
       rowmill retry penguins.duckdb --dropped --where "reason = 'retries_exhausted'"
       rowmill retry --deferred --where "error_type = 'Timeout'"
     """
-    import time
-
-    from rowmill.engine.reopening import retry_dropped
-
     if dropped == deferred:
         raise UsageError("Say what to retry: 'rowmill retry DATABASE --dropped', or --deferred.")
     path = existing_database(database)
     if deferred:
         _retry_deferred(path, where, dry_run=dry_run)
-        return
-    reopened = retry_dropped(path, where, time.time(), dry_run=dry_run)
+    else:
+        _retry_dropped(path, where, dry_run=dry_run)
+
+
+def _retry_dropped(path: Path, where: str | None, *, dry_run: bool) -> None:
+    from rowmill.inspect.selection import dropped_rows
+    from rowmill.inspect.steering import steer
+
+    rows = dropped_rows(path, where)
     which = f" where {where}" if where else ""
-    if not reopened.rows:
+    if not rows:
         click.echo(f"{path} has no dropped rows{which}: nothing to bring back.", err=True)
     elif dry_run:
-        click.echo(f"{reopened.rows:,} dropped rows{which} would come back.", err=True)
+        click.echo(f"{len(rows):,} dropped rows{which} would come back.", err=True)
     else:
-        click.echo(
-            f"{reopened.rows:,} dropped rows{which} are back.\nNext:\n  rowmill run {path}    tries them again",
-            err=True,
-        )
+        told = steer(path, "retry_dropped", {"rows": rows}).message
+        click.echo(f"{told}\nNext:\n  rowmill run {path}    tries them again, unless a process works on it", err=True)
 
 
 def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:

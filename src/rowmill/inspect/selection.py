@@ -17,6 +17,7 @@ Range = tuple[int, int]
 
 _LIVE_ROWS = statement("live_row_ids")
 _DEFERRED = statement("deferred_tasks_where")
+_DROPPED = statement("dropped_rows_of_view")
 _PART = re.compile(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?")
 
 
@@ -49,6 +50,13 @@ def deferred_tasks(database: Path, where: str | None = None) -> list[tuple[str, 
     with open_reader(database) as reader:
         rows = _asked(reader, _DEFERRED.fill(predicate=_enclosed(where or "true")), where)
     return [(row["generator"], row["row_group"], row["row_index"]) for row in rows]
+
+
+def dropped_rows(database: Path, where: str | None = None) -> list[tuple[int, int]]:
+    """The dropped rows (row group, row index) that meet a condition on the view dropped_row."""
+    with open_reader(database) as reader:
+        rows = _asked(reader, _DROPPED.fill(predicate=_enclosed(where or "true")), where)
+    return [(row["row_group"], row["row_index"]) for row in rows]
 
 
 def _enclosed(where: str) -> str:

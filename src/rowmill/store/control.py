@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.errors import UsageError
+from rowmill.store.barrier import reopen_barriers
 from rowmill.store.connection import Connection
+from rowmill.store.reopening import ROW_KEY, RowKey, revive
 from rowmill.store.staging import NEW_DROP, Rows, from_epoch
 from rowmill.store.statements import statement
 from rowmill.task import Steering
@@ -42,6 +44,8 @@ _RECORD_PARKED = statement("record_parked_drops")
 _KEEP_PARKED = statement("keep_parked_values")
 _DELETE_PARKED = statement("delete_parked_drops")
 _DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
+_DROPPED_AMONG = statement("dropped_rows_among")
+_REOPEN_RUN = statement("reopen_run")
 _RETRY_DEFERRED = statement("retry_deferred_tasks")
 
 _HAND_DROP = pa.schema([("row_id", pa.int64())])
@@ -56,7 +60,7 @@ class ControlRequest:
 
     pause, resume, drain, cancel: none. limit: ``resource`` (null: all in flight), ``calls`` (null: as the spec says),
     ``spec_calls``. drop: ``rows`` (ranges of row_id, both ends included), ``reason``. retry_deferred: ``tasks``
-    (generator, row group, row index or -1).
+    (generator, row group, row index or -1). retry_dropped: ``rows`` (row group, row index).
     """
 
     key: str
@@ -109,15 +113,25 @@ def read_hand_settings(connection: Connection) -> HandSettings:
 
 
 DropRows = Callable[[Rows, datetime], None]
+ReviveRows = Callable[[Sequence[RowKey]], None]
 
 
 class Control:
     """Takes requests from any thread and applies them where the writer says."""
 
-    def __init__(self, connection: Connection, drop_rows: DropRows | None = None, *, is_living: bool) -> None:
-        """``drop_rows`` gives up rows of the working set (default: with the statements of a turn)."""
+    def __init__(
+        self,
+        connection: Connection,
+        drop_rows: DropRows | None = None,
+        revive_rows: ReviveRows | None = None,
+        *,
+        is_living: bool,
+    ) -> None:
+        """``drop_rows`` gives up rows of the working set, ``revive_rows`` takes dropped ones back (default: with the
+        statements of a turn)."""
         self._connection = connection
         self._drop_rows = drop_rows or self._drop_directly
+        self._revive_rows = revive_rows or self._revive_directly
         self._is_living = is_living
         self._waiting: deque[PendingRequest] = deque()
         self._applied: list[PendingRequest] = []
@@ -319,6 +333,22 @@ class Control:
         noun = "task" if count == 1 else "tasks"
         return ControlAnswer("applied", f"{count:,} deferred {noun} ready again.", count), None
 
+    def _retry_dropped(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        wanted = Rows(ROW_KEY)
+        for row_group, row_index in request.arguments["rows"]:
+            wanted.append(int(row_group), int(row_index))
+        self._connection.stage("hand_revival", wanted.table())
+        rows = [(group, index) for group, index in self._connection.execute(_DROPPED_AMONG.text)]
+        if not rows:
+            return ControlAnswer("already", "None of these rows is dropped: nothing to bring back."), None
+        self._revive_rows(rows)
+        self._connection.execute(_REOPEN_RUN.text, {"reason": "dropped rows were revived", "now": now})
+        return ControlAnswer("applied", f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} back.", len(rows)), None
+
+    def _revive_directly(self, rows: Sequence[RowKey]) -> None:
+        revive(self._connection, rows)
+        reopen_barriers(self._connection)
+
     def _state(self) -> str:
         return str(self._connection.execute(_RUN_STATE.text)[0][1])
 
@@ -332,6 +362,7 @@ _VERBS: Mapping[str, Verb] = {
     "limit": Control._limit,
     "drop": Control._drop,
     "retry_deferred": Control._retry_deferred,
+    "retry_dropped": Control._retry_dropped,
 }
 
 

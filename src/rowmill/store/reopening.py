@@ -65,10 +65,8 @@ class Reopening:
         return [(group, index) for group, index in self._connection.execute(query)]
 
     def revive(self, rows: Iterable[RowKey]) -> None:
-        """Takes dropped rows back with the values they had; finished row groups will come back for them (F6)."""
-        self._stage("new_revival", rows)
-        for each in _REVIVE:
-            self._connection.execute(each.text)
+        """:func:`revive` on this connection."""
+        revive(self._connection, rows)
 
     def rest_active(self) -> None:
         """Puts all active and parked row groups to rest, so that everything comes back lowest first."""
@@ -81,7 +79,7 @@ class Reopening:
         ``generators`` must hold everything downstream of its members. No task may be in flight.
         """
         self.rest_active()
-        self._stage("remade_row", rows)
+        self._connection.stage("remade_row", _keys(rows))
         cleared = self._layout.cleared(generators)
         self._connection.execute(_CLEAR_RESTING.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared)))
         self._connection.execute(_GROW_RESTING.text)
@@ -102,7 +100,15 @@ class Reopening:
         nodes = (self._layout.graph.generators[number] for number in generators)
         return [node.name for node in nodes if node.declaration.is_ordered]
 
-    def _stage(self, name: str, rows: Iterable[RowKey]) -> None:
-        keys = Rows(ROW_KEY)
-        keys.rows = list(dict.fromkeys(rows))
-        self._connection.stage(name, keys.table())
+
+def revive(connection: Connection, rows: Iterable[RowKey]) -> None:
+    """Takes dropped rows back with the values they had; finished row groups will come back for them (F6)."""
+    connection.stage("new_revival", _keys(rows))
+    for each in _REVIVE:
+        connection.execute(each.text)
+
+
+def _keys(rows: Iterable[RowKey]) -> pa.Table:
+    keys = Rows(ROW_KEY)
+    keys.rows = list(dict.fromkeys(rows))
+    return keys.table()

@@ -45,7 +45,7 @@ from rowmill.store.journal import Journal
 from rowmill.store.layout import Layout
 from rowmill.store.pull import Pull
 from rowmill.store.recording import Recording
-from rowmill.store.reopening import Reopening
+from rowmill.store.reopening import Reopening, RowKey
 from rowmill.store.settling import Settling
 from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
@@ -104,7 +104,7 @@ class Turn:
         self._barriers = Barriers(connection, layout, announces=announces)
         self._pull = Pull(connection, layout, self._barriers)
         self._journal = Journal(connection)
-        self.control = Control(connection, self._recording.drop, is_living=True)
+        self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
         self._budget = Budget(connection, settings)
@@ -211,9 +211,7 @@ class Turn:
         self._window.add(results)
         verdict = self._window.verdict()
         if verdict is not None:
-            self._reopening.revive(row for failure in self._window.failures() for row in failure.rows)
-            self._barriers.reopen()
-            self._admission.rows_came_back()
+            self._revive([row for failure in self._window.failures() for row in failure.rows])
             if not self._was_stopped:
                 self._journal.note("stopped", "error window", str(verdict)[:500])
             self._was_stopped = True
@@ -226,6 +224,12 @@ class Turn:
             self._journal.note("stopped", "budget", str(verdict))
             self._was_stopped = True
         return verdict
+
+    def _revive(self, rows: Sequence[RowKey]) -> None:
+        """Takes dropped rows back, wherever their row groups are."""
+        self._reopening.revive(rows)
+        self._barriers.reopen()
+        self._admission.rows_came_back()
 
     def _learn(self, learned: Mapping[str, int]) -> None:
         self._recording.learn(learned)
