@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ from rowmill.inspect.place import DIRECTORY_VARIABLE
 # Under load a single example may be slow; a time-out per test is set in pyproject.toml.
 settings.register_profile("rowmill", deadline=None)
 settings.load_profile("rowmill")
+
+# Where a shell started the tests in the background, interrupts are ignored, and so they would be in every process that
+# a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Tests count requests; those of the health check itself take this away.
 os.environ["ROWMILL_SKIP_HEALTH_CHECKS"] = "1"

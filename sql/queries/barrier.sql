@@ -176,8 +176,13 @@ select
 from ({generator_rows}) as r
 left join barrier_returned as b on r.row_id = b.row_id;
 
+-- name: delete_overruled_drops
+-- Rows that something after the barrier gave up and that it does not let pass any more: it would have come first. O(rows).
+delete from state.dropped_row
+where row_id in (select d.row_id from barrier_decision as d where not d.keep and d.was_dropped);
+
 -- name: record_decided_drops
--- Gives the rows up that the barrier does not keep; a row that was given up before keeps its first reason (R9). O(rows).
+-- Gives the rows up that the barrier does not keep. O(rows).
 insert into state.dropped_row (
   row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
 )
@@ -192,7 +197,7 @@ select
   0,
   $now
 from barrier_decision as d
-where not d.keep and not d.was_dropped
+where not d.keep
 order by d.row_id;
 
 -- name: keep_decided_values

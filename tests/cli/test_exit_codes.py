@@ -94,7 +94,7 @@ def test_code_2_for_an_invalid_spec(rowmill: CommandLine) -> None:
         (("status", "nowhere.duckdb"), "There is no run database 'nowhere.duckdb'"),
         (("run", "nowhere.duckdb", "quick.yaml"), "the spec comes first"),
         (("run", "quick.yaml", "nowhere/x.duckdb"), "nowhere"),
-        (("sql", "quick.duckdb"), "A query is missing"),
+        (("sql", "quick.duckdb"), "There is no run database 'quick.duckdb'"),
         (("sql", "a.duckdb", "from", "progress"), "quotes"),
     ],
 )

@@ -111,6 +111,11 @@ class CrashingConnection(Connection):
         for name in list(self._staged):
             self.unstage(name)
 
+    def close(self) -> None:
+        """Closes it; a process that died folds no log into its file."""
+        self.has_written = self.has_written and self.crashed_at is None
+        super().close()
+
     def __enter__(self) -> Self:
         return self
 

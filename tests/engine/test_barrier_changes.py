@@ -195,6 +195,7 @@ def grown(records: int, size: int, rows: int) -> Prepared:
     suppress_health_check=list(HealthCheck),
 )
 @example(steps=[(7, 1), (5, 5), (8, 4)], rows=40)
+@example(steps=[(10, 3), (14, 4), (9, 3)], rows=24)  # a row dropped late is a duplicate of one that came later
 @given(
     steps=st.lists(st.tuples(st.integers(1, 15), st.integers(1, 6)), min_size=2, max_size=3), rows=st.integers(1, 40)
 )

@@ -448,7 +448,8 @@ def test_f9_a_run_of_which_every_row_fails_ends(run: Run, limits: dict[str, int]
 
 def test_f9_a_run_of_which_every_row_fails_while_it_is_admitted_ends(run: Run) -> None:
     broken = {"name": "number", "column_type": "expression", "sql": "cast('x' || rating as integer)", "dtype": "int"}
-    done = run(prepared(sampler("rating"), broken, custom("text", made, ["number"]), records=300))
+    settings = {"error_window": 1000}
+    done = run(prepared(sampler("rating"), broken, custom("text", made, ["number"]), records=300, run=settings))
     assert done.report is not None
     assert (done.report.state, done.report.rows_dropped) == ("finished", 300)
 

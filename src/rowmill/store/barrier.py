@@ -43,6 +43,7 @@ _RESULT_PROBLEM = statement("result_problem")
 _DECIDE_BY_RESULT = statement("decide_by_result")
 _BOUNDS = statement("dataset_bounds")
 _TASK_ROWS = statement("dataset_task_rows")
+_DELETE_OVERRULED = statement("delete_overruled_drops")
 _RECORD_DROPS = statement("record_decided_drops")
 _KEEP_VALUES = statement("keep_decided_values")
 _DELETE_RESTING = statement("delete_decided_resting")
@@ -283,6 +284,7 @@ class Barriers:
         layout = self._layout
         columns, is_new = layout.all_columns, layout.is_new(node)
         reason = "duplicate" if isinstance(node.declaration.dataset_sql, Deduplicate) else "filtered"
+        execute(_DELETE_OVERRULED.text)
         execute(_RECORD_DROPS.text, {"generator": node.number, "reason": reason, "now": now})
         execute(_KEEP_VALUES.fill(columns=columns))
         execute(_DELETE_RESTING.text)
