@@ -131,6 +131,16 @@ select
 from state.plan_segment
 order by segment;
 
+-- name: row_group_counts
+-- How far the cursor of the plan has come, and how many row groups there are of those before it. O(active and resting groups).
+select
+  r.next_row_group,
+  (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as planned,
+  (select count(*) from state.active_row_group) as active,
+  (select count(*) from state.resting_row_group) as resting,
+  (select count(*) from state.finished_row_group) as finished
+from state.run as r;
+
 -- name: reopen_run
 -- A run that gets more to do is finished no more. O(1).
 update state.run

@@ -439,6 +439,17 @@ select
 from state.resource as r
 left join state.cooling_resource as c on r.resource = c.resource;
 
+create view main.plan as
+select
+  segment,
+  first_row_group,
+  row_groups,
+  row_group_size,
+  first_row,
+  "rows"
+from state.plan_segment
+order by segment;
+
 create view main.event as
 select
   "at",

@@ -144,6 +144,14 @@ comment on column main.admission.candidate_columns is 'Columns the next row grou
 comment on column main.admission.independent_columns is 'Those of them that have useful work whatever is deferred.';
 comment on column main.admission.explanation is 'The decision in words.';
 
+comment on view main.plan is 'How the records are cut into row groups: one row, and one more for every extension. Row group g of a segment starts at row first_row + (g - first_row_group) * row_group_size.';
+comment on column main.plan.segment is 'Counts from 0.';
+comment on column main.plan.first_row_group is 'Its first row group.';
+comment on column main.plan.row_groups is 'How many row groups it has.';
+comment on column main.plan.row_group_size is 'Rows of each of them; the last one may have fewer.';
+comment on column main.plan.first_row is 'row_id of its first row.';
+comment on column main.plan."rows" is 'How many rows it has.';
+
 comment on view main.event is 'What happened to the run as a whole.';
 comment on column main.event."at" is 'When (UTC).';
 comment on column main.event.kind is 'What kind of thing.';

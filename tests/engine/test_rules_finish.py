@@ -212,6 +212,23 @@ def test_p3_size_and_offset_of_an_unknown_group_are_errors_that_name_the_known_r
             ask(row_group)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "update state.run set next_row_group = next_row_group + 1",
+        "update state.run set next_row_group = 99",
+        "delete from state.finished_row_group where row_group = 1",
+    ],
+)
+def test_p4_a_plan_that_contradicts_the_finished_row_groups_is_refused_at_open(
+    run: Run, tmp_path: Path, damage: str
+) -> None:
+    spec = prepared(custom("text", made), records=8, row_group_size=2)
+    run(spec, tmp_path / "run.duckdb").sql(damage)
+    with pytest.raises(Damaged, match=r"contradict each other.*rowmill doctor"):
+        run(spec, tmp_path / "run.duckdb")
+
+
 def test_p4_a_plan_that_contradicts_itself_is_refused_at_open(run: Run, tmp_path: Path) -> None:
     spec = prepared(custom("a", made), records=5)
     with RunState(spec, tmp_path / "run.duckdb") as state:

@@ -42,6 +42,7 @@ _NEWEST_SPEC = statement("newest_spec")
 _ACCEPTANCE_SUMMARY = statement("acceptance_summary")
 _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
+_ROW_GROUP_COUNTS = statement("row_group_counts")
 _REOPEN_RUN = statement("reopen_run")
 _UPSERT_RESOURCE = statement("upsert_resource")
 _RESOURCE_MEMORY = statement("resource_memory")
@@ -175,10 +176,18 @@ class RunStore:
         return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
 
     def plan(self) -> Plan:
-        """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
+        """The plan, checked against itself and the row groups there are (P4). Raises Damaged if they contradict."""
         with engine_errors.mapped("reading the plan"):
             rows = self._connection.execute(_PLAN_SEGMENTS.text)
-        return Plan(tuple(PlanSegment(*row) for row in rows))
+            cursor, planned, active, resting, finished = self._connection.execute(_ROW_GROUP_COUNTS.text)[0]
+        plan = Plan(tuple(PlanSegment(*row) for row in rows))
+        if cursor > planned or cursor != active + resting + finished:
+            raise Damaged(
+                f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
+                f"were admitted, but {active} are active, {resting} rest and {finished} are finished. 'rowmill doctor' "
+                "says more."
+            )
+        return plan
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
         """Raises Incompatible if this database was made from a spec, or seed data, that shapes values differently."""
