@@ -23,6 +23,7 @@ from rowmill.store.statements import Statement, all_statements, sql_directory
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
 CONTRACT = {
+    "plan": "segment first_row_group row_groups row_group_size first_row rows",
     "run_status": "name state records rows_finished rows_dropped row_groups row_groups_active"
     " row_groups_finished invocations"
     " requests input_tokens output_tokens cost_usd started_at updated_at",
