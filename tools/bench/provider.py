@@ -24,8 +24,8 @@ simulator and their event loops share the two cores, and the bare client misses 
     HTTP            200      1,024       3,447     3,908  67.3 %    76.3 %   4,800   81.4 %     317   151         53
     in process      200      1,024       4,744     5,061  92.6 %    98.9 %   5,085   99.5 %     172    21
 
-On 2026-11-21, HTTP at 200 ms and 512 in flight, five times: 93.1 to 95.2 % of the ideal, the bare client 96.9 to 97.4 %.
-How long a thread may keep the interpreter (0.5, 1 or 5 ms) makes no difference to it.
+On 2026-11-21, HTTP at 200 ms and 512 in flight, five times: 93.1 to 95.2 % of the ideal, the bare client 96.9 to
+97.4 %. How long a thread may keep the interpreter (0.5, 1 or 5 ms) makes no difference to it.
 """
 
 from __future__ import annotations

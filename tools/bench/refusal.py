@@ -6,8 +6,8 @@ healthy ones are compared with those of the same run without it. Both runs come 
 of its own. Engine and simulator share the cores, so the default latency leaves them room; in virtual time, where no
 machine sets a limit, a test finds a ratio of 1.000 at 20 ms and 2,048 row groups.
 
-Measured on 2026-11-21, 2 cores, otherwise idle, ``--row-groups 192``: alone 913 requests/s, 95.1 % of the ideal; beside the
-refusing endpoint 916, with 114 refused requests: 100.3 %.
+Measured on 2026-11-21, 2 cores, otherwise idle, ``--row-groups 192``: alone 913 requests/s, 95.1 % of the ideal; beside
+the refusing endpoint 916, with 114 refused requests: 100.3 %.
 """
 
 from __future__ import annotations
