@@ -25,8 +25,8 @@ On 2026-11-21, since the results of several generators are written by one statem
          16,384     1,000      28.08   55.22       67.90            1.3        28.1        34.68       269
 
 ``--profile 1000:8000`` before that, under a load of 3.5 (the turn then took 85 ms): write_values 32 % (7 calls, one a
-generator), pull_ready_tasks 29 %, Python 13 %, finishable_row_groups 5 %, clear_in_flight 5 %, commit 5 %, mark_in_flight 4 %,
-the rest 7 %.
+generator), pull_ready_tasks 29 %, Python 13 %, finishable_row_groups 5 %, clear_in_flight 5 %, commit 5 %,
+mark_in_flight 4 %, the rest 7 %.
 
 A turn with one outcome on 1,000 rows is mostly the fixed cost of its statements. By the engine's own profiler, on one
 thread: of 9.7 ms the statements take 7.5, of which running the operators 1.0, optimising 2.1, planning 1.8; the
