@@ -254,7 +254,7 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
         store.create(prepared.blueprint(), now)
         return prepared
     stored = store.stored_spec()
-    store.plan()
+    store.check_plan()
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)

@@ -176,18 +176,22 @@ class RunStore:
         return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
 
     def plan(self) -> Plan:
-        """The plan, checked against itself and the row groups there are (P4). Raises Damaged if they contradict."""
+        """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
         with engine_errors.mapped("reading the plan"):
             rows = self._connection.execute(_PLAN_SEGMENTS.text)
+        return Plan(tuple(PlanSegment(*row) for row in rows))
+
+    def check_plan(self) -> None:
+        """Raises Damaged if the plan contradicts itself or the row groups there are (P4)."""
+        self.plan()
+        with engine_errors.mapped("counting the row groups"):
             cursor, planned, active, resting, finished = self._connection.execute(_ROW_GROUP_COUNTS.text)[0]
-        plan = Plan(tuple(PlanSegment(*row) for row in rows))
         if cursor > planned or cursor != active + resting + finished:
             raise Damaged(
                 f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
                 f"were admitted, but {active} are active, {resting} rest and {finished} are finished. 'rowmill doctor' "
                 "says more."
             )
-        return plan
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
         """Raises Incompatible if this database was made from a spec, or seed data, that shapes values differently."""
