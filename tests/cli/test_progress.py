@@ -173,6 +173,7 @@ def detailed_status() -> Status:
                 False, "deferred tasks", 3, "Row group 3 waits: " + "so it is " * 9
             ),
             budget=status_values.Budget(5.0, 1000, 27, None),
+            read_at=datetime(2026, 11, 20, 11, 59),
         ),
     )
 

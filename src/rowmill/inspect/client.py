@@ -12,22 +12,25 @@ from typing import Any, TypeVar
 import pyarrow as pa
 from pyarrow import flight
 
-from rowmill.errors import RowmillError, StateError
+from rowmill.errors import RowmillError, StateError, UsageError
 from rowmill.inspect.message import (
     CONTROL,
     DEFAULT_TIME_LIMIT_S,
     INTERRUPT,
     LIVING,
+    STATUS,
     HolderGone,
     Living,
     Question,
     decoded_answer,
     decoded_error,
+    decoded_status,
     encoded_request,
 )
 from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.connection import file_identity
 from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.status import Status
 
 T = TypeVar("T")
 _HANDSHAKE_S = 10.0
@@ -71,16 +74,29 @@ class LiveConnection:
         table = self.arrow(sql, parameters)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """See :class:`~rowmill.store.connection.Readable`. Raises what the query raises there, or HolderGone."""
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
+        """See :class:`~rowmill.store.connection.Readable`; the holder takes every query for a user's and checks it.
+
+        Raises what the query raises there, or HolderGone.
+        """
         question = self._question(sql, parameters)
         return self._asked(question, lambda: self._client.do_get(_ticket(question)).read_all())
 
-    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+    def batches(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
+    ) -> pa.RecordBatchReader:
         """See :class:`~rowmill.store.connection.Readable`. Closing the reader, or dropping it, stops the query."""
         question = self._question(sql, parameters)
         reader = self._asked(question, lambda: self._client.do_get(_ticket(question)))
         return pa.RecordBatchReader.from_batches(reader.schema, self._chunks(question, reader))
+
+    def known_status(self) -> Status | None:
+        """The status as the holder last read it: what it tells everybody who asks at about this moment."""
+        try:
+            answers = self._ask(lambda: list(self._client.do_action(flight.Action(STATUS, b""))))
+            return decoded_status(answers[0].body.to_pybytes())
+        except (UsageError, ValueError, TypeError, KeyError):
+            return None  # a holder of another version: its views say it
 
     def _chunks(self, question: Question, reader: flight.FlightStreamReader) -> Iterator[pa.RecordBatch]:
         try:

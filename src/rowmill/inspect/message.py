@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from typing import Any
 
 from rowmill import errors
 from rowmill.errors import RowmillError
 from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.status import Status
 
 LIVING = "living"
 """The action that says who answers. No argument; answers a :class:`Living`."""
 INTERRUPT = "interrupt"
 """The action that stops a query. Argument: its key."""
 
+STATUS = "status"
+"""The action that says where the run stands. No argument; answers a :class:`~rowmill.store.status.Status`."""
+
 CONTROL = "control"
 """The action that steers the run. Argument: a request; answers what became of it, once it is durable."""
 
 DEFAULT_TIME_LIMIT_S = 30.0
 LONGEST_TIME_LIMIT_S = 3600.0
+_TIME = "utc"
 
 
 class HolderGone(errors.StateError):
@@ -102,6 +108,26 @@ def decoded_answer(content: bytes) -> ControlAnswer:
     """The answer again."""
     values = json.loads(content)
     return ControlAnswer(values["outcome"], values["message"], values["rows"])
+
+
+def encoded_status(status: Status) -> bytes:
+    """A status on its way to the asker; its times are marked, to be times again there."""
+    return json.dumps(asdict(status), default=_marked).encode()
+
+
+def decoded_status(content: bytes) -> Status:
+    """The status again. Raises ValueError, TypeError or KeyError for what another version has made."""
+    return Status.from_values(json.loads(content, object_hook=_unmarked))
+
+
+def _marked(value: object) -> dict[str, str]:
+    if isinstance(value, datetime):
+        return {_TIME: value.isoformat()}
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _unmarked(values: dict[str, Any]) -> object:
+    return datetime.fromisoformat(values[_TIME]) if values.keys() == {_TIME} else values
 
 
 def encoded_error(error: RowmillError) -> bytes:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -15,6 +15,9 @@ from rowmill.inspect.message import DEFAULT_TIME_LIMIT_S, HolderGone
 from rowmill.inspect.place import live_place
 from rowmill.store.connection import Readable
 from rowmill.store.reader import Reader, open_file
+
+if TYPE_CHECKING:
+    from rowmill.store.status import Status
 
 T = TypeVar("T")
 
@@ -89,13 +92,19 @@ class _Attached:
         """See :class:`~rowmill.store.connection.Readable`."""
         return self._asked(lambda connection: connection.execute(sql, parameters))
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
         """See :class:`~rowmill.store.connection.Readable`."""
-        return self._asked(lambda connection: connection.arrow(sql, parameters))
+        return self._asked(lambda connection: connection.arrow(sql, parameters, is_question=is_question))
 
-    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+    def batches(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
+    ) -> pa.RecordBatchReader:
         """See :class:`~rowmill.store.connection.Readable`."""
-        return self._asked(lambda connection: connection.batches(sql, parameters))
+        return self._asked(lambda connection: connection.batches(sql, parameters, is_question=is_question))
+
+    def known_status(self) -> Status | None:
+        """See :class:`~rowmill.store.connection.Readable`."""
+        return self._asked(lambda connection: connection.known_status())
 
     def interrupt(self) -> None:
         """See :class:`~rowmill.store.connection.Readable`."""

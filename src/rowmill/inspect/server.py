@@ -19,6 +19,7 @@ from rowmill.inspect.message import (
     CONTROL,
     INTERRUPT,
     LIVING,
+    STATUS,
     HolderGone,
     Living,
     Question,
@@ -28,6 +29,7 @@ from rowmill.inspect.message import (
 )
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
+from rowmill.inspect.status_board import BoardStatistics, StatusBoard
 from rowmill.store.connection import Connection, file_identity
 from rowmill.store.control import ControlAnswer, ControlRequest
 from rowmill.store.snapshot import Snapshot
@@ -55,6 +57,7 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         self._steer = steer
         self.is_closing = False
         self.queries = Queries(instance)
+        self.board = StatusBoard(instance, running_calls)
         super().__init__(place.location)
 
     def do_get(self, context: flight.ServerCallContext, ticket: flight.Ticket) -> flight.FlightDataStream:
@@ -97,11 +100,15 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         with _errors_travel():
             if action.type == LIVING:
                 yield flight.Result(self._living.encoded())
+            elif action.type == STATUS:
+                yield flight.Result(self.board.content())
             elif action.type == INTERRUPT:
                 self.queries.interrupt(action.body.to_pybytes().decode())
             elif action.type == CONTROL:
                 request = decoded_request(action.body.to_pybytes())
-                yield flight.Result(encoded_answer(self._steer(request, lambda: self.is_closing)))
+                answer = self._steer(request, lambda: self.is_closing)
+                self.board.forget()
+                yield flight.Result(encoded_answer(answer))
             else:
                 raise UsageError(f"The run that holds this database (Rowmill {VERSION}) does not know '{action.type}'.")
 
@@ -141,11 +148,16 @@ class LiveServer:
         """How many queries run, and ran."""
         return self._service.queries.statistics()
 
+    def status_statistics(self) -> BoardStatistics:
+        """How often the status was read for those who asked."""
+        return self._service.board.statistics()
+
     def close(self) -> None:
         """Interrupts what runs, removes the socket and lets the database go; waits a few seconds at most."""
         self._place.socket.unlink(missing_ok=True)
         self._service.is_closing = True
         self._service.queries.close()
+        self._service.board.close()
         ending = threading.Thread(target=self._service.shutdown, name="rowmill-shutdown", daemon=True)
         ending.start()
         ending.join(_SHUTDOWN_PATIENCE_S)

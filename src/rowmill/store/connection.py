@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -20,7 +20,11 @@ import pyarrow as pa
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.store import engine_errors
 from rowmill.store.log import read_log
+from rowmill.store.question import check_question
 from rowmill.store.statements import statement
+
+if TYPE_CHECKING:
+    from rowmill.store.status import Status
 
 _ATTACH_SOURCE = statement("attach_source")
 _FORBID_ACCESS = statement("forbid_external_access")
@@ -67,12 +71,18 @@ class Readable(Protocol):
         """The rows of a query."""
         ...
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The result of a query as an Arrow table."""
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
+        """The result of a query as an Arrow table. ``is_question``: a user's; UsageError unless it only reads."""
         ...
 
-    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
-        """The result of a query as a stream of record batches."""
+    def batches(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
+    ) -> pa.RecordBatchReader:
+        """The same as a stream of record batches."""
+        ...
+
+    def known_status(self) -> Status | None:
+        """Where the run stands, if whoever answers says so without being asked for every part of it; else None."""
         ...
 
     def interrupt(self) -> None:
@@ -172,13 +182,23 @@ class Connection:
         names = [column[0] for column in result.description or ()]
         return names, result.fetchall()
 
-    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """The result of a query as an Arrow table."""
+    def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
+        """The result of a query as an Arrow table. ``is_question``: a user's; UsageError unless it only reads."""
+        if is_question:
+            check_question(self, sql)
         return self._engine.sql(sql, params=parameters).to_arrow_table()
 
-    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
-        """The result of a query as a stream of record batches; the connection is busy until it is read or closed."""
+    def batches(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
+    ) -> pa.RecordBatchReader:
+        """The same as a stream of record batches; the connection is busy until it is read or closed."""
+        if is_question:
+            check_question(self, sql)
         return self._engine.sql(sql, params=parameters).to_arrow_reader(_ROWS_PER_BATCH)
+
+    def known_status(self) -> Status | None:
+        """Nothing: a file has to be read."""
+        return None
 
     def stage(self, name: str, table: pa.Table) -> None:
         """Makes ``table`` readable under ``name``; a second call with the same schema replaces the content."""

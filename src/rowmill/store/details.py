@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store import engine_errors
@@ -47,6 +47,7 @@ def read_details(connection: Readable, status: Status, now: float) -> Details:
             oldest_row_group=OldestRowGroup(*oldest[0]) if oldest else None,
             admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
             budget=Budget(*connection.execute(_BUDGET.text)[0]),
+            read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
         )
 
 

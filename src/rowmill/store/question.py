@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from rowmill.errors import UsageError
-from rowmill.store.connection import Readable
 from rowmill.store.statements import statement
+
+if TYPE_CHECKING:
+    from rowmill.store.connection import Readable
 
 _PARSE = statement("parse_query")
 

@@ -18,7 +18,6 @@ from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, Usag
 from rowmill.store import engine_errors, schema
 from rowmill.store.connection import Connection, Readable, column_list
 from rowmill.store.details import read_details
-from rowmill.store.question import check_question
 from rowmill.store.statements import statement
 from rowmill.store.status import Status, read_status
 
@@ -71,7 +70,13 @@ class Reader:
             return read_status(self._connection)
 
     def detailed_status(self, now: float) -> Status:
-        """The same with its details: pace, failures, what it waits for. ``now``: seconds since the epoch."""
+        """The same with its details: pace, failures, what it waits for. ``now``: seconds since the epoch.
+
+        That of a living run may be a quarter of a second old, its details a second; they say when they were read.
+        """
+        known = self._connection.known_status()
+        if known is not None:
+            return known
         with self._as_far_as_views_go():
             status = read_status(self._connection)
             return replace(status, details=read_details(self._connection, status, now))
@@ -79,16 +84,14 @@ class Reader:
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The result of a user's query as an Arrow table. UsageError for SQL that does not run or would write."""
         try:
-            check_question(self._connection, sql)
-            return self._connection.arrow(sql, parameters)
+            return self._connection.arrow(sql, parameters, is_question=True)
         except duckdb.Error as error:
             raise self._query_error(error) from error
 
     def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The same as a stream of record batches, without holding the result in memory."""
         try:
-            check_question(self._connection, sql)
-            return self._connection.batches(sql, parameters)
+            return self._connection.batches(sql, parameters, is_question=True)
         except duckdb.Error as error:
             raise self._query_error(error) from error
 

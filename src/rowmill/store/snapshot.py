@@ -14,9 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.store.connection import Connection
-from rowmill.store.question import check_question
+from rowmill.store.details import read_details
 from rowmill.store.reader import query_error
 from rowmill.store.statements import statement
+from rowmill.store.status import Details, Status, read_status
 
 _SAY_ALIVE = statement("say_alive")
 _MARK_CALLS = statement("mark_in_flight_calls")
@@ -44,11 +45,18 @@ class Snapshot:
         Raises UsageError for anything but one query that reads, and for SQL that does not run.
         """
         try:
-            check_question(self._connection, sql)
-            self._rows = self._connection.batches(sql, parameters)
+            self._rows = self._connection.batches(sql, parameters, is_question=True)
         except duckdb.Error as error:
             raise query_error(error) from error
         return self._rows
+
+    def status(self) -> Status:
+        """Where the run stands, without details."""
+        return read_status(self._connection)
+
+    def details(self, status: Status, now: float) -> Details:
+        """The details of a status at ``now`` (seconds since the epoch)."""
+        return read_details(self._connection, status, now)
 
     def interrupt(self) -> None:
         """Stops the running query, and only this one. From any thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from typing import Any, Self
 
 from rowmill.store import engine_errors
 from rowmill.store.connection import Readable
@@ -139,6 +140,22 @@ class Details:
     oldest_row_group: OldestRowGroup | None
     admission: AdmissionStatus
     budget: Budget
+    read_at: datetime
+    """When this was read (UTC)."""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """The details that ``dataclasses.asdict`` took apart. Raises TypeError or KeyError for anything else."""
+        pace, oldest = values["pace"], values["oldest_row_group"]
+        return cls(
+            pace=Pace(**{**pace, "requests": tuple(RecentRequests(**each) for each in pace["requests"])}),
+            drop_reasons=tuple(DropReason(**each) for each in values["drop_reasons"]),
+            deferral_reasons=tuple(DeferralReason(**each) for each in values["deferral_reasons"]),
+            oldest_row_group=OldestRowGroup(**oldest) if oldest is not None else None,
+            admission=AdmissionStatus(**values["admission"]),
+            budget=Budget(**values["budget"]),
+            read_at=values["read_at"],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +182,14 @@ class Status:
     resources: tuple[ResourceStatus, ...]
     details: Details | None = None
     """What takes a few more queries to tell; None where nobody asked for it."""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
+        """The status that ``dataclasses.asdict`` took apart. Raises TypeError or KeyError for anything else."""
+        columns = tuple(ColumnProgress(**column) for column in values["columns"])
+        resources = tuple(ResourceStatus(**resource) for resource in values["resources"])
+        details = Details.from_values(values["details"]) if values["details"] is not None else None
+        return cls(**{**values, "columns": columns, "resources": resources, "details": details})
 
     def with_living_process(self, in_flight: Mapping[str, int]) -> Status:
         """The same with what only the living process knows: that it lives, and the calls it runs per resource."""
