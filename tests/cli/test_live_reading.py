@@ -153,57 +153,5 @@ def test_a_run_whose_socket_cannot_be_made_goes_on_with_a_warning(rowmill: Comma
     assert done.stderr.count("cannot be looked at while it works") == 1
 
 
-READERS = 8
-
-_READER = """
-import sys
-import rowmill
-
-path, looks = sys.argv[1], 0
-with rowmill.RunDatabase.open(path) as database:
-    while True:
-        status = database.status()
-        table = database.sql("select count(*) as n, min(row_id) as first, count(distinct row_id) as ids from dataset")
-        (row,) = table.to_pylist()
-        assert row["n"] == row["ids"], row
-        assert row["n"] >= status.rows_finished or status.state == "finished", (row, status)
-        assert database.sql("from invariant_violation").num_rows == 0
-        looks += 1
-        if status.state != "running":
-            break
-print(looks)
-"""
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(180)
-def test_eight_readers_in_loops_disturb_no_turn_of_a_run_at_full_speed(rowmill: CommandLine) -> None:
-    (rowmill.directory / "functions.py").write_text("async def made(row):\n    return 'x' * 50\n")
-    (rowmill.directory / "fast.yaml").write_text(
-        """
-name: fast
-records: 3000
-columns:
-  - {name: a, column_type: custom, generator_function: "functions:made", required_columns: [], dtype: str}
-  - {name: b, column_type: custom, generator_function: "functions:made", required_columns: [a], dtype: str}
-"""
-    )
-    (rowmill.directory / "reader.py").write_text(_READER)
-    working = rowmill.start("run", "fast.yaml")
-    while not (rowmill.directory / "fast.duckdb").exists():
-        assert working.poll() is None
-    python = CommandLine(rowmill.directory, command=rowmill.command[:1], environment=rowmill.environment)
-    place = live_place(rowmill.directory / "fast.duckdb")
-    while not place.has_socket():
-        assert working.poll() is None
-    readers = [python.start("reader.py", "fast.duckdb") for _ in range(READERS)]
-    try:
-        for reader in readers:
-            done = python.end_of(reader)
-            assert done.returncode == 0, done.stderr
-        ended = rowmill.end_of(working)
-    finally:
-        python.close()
-    assert ended.returncode == 0, ended.stderr
-    assert rowmill.output_of("sql", "select count(*) as n from dataset", "--format", "csv") == '"n"\n3000\n'
-    assert rowmill.output_of("sql", "from invariant_violation", "--format", "jsonl") == ""
