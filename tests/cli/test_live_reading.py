@@ -151,7 +151,3 @@ def test_a_run_whose_socket_cannot_be_made_goes_on_with_a_warning(rowmill: Comma
     done = rowmill("run", quick_spec)
     assert done.returncode == 0
     assert done.stderr.count("cannot be looked at while it works") == 1
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)

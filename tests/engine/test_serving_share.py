@@ -35,8 +35,12 @@ from rowmill.inspect.place import live_place
 def look():
     number = 0
     with rowmill.RunDatabase.open(sys.argv[1]) as database:
-        while database.status().state == "running":
-            database.sql("select count(*) as n from dataset")
+        status = database.status()
+        while status.state == "running":
+            (row,) = database.sql("select count(*) as n, count(distinct row_id) as ids from dataset").to_pylist()
+            assert row["n"] == row["ids"] >= status.rows_finished, (row, status)
+            assert number or not database.sql("from invariant_violation").num_rows
+            status = database.status()
             number += 1
     looks.append(number)
 
