@@ -4,6 +4,8 @@
     with rowmill.RunDatabase.open("penguins.duckdb") as database:
         table = database.to_arrow()
 
+A spec can be built in Python, too: :mod:`rowmill.config`.
+
 Everything is imported when it is first used.
 """
 
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rowmill.errors import RowmillError, SpecError
     from rowmill.generators.decorator import generator
-    from rowmill.run_database import AsyncRunDatabase, RunDatabase, run, run_async
+    from rowmill.run_database import AsyncRunDatabase, RunDatabase, preview, preview_async, run, run_async
     from rowmill.spec.loading import load_spec
     from rowmill.spec.spec import Spec
 
@@ -27,6 +29,8 @@ __all__ = [
     "SpecError",
     "generator",
     "load_spec",
+    "preview",
+    "preview_async",
     "run",
     "run_async",
 ]
@@ -39,6 +43,8 @@ _HOMES = {
     "SpecError": "rowmill.errors",
     "generator": "rowmill.generators.decorator",
     "load_spec": "rowmill.spec.loading",
+    "preview": "rowmill.run_database",
+    "preview_async": "rowmill.run_database",
     "run": "rowmill.run_database",
     "run_async": "rowmill.run_database",
 }

@@ -16,9 +16,11 @@ from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 
 from rowmill.engine import invocation
+from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.invocation import RunReport
 from rowmill.engine.preparation import Prepared, prepare
+from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
 from rowmill.export.directory import DirectoryReport
@@ -83,8 +85,7 @@ def run(
     progress_interval_s: float = 0.5,
 ) -> RunReport:
     """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
-    if _is_in_event_loop():
-        raise UsageError("An event loop is running here (a notebook?): use 'await rowmill.run_async(…)'.")
+    _refuse_event_loop("run_async")
     return anyio.run(
         partial(
             run_async,
@@ -97,6 +98,29 @@ def run(
             progress_interval_s=progress_interval_s,
         )
     )
+
+
+async def preview_async(
+    spec: SpecSource, rows: int = 5, *, directory: str | Path | None = None, seed: object = None
+) -> Preview:
+    """Makes the first ``rows`` rows of a spec, with the requests a run would make for them; writes no file.
+
+    The arguments are those of :func:`run_async`. A notebook shows the result as a table; ``rows`` of it is an Arrow
+    table. Raises what a run raises.
+    """
+    prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
+    return await engine_preview.preview_async(prepared, rows)
+
+
+def preview(spec: SpecSource, rows: int = 5, *, directory: str | Path | None = None, seed: object = None) -> Preview:
+    """:func:`preview_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
+    _refuse_event_loop("preview_async")
+    return anyio.run(partial(preview_async, spec, rows, directory=directory, seed=seed))
+
+
+def _refuse_event_loop(twin: str) -> None:
+    if _is_in_event_loop():
+        raise UsageError(f"An event loop is running here (a notebook?): use 'await rowmill.{twin}(…)'.")
 
 
 def _is_in_event_loop() -> bool:

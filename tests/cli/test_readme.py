@@ -15,6 +15,7 @@ from command_line import CommandLine
 from rowmill import errors
 from rowmill.cli.main import COMMANDS
 from rowmill.cli.main import rowmill as group
+from rowmill.spec.loading import parse_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -84,6 +85,15 @@ def test_the_python_of_the_readme_works(rowmill: CommandLine) -> None:
     python = CommandLine(rowmill.directory, command=rowmill.command[:1])
     assert python.output_of("readme.py") == "2000\n"
     assert (rowmill.directory / "penguins.parquet").is_file()
+
+
+def test_the_spec_the_readme_builds_in_python_works(rowmill: CommandLine) -> None:
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "config.Spec(" in block)
+    (rowmill.directory / "readme.py").write_text(code)
+    python = CommandLine(rowmill.directory, command=rowmill.command[:1])
+    said, _, yaml_text = python.output_of("readme.py").partition("\n")
+    assert said.endswith(" OF 3 STARS")
+    assert parse_spec(yaml_text.replace("__main__:", "readme:")).records == 100
 
 
 def test_the_reference_of_the_views_is_that_of_their_comments() -> None:

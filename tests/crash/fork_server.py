@@ -3,9 +3,9 @@
 A kill loop starts a thousand processes, and most of what a start costs is imports. This server has made them before
 it forks. What it forks is a process like any other: it opens the file, takes the lock, works, and dies of SIGKILL.
 
-Requests and answers are lines of JSON: ``{"arguments": [...], "directory": ..., "errors": ..., "checkpoints": bool}``
-is answered by ``{"pid": n}``; ``{"wait": pid, "seconds": s}`` by ``{"code": n}``, None if it still runs then. All
-children die with the server.
+Requests and answers are lines of JSON: ``{"arguments": [...], "directory": ..., "errors": ..., "checkpoints": bool,
+"script": bool, "environment": {...}}`` is answered by ``{"pid": n}``; ``{"wait": pid, "seconds": s}`` by
+``{"code": n}``, None if it still runs then. All children die with the server.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,7 @@ import rowmill
 from rowmill.errors import RowmillError
 
 _POLL_S = 0.005
+_OF_EXTRAS = ("scipy.stats", "faker", "sqlfluff", "jsonschema", "mcp", "fsspec", "huggingface_hub")
 
 
 @dataclass
@@ -47,11 +50,26 @@ class ForkServer:
         return json.loads(line)
 
     def start(
-        self, arguments: Sequence[str], directory: Path, errors: Path, *, frequent_checkpoints: bool = False
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        errors: Path,
+        *,
+        frequent_checkpoints: bool = False,
+        is_script: bool = False,
+        environment: Mapping[str, str] | None = None,
     ) -> int:
-        """Starts ``rowmill ARGUMENT…`` and returns its pid. Its output goes to ``errors``."""
+        """Starts ``rowmill ARGUMENT…`` and returns its pid; a script: ``python ARGUMENT…``.
+
+        Its output goes to ``errors``.
+        """
         answer = self._ask(
-            arguments=list(arguments), directory=str(directory), errors=str(errors), checkpoints=frequent_checkpoints
+            arguments=list(arguments),
+            directory=str(directory),
+            errors=str(errors),
+            checkpoints=frequent_checkpoints,
+            script=is_script,
+            environment=dict(environment or {}),
         )
         return int(answer["pid"])
 
@@ -69,10 +87,12 @@ class ForkServer:
 
 
 @contextmanager
-def fork_server() -> Iterator[ForkServer]:
-    """A running server; it and its children end with the block, or with this process."""
+def fork_server(**environment: str) -> Iterator[ForkServer]:
+    """A running server with these variables; it and its children end with the block, or with this process."""
     command = [sys.executable, str(Path(__file__).resolve())]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -89,7 +109,9 @@ def _import_everything() -> None:
         if not module.name.endswith("__main__"):
             with suppress(ImportError, RowmillError):
                 importlib.import_module(module.name)
-    importlib.import_module("anyio._backends._asyncio")
+    for name in ("anyio._backends._asyncio", *_OF_EXTRAS):
+        with suppress(ImportError):
+            importlib.import_module(name)
 
 
 def _serve() -> None:
@@ -131,6 +153,7 @@ def _become(request: dict[str, Any]) -> None:
     code = 70
     try:
         os.chdir(request["directory"])
+        os.environ.update(request["environment"])
         errors = os.open(request["errors"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (errors, 1), (errors, 2)):
@@ -141,11 +164,24 @@ def _become(request: dict[str, Any]) -> None:
         if request["checkpoints"]:
             # The spec has no such setting, and nothing can change it once the connection is open.
             connection._HARDENED["checkpoint_threshold"] = "16kB"
-        code = execute(request["arguments"])
+        code = _run_script(request["arguments"]) if request["script"] else execute(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()
     finally:
         os._exit(code)
+
+
+def _run_script(arguments: list[str]) -> int:
+    """The exit code of a Python program."""
+    sys.argv = arguments
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except SystemExit as ending:
+        return int(ending.code or 0)
+    except BaseException:  # noqa: BLE001  told as Python tells it: the file of errors is read where the code is wrong
+        traceback.print_exc()
+        return 70
+    return 0
 
 
 if __name__ == "__main__":

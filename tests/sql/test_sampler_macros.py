@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -302,7 +302,7 @@ def test_categories_follow_their_weights(database: Database, weights: tuple[floa
 
 
 def test_subcategories_belong_to_their_parent(database: Database) -> None:
-    lists = {"0": ("a", "b", "c"), "1": ("d",), "2": ("e", "f")}
+    lists: dict[str, Sequence[str]] = {"0": ("a", "b", "c"), "1": ("d",), "2": ("e", "f")}
     call = SubcategoryParameters(category="parent", values=lists).call()
     rows = database.execute(
         f"select parent, {rendered(call)}, count(*) from (select *, row_id % 4 as parent from sample_row) group by all"

@@ -118,7 +118,7 @@ def model(alias: str, name: str = "m", url: str = "http://h:1/v1", limit: int = 
 
 
 def test_c1_aliases_of_one_endpoint_share_the_smallest_limit() -> None:
-    spec = Spec(records=1, models=[model("a", limit=9), model("b", url="http://H:1/v1/", limit=3)])  # type: ignore[arg-type]
+    spec = Spec(records=1, models=[model("a", limit=9), model("b", url="http://H:1/v1/", limit=3)])  # type: ignore[list-item]
     (endpoint,) = endpoints(spec).values()
     assert (endpoint.resource, endpoint.limit, endpoint.aliases) == ("openai/m", 3, ("a", "b"))
     assert endpoint_of_alias(spec) == {"a": "openai/m", "b": "openai/m"}
@@ -134,7 +134,7 @@ def test_c1_aliases_of_one_endpoint_share_the_smallest_limit() -> None:
     ],
 )
 def test_c1_another_url_is_another_endpoint(first: str, second: str, expected: list[str]) -> None:
-    spec = Spec(records=1, models=[model("a", url=first), model("b", url=second)])  # type: ignore[arg-type]
+    spec = Spec(records=1, models=[model("a", url=first), model("b", url=second)])  # type: ignore[list-item]
     assert list(endpoints(spec)) == expected
 
 

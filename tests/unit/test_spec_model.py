@@ -44,7 +44,7 @@ def test_pydantics_own_error_does_not_repeat_a_literal_key_either() -> None:
         model(api_key=SECRET)
     assert SECRET not in str(caught.value)
     with pytest.raises(ValidationError) as caught:
-        Spec(records=1, models=[{"alias": "w", "model": "m", "api_key": SECRET}])  # type: ignore[arg-type]
+        Spec(records=1, models=[{"alias": "w", "model": "m", "api_key": SECRET}])  # type: ignore[list-item]
     assert SECRET not in str(caught.value)
 
 

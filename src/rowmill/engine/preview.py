@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import anyio
 import pyarrow as pa
 
+from rowmill import notebook
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
@@ -27,18 +28,27 @@ class Preview:
     rows_dropped: int
     drop_reasons: tuple[DropReason, ...]
 
+    def _repr_html_(self) -> str:
+        """The rows for a notebook."""
+        facts = [("rows", self.rows.num_rows), ("dropped", self.rows_dropped)]
+        rows = [list(row.values()) for row in self.rows.to_pylist()]
+        reasons = [notebook.note(str(reason)) for reason in self.drop_reasons]
+        return notebook.page("Preview", facts, notebook.table(self.rows.schema.names, rows), *reasons)
+
 
 def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> Preview:
     """Makes the first ``rows`` rows. Makes the requests a run would make for them; writes no file.
 
     Raises what a run raises.
     """
+    return anyio.run(preview_async, prepared, rows, environ)
+
+
+async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> Preview:
+    """:func:`preview` inside an event loop."""
     if rows < 1:
         raise UsageError(f"A preview needs at least 1 row, not {rows}.")
-    return anyio.run(_preview, prepared, rows, os.environ if environ is None else environ)
-
-
-async def _preview(prepared: Prepared, rows: int, environ: Mapping[str, str]) -> Preview:
+    environ = os.environ if environ is None else environ
     spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.planned_records)})
     async with WriterThread() as writer:
         store = await writer.call(RunStore.in_memory)

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from rowmill.generators.alias_table import alias_table
 from rowmill.generators.sampler_parameters import Number, SamplerParameters
+from rowmill.spec.column import Items
 from rowmill.spec.declaration import ColumnValue, DeclareContext, SamplerCall
 from rowmill.spec.name import text_problem
 
@@ -58,8 +59,8 @@ def as_text(value: object) -> str:
 class CategoryParameters(SamplerParameters):
     """One of the values, with the given weights or all equally likely."""
 
-    values: Annotated[tuple[Any, ...], Field(min_length=1)]
-    weights: tuple[Annotated[Number, Field(ge=0)], ...] | None = None
+    values: Annotated[Items[Any], Field(min_length=1)]
+    weights: Items[Annotated[Number, Field(ge=0)]] | None = None
     """As many as values; only their ratios matter."""
 
     @field_validator("values")
@@ -103,7 +104,7 @@ class SubcategoryParameters(SamplerParameters):
     """One of the values that belong to the value of another column, ``category``."""
 
     category: Annotated[str, Field(min_length=1)]
-    values: Annotated[dict[Any, Annotated[tuple[Any, ...], Field(min_length=1)]], Field(min_length=1)]
+    values: Annotated[dict[Any, Annotated[Items[Any], Field(min_length=1)]], Field(min_length=1)]
 
     @field_validator("values", mode="before")
     @classmethod

@@ -12,7 +12,7 @@ from rowmill.generators.custom_function import CustomFunction, FunctionProblem, 
 from rowmill.generators.custom_generator import FunctionBatches, FunctionCells, OrderedBatches
 from rowmill.generators.custom_over_dataset import FunctionOverDataset
 from rowmill.generators.protocol import Generator, Runtime
-from rowmill.spec.column import ColumnConfig
+from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import LOCAL, THREADS, Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.dtype import Dtype, sql_type
 from rowmill.spec.registry import register_column_type
@@ -54,11 +54,11 @@ class CustomColumn(ColumnConfig):
     generator_params: dict[str, JsonValue] = Field(default_factory=dict)
     dtype: Dtype | None = None
     """Of this column. Default: what the function's return annotation says, else str."""
-    required_columns: tuple[str, ...] | None = None
+    required_columns: Items[str] | None = None
     output_columns: Columns = Field(default_factory=dict)
     """Further columns in their own right, made by the same call (R11)."""
     side_effect_columns: Columns | None = None
-    model_aliases: tuple[str, ...] | None = None
+    model_aliases: Items[str] | None = None
     may_drop_rows: bool = False
     """A ``batch`` or ``dataset`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
     ordered: bool | None = None
@@ -169,7 +169,7 @@ class CustomColumn(ColumnConfig):
 
     def _aliases(self, function: CustomFunction | None) -> tuple[str, ...]:
         if self.model_aliases is not None:
-            return self.model_aliases
+            return tuple(self.model_aliases)
         return function.traits.model_aliases if function else ()
 
     def _inputs(self, function: CustomFunction | None, context: DeclareContext, place: str) -> tuple[Reference, ...]:

@@ -12,7 +12,7 @@ from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.media import MediaContext, media_parts, media_references
 from rowmill.generators.protocol import Call, CellGenerator, Model, Runtime
 from rowmill.generators.template_field import template_references
-from rowmill.spec.column import ColumnConfig
+from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import Declaration, DeclareContext, Output, Strategy
 from rowmill.spec.registry import register_column_type
 from rowmill.spec.template import Template
@@ -26,7 +26,7 @@ class ImageColumn(ColumnConfig):
     column_type: Literal["image"] = "image"
     model_alias: str = Field(min_length=1)
     prompt: str = Field(min_length=1)
-    multi_modal_context: tuple[MediaContext, ...] | None = None
+    multi_modal_context: Items[MediaContext] | None = None
     """Pictures to start from; the model must draw in chats (``image_route: chat``)."""
 
     def declare(self, context: DeclareContext) -> Declaration:

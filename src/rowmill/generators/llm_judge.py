@@ -12,7 +12,7 @@ from rowmill.generators.answer_text import json_value
 from rowmill.generators.conversation import AnswerReader, UnusableAnswer
 from rowmill.generators.json_column import JsonColumn
 from rowmill.generators.json_type import json_type
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.registry import register_column_type
@@ -70,7 +70,7 @@ class LlmJudgeColumn(JsonColumn):
     """A struct with a field per score, each a struct of ``reasoning`` and ``score``: ``{{ judge.style.score }}``."""
 
     column_type: Literal["llm-judge"] = "llm-judge"
-    scores: tuple[Score, ...] = Field(min_length=1, max_length=100)
+    scores: Items[Score] = Field(min_length=1, max_length=100)
 
     @field_validator("scores")
     @classmethod

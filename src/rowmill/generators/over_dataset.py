@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rowmill.spec.column import ColumnConfig
+from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import (
     LOCAL,
     DatasetSql,
@@ -71,8 +71,8 @@ class DeduplicateColumn(_OverDataset):
     """
 
     column_type: Literal["deduplicate"] = "deduplicate"
-    columns: tuple[str, ...] = Field(min_length=1)
-    normalize: tuple[Literal["case", "whitespace", "punctuation", "accents"], ...] = ()
+    columns: Items[str] = Field(min_length=1)
+    normalize: Items[Literal["case", "whitespace", "punctuation", "accents"]] = ()
     """What does not count when texts are compared."""
     order_by: str | None = Field(default=None, min_length=1)
     """An SQL ``ORDER BY`` list, as ``score desc, len(answer)``."""
@@ -105,7 +105,7 @@ class RankColumn(_OverDataset):
     """A DuckDB expression over the columns and row_id, with window functions."""
     order_by: str | None = Field(default=None, min_length=1)
     """An SQL ``ORDER BY`` list: the row's place from 1; equal rows share one, and the next is left out."""
-    partition_by: tuple[str, ...] = ()
+    partition_by: Items[str] = ()
     """With ``order_by``: places are given within rows that are equal in these columns."""
     dtype: Dtype = "int"
 
@@ -142,7 +142,7 @@ class SelectColumn(_OverDataset):
     top: int | None = Field(default=None, ge=1)
     order_by: str | None = Field(default=None, min_length=1)
     """An SQL ``ORDER BY`` list; equal rows follow each other by row_id."""
-    partition_by: tuple[str, ...] = ()
+    partition_by: Items[str] = ()
     """With ``top``: so many of each group of rows that are equal in these columns."""
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from pydantic import Field
 
 from rowmill.generators.drawn_parameters import DrawnParameters, ParametersProblem, RowSampler
 from rowmill.generators.faker_person import OLDEST, AgeRange, Cities, Sex
+from rowmill.spec.column import Items
 from rowmill.spec.name import fold
 from rowmill.spec.nearest import did_you_mean
 
@@ -55,7 +56,7 @@ class PersonParameters(DrawnParameters):
     city: Cities = None
     age_range: AgeRange = (18, OLDEST)
     """Both included."""
-    select_field_values: dict[str, Annotated[tuple[str, ...], Field(min_length=1)]] | None = None
+    select_field_values: dict[str, Annotated[Items[str], Field(min_length=1)]] | None = None
     """Column → the values that fit."""
     with_synthetic_personas: bool = False
 

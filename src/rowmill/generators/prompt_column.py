@@ -13,7 +13,7 @@ from rowmill.generators.offered_tools import offered_tools
 from rowmill.generators.protocol import CellGenerator, Runtime
 from rowmill.generators.template_field import template_references
 from rowmill.generators.tool_turns import ToolTurns
-from rowmill.spec.column import ColumnConfig
+from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.model import ModelConfig
 
@@ -32,7 +32,7 @@ class PromptColumn(ColumnConfig):
     model_alias: str = Field(min_length=1)
     prompt: str = Field(min_length=1)
     system_prompt: str | None = None
-    multi_modal_context: tuple[MediaContext, ...] | None = None
+    multi_modal_context: Items[MediaContext] | None = None
     """Images, sound and films of the row to show with the prompt."""
     tool_alias: str | None = Field(default=None, min_length=1)
     """Tools of the spec's ``tool_configs`` the model may call."""

@@ -25,7 +25,7 @@ from rowmill.generators.validators.parameters import (
 )
 from rowmill.generators.validators.schema import SchemaValidator
 from rowmill.generators.validators.verdict import PLAIN_TYPE, Validator, Verdict, type_of_verdicts
-from rowmill.spec.column import ColumnConfig
+from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import (
     LOCAL,
     THREADS,
@@ -51,7 +51,7 @@ class ValidationColumn(ColumnConfig):
     """Whether the values of ``target_columns`` are valid, and what is wrong with those that are not."""
 
     column_type: Literal["validation"] = "validation"
-    target_columns: tuple[str, ...] = Field(min_length=1)
+    target_columns: Items[str] = Field(min_length=1)
     validator_type: ValidatorType
     validator_params: SerializeAsAny[ValidatorParameters]
     batch_size: int = Field(default=10, strict=True, ge=1, le=100_000)

@@ -9,12 +9,22 @@ fields, :meth:`~ColumnConfig.declare` for the graph and, unless its strategy is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from rowmill.spec.declaration import Declaration, DeclareContext
 from rowmill.spec.name import column_name_problem
+
+if TYPE_CHECKING:
+    Items = Sequence
+else:
+
+    class Items:
+        """The type of a field that holds several values: given as a list or any sequence, kept as a tuple."""
+
+        def __class_getitem__(cls, item: Any) -> Any:
+            return tuple[item, ...]
 
 
 class StrictModel(BaseModel):
@@ -50,7 +60,7 @@ class ColumnConfig(StrictModel):
     """Generate it for others to use, but leave it out of the view ``dataset``."""
     skip: SkipConfig | None = None
     propagate_skip: bool = True
-    requires: tuple[str, ...] = ()
+    requires: Items[str] = ()
     """Columns that must be there first although this one does not read them: for example a deduplication before it."""
     weight: float = Field(default=1.0, gt=0, le=1_000_000, allow_inf_nan=False)
     """Its share of its endpoint or worker pool relative to other columns, when they compete."""

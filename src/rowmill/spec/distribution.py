@@ -10,13 +10,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 _TWO_53 = float(2**53)
 
 
-class UniformParameters(StrictModel):
+class UniformDistributionParameters(StrictModel):
     """Any number from ``low`` up to, not including, ``high``."""
 
     low: _Number
@@ -33,7 +33,7 @@ class UniformDistribution(StrictModel):
     """``{distribution_type: uniform, params: {low, high}}``."""
 
     distribution_type: Literal["uniform"] = "uniform"
-    params: UniformParameters
+    params: UniformDistributionParameters
 
     def at(self, chance: float) -> float:
         """The value at ``chance``, from 0 up to 1."""
@@ -45,11 +45,11 @@ class UniformDistribution(StrictModel):
         return self.params.low, self.params.high
 
 
-class ManualParameters(StrictModel):
+class ManualDistributionParameters(StrictModel):
     """One of ``values``, by their ``weights``; equally likely without."""
 
-    values: tuple[_Number, ...] = Field(min_length=1, max_length=10_000)
-    weights: tuple[Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)], ...] | None = None
+    values: Items[_Number] = Field(min_length=1, max_length=10_000)
+    weights: Items[Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]] | None = None
 
     @field_validator("weights")
     @classmethod
@@ -69,7 +69,7 @@ class ManualDistribution(StrictModel):
     """``{distribution_type: manual, params: {values, weights}}``."""
 
     distribution_type: Literal["manual"] = "manual"
-    params: ManualParameters
+    params: ManualDistributionParameters
 
     def at(self, chance: float) -> float:
         """The value at ``chance``, from 0 up to 1."""

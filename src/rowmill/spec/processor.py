@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
 
@@ -38,7 +38,7 @@ class DropColumnsProcessor(ProcessorConfig):
     """Leaves the columns whose names fit one of the patterns (``scratch_*``) out of the dataset."""
 
     processor_type: Literal["drop_columns"] = "drop_columns"
-    column_names: tuple[Annotated[str, Field(min_length=1)], ...] = Field(min_length=1)
+    column_names: Items[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
 
     def drops(self, column: str) -> bool:
         """Does a pattern fit that name? Case counts."""

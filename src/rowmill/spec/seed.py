@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
 
 from rowmill.errors import Problem, SpecError
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
@@ -66,7 +66,7 @@ class SeedDatasetConfig(StrictModel):
     """``local``: files of rows; ``hf``: such files on the Hugging Face hub; ``directory``: a row for each file of a
     directory, ``file_contents``: with its text; ``agent_rollout``: a row for each session an agent has recorded;
     ``df``: rows given from Python."""
-    path: str | tuple[str, ...] | None = None
+    path: str | Items[str] | None = None
     """A file, a glob or a URL, or a list of them; a directory for the types that read one."""
     df: Any = Field(default=None, exclude=True, repr=False)
     """Anything with the Arrow C stream protocol: an Arrow table, a frame of pandas or polars. Never written down."""
@@ -181,7 +181,7 @@ class SeedDatasetConfig(StrictModel):
         """The paths, globs and URLs as written; of an agent, the directory it is known to use if none is."""
         if self.path is None:
             return (str(Path(self._rollout_home).expanduser()),) if self._rollout_home else ()
-        return (self.path,) if isinstance(self.path, str) else self.path
+        return (self.path,) if isinstance(self.path, str) else tuple(self.path)
 
     @property
     def is_remote(self) -> bool:

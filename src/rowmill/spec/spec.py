@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from rowmill.errors import Problem, SpecError
-from rowmill.spec.column import ColumnConfig, StrictModel
+from rowmill.spec.column import ColumnConfig, Items, StrictModel
 from rowmill.spec.constraint import AnyConstraint
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import fold, spec_name_problem
@@ -31,6 +31,7 @@ from rowmill.spec.registry import column_type, column_type_names
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.spec.tools import ToolConfig, ToolProvider, tool_problem
+from rowmill.spec.yaml_text import yaml_text
 
 
 def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) -> ColumnConfig:
@@ -72,16 +73,16 @@ class Spec(StrictModel):
     row_group_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 500
     seed: Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)] = 0
     """Every sampled value is a function of (seed, column, row_id) (V1)."""
-    models: tuple[ModelConfig, ...] = ()
-    mcp_providers: tuple[ToolProvider, ...] = ()
+    models: Items[ModelConfig] = ()
+    mcp_providers: Items[ToolProvider] = ()
     """MCP servers whose tools models may call."""
-    tool_configs: tuple[ToolConfig, ...] = ()
+    tool_configs: Items[ToolConfig] = ()
     """Which of their tools, under an alias columns name."""
     seed_dataset: SeedDatasetConfig | None = None
-    columns: tuple[Column, ...] = ()
-    constraints: tuple[AnyConstraint, ...] = ()
+    columns: Items[Column] = ()
+    constraints: Items[AnyConstraint] = ()
     """What values of sampler columns must be in relation to a number or to each other."""
-    processors: tuple[Processor, ...] = ()
+    processors: Items[Processor] = ()
     """What happens to the finished rows on their way out."""
     run: RunSettings = Field(default_factory=RunSettings)
 
@@ -170,6 +171,13 @@ class Spec(StrictModel):
         since it may mean something (the first condition that holds).
         """
         return json.dumps(self.model_dump(mode="json"), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+    def to_yaml(self) -> str:
+        """The spec as the text of a YAML file; :func:`~rowmill.spec.loading.load_spec` makes an equal one of it.
+
+        Functions are written as ``module:function``, so they must be importable; rows given as a table are left out.
+        """
+        return yaml_text(self)
 
     def model_of(self, alias: str) -> ModelConfig | None:
         """The model of that alias, or None."""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator
 
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.model import Seconds, resolve_secret
 from rowmill.spec.nearest import did_you_mean
 
@@ -23,7 +23,7 @@ class LocalToolProvider(StrictModel):
     provider_type: Literal["stdio"] = "stdio"
     name: _Name
     command: str = Field(min_length=1)
-    args: tuple[str, ...] = ()
+    args: Items[str] = ()
     env: dict[str, str] = Field(default_factory=dict)
     """Variables beside the few a server inherits (PATH, HOME, …); a secret as ``${NAME}``."""
 
@@ -95,9 +95,9 @@ class ToolConfig(StrictModel):
     """Tools under an alias: columns name the alias (``tool_alias``)."""
 
     tool_alias: _Name
-    providers: tuple[str, ...] = Field(min_length=1)
+    providers: Items[str] = Field(min_length=1)
     """Names of ``mcp_providers``."""
-    allow_tools: tuple[str, ...] | None = None
+    allow_tools: Items[str] | None = None
     """The tools a model may see and call; None: all of these providers."""
     max_tool_call_turns: int = Field(default=5, strict=True, ge=1, le=1000)
     """Answers that may call tools, in a row. Then the model has to answer without."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from rowmill import notebook
 from rowmill.store import engine_errors
 from rowmill.store.connection import Readable
 from rowmill.store.statements import statement
@@ -190,6 +191,39 @@ class Status:
         resources = tuple(ResourceStatus(**resource) for resource in values["resources"])
         details = Details.from_values(values["details"]) if values["details"] is not None else None
         return cls(**{**values, "columns": columns, "resources": resources, "details": details})
+
+    def _repr_html_(self) -> str:
+        """The status for a notebook."""
+        facts: list[tuple[str, object]] = [
+            ("state", self.state),
+            ("rows finished", f"{self.rows_finished:,} of {self.records:,}"),
+            ("dropped", self.rows_dropped),
+            ("requests", self.requests),
+            ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
+        ]
+        facts += [("cost", f"${self.cost_usd:,.4f}")] if self.cost_usd else []
+        facts += [("because", self.reason)] if self.reason else []
+        columns = notebook.table(
+            ("column", "strategy", "progress", "done", "skipped", "dropped", "deferred", "waiting"),
+            [
+                (
+                    column.column_name,
+                    column.strategy,
+                    notebook.Share(1 - column.waiting / column.cells if column.cells else 1.0),
+                    *(column.done, column.skipped, column.dropped, column.deferred, column.waiting),
+                )
+                for column in self.columns
+            ],
+        )
+        resources = notebook.table(
+            ("resource", "limit", "learned", "in flight", "cooling until (UTC)"),
+            [
+                (one.resource, one.configured_limit, one.learned_limit, one.in_flight, one.cooling_until or "")
+                for one in self.resources
+            ],
+        )
+        reasons = [notebook.note(str(reason)) for reason in self.details.drop_reasons] if self.details else []
+        return notebook.page(self.name, facts, columns, *([resources] if self.resources else []), *reasons)
 
     def with_living_process(self, in_flight: Mapping[str, int]) -> Status:
         """The same with what only the living process knows: that it lives, and the calls it runs per resource."""

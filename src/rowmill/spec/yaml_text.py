@@ -1,0 +1,37 @@
+"""A spec written as people write it: YAML with what differs from the defaults, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+
+def yaml_text(spec: BaseModel) -> str:
+    """The YAML that reads back as an equal spec.
+
+    Left out are fields that hold their defaults, but for the name and for those that say of which kind a part is
+    (``column_type``, …).
+    """
+    whole = spec.model_dump(mode="json")
+    short = {"name": whole["name"], **spec.model_dump(mode="json", exclude_defaults=True)}
+    text: str = yaml.safe_dump(_with_kinds(whole, short), sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def _with_kinds(whole: Any, short: Any) -> Any:
+    if isinstance(whole, list):
+        return [_with_kinds(one, other) for one, other in zip(whole, short, strict=True)]
+    if not isinstance(whole, Mapping):
+        return short
+    return {
+        name: _with_kinds(value, short[name]) if name in short else value
+        for name, value in whole.items()
+        if name in short or (_is_kind(name) and value is not None)
+    }
+
+
+def _is_kind(name: str) -> bool:
+    return name.endswith("_type") or name == "modality"

@@ -1,0 +1,265 @@
+"""Column types, samplers and validators as options: the rows of three tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from option import ROW_GROUP_SIZE, SCHEMA, Option, chat, drawn, expression, sampler, text
+
+_SCORES = [
+    {"name": "help", "description": "Does it help?", "options": {1: "no", 2: "a little", 3: "yes"}},
+    {"name": "tone", "description": "How it sounds", "options": {"kind": "friendly", "cold": "distant"}},
+]
+_PYDANTIC = """
+from pydantic import BaseModel
+class Part(BaseModel):
+    count: int
+class Made(BaseModel):
+    name: str
+    parts: list[Part]
+spec["columns"][2]["output_format"] = Made
+"""
+
+
+def _custom_forms() -> dict[str, Option]:
+    """Every form of a custom function: what it takes, sync or async, a row or a row group a call."""
+    forms = {}
+    for arguments in ("row", "row, params", "row, params, models"):
+        for is_async in (False, True):
+            for strategy in ("cell", "batch"):
+                name = f"custom: {'async ' if is_async else ''}fn({arguments}), {strategy}"
+                forms[name] = _custom(arguments, is_async, strategy)
+    return forms
+
+
+def _custom(arguments: str, is_async: bool, strategy: str) -> Option:
+    asks, takes_params = "models" in arguments, "params" in arguments
+    factor = 'params["factor"]' if takes_params else "2"
+    answer = f"{'await ' if is_async else ''}models['model'].chat('Of ' + one)"
+    text = f"({answer}).text" if asks else "one"
+    lines = [f"{'async ' if is_async else ''}def make({arguments}) -> str:"]
+    if strategy == "cell":
+        lines += ["    one = row['id']", f"    return {text} * {factor}"]
+    else:
+        lines += [
+            "    values = []",
+            "    for one in row['id'].to_pylist():",
+            f"        values.append({text} * {factor})",
+            "    return {'row_index': row['row_index'], 'made': values}",
+        ]
+    made = {
+        "column_type": "custom",
+        "generator_function": "making:make",
+        "required_columns": ["id"],
+        "generation_strategy": strategy,
+        **({"generator_params": {"factor": 2}} if takes_params else {}),
+        **({"model_aliases": ["model"]} if asks else {}),
+    }
+    requests = 0 if not asks else 1 if strategy == "cell" else ROW_GROUP_SIZE
+    return Option(made, files={"making.py": "\n".join(lines) + "\n"}, requests=requests)
+
+
+_TWO_COLUMNS = """
+import rowmill
+
+@rowmill.generator(required_columns=["id"], side_effect_columns={"length": "int"})
+def make(row) -> str:
+    return {"made": row["id"].upper(), "length": len(row["id"]), "other": 1.5}
+"""
+
+COLUMN_TYPES: dict[str, Option] = {
+    "sampler": sampler("uuid", prefix="s-"),
+    "seed-dataset": Option(
+        expression(sql="a * 2", dtype="int"),
+        [{"name": "a", "column_type": "seed-dataset"}],
+        spec={"seed_dataset": {"path": "seed.csv"}},
+        files={"seed.csv": "a\n1\n2\n3\n"},
+    ),
+    "llm-text": text(system_prompt="As {{ id }}"),
+    "llm-code": Option(chat("llm-code", code_lang="sql:postgres"), requests=3),
+    "llm-structured: JSON Schema": Option(
+        chat("llm-structured", output_format=SCHEMA),
+        after=[expression("total", sql="list_sum(made.counts)", dtype="int")],
+        requests=3,
+    ),
+    "llm-structured: pydantic class": Option(
+        chat("llm-structured"),
+        after=[expression("parts", expr="{{ made.parts | length }}")],
+        setup=_PYDANTIC,
+        requests=3,
+    ),
+    "llm-judge": Option(
+        chat("llm-judge", scores=_SCORES),
+        after=[expression("half", sql="made.help.score / 2", dtype="float")],
+        requests=3,
+    ),
+    "expression: expr": Option(expression(expr="{{ id | upper }} and {{ number + 1 }}")),
+    "expression: sql": Option(expression(sql="number * length(id)", dtype="int")),
+    "validation": Option(
+        {
+            "column_type": "validation",
+            "target_columns": ["id"],
+            "validator_type": "sql",
+            "validator_params": {"predicate": "id < '8'"},
+        }
+    ),
+    "embedding": Option(
+        {"column_type": "embedding", "target_column": "id", "model_alias": "model", "max_rows_per_call": 1},
+        requests=1,
+    ),
+    "embedding: a local function": Option(
+        {
+            "column_type": "embedding",
+            "target_column": "id",
+            "embedding_function": "making:vectors",
+            "dimensions": 2,
+            "max_rows_per_call": 2,
+        },
+        files={"making.py": "def vectors(texts):\n    return [[len(text), ord(text[0])] for text in texts]\n"},
+    ),
+    "image": Option({"column_type": "image", "model_alias": "model", "prompt": "Draw {{ id }}"}, requests=1),
+    **_custom_forms(),
+    "custom: side_effect_columns": Option(
+        {
+            "column_type": "custom",
+            "generator_function": "making:make",
+            "output_columns": {"other": "float"},
+        },
+        files={"making.py": _TWO_COLUMNS},
+    ),
+    "plugin": Option({"column_type": "slug", "target_column": "id", "separator": "_"}),
+    "drop": Option(expression(sql="id || '!'", drop=True), after=[expression("kept", expr="{{ made }}")]),
+    "skip": Option(
+        chat(skip={"when": "number < 3", "value": "none"}),
+        after=[expression("shown", expr="{{ made }}", skip={"when": "{{ number > 7 }}"})],
+        requests=1,
+    ),
+    "propagate_skip": Option(
+        chat(skip={"when": "{{ number < 3 }}"}),
+        after=[expression("not_made", expr="{{ made }}"), expression("so", expr="{{ made }}", propagate_skip=False)],
+        requests=1,
+    ),
+}
+
+_PEOPLE = "first_name,sex,age,city\nAnn,Female,30,Rome\nBob,Male,40,Rome\nCia,Female,50,Oslo\nDan,Male,70,Oslo\n"
+_MONTHS: dict[str, Any] = {"start": "2024-01-01", "end": "2025-01-01"}
+
+SAMPLERS: dict[str, Option] = {
+    "category": sampler("category", values=["a", "b", "c"], weights=[1, 2, 3]),
+    "subcategory": sampler(
+        "subcategory",
+        [drawn("kind", "category", values=["a", "b"])],
+        category="kind",
+        values={"a": ["a1", "a2"], "b": ["b1"]},
+    ),
+    "datetime": sampler("datetime", **_MONTHS, unit="h"),
+    "timedelta": sampler(
+        "timedelta",
+        [drawn("day", "datetime", **_MONTHS)],
+        reference_column_name="day",
+        dt_min=1,
+        dt_max=100,
+        unit="m",
+    ),
+    "uuid": sampler("uuid", prefix="id-", short_form=True, uppercase=True),
+    "uniform": sampler("uniform", low=1, high=9, decimal_places=2),
+    "gaussian": sampler("gaussian", mean=5, stddev=2, decimal_places=3),
+    "poisson": sampler("poisson", mean=40),
+    "binomial": sampler("binomial", n=600, p=0.4),
+    "bernoulli": sampler("bernoulli", p=0.4),
+    "bernoulli_mixture": sampler("bernoulli_mixture", p=0.5, dist_name="expon", dist_params={"scale": 9}),
+    "scipy": sampler("scipy", dist_name="gamma", dist_params={"a": 2}, decimal_places=3),
+    "person": Option(
+        sampler("person", file="people.csv", sex="Female", age_range=[20, 60]).made, files={"people.csv": _PEOPLE}
+    ),
+    "person_from_faker": sampler("person_from_faker", locale="de_DE", sex="Male", age_range=[20, 40]),
+    "conditional_params": Option(
+        {
+            **sampler("poisson", mean=3).made,
+            "conditional_params": {"number < 5": {"mean": 300}, "number = 2": {"mean": 9000}},
+        }
+    ),
+    "conditional_params: drawn in Python": Option(
+        {
+            **sampler("scipy", dist_name="norm").made,
+            "conditional_params": {"number < 5": {"dist_name": "norm", "dist_params": {"loc": 100}}},
+        }
+    ),
+    "convert_to: float": Option({**sampler("category", values=["1.5", "2"]).made, "convert_to": "float"}),
+    "convert_to: int": Option({**sampler("gaussian", mean=5, stddev=4).made, "convert_to": "int"}),
+    "convert_to: str": Option({**sampler("uniform", low=0, high=1).made, "convert_to": "str"}),
+    "convert_to: strftime": Option({**sampler("datetime", **_MONTHS).made, "convert_to": "%d.%m.%Y"}),
+    "constraints: scalar_inequality": Option(
+        sampler("gaussian", mean=0, stddev=1).made,
+        spec={"constraints": [{"target_column": "made", "operator": "ge", "rhs": 0.5}]},
+    ),
+    "constraints: column_inequality": Option(
+        sampler("scipy", dist_name="norm", dist_params={"loc": 5}).made,
+        spec={
+            "constraints": [
+                {"target_column": "made", "operator": "lt", "rhs": "number", "constraint_type": "column_inequality"},
+                {"target_column": "number", "operator": "ge", "rhs": 4},
+            ]
+        },
+    ),
+}
+
+_SQL_DIALECTS = ("ansi", "bigquery", "duckdb", "mysql", "postgres", "sqlite", "tsql")
+_CODE = {"name": "code", "column_type": "expression"}
+
+
+def _validated(validator_type: str, code: str, **params: Any) -> Option:
+    """A verdict on the SQL expression ``code``."""
+    made = {
+        "column_type": "validation",
+        "target_columns": ["code"],
+        "validator_type": validator_type,
+        "validator_params": params,
+        "batch_size": 2,
+    }
+    return Option(made, [{**_CODE, "sql": code}])
+
+
+_CHECKS = """
+def check(rows):
+    return {"is_valid": [value < "8" for value in rows["code"].to_pylist()], "length": [1] * len(rows)}
+"""
+
+
+def _remote(**params: Any) -> Option:
+    return _validated("remote", "id", endpoint_url="$JUDGE", retry_backoff=0.05, **params)
+
+
+VALIDATORS: dict[str, Option] = {
+    "code: python": _validated(
+        "code", "if(number < 5, 'x = ' || number, 'print(nothing' || number || ')')", code_lang="python"
+    ),
+    **{
+        f"code: sql:{dialect}": _validated(
+            "code", "if(number < 5, 'select ' || number || ' from t', 'select from from')", code_lang=f"sql:{dialect}"
+        )
+        for dialect in _SQL_DIALECTS
+    },
+    "json schema": _validated("json_schema", "number::varchar", json_schema={"type": "integer", "minimum": 5}),
+    "SQL predicate": _validated("sql", "id", predicate="code < '8'", message="too late"),
+    "local callable": Option(
+        _validated("local_callable", "id", validation_function="checks:check").made,
+        [{**_CODE, "sql": "id"}],
+        files={"checks.py": _CHECKS},
+    ),
+    "local callable: output_schema": Option(
+        _validated(
+            "local_callable",
+            "id",
+            validation_function="checks:check",
+            output_schema={"type": "object", "properties": {"length": {"type": "integer"}}},
+        ).made,
+        [{**_CODE, "sql": "id"}],
+        files={"checks.py": _CHECKS},
+    ),
+    "remote": _remote(timeout=5, max_parallel_requests=2),
+    "remote: retries": _remote(max_retries=5, output_schema={"type": "object", "properties": {}}),
+    "on_invalid: drop": Option(
+        {**_validated("sql", "id", predicate="code < 'e'").made, "on_invalid": "drop"}, [{**_CODE, "sql": "id"}]
+    ),
+}

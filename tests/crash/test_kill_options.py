@@ -1,0 +1,206 @@
+"""Every option a spec can have: a real run of it, killed once with -9, ends as if nobody had killed it (D1, D2)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fork_server import ForkServer, fork_server
+from hub_double import hub
+from option import IN_FLIGHT, Option
+from options import OPTIONS
+from options_of_models import TOOL_SERVER
+from options_of_seeds import SEED_FILES
+from provider_simulator import RunningSimulator, provider_simulator
+
+from rowmill.run_database import RunDatabase
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+PLUGIN = Path(__file__).resolve().parent.parent / "plugin"
+LATENCY_MS = 60
+_DEADLINE_S = 90.0
+
+
+class Judge(ThreadingHTTPServer):
+    """A remote validator that refuses rows with an odd last digit once; ``answered`` are the bodies it judged."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.refused: set[str] = set()
+        self.answered: list[str] = []
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Judge
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        codes = {row["code"] for row in json.loads(body)["data"]}
+        fails = self.server.refused.isdisjoint(codes) and any(code[-1] in "13579bdf" for code in codes)
+        self.server.refused |= codes if fails else set()
+        verdicts = [{"is_valid": row["code"] < "8", "length": 1} for row in json.loads(body)["data"]]
+        answer = b"{}" if fails else json.dumps({"data": verdicts}).encode()
+        if not fails:
+            self.server.answered.append(body)
+        self.send_response(503 if fails else 200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+
+@contextmanager
+def _served(server: ThreadingHTTPServer) -> Iterator[None]:
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+@contextmanager
+def _tools_over_http() -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, str(TOOL_SERVER), "--http"], stdin=-1, stdout=-1, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.stdin.close()
+        process.wait(20)
+        process.stdout.close()
+
+
+class Surroundings:
+    """What the runs reach, and where they are started: one for all options."""
+
+    def __init__(self, stack: ExitStack, packages: Path) -> None:
+        options = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
+        subprocess.run([*options, "--target", str(packages), str(PLUGIN)], check=True, timeout=100)
+        flaws: dict[str, Any] = {"malformed": 0.1, "transient": 0.02, "reasoning": "because"}
+        self.slow: RunningSimulator = stack.enter_context(provider_simulator(latency_ms=LATENCY_MS, **flaws))
+        self.quick: RunningSimulator = stack.enter_context(provider_simulator(**flaws))
+        self.judge = Judge()
+        stack.enter_context(_served(self.judge))
+        library = stack.enter_context(hub())
+        library.repositories["someone/birds"] = {"data/p1.parquet": SEED_FILES["seed.parquet"]}
+        self.urls = {
+            "$HUB": library.url,
+            "$JUDGE": f"http://127.0.0.1:{self.judge.server_port}/judge",
+            "$TOOLS": stack.enter_context(_tools_over_http()),
+        }
+        self.server: ForkServer = stack.enter_context(
+            fork_server(PYTHONPATH=str(packages), TOOL_KEY="sk-tool", WANTED="tool")
+        )
+
+
+@pytest.fixture(scope="module")
+def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Surroundings]:
+    with ExitStack() as stack:
+        yield Surroundings(stack, tmp_path_factory.mktemp("packages"))
+
+
+class Killed:
+    """A run in a directory of its own, that waits at its gate until it is opened."""
+
+    def __init__(self, option: Option, directory: Path, surroundings: Surroundings) -> None:
+        self._option = option
+        self._directory = directory
+        self._server = surroundings.server
+        self._urls = surroundings.urls
+
+    def start(self, name: str, model: RunningSimulator) -> int:
+        """Starts the run in that file, against that simulator."""
+        self._option.write(self._directory, model.url, self._urls)
+        program = ["script.py", name] if self._option.setup else ["run", "--quiet", "spec.json", name]
+        return self._server.start(
+            program,
+            self._directory,
+            self._directory / "errors.txt",
+            is_script=bool(self._option.setup),
+            environment=self._option.environment,
+        )
+
+    def run(self, name: str, model: RunningSimulator) -> int:
+        """The exit code of a run that meets no gate."""
+        (self._directory / "open").touch()
+        code = self._server.wait(self.start(name, model), _DEADLINE_S)
+        assert code in {0, 3}, f"exit code {code}: {(self._directory / 'errors.txt').read_text()}"
+        return code
+
+    def kill_at_the_gate(self, name: str, model: RunningSimulator) -> None:
+        """Starts the run and kills it when its gate keeps the first row back."""
+        process = self.start(name, model)
+        deadline = time.monotonic() + _DEADLINE_S
+        while not (self._directory / "reached").exists():
+            code = self._server.wait(process, 0.005)
+            assert code is None, f"it ended by itself, {code}: {(self._directory / 'errors.txt').read_text()}"
+            assert time.monotonic() < deadline, "it never reached its gate"
+        self._server.kill(process)
+
+    def content(self, name: str) -> dict[str, Any]:
+        """Everything that must be the same however often a run was killed."""
+        database = self._directory / name
+        files = Path(f"{database}.files")
+        with RunDatabase.open(database) as opened:
+            assert opened.sql("from invariant_violation").to_pylist() == []
+            dataset = opened.to_arrow()
+            return {
+                "schema": str(dataset.schema),
+                "dataset": dataset.to_pylist(),
+                "dropped": opened.sql("select row_id, column_name, reason from dropped_row order by all").to_pylist(),
+                "skipped": opened.sql("select column_name, skipped from progress order by all").to_pylist(),
+                "files": {str(one.relative_to(files)): one.read_bytes() for one in files.rglob("*") if one.is_file()},
+            }
+
+    def cells_made(self, name: str) -> tuple[int, int]:
+        """How many cells of ``made`` are committed, and how many there will be."""
+        with RunDatabase.open(self._directory / name) as opened:
+            assert opened.sql("from invariant_violation").to_pylist() == []
+            (row,) = opened.sql("select done, cells from progress where column_name = 'made'").to_pylist()
+        return row["done"], row["cells"]
+
+
+_CASES = [
+    pytest.param(option, id=f"{table}: {row}".replace(" ", "_"))
+    for table, rows in OPTIONS.items()
+    for row, option in rows.items()
+]
+
+
+@pytest.mark.parametrize("option", _CASES)
+def test_a_run_with_this_option_survives_a_kill(option: Option, tmp_path: Path, surroundings: Surroundings) -> None:
+    run = Killed(option, tmp_path, surroundings)
+    surroundings.slow.reset()
+    surroundings.judge.answered.clear()
+    surroundings.judge.refused.clear()
+    run.kill_at_the_gate("killed.duckdb", surroundings.slow)
+    done, cells = run.cells_made("killed.duckdb")
+    assert 0 < done < cells
+    code = run.run("killed.duckdb", surroundings.slow)
+    repeated = surroundings.slow.statistics()["repeated_bodies"]
+    repeated += len(surroundings.judge.answered) - len(set(surroundings.judge.answered))
+    assert run.run("whole.duckdb", surroundings.quick) == code
+    expected = run.content("whole.duckdb")
+    assert expected["dataset"]
+    assert run.content("killed.duckdb") == expected
+    # In flight when it died, and answered but not committed yet: the latency is longer than the commit window.
+    assert repeated <= 2 * IN_FLIGHT * max(option.requests, 1)
