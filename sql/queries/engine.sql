@@ -15,6 +15,14 @@ attach {path} as source (read_only);
 -- From here on no SQL of this connection reaches another file. O(1).
 set enable_external_access = false;
 
+-- name: allow_setting_threads
+-- The one setting that may change once the configuration is locked. O(1).
+set allowed_configs = ['threads'];
+
 -- name: lock_configuration
 -- From here on no setting changes. O(1).
 set lock_configuration = true;
+
+-- name: use_one_thread
+-- Statements run on the thread that asks for them alone. O(1).
+set threads = 1;

@@ -4,10 +4,16 @@ working rows go, the facts are recorded, all in the turn's transaction.
 */
 
 -- name: finishable_row_groups
--- Active row groups that are complete. O(active rows).
-select row_group
-from state.row_group_done
-where live_rows = 0 or ({all_done});
+-- Active row groups that are complete: of which no row is unfinished. O(active rows).
+select g.row_group
+from state.active_row_group as g
+anti join (
+  select row_group
+  from state.active_row
+  where not ({all_done})
+) as u
+  on g.row_group = u.row_group
+where g.parked_for is null;
 
 -- name: move_finished_rows
 -- Moves the rows of the row groups in $row_groups into the dataset. O(active rows).

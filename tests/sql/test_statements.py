@@ -215,9 +215,16 @@ def test_every_statement_fits_a_fresh_schema(state: RunState, name: str) -> None
     if name == "attach_source":
         with pytest.raises(duckdb.PermissionException, match="disabled by configuration"):
             state.sql(text.replace(":memory:", "run.duckdb"))
-    elif name in ("forbid_external_access", "lock_configuration", "keep_log_when_closed"):
+    elif name in (
+        "forbid_external_access",
+        "allow_setting_threads",
+        "lock_configuration",
+        "keep_log_when_closed",
+    ):
         with pytest.raises(duckdb.InvalidInputException, match="locked"):
             state.sql(text)
+    elif name == "use_one_thread":
+        state.sql(text)
     elif kind == "CREATE" and statement.file == "rebuild.sql":  # cannot be prepared, but taken back
         state.sql("begin")
         state.sql(text.replace("create table retained.kept", "create table retained.other"))

@@ -189,8 +189,12 @@ class Pool:
         self._completed += tasks
 
     def adapt_prefetch(self, *, turn_is_full: bool) -> None:
-        """Has at hand what ended during the last turn and half as much again, unless turns carry enough already."""
-        wanted = self._completed + self._completed // 2
+        """Has at hand twice what ended since the last turn, unless turns carry enough already.
+
+        What a turn hands out is counted when it starts, and has to last until the next one ends: a turn, the pause
+        after it, and a turn again.
+        """
+        wanted = self._completed * 2
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))

@@ -19,6 +19,7 @@ from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
@@ -150,6 +151,7 @@ async def work(
         reasons = await writer.call(read_drop_reasons, store.connection)
         return _report(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
+        stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer)
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)

@@ -19,7 +19,7 @@ import pyarrow as pa
 from rowmill.graph.graph import WORD_BITS
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.spec.run_settings import RunSettings
-from rowmill.store.connection import Connection, quote
+from rowmill.store.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.layout import Layout
 from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
@@ -49,8 +49,8 @@ _DUE = statement("due_row_groups")
 _ACTIVATE_RESTING = statement("activate_resting_row_groups")
 _DELETE_ACTIVATED = statement("delete_activated_row_groups")
 
-_BULK_ROWS = 122_880
-"""Rows admitted at once when no row waits for a task: one row group of the engine's storage."""
+_BULK_ROWS = STORAGE_ROWS
+"""Rows admitted at once when no row waits for a task."""
 
 _BOUNDS = "the bounds on active or parked rows and row groups"
 

@@ -25,7 +25,7 @@ from rowmill.store.acceptance import Acceptance
 from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import compare
-from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.connection import STORAGE_ROWS, Connection, create_private_file
 from rowmill.store.control import Control, ControlAnswer, ControlRequest, HandSettings, read_hand_settings
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
@@ -268,6 +268,8 @@ class RunStore:
         """The turn of this invocation. Call :meth:`begin` first."""
         if self._invocation is None:
             raise RuntimeError("begin() comes before turn()")
+        if _works_on_few_rows(spec, graph):
+            self._connection.use_one_thread()
         if any(isinstance(node.declaration.sql, (SamplerCall, SampledValue)) for node in graph.generators):
             schema.create_sampler_macros(self._connection)
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
@@ -336,3 +338,10 @@ class RunStore:
     def close(self) -> None:
         """Closes the database."""
         self._connection.close()
+
+
+def _works_on_few_rows(spec: Spec, graph: Graph) -> bool:
+    """Whether all statements of a turn stay within the rows the engine gives to one thread anyway."""
+    has_tasks = any(node.is_task for node in graph.generators)
+    most_rows = max(spec.run.max_active_rows, spec.row_group_size)
+    return has_tasks and not graph.barriers and most_rows <= STORAGE_ROWS
