@@ -148,10 +148,15 @@ select
 from new_attempt;
 
 -- name: live_rows_of_group
--- The rows a batch task stands for: live and not done by its generator (S5). O(active rows).
+-- The rows a batch task stands for: live, not done by its generator (S5), and still what they were when it went out. O(active rows).
 select a.row_index
 from state.active_row as a
-where a.row_group = $row_group and {not_done}
+where
+  a.row_group = $row_group
+  and {not_done}
+  and a.row_index not in (
+    select o.row_index from outdated_task as o where o.generator = $generator and o.row_group = $row_group
+  )
 order by a.row_index;
 
 -- name: learn_limits

@@ -92,6 +92,14 @@ from source.state.generator_state as s
 inner join generator_map as m on s.generator = m.generator
 where m.is_kept;
 
+-- name: rebuild_regenerations
+-- How often unchanged validation columns had rows made again. O(regenerations).
+insert into state.regeneration by name
+select r.* replace (m.renamed as generator)
+from source.state.regeneration as r
+inner join generator_map as m on r.generator = m.generator
+where m.is_kept;
+
 -- name: rebuild_rows
 -- The rows of one wide table under the new layout. O(rows).
 insert into state.{target} ({columns})

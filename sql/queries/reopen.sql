@@ -85,6 +85,12 @@ delete from state.dropped_row_value as d
 using new_revival as n
 where d.row_group = n.row_group and d.row_index = n.row_index;
 
+-- name: forget_regenerations_of_revived
+-- What a person wants tried again may be made again as often as at first. O(regenerations).
+delete from state.regeneration as r
+using new_revival as n
+where r.row_group = n.row_group and r.row_index = n.row_index;
+
 -- name: rest_active_rows
 -- Everything active rests, so that all comes back lowest row group first. O(active rows).
 insert into state.parked_row
@@ -147,6 +153,15 @@ update state.parked_row as p
 set {clear}
 from remade_row as n
 where p.row_group = n.row_group and p.row_index = n.row_index;
+
+-- name: forget_regenerations_of_remade
+-- Verdicts that are made again may make their rows again as often as at first. O(regenerations).
+delete from state.regeneration as r
+using remade_row as n
+where
+  r.row_group = n.row_group
+  and r.row_index = n.row_index
+  and r.generator in (select unnest($generators::integer[]));
 
 -- name: grow_resting_of_remade
 -- Resting row groups take rows of theirs back from the dataset, and have work to do. O(remade rows).

@@ -9,6 +9,13 @@ update state.active_row
 set {column} = try({expression}), {set_done}
 where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is not null;
 
+-- name: settle_verdict
+-- The same for an SQL verdict; returns what was judged just now. O(active rows).
+update state.active_row
+set {column} = try({expression}), {set_done}
+where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is not null
+returning row_group, row_index, {column}.is_valid, {column}.error_messages;
+
 -- name: settle_seed_column
 -- Reads a column of the seed dataset again into rows that came back without it; row_id r takes seed row r modulo its size. O(active rows).
 update state.active_row as a

@@ -242,6 +242,18 @@ group by
 having count(*) > 1
 union all
 select
+  'regenerations of a row counted twice, or of a row group that is finished',
+  r.generator || '/' || r.row_group || '/' || r.row_index,
+  count(*) || ' times'
+from state.regeneration as r
+left join state.finished_row_group as f on r.row_group = f.row_group
+group by
+  r.generator,
+  r.row_group,
+  r.row_index
+having count(*) > 1 or count(f.row_group) > 0
+union all
+select
   'D4: sums of usage that are not those of the attempts',
   null,
   s.attempts || ' attempts summed up, ' || a.attempts || ' there'

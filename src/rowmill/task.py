@@ -31,6 +31,8 @@ class Task(NamedTuple):
     inputs: Any
     state: Any = None
     """What the last call of an ordered generator returned to be handed back (R10)."""
+    regenerations: int = 0
+    """How often its value was made before, and found invalid: the request that makes it must differ."""
 
 
 class Request(NamedTuple):
@@ -86,7 +88,8 @@ class Outcome(NamedTuple):
 
 
 class InvalidRow(NamedTuple):
-    """What a cell generator returns for a row it could judge but that is not to be kept: dropped as ``invalid``."""
+    """What a cell generator returns for a row it could judge but that is not to be kept: dropped as ``invalid``, or
+    made again if the column's declaration says so."""
 
     values: Sequence[Any]
     message: str
@@ -139,6 +142,8 @@ class TurnResult(NamedTuple):
     """(row group, row index) of the rows this turn dropped: their other tasks need not go on (F5)."""
     steering: Steering | None = None
     """What this turn took in of people's wishes."""
+    outdated: frozenset[tuple[int, int, int]] = frozenset()
+    """(generator, row group, row index) of tasks whose inputs this turn took back: they need not go on either."""
 
 
 def classify(error: BaseException) -> OutcomeKind:

@@ -105,6 +105,12 @@ _COLUMNS: dict[str, str] = {
     multi_modal_context:
       - {modality: audio, column_name: sound, data_type: base64, audio_format: mp3}
 """,
+    "regenerate": """
+  - {name: made, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}
+  - {name: check, column_type: validation, target_columns: [made], validator_type: sql, on_invalid: regenerate,
+     validator_params: {predicate: "md5(made) < '8'"}}
+  - {name: after, column_type: llm-text, model_alias: model, prompt: "{{ made }} {{ check.is_valid }}"}
+""",
     "reuse_answers": """
   - {name: half, column_type: expression, expr: "{{ id[:1] }}"}
   - {name: made, column_type: llm-text, model_alias: model, prompt: "Of {{ id }}"}

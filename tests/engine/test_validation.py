@@ -399,7 +399,7 @@ def test_an_endpoint_that_refuses_everybody_stops_the_run(judge: Judge, remote: 
         ("local_callabel", {}, {}, "Did you mean 'local_callable'?"),
         ("sql", {"predicate": "true"}, {"target_columns": []}, "Must not be empty"),
         ("sql", {"predicate": "true"}, {"target_columns": ["value", "VALUE"]}, "named twice"),
-        ("sql", {"predicate": "true"}, {"on_invalid": "regenerate"}, "rowmill rerun"),
+        ("sql", {"predicate": "true"}, {"on_invalid": "regenerate"}, "would answer differently"),
         ("sql", {"predicate": "true"}, {"on_invalid": "dorp"}, "Did you mean 'drop'?"),
     ],
 )

@@ -23,7 +23,7 @@ from rowmill.deferral import cool_down_s
 from rowmill.dispatch.pool import Pool, PoolStatistics, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
 from rowmill.errors import Transient
-from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, TurnResult
+from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task, TurnResult
 
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
@@ -240,8 +240,8 @@ class Dispatcher:
             self.drain()
         if result.steering is not None:
             self._obey(result.steering)
-        if result.dropped:
-            self._forget(result.dropped)
+        if result.dropped or result.outdated:
+            self._forget(result.dropped, result.outdated)
         if not self._is_draining:
             for task in result.tasks:
                 resource = self._resource_of[task.generator]
@@ -252,12 +252,17 @@ class Dispatcher:
             self._start_workers()
         return result
 
-    def _forget(self, dropped: frozenset[tuple[int, int]]) -> None:
-        """Gives up the other tasks of dropped rows: nobody waits for them (F5)."""
+    def _forget(self, dropped: frozenset[tuple[int, int]], outdated: frozenset[tuple[int, int, int]]) -> None:
+        """Gives up the other tasks of dropped rows, and those on values taken back: nobody waits for them (F5)."""
+
+        def is_pointless(task: Task) -> bool:
+            row = (task.row_group, task.row_index)
+            return row in dropped or (task.generator, *row) in outdated
+
         for pool in self._pools.values():
-            self._outcomes += [Outcome(OutcomeKind.RELEASED, task) for task in pool.forget(dropped)]
+            self._outcomes += [Outcome(OutcomeKind.RELEASED, task) for task in pool.forget(is_pointless)]
             for worker in pool.busy:
-                if all((task.row_group, task.row_index) in dropped for task in worker.tasks):
+                if all(is_pointless(task) for task in worker.tasks):
                     worker.scope.cancel()
         if self._outcomes:
             self._arrived.set()

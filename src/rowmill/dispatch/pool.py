@@ -6,7 +6,7 @@ A saturated or cooling pool holds only its own tasks, so it never stands in the 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -167,11 +167,11 @@ class Pool:
             tasks.append(self.queue.popleft())
         return tasks
 
-    def forget(self, dropped: frozenset[tuple[int, int]]) -> list[Task]:
-        """Takes the queued tasks of dropped rows out and returns them (F5)."""
-        gone = [task for task in self.queue if (task.row_group, task.row_index) in dropped]
+    def forget(self, is_pointless: Callable[[Task], bool]) -> list[Task]:
+        """Takes queued tasks that nobody waits for any more out and returns them (F5)."""
+        gone = [task for task in self.queue if is_pointless(task)]
         if gone:
-            self.queue = deque(task for task in self.queue if (task.row_group, task.row_index) not in dropped)
+            self.queue = deque(task for task in self.queue if not is_pointless(task))
         return gone
 
     def startable(self, now: float) -> int:

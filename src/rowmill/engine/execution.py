@@ -45,7 +45,8 @@ class LocalExecutor:
         """See :class:`~rowmill.dispatch.protocol.Executor`."""
         first = tasks[0]
         row_ids = [task.row_id for task in tasks if task.row_id is not None]
-        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""))
+        regenerations = [task.regenerations for task in tasks] if any(task.regenerations for task in tasks) else ()
+        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""), regenerations)
         call.requests = journal
         started_at = self._wall_clock()
         try:

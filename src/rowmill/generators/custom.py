@@ -113,6 +113,7 @@ class CustomColumn(ColumnConfig):
             may_drop_rows=self.may_drop_rows,
             is_ordered=is_ordered,
             models=dict.fromkeys(aliases, "chat"),
+            can_answer_differently=strategy is not Strategy.DATASET,
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "function": function.reference if function else None,

@@ -50,6 +50,7 @@ class ImageColumn(ColumnConfig):
             resource=context.endpoint(self.model_alias, f"{place}.model_alias"),
             timeout_s=model.timeout_s * 2 if model else None,
             models={self.model_alias: "image"},
+            can_answer_differently=True,
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "prompt": self.prompt,

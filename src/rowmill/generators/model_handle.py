@@ -65,7 +65,7 @@ class ModelHandle:
         if parameters:
             merged = {**merged, **parameters}
         key = None
-        if self._known is not None:
+        if self._known is not None and not call.regeneration:
             key = answer_key(self._config, messages, merged)
             kept = None if key is None else await self._known.find(key)
             if kept is not None:
@@ -106,7 +106,9 @@ class ModelHandle:
         if not isinstance(self._provider, Illustrator):
             raise RunStopping(f"Provider '{self._config.provider}' draws no pictures", "NoImages")
         in_chat = self._config.image_route == "chat"
-        parameters = self._config.inference_parameters.extra_body if not in_chat else self._drawn(call)
+        given = self._config.inference_parameters.extra_body
+        again = self._another_seed(call.regeneration) if call.regeneration else {}
+        parameters = self._drawn(call) if in_chat else {**given, **again}
         request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s)
         started_at = self._wall_clock()
         try:
@@ -118,11 +120,20 @@ class ModelHandle:
         return answer
 
     def _drawn(self, call: Call) -> Mapping[str, Any]:
-        """The parameters of a chat for this call, those that differ from row to row included."""
-        if not self._draws:
+        """The parameters of a chat for this call, those that differ from row to row, or when asked again, included."""
+        again = call.regeneration
+        if not self._draws and not again:
             return self._parameters
-        drawn = self._config.inference_parameters.drawn_parameters(self._seed, call.column, call.draw_id)
-        return {**self._parameters, **drawn}
+        purpose = f"{call.column}\0regeneration {again}" if again else call.column
+        drawn = self._config.inference_parameters.drawn_parameters(self._seed, purpose, call.draw_id)
+        return {**self._parameters, **drawn, **(self._another_seed(again) if again else {})}
+
+    def _another_seed(self, again: int) -> dict[str, int]:
+        """What makes an endpoint with a seed answer differently: the seeds that follow the given one."""
+        given = self._parameters.get("seed")
+        if isinstance(given, int):
+            return {"seed": given + again}
+        return {"seed": again} if self._config.provider == "simulated" else {}
 
     def _record_failure(self, call: Call, started_at: float, error: BaseException) -> None:
         if isinstance(error, anyio.get_cancelled_exc_class()):

@@ -57,6 +57,7 @@ class PromptColumn(ColumnConfig):
             resource=context.endpoint(self.model_alias, f"{place}.model_alias"),
             timeout_s=tools.deadline_s(model.timeout_s) * self._requests_at_most() if model else None,
             models={self.model_alias: "chat"},
+            can_answer_differently=True,
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "prompt": self.prompt,

@@ -24,16 +24,20 @@ from rowmill.task import Request, Row
 class Call:
     """One call of a generator: who it is for, and the requests made on its behalf.
 
-    ``row_ids`` and ``row_group`` say which rows, ``column`` which generator; ``requests`` fills while the
-    call runs and becomes rows of ``attempt`` whether the call succeeds or not.
+    ``row_ids`` and ``row_group`` say which rows, ``column`` which generator, ``regenerations`` how often each row's
+    value was made before and found invalid; ``requests`` fills while the call runs and becomes rows of ``attempt``
+    whether the call succeeds or not.
     """
 
-    __slots__ = ("column", "requests", "row_group", "row_ids")
+    __slots__ = ("column", "regenerations", "requests", "row_group", "row_ids")
 
-    def __init__(self, row_group: int, row_ids: Sequence[int], column: str = "") -> None:
+    def __init__(
+        self, row_group: int, row_ids: Sequence[int], column: str = "", regenerations: Sequence[int] = ()
+    ) -> None:
         self.row_group = row_group
         self.row_ids = row_ids
         self.column = column
+        self.regenerations = regenerations
         self.requests: list[Request] = []
 
     @property
@@ -41,9 +45,15 @@ class Call:
         """What is drawn for this call is drawn for this number: its first row, or the row group of a batch."""
         return self.row_ids[0] if self.row_ids else self.row_group
 
+    @property
+    def regeneration(self) -> int:
+        """0 for values made for the first time; no two makings of a value have the same number."""
+        return sum(self.regenerations)
+
     def for_row(self, position: int) -> Call:
         """The part of the call that is about one of its rows; its requests are those of the call."""
-        part = Call(self.row_group, self.row_ids[position : position + 1], self.column)
+        here = slice(position, position + 1)
+        part = Call(self.row_group, self.row_ids[here], self.column, self.regenerations[here])
         part.requests = self.requests
         return part
 

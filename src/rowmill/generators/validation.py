@@ -33,6 +33,7 @@ from rowmill.spec.declaration import (
     DeclareContext,
     Output,
     Reference,
+    Regeneration,
     SqlExpression,
     Strategy,
 )
@@ -40,10 +41,7 @@ from rowmill.spec.name import fold
 from rowmill.spec.registry import register_column_type
 from rowmill.task import InvalidRow, Row
 
-_REGENERATE = (
-    "on_invalid: regenerate is not there yet. Use keep, and have chosen cells made again with "
-    "'rowmill rerun DATABASE --column TARGET --where \"not {name}.is_valid\"'; or drop."
-)
+_REGENERATIONS = 3
 
 
 @register_column_type
@@ -57,7 +55,12 @@ class ValidationColumn(ColumnConfig):
     batch_size: int = Field(default=10, strict=True, ge=1, le=100_000)
     """Rows judged in one call."""
     on_invalid: Literal["keep", "drop", "regenerate"] = "keep"
-    """``drop``: a row that is not valid is dropped, with reason ``invalid`` and what is wrong."""
+    """``drop``: a row that is not valid is dropped, with reason ``invalid`` and what is wrong. ``regenerate``: what
+    makes its targets is asked again first."""
+    max_regenerations: int | None = Field(default=None, strict=True, ge=1, le=100)
+    """Only with ``regenerate``: how often a row is made again; 3 unless given."""
+    on_still_invalid: Literal["drop", "keep"] | None = None
+    """Only with ``regenerate``: what becomes of a row that is not valid then; ``drop`` unless given."""
 
     @field_validator("validator_params", mode="before")
     @classmethod
@@ -73,9 +76,10 @@ class ValidationColumn(ColumnConfig):
         return value
 
     @model_validator(mode="after")
-    def _can_be_done(self) -> Self:
-        if self.on_invalid == "regenerate":
-            raise ValueError(_REGENERATE.format(name=self.name))
+    def _regenerates_if_it_says_how(self) -> Self:
+        given = [name for name in ("max_regenerations", "on_still_invalid") if getattr(self, name) is not None]
+        if given and self.on_invalid != "regenerate":
+            raise ValueError(f"{given[0]} belongs to on_invalid: regenerate, not to {self.on_invalid}.")
         return self
 
     def declare(self, context: DeclareContext) -> Declaration:
@@ -89,6 +93,7 @@ class ValidationColumn(ColumnConfig):
             "outputs": (Output(self.name, self._sql_type, drop=self.drop),),
             "propagate_skip": self.propagate_skip,
             "drops_invalid": self.on_invalid == "drop",
+            "regeneration": self._regeneration(),
         }
         targets = tuple(Reference(name, f"{place}.target_columns") for name in self.target_columns)
         fingerprint = {
@@ -96,6 +101,7 @@ class ValidationColumn(ColumnConfig):
             "params": given.fingerprint(),
             "targets": list(self.target_columns),
             **({"on_invalid": self.on_invalid} if self.on_invalid != "keep" else {}),
+            **({"on_still_invalid": "keep"} if self.on_still_invalid == "keep" else {}),
         }
         if isinstance(given, SqlParameters):
             where = f"{place}.validator_params.predicate"
@@ -127,6 +133,12 @@ class ValidationColumn(ColumnConfig):
             backoff_base_s=retries[1],
             fingerprint=fingerprint | source,
         )
+
+    def _regeneration(self) -> Regeneration | None:
+        if self.on_invalid != "regenerate":
+            return None
+        at_most = self.max_regenerations or _REGENERATIONS
+        return Regeneration(self.target_columns, at_most, then_drops=self.on_still_invalid != "keep")
 
     def _where(self, context: DeclareContext, place: str) -> tuple[str, dict[str, Any]]:
         """The resource of its calls, and what else shapes the verdicts. Records what is missing."""
@@ -177,7 +189,7 @@ class ValidationColumn(ColumnConfig):
 
     def bind(self, runtime: Runtime) -> CellGenerator:
         """The validator, ready to judge."""
-        return ValidationGenerator(self._validator(runtime), self.target_columns, drops=self.on_invalid == "drop")
+        return ValidationGenerator(self._validator(runtime), self.target_columns, keeps_all=self.on_invalid == "keep")
 
     def _validator(self, runtime: Runtime) -> Validator:
         given = self.validator_params
@@ -200,10 +212,10 @@ class ValidationColumn(ColumnConfig):
 class ValidationGenerator(CellGenerator):
     """Asks a validator, and says of rows that are not valid that they are not to be kept."""
 
-    def __init__(self, validator: Validator, targets: Sequence[str], *, drops: bool) -> None:
+    def __init__(self, validator: Validator, targets: Sequence[str], *, keeps_all: bool) -> None:
         self._validator = validator
         self._targets = tuple(targets)
-        self._drops = drops
+        self._keeps_all = keeps_all
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The verdict on one row."""
@@ -222,7 +234,7 @@ class ValidationGenerator(CellGenerator):
 
     def _outcome(self, verdict: Verdict) -> Sequence[Any]:
         faults = _faults(verdict, self._targets)
-        return InvalidRow((verdict,), faults) if self._drops and faults is not None else (verdict,)
+        return (verdict,) if self._keeps_all or faults is None else InvalidRow((verdict,), faults)
 
     async def aclose(self) -> None:
         """Closes the validator."""

@@ -11,6 +11,7 @@ from rowmill.errors import Problem, SpecError
 from rowmill.graph.declaring import AnalyseSql, Declaring
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.graph.processing import dropping, processor_problems
+from rowmill.graph.regenerating import regeneration_problems
 from rowmill.spec.declaration import Declaration, Output, Reference, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.nearest import did_you_mean
@@ -60,7 +61,11 @@ def build_graph(
         for number, position in enumerate(order)
     )
     outputs = (nodes[number_of[position]].columns for position in range(len(declarations)))
-    return Graph(nodes, tuple(output for made in outputs for output in made))
+    graph = Graph(nodes, tuple(output for made in outputs for output in made))
+    problems += regeneration_problems(graph)
+    if problems:
+        raise SpecError(in_document_order(problems, spec.model_dump(mode="json", warnings=False)))
+    return graph
 
 
 class _Columns:

@@ -179,6 +179,27 @@ class Graph:
         """Numbers of the ``dataset`` generators, in topological order."""
         return tuple(node.number for node in self.generators if node.strategy is Strategy.DATASET)
 
+    @cached_property
+    def regenerating(self) -> Mapping[int, tuple[int, ...]]:
+        """Per generator that has invalid rows made again, the generators that start: the nearest to its targets,
+        looking upstream, that can answer differently."""
+        return {
+            node.number: self._nearest_that_differ(node.declaration.regeneration.targets)
+            for node in self.generators
+            if node.declaration.regeneration is not None
+        }
+
+    def _nearest_that_differ(self, columns: Iterable[str]) -> tuple[int, ...]:
+        found: set[int] = set()
+        open_numbers = [self._by_column[column].number for column in columns]
+        while open_numbers:
+            number = open_numbers.pop()
+            if self.generators[number].declaration.can_answer_differently:
+                found.add(number)
+            else:
+                open_numbers += self.generators[number].upstream
+        return tuple(sorted(found))
+
     def needed(self, open_barriers: Iterable[int]) -> tuple[int, ...]:
         """Generators a row needs while these barriers have not run: all but them and what comes after them (R6)."""
         held = {*open_barriers}

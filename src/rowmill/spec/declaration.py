@@ -165,6 +165,17 @@ def dataset_expressions(source: DatasetSql | None) -> tuple[SqlExpression, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Regeneration:
+    """Rows a generator finds invalid are made again: what makes ``targets``, and all that follows from it."""
+
+    targets: tuple[str, ...]
+    at_most: int
+    """How often, for each row."""
+    then_drops: bool
+    """A row that is still not valid then is dropped; otherwise it stays, with the verdict."""
+
+
+@dataclass(frozen=True, slots=True)
 class SkipRule:
     """``skip.when`` as either a Jinja template or an SQL predicate; exactly one is set (S1)."""
 
@@ -199,6 +210,10 @@ class Declaration:
     """A ``batch`` or ``dataset`` generator may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
     drops_invalid: bool = False
     """Rows it finds invalid are dropped with that reason: its value is a verdict with ``is_valid``."""
+    regeneration: Regeneration | None = None
+    """Rows it finds invalid are made again: its value is a verdict with ``is_valid``."""
+    can_answer_differently: bool = False
+    """Asked again with the same inputs, it may make another value: that is what regenerating is for."""
     max_attempts: int | None = None
     """Tries of a transiently failing task; None: the run's."""
     backoff_base_s: float | None = None

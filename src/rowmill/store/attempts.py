@@ -8,11 +8,15 @@ from __future__ import annotations
 from decimal import Decimal
 
 from rowmill.store.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
-from rowmill.task import Outcome, OutcomeKind, Request, error_type
+from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
 _MESSAGE_LENGTH = 1000
 _REUSED = "reused"
 """The outcome of a request that was not made, as its answer was kept."""
+
+
+_REGENERATED = "regenerated"
+"""The outcome of a verdict that has its row made again."""
 
 
 class Attempts:
@@ -53,6 +57,11 @@ class Attempts:
         """Records a call that failed without a request, or whose result could not be used."""
         started_at = outcome.started_at or self._now
         self._append(outcome, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
+
+    def note_regeneration(self, task: Task, message: str) -> None:
+        """Records that a row was found invalid and is made again; ``task.attempts`` says how often it was before."""
+        request = Request("", self._now, 0.0, 0, 0, None, "InvalidRow", message)
+        self._append(Outcome(OutcomeKind.REJECTED, task), _REGENERATED, request)
 
     def _append(self, outcome: Outcome, kind: str, request: Request) -> None:
         task = outcome.task

@@ -19,8 +19,9 @@ from rowmill.errors import BarrierFailed, Transient
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
-from rowmill.store.attempts import Attempts, error_text
+from rowmill.store.attempts import Attempts, clean, error_text
 from rowmill.store.error_window import Failure
+from rowmill.store.regeneration import InvalidCell, TaskKey
 from rowmill.store.staging import (
     DONE_TASK,
     NEW_COOLING,
@@ -59,6 +60,10 @@ class Inbox:
     results: list[Failure | None] = field(default_factory=list)
     """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
     _place: dict[tuple[int, int, int | None], int] = field(default_factory=dict)
+    invalid: list[InvalidCell] = field(default_factory=list)
+    """Verdicts that rows are not valid and to be made again."""
+    outdated: frozenset[TaskKey] = frozenset()
+    """Cells that were asked for of values taken back since: what came of them is not taken."""
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
     over_dataset: list[Outcome] = field(default_factory=list)
@@ -74,6 +79,9 @@ class Inbox:
             kind = outcome.kind
             task = outcome.task
             self.attempts.note(outcome)
+            if self._is_outdated(outcome):
+                outcome = outcome._replace(kind=OutcomeKind.RELEASED)
+                kind = OutcomeKind.RELEASED
             is_barrier = self.graph.generators[task.generator].strategy is Strategy.DATASET
             if is_barrier:
                 outcome = self._without_drops(outcome)
@@ -97,6 +105,12 @@ class Inbox:
                 self._take_batches(node, group)
             else:
                 self._take_cells(node, group)
+
+    def _is_outdated(self, outcome: Outcome) -> bool:
+        """Was this cell asked for of values that were taken back? Of a batch, single rows are: see ``live_rows``."""
+        task = outcome.task
+        key = (task.generator, task.row_group, -1 if task.row_index is None else task.row_index)
+        return key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)
 
     # Failures ------------------------------------------------------------------------------------
 
@@ -172,7 +186,7 @@ class Inbox:
 
     def _take_cells(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
         outputs = node.declaration.outputs
-        outcomes = [outcome for outcome in outcomes if not self._is_invalid(outcome)]
+        outcomes = [judged for outcome in outcomes if (judged := self._judged(node, outcome)) is not None]
         kept = [outcome for outcome in outcomes if self._has_right_width(outcome, len(outputs))]
         columns = self._arrays(node, kept)
         if columns is None:
@@ -181,14 +195,21 @@ class Inbox:
             assert columns is not None, "values that fit one by one fit together"
         self._put(node, [o.task.row_group for o in kept], [o.task.row_index for o in kept], columns)
 
-    def _is_invalid(self, outcome: Outcome) -> bool:
-        """Drops a row that was judged and is not to be kept. The call succeeded: it is no failure (F6)."""
+    def _judged(self, node: GeneratorNode, outcome: Outcome) -> Outcome | None:
+        """The outcome with its plain values; None for a row that was judged and is to be dropped.
+
+        The call succeeded: an invalid row is no failure (F6).
+        """
         found = outcome.values
         if not isinstance(found, InvalidRow):
-            return False
-        task = outcome.task
-        self.drops.append(task.generator, task.row_group, task.row_index, "invalid", None, found.message[:1000], 0)
-        return True
+            return outcome
+        _, row_group, row_index, *_ = outcome.task
+        assert row_index is not None, "a verdict is about one row"
+        if node.declaration.regeneration is not None:
+            self.invalid.append(InvalidCell(node.number, row_group, row_index, clean(found.message)))
+            return outcome._replace(values=found.values)
+        self.drops.append(node.number, row_group, row_index, "invalid", None, clean(found.message), 0)
+        return None
 
     def _has_right_width(self, outcome: Outcome, width: int) -> bool:
         if len(outcome.values) == width:

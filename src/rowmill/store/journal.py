@@ -30,7 +30,7 @@ class Journal:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events = Rows(_NEW_EVENT)
-        self._counts: dict[str, int] = {}
+        self._counts: dict[tuple[str, str], int] = {}
         self._counted_since: datetime | None = None
         self._written = 0
         self._blocked: str | None = None
@@ -42,7 +42,14 @@ class Journal:
     def count(self, kind: str, row_groups: int) -> None:
         """Row groups that were admitted, finished, parked or unparked."""
         if row_groups:
-            self._counts[kind] = self._counts.get(kind, 0) + row_groups
+            self._add(f"row groups {kind}", "run", row_groups)
+
+    def count_rows(self, kind: str, column: str) -> None:
+        """One row more of which that is true, for a column."""
+        self._add(f"rows {kind}", column, 1)
+
+    def _add(self, kind: str, subject: str, count: int) -> None:
+        self._counts[kind, subject] = self._counts.get((kind, subject), 0) + count
 
     def admission_blocked(self, reason: str | None) -> None:
         """Why nothing more is admitted; noted when it changes."""
@@ -56,8 +63,8 @@ class Journal:
         if self._counts:
             self._counted_since = self._counted_since or now
             if at_once or now - self._counted_since >= _SUMMARY_INTERVAL:
-                for kind, row_groups in self._counts.items():
-                    self.note(f"row groups {kind}", "run", str(row_groups))
+                for (kind, subject), count in self._counts.items():
+                    self.note(kind, subject, str(count))
                 self._counts = {}
                 self._counted_since = None
         if not self._events:

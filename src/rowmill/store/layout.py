@@ -6,7 +6,7 @@ each word holds 64 of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -141,6 +141,21 @@ class Layout:
             return "ready_cell"
         has_cells = any(node.declaration.strategy is Strategy.CELL for node in self.graph.generators)
         return "ready_cell_or_batch" if has_cells else "ready_batch"
+
+    @property
+    def regenerating(self) -> Mapping[int, tuple[int, ...]]:
+        """Generators that have invalid rows made again, and where that starts."""
+        return self.graph.regenerating
+
+    @cached_property
+    def regenerated_pairs(self) -> str:
+        """Each of those with each generator whose cells it has made again, as rows of VALUES."""
+        pairs = (
+            (number, remade)
+            for number, roots in self.regenerating.items()
+            for remade in sorted({*roots, *self.graph.downstream(roots)})
+        )
+        return ", ".join(f"({number}, {remade})" for number, remade in pairs)
 
     @property
     def has_ordered(self) -> bool:

@@ -19,6 +19,7 @@ from rowmill.spec.declaration import Strategy
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
+from rowmill.store.regeneration import Regeneration
 from rowmill.store.staging import PULLED_TASK, Rows
 from rowmill.store.statements import statement
 from rowmill.task import Task
@@ -64,8 +65,9 @@ class FairShare:
 class Pull:
     """Hands out tasks. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout, barriers: Barriers) -> None:
+    def __init__(self, connection: Connection, layout: Layout, barriers: Barriers, regeneration: Regeneration) -> None:
         self._connection = connection
+        self._regeneration = regeneration
         self._layout = layout
         self._barriers = barriers
         nodes = [node for node in layout.graph.generators if node.is_task]
@@ -117,7 +119,7 @@ class Pull:
                 tasks.append(Task(generator, row_group, row_index, row_id, attempts, inputs))
             started[generator] = started.get(generator, 0) + 1
         self._share.charge(started)
-        return tasks
+        return self._regeneration.number(tasks)
 
     def _rows(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
         if not self._has_time_zones:

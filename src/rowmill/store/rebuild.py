@@ -38,6 +38,7 @@ _RENUMBERED = [
     statement("total_attempts"),
     statement("rebuild_dropped_rows"),
     statement("rebuild_generator_state"),
+    statement("rebuild_regenerations"),
 ]
 _ROWS = statement("rebuild_rows")
 _ROW_GROUPS = [
@@ -61,9 +62,9 @@ COPIED_TABLES = (
 SEED_TABLES = ("seed_content", "seed_file")
 REBUILT_TABLES = (
     "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "dropped_row",
-    "generator_state", "active_row", "parked_row", "dropped_row_value", "dataset_row", "active_row_group",
-    "resting_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES, "schema_version",
-    "deferred_task",
+    "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
+    "active_row_group", "resting_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
+    "schema_version", "deferred_task",
 )  # fmt: skip
 """Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts."""
 

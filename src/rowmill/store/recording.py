@@ -92,7 +92,7 @@ class Recording:
             if self.has_deferred:
                 execute(_CLEAR_DEFERRED.text)
         if inbox.attempts.rows:
-            self._record_attempts(inbox.attempts.rows)
+            self.record_attempts(inbox.attempts.rows)
         if inbox.attempts.answers:
             self._connection.stage("new_answer", inbox.attempts.kept_answers().table())
             execute(_KEEP_ANSWERS.text)
@@ -111,7 +111,8 @@ class Recording:
             self._give_up(now)
         return changed
 
-    def _record_attempts(self, attempts: Rows) -> None:
+    def record_attempts(self, attempts: Rows) -> None:
+        """Journals requests and failed calls (R9)."""
         if self._untotalled >= _TOTALLED_TOGETHER:
             # Before this turn's attempts are inserted: until the commit they have no row numbers of their own.
             self._connection.execute(_TOTAL_ATTEMPTS.text)
@@ -229,7 +230,8 @@ class Recording:
     def live_rows(self, row_group: int, generator: int) -> list[int]:
         """Row indices of the live rows of a row group that the generator has not done: what a batch task stands for."""
         query = _LIVE_ROWS.fill(not_done=self._layout.lacks("a.done", generator))
-        return [index for (index,) in self._connection.execute(query, {"row_group": row_group})]
+        parameters = {"row_group": row_group, "generator": generator}
+        return [index for (index,) in self._connection.execute(query, parameters)]
 
     def learn(self, limits: Mapping[str, int]) -> None:
         """Keeps what was learned of the resources for the next invocation (C2)."""

@@ -23,6 +23,7 @@ _REVIVE = [
     statement("revive_resting_rows"),
     statement("delete_revived_drops"),
     statement("delete_revived_values"),
+    statement("forget_regenerations_of_revived"),
 ]
 _REST_ACTIVE = [
     statement("rest_active_rows"),
@@ -41,6 +42,7 @@ _DELETE_TAKEN = statement("delete_taken_from_dataset")
 _FORGET_SKIPS = statement("forget_skips_of_remade")
 _COUNT_SKIPS = statement("count_skips_of_remade")
 _FORGET_STATE = statement("forget_generator_state")
+_FORGET_REGENERATIONS = statement("forget_regenerations_of_remade")
 
 ROW_KEY = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
@@ -90,6 +92,8 @@ class Reopening:
         if self._layout.skippable:
             self._connection.execute(_FORGET_SKIPS.text)
             self._connection.execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+        if self._layout.regenerating:
+            self._connection.execute(_FORGET_REGENERATIONS.text, {"generators": list(generators)})
         nodes = self._layout.graph.generators
         ordered = [number for number in generators if nodes[number].declaration.is_ordered]
         if ordered:

@@ -6,7 +6,7 @@ changed in this turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -16,12 +16,14 @@ from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
+from rowmill.store.regeneration import InvalidCell
 from rowmill.store.sampling import unformatted_value
 from rowmill.store.schema import create_sampler_macros
 from rowmill.store.shelter import sheltered
 from rowmill.store.statements import statement
 
 _SETTLE_EXPRESSION = statement("settle_expression")
+_SETTLE_VERDICT = statement("settle_verdict")
 _SETTLE_SEED_COLUMN = statement("settle_seed_column")
 _UNSETTLED_ROWS = statement("unsettled_rows")
 _VALUES_OF_ROW = statement("values_of_row")
@@ -59,6 +61,8 @@ class Settling:
         """The failing skip rule that stops the run (``on_error: stop``)."""
         self.succeeded = 0
         """How many SQL cells the last :meth:`settle` made."""
+        self.to_regenerate: list[InvalidCell] = []
+        """What it found invalid, where that is to be made again."""
 
     def settle(
         self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False
@@ -70,6 +74,7 @@ class Settling:
         still there, the caller drops them.
         """
         self.succeeded = 0
+        self.to_regenerate = []
         touched = set(changed)
         looked_at: set[int] = set()
         failed: list[FailedCell] = []
@@ -100,20 +105,31 @@ class Settling:
             )
         elif node.declaration.strategy is Strategy.SQL:
             expression = self._layout.expression(node)
-            made = self._connection.execute(
-                _SETTLE_EXPRESSION.fill(
-                    column=quote(node.columns[0].name),
-                    expression=expression,
-                    set_done=self._layout.add("done", node.number),
-                    **pending,
-                )
-            )
-            self.succeeded += int(made[0][0])
+            slots = {
+                "column": quote(node.columns[0].name),
+                "expression": expression,
+                "set_done": self._layout.add("done", node.number),
+                **pending,
+            }
+            if node.declaration.regeneration is None:
+                self.succeeded += int(self._connection.execute(_SETTLE_EXPRESSION.fill(**slots))[0][0])
+            else:
+                self._judge(node, slots)
             unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
             failed += self._explain(node, expression, unsettled, "SqlError")
             if node.declaration.drops_invalid:
                 failed += self._invalid(node)
         return failed
+
+    def _judge(self, node: GeneratorNode, slots: Mapping[str, str]) -> None:
+        """Evaluates a verdict, and notes the rows that are not valid by it."""
+        judged = self._connection.execute(_SETTLE_VERDICT.fill(**slots))
+        self.succeeded += len(judged)
+        self.to_regenerate += [
+            InvalidCell(node.number, row_group, row_index, message or "not valid")
+            for row_group, row_index, is_valid, message in judged
+            if is_valid is False
+        ]
 
     def _invalid(self, node: GeneratorNode) -> list[FailedCell]:
         """Rows whose verdict says that they are not valid; those that were found before are gone."""

@@ -9,6 +9,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     error_window  too many failures stop the run                                        (F6)
     recording     values, skips, deferrals, drops, attempts are written                 (R9, R11, F4)
     reopening     dropped rows come back                                                (F6)
+    regeneration  what was found invalid is made again, so many times
     settling      SQL generators and skips                                              (R7, S1, S2, S4)
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
@@ -34,6 +35,7 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.acceptance import Acceptance, TooFewAccepted
 from rowmill.store.admission import Admission
+from rowmill.store.attempts import Attempts, clean
 from rowmill.store.barrier import Barriers
 from rowmill.store.budget import Budget
 from rowmill.store.connection import Connection
@@ -45,9 +47,10 @@ from rowmill.store.journal import Journal
 from rowmill.store.layout import Layout
 from rowmill.store.pull import Pull
 from rowmill.store.recording import Recording
+from rowmill.store.regeneration import InvalidCell, Regeneration
 from rowmill.store.reopening import Reopening, RowKey
 from rowmill.store.settling import Settling
-from rowmill.store.staging import from_epoch, to_epoch
+from rowmill.store.staging import NEW_DROP, Rows, from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
@@ -102,7 +105,8 @@ class Turn:
         self._finishing = Finishing(connection, layout, announces=announces)
         self._admission = Admission(connection, layout, settings, seed_rows)
         self._barriers = Barriers(connection, layout, announces=announces)
-        self._pull = Pull(connection, layout, self._barriers)
+        self._regeneration = Regeneration(connection, layout)
+        self._pull = Pull(connection, layout, self._barriers, self._regeneration)
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
@@ -157,15 +161,25 @@ class Turn:
     ) -> tuple[TurnResult, list[Outcome]]:
         moment = from_epoch(now)
         self._recording.begin()
+        self._regeneration.begin()
         self._finishing.forget_announced()
         inbox = Inbox(
-            self._layout.graph, self._settings, self._typing, self._invocation, now, self._recording.live_rows
+            self._layout.graph,
+            self._settings,
+            self._typing,
+            self._invocation,
+            now,
+            self._recording.live_rows,
+            outdated=self._regeneration.outdated(),
         )
         inbox.take(outcomes)
         stop = inbox.stop.error if inbox.stop is not None else None
         stop = self._watch_errors(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
         changed = self._recording.write(inbox, moment)
+        if inbox.done:
+            self._regeneration.arrived()
+        self._regenerate(inbox.invalid, moment)
         if learned:
             self._learn(learned)
         stop = stop or self._watch_budget(inbox, now)
@@ -248,6 +262,7 @@ class Turn:
         """Evaluates what needs no task; returns the generators that were looked at. ``came_in``: how many rows did."""
         looked_at, failed = self._settling.settle(changed, rows_admitted=rows_admitted, rows_returned=rows_returned)
         self._stopped_by_sql = self._stopped_by_sql or self._settling.stopped_by
+        self._regenerate(self._settling.to_regenerate, now)
         if failed:
             names = self._layout.graph.generators
             failures = [
@@ -268,12 +283,38 @@ class Turn:
             self._recording.delete_stale_deferrals()
         return looked_at
 
+    def _regenerate(self, invalid: Sequence[InvalidCell], now: datetime) -> None:
+        """Has rows that were found invalid made again, as often as their column allows, and gives the others up."""
+        if not invalid:
+            return
+        found = self._regeneration.take(invalid)
+        journal = Attempts(self._invocation, to_epoch(now))
+        for row in found.again:
+            task = Task(row.generator, row.row_group, row.row_index, row.row_id, row.regenerations, None)
+            journal.note_regeneration(task, row.message)
+            self._journal.count_rows("regenerated", self._layout.graph.generators[row.generator].name)
+        if found.again:
+            self._recording.record_attempts(journal.rows)
+            if self._recording.has_deferred:
+                self._recording.delete_stale_deferrals()
+            if not found.cleared.isdisjoint(self._layout.graph.barriers):
+                self._barriers.reopen()
+        drops = Rows(NEW_DROP)
+        for row in found.given_up:
+            times = f"{row.regenerations} regeneration{'s' if row.regenerations != 1 else ''}"
+            message = f"not valid after {times}: {row.message}"
+            drops.append(*row[:3], "invalid", None, clean(message), row.regenerations + 1)
+        if drops:
+            self._recording.drop(drops, now)
+
     def _may_complete(self, changed: set[int]) -> bool:
         """Can a row group have become complete? The last bit of its last row is that of a generator nobody needs."""
         return self._is_first or bool(self._recording.dropped) or not self._barriers.leaves.isdisjoint(changed)
 
     def _finish(self, now: datetime) -> list[FinishedRowGroup]:
         finished = self._finishing.finish(now, only_emptied=bool(self._barriers.open))
+        if finished:
+            self._regeneration.forget_finished()
         rested = self._barriers.rest()
         if finished or rested or self._recording.dropped:
             self._admission.has_room = True
@@ -423,6 +464,7 @@ class Turn:
             complete=complete,
             stop=stop,
             dropped=frozenset(self._recording.dropped),
+            outdated=frozenset(self._regeneration.newly_outdated),
         )
 
     def _plan_missing(self) -> tuple[bool, RowmillError | None]:
