@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 TOKEN = "hf_the_right_token"
 """The only token the double takes, for whatever needs one."""
+
+
+@dataclass
+class Hold:
+    """A request that is never answered: ``step`` is that of :data:`STEPS`."""
+
+    step: str
+    does_it: bool = False
+    """What is asked for is done all the same."""
+    reached: threading.Event = field(default_factory=threading.Event)
+    released: threading.Event = field(default_factory=threading.Event)
 
 
 class Hub(ThreadingHTTPServer):
@@ -35,6 +49,8 @@ class Hub(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.failures: list[int] = []
         """Status codes for the next requests of a commit, in order."""
+        self.hold: Hold | None = None
+        """Where the next client is kept waiting until it is gone."""
 
     @property
     def url(self) -> str:
@@ -82,9 +98,24 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, method in _ROUTES:
             match = re.fullmatch(pattern, path)
             if match:
-                getattr(self, method)(body, **match.groupdict())
+                act = partial(getattr(self, method), body, **match.groupdict())
+                hold = self.server.hold
+                if hold is not None and method == STEPS[hold.step]:
+                    self._hold(hold, act)
+                else:
+                    act()
                 return
         self._send(404, b"")
+
+    def _hold(self, hold: Hold, act: Callable[[], None]) -> None:
+        self.server.hold = None
+        self.close_connection = True
+        if hold.does_it:
+            answer, self.wfile = self.wfile, io.BytesIO()
+            act()
+            self.wfile = answer
+        hold.reached.set()
+        hold.released.wait(60)
 
     def _send(self, status: int, content: bytes, **headers: str) -> None:
         self.send_response(status)
@@ -258,6 +289,14 @@ def _sha(files: dict[str, bytes]) -> str:
     return hashlib.sha1(repr(sorted((name, _oid(content)) for name, content in files.items())).encode()).hexdigest()
 
 
+STEPS = {
+    "creating": "_create",
+    "announcing": "_preupload",
+    "asking where to": "_batch",
+    "uploading": "_blob",
+    "committing": "_commit",
+}
+"""What a push asks for, in order, and what does it here."""
 _REPOSITORY = r"(?P<repository>[^/]+/[^/]+)"
 _ROUTES = (
     (rf"/api/datasets/{_REPOSITORY}(?:/revision/[^/]+)?", "_information"),
