@@ -29,6 +29,12 @@ class RunningSimulator:
             statistics: dict[str, Any] = json.load(response)
         return statistics
 
+    def answered_at_s(self) -> list[float]:
+        """When the last 2,048 answers were written, by this machine's monotonic clock."""
+        with _DIRECT.open(self.statistics_url.replace("/statistics", "/answers"), timeout=10) as response:
+            times: list[float] = json.load(response)["answered_at_s"]
+        return times
+
     def reset(self) -> None:
         """Starts counting anew, and forgets what failed before."""
         request = urllib.request.Request(self.statistics_url.replace("/statistics", "/reset"), data=b"", method="POST")

@@ -19,9 +19,11 @@ Anthropic). Options hold for every model; ``--model NAME:key=value,…`` changes
   status: the last are requests whose client left before the answer), ``answered`` (200, written whole);
 - ``repeated_bodies``: requests whose exact body had been answered before, work paid for twice;
   ``repeated_bodies_in_all``: those whose exact body had been received before, retries included;
-  ``distinct_bodies``;
+  ``distinct_bodies``, and ``distinct_answered`` of them;
 - ``in_flight``, ``greatest_concurrency``, ``connections``, ``greatest_connections``;
 - ``models``: requests, answered, by_status and greatest_concurrency of each.
+
+``GET /answers`` gives ``answered_at_s``: when the last answers were written, by the machine's monotonic clock.
 
 It is a plain asyncio protocol with its own small HTTP/1.1 parser, so that it stays ahead of the
 client it measures: requests pipelined or in pieces, ``Expect: 100-continue``, bodies with a
@@ -43,7 +45,8 @@ import socket
 import struct
 import sys
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from hashlib import blake2b
 from http import HTTPStatus
 from pathlib import Path
@@ -73,6 +76,7 @@ except ModuleNotFoundError:
 
 LARGEST_BODY_BYTES = 32 * 1024 * 1024
 LARGEST_HEAD_BYTES = 64 * 1024
+REMEMBERED_ANSWERS = 2048
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,15})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:", re.IGNORECASE)
@@ -208,6 +212,7 @@ class Simulator:
         self.greatest_connections = self.connections
         self.repeated_bodies = 0
         self.repeated_bodies_in_all = 0
+        self.answered_at_s: deque[float] = deque(maxlen=REMEMBERED_ANSWERS)
         self.received: set[bytes] = set()
         self.paid: set[bytes] = set()
         for model in self.models.values():
@@ -232,6 +237,7 @@ class Simulator:
             "repeated_bodies": self.repeated_bodies,
             "repeated_bodies_in_all": self.repeated_bodies_in_all,
             "distinct_bodies": len(self.received),
+            "distinct_answered": len(self.paid),
             "in_flight": self.in_flight,
             "greatest_concurrency": self.greatest_concurrency,
             "connections": self.connections,
@@ -275,6 +281,7 @@ class Exchange:
         model.by_status[status] += 1
         if status == "200":
             simulator.answered += 1
+            simulator.answered_at_s.append(time.monotonic())
             model.answered += 1
             simulator.paid.add(self.digest)
 
@@ -391,6 +398,8 @@ class Connection(asyncio.Protocol):
             self.embed(head, body, keep_alive)
         elif method == b"GET" and path == b"/statistics":
             self.send(200, self.simulator.statistics(), keep_alive)
+        elif method == b"GET" and path == b"/answers":
+            self.send(200, {"answered_at_s": list(self.simulator.answered_at_s)}, keep_alive)
         elif method == b"POST" and path == b"/reset":
             self.simulator.reset()
             self.send(200, {}, keep_alive)

@@ -78,12 +78,14 @@ class ForkServer:
         code = self._ask(wait=pid, seconds=seconds)["code"]
         return None if code is None else int(code)
 
-    def kill(self, pid: int) -> None:
-        """Kills a process that was not waited for to its end, and waits until it is gone."""
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        while self.wait(pid, 1.0) is None:
-            pass
+    def kill(self, pid: int) -> int:
+        """Kills a process and waits until it is gone; its exit code, -9 unless it had ended before."""
+        code = self.wait(pid, 0.0)
+        while code is None:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            code = self.wait(pid, 1.0)
+        return code
 
 
 @contextmanager

@@ -109,6 +109,21 @@ def test_rows_revived_before_the_barrier_open_it_again(run: Run, database: Path,
     assert again.sql("select rows_in from barrier") == [(ROWS,)]
 
 
+def test_a_call_that_ends_after_the_last_row_before_an_open_barrier_lets_its_row_group_rest(
+    run: Run, database: Path
+) -> None:
+    Check.refused = {1}
+    spec = reviews(UNIQUE, row_group_size=ROWS)
+    first = run(spec, database)
+    expected = outcome(first)
+    first.store.close()
+    assert rerun(database, "title", "rating = 2", EPOCH + 100).rows == 1
+    assert retry_dropped(database, "reason = 'rejected'", EPOCH + 100).rows > 0
+    again = run(spec, database, starts_at_s=200)
+    assert outcome(again) == expected
+    assert requests(again) == {"title": 1}
+
+
 def test_cells_made_again_after_a_barrier_leave_it_closed(run: Run, database: Path, fresh: Any) -> None:
     first = run(reviews(UNIQUE), database)
     ran = first.sql("select completed_at from barrier")

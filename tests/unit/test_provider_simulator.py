@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -91,6 +92,16 @@ def test_requests_in_one_packet_are_answered_in_order(simulator: RunningSimulato
             client.sendall(post(chat_body(f"Number {number}")))
             assert read_response(stream)[2]["choices"][0]["message"]["content"] == answers[number]
     assert simulator.statistics()["requests"] == 100
+
+
+def test_it_tells_when_answers_were_written_and_how_many_bodies_they_answered(simulator: RunningSimulator) -> None:
+    before_s = time.monotonic()
+    for content in ("One", "Two", "One"):
+        ask(simulator.url, content=content)
+    written_at_s = simulator.answered_at_s()
+    assert len(written_at_s) == 3
+    assert before_s <= written_at_s[0] <= written_at_s[1] <= written_at_s[2] <= time.monotonic()
+    assert simulator.statistics()["distinct_answered"] == 2
 
 
 def test_a_request_in_single_bytes_is_understood(simulator: RunningSimulator) -> None:

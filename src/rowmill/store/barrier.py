@@ -116,7 +116,10 @@ class Barriers:
         self.open: tuple[int, ...] = ()
         """Numbers of the barriers that have not run over all rows that are there."""
         self.leaves: frozenset[int] = frozenset()
-        """Generators no other one needs while these barriers are open: with their bits a row group becomes complete."""
+        """Generators with whose outcome a row group becomes complete: no other one that is needed comes after them.
+
+        While a barrier is open again, those after it are among them: their last call may end when all else is done.
+        """
         self.ready: int | None = None
         """The barrier to be evaluated in the database next."""
         self.finished: list[FinishedRowGroup] = []
@@ -128,9 +131,11 @@ class Barriers:
         graph = self._layout.graph
         closed = {number for (number,) in self._connection.execute(_CLOSED.text)} if graph.barriers else set()
         self.open = tuple(number for number in graph.barriers if number not in closed)
-        needed = graph.needed(self.open)
-        self.leaves = frozenset(n for n in needed if not set(needed).intersection(graph.dependents(n)))
-        self._restable = _RESTABLE.fill(all_done=self._layout.contains("done", needed))
+        needed = frozenset(graph.needed(self.open))
+        self.leaves = frozenset(
+            n.number for n in graph.generators if not needed.intersection(graph.dependents(n.number))
+        )
+        self._restable = _RESTABLE.fill(all_done=self._layout.contains("done", sorted(needed)))
 
     def reopen(self) -> None:
         """Opens barriers again after rows came back in this transaction (see :func:`reopen_barriers`)."""
