@@ -11,7 +11,7 @@ from options import OPTIONS
 from rowmill.generators.sampler import PARAMETERS
 from rowmill.generators.validators.parameters import CodeParameters, ValidatorType
 from rowmill.spec.loading import load_spec, parse_spec
-from rowmill.spec.registry import column_type_names
+from rowmill.spec.registry import BUILT_IN
 from rowmill.spec.seed import SeedDatasetConfig
 
 ROWS = {
@@ -101,7 +101,7 @@ def test_every_row_of_a_table_is_killed_and_nothing_else(table: str) -> None:
 
 
 def test_every_column_type_and_sampler_there_is_is_killed() -> None:
-    assert set(column_type_names()) - _OVER_THE_DATASET <= _rows("column types")
+    assert set(BUILT_IN) - _OVER_THE_DATASET <= _rows("column types")
     assert set(PARAMETERS) <= _rows("samplers")
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 def test_every_type_of_column_sampler_and_validator_can_be_imported() -> None:
     classes = {getattr(config, name) for name in config.__all__}
-    built_in = {registry.column_type(name) for name in registry._BUILT_IN}
+    built_in = {registry.column_type(name) for name in registry.BUILT_IN}
     assert built_in | set(SAMPLERS.values()) | set(VALIDATORS.values()) <= classes
 
 

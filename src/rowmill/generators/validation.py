@@ -138,7 +138,7 @@ class ValidationColumn(ColumnConfig):
         if self.on_invalid != "regenerate":
             return None
         at_most = self.max_regenerations or _REGENERATIONS
-        return Regeneration(self.target_columns, at_most, then_drops=self.on_still_invalid != "keep")
+        return Regeneration(tuple(self.target_columns), at_most, then_drops=self.on_still_invalid != "keep")
 
     def _where(self, context: DeclareContext, place: str) -> tuple[str, dict[str, Any]]:
         """The resource of its calls, and what else shapes the verdicts. Records what is missing."""

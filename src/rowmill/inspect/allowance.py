@@ -9,7 +9,8 @@ SHARE = 0.05
 _SAVED_S = 0.25
 """CPU seconds saved up while nobody asks: a hundred small queries at once."""
 _DEEPEST_DEBT_S = 0.05
-"""A long query is paid for by a pause of at most a second: its CPU time is its reader's business."""
+LONGEST_PAUSE_S = _DEEPEST_DEBT_S / SHARE
+"""So long a pause at most pays for a long query: its CPU time is its reader's business."""
 
 
 class Allowance:

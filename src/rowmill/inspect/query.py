@@ -2,8 +2,8 @@
 
 A query waits its turn while others are at work, while serving has had its share of the processor, and while the engine
 needs a moment without readers; whoever came first goes first. Waiting costs a query nothing of its time limit, but
-nobody waits longer than that limit. The threads that serve keep their priority: one that the system holds back while
-it has the interpreter's lock would hold the writer back too.
+nobody waits much longer than that limit. The threads that serve keep their priority: one that the system holds back
+while it has the interpreter's lock would hold the writer back too.
 
 A watcher looks at what runs a few times a second. It interrupts what is over its limit, what nobody waits for any more,
 and what takes so much memory that the writer might lack it.
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rowmill.errors import QueryStopped, RowmillError
-from rowmill.inspect.allowance import Allowance
+from rowmill.inspect.allowance import LONGEST_PAUSE_S, Allowance
 from rowmill.inspect.message import HolderGone
 from rowmill.store.connection import Connection
 from rowmill.store.snapshot import MemoryGauge, Snapshot
@@ -44,6 +44,8 @@ _MAX_SPILLED_BYTES = 8 * 2**30
 _LONG_LOG_BYTES = 48 * 2**20
 """From here on new queries wait for a moment without any, in which the engine can fold its log into the file."""
 _FOLD_PATIENCE_S = 0.5
+_LEAST_PATIENCE_S = 3 * LONGEST_PAUSE_S
+"""A query with a shorter time limit waits so long for its turn all the same: it cannot help what others used."""
 _CLOSE_PATIENCE_S = 5.0
 _ENDING = "The run that holds this database is ending."
 
@@ -188,7 +190,7 @@ class Queries:
     def begin(self, key: str, time_limit_s: float, listener: Listener) -> RunningQuery:
         """Waits for its turn and takes it. Raises QueryStopped when it does not come in time, HolderGone at the end."""
         query = RunningQuery(key, time_limit_s, self._clock, self._rested)
-        give_up_at = self._clock() + time_limit_s
+        give_up_at = self._clock() + max(time_limit_s, _LEAST_PATIENCE_S)
         with self._lock:
             turn = threading.Condition(self._lock)
             self._turns.append(turn)

@@ -19,7 +19,7 @@ ENTRY_POINT_GROUP = "rowmill.column_types"
 
 _Class = TypeVar("_Class", bound=type[ColumnConfig])
 
-_BUILT_IN = {
+BUILT_IN = {
     "seed-dataset": "rowmill.generators.seed_dataset:SeedDatasetColumn",
     "sampler": "rowmill.generators.sampler:SamplerColumn",
     "expression": "rowmill.generators.expression:ExpressionColumn",
@@ -35,7 +35,7 @@ _BUILT_IN = {
     "rank": "rowmill.generators.over_dataset:RankColumn",
     "select": "rowmill.generators.over_dataset:SelectColumn",
 }
-_lazy: dict[str, str] = dict(_BUILT_IN)
+_lazy: dict[str, str] = dict(BUILT_IN)
 _classes: dict[str, type[ColumnConfig]] = {}
 
 
@@ -52,7 +52,7 @@ def register_column_type(cls: _Class) -> _Class:
     path = f"{cls.__module__}:{cls.__qualname__}"
     if known is not None and f"{known.__module__}:{known.__qualname__}" != path:
         raise ValueError(f"column type '{name}' belongs to {known.__module__}.{known.__qualname__} already")
-    if name in _BUILT_IN and _BUILT_IN[name] != path:
+    if name in BUILT_IN and BUILT_IN[name] != path:
         raise ValueError(f"column type '{name}' is built in; choose another name for {path}")
     _classes[name] = cls
     return cls
@@ -83,7 +83,7 @@ def column_type(name: str) -> type[ColumnConfig] | None:
 def column_type_names() -> list[str]:
     """All known column types, built-in ones first, then by name. Imports none of them."""
     _read_entry_points()
-    return list(_BUILT_IN) + sorted((_lazy.keys() | _classes.keys()) - _BUILT_IN.keys())
+    return list(BUILT_IN) + sorted((_lazy.keys() | _classes.keys()) - BUILT_IN.keys())
 
 
 @functools.cache
