@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import duckdb
@@ -13,6 +14,8 @@ from scenario import Driver, Specs, copy_of_database, new_world, outcome_of, wri
 
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.run_database import RunDatabase
+from rowmill.store.connection import check_log
+from rowmill.store.log import read_log
 from rowmill.store.run_store import RunStore
 
 
@@ -270,6 +273,21 @@ def test_a_log_of_another_database_is_never_taken_for_ours(killed: Killed, tmp_p
     strange = killed_run(other, specs, new_world(specs))
     shutil.copyfile(strange.log, killed.log)
     _assert_damaged_or_consistent(killed)
+
+
+def test_a_log_that_is_being_written_while_it_is_looked_at_is_not_called_damaged(
+    killed: Killed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks a living run, or steers it, finds its file locked; the log of a run is no matter of theirs."""
+    whole = killed.log.read_bytes()
+    found = read_log(killed.database)
+    assert found is not None
+    killed.log.write_bytes(whole[: found.header_end] + b"\xff" * 8 + whole[found.header_end + 8 :])
+    with pytest.raises(Damaged):
+        check_log(killed.database)
+    monkeypatch.setattr(time, "sleep", lambda _: killed.log.write_bytes(whole))  # what the run does meanwhile
+    check_log(killed.database)
+    assert killed.log.read_bytes() == whole
 
 
 def _assert_damaged_or_consistent(killed: Killed) -> None:

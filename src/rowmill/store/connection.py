@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import UsageError, WriteFailed
+from rowmill.errors import Damaged, UsageError, WriteFailed
 from rowmill.store import engine_errors
 from rowmill.store.log import read_log
 from rowmill.store.question import check_question
@@ -100,6 +101,7 @@ class Readable(Protocol):
 
 
 _ROWS_PER_BATCH = 16_384
+_BETWEEN_LOOKS_S = 0.1
 
 
 class Connection:
@@ -122,7 +124,7 @@ class Connection:
         if path is not None and path.name.partition(".")[0].lower() == "state":
             # The engine names the database after its file, and then cannot tell it from our schema.
             raise UsageError(f"{path}: a run database cannot be called 'state', as its schema is. Name another file.")
-        if path is not None:
+        if path is not None and not read_only:
             check_log(path)
         self._claim = path.resolve() if path is not None and not read_only else None
         if self._claim is not None:
@@ -140,7 +142,12 @@ class Connection:
             self._release()
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
         try:
+            if path is not None and read_only:
+                check_log(path)  # now that nobody can write to it; opened like this, nothing of it is lost
             self._harden(read_only, source)
+        except Damaged:
+            self._engine.close()
+            raise
         except duckdb.Error as error:
             self._engine.close()
             self._release()
@@ -319,9 +326,16 @@ def _claim(path: Path) -> None:
 
 
 def check_log(path: Path) -> None:
-    """Raises Damaged if there is a write-ahead log of which the engine would pass over a part in silence."""
+    """Raises Damaged if there is a write-ahead log of which the engine would pass over a part in silence.
+
+    A log that another process writes to at this moment can look like one that is damaged. It does not stay as it is,
+    and whoever writes to it holds the file, which the engine says. So what looks damaged is looked at twice.
+    """
     log = read_log(path)
-    if log is not None and log.damage is not None:
+    if log is None or log.damage is None:
+        return
+    time.sleep(_BETWEEN_LOOKS_S)
+    if read_log(path) == log:
         raise engine_errors.damaged(path, log.damage)
 
 

@@ -11,7 +11,6 @@ the commits that follow, in silence. That must not happen (D5), so both are look
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +77,13 @@ def read_log(path: Path, header_end: int | None = None) -> Log | None:
     """
     try:
         with log_of(path).open("rb") as file:
-            size = file.seek(0, 2)
-            if not size:
-                return Log(0, 0, (), 0, ())
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _read(content, size, header_end)
+            content = file.read()  # not mapped: a run that shortens it meanwhile would kill us
     except OSError:
         return None
+    return _read(content, len(content), header_end) if content else Log(0, 0, (), 0, ())
 
 
-def _read(content: mmap.mmap, size: int, header_end: int | None) -> Log:
+def _read(content: bytes, size: int, header_end: int | None) -> Log:
     start = content[: len(_BEGINNING)]
     if start[:-1] == _BEGINNING[:-1] and start != _BEGINNING and start[-1] in _OTHER_LAYOUTS:
         return Log(size, 0, (), 0, (), is_known=False)
@@ -105,7 +101,7 @@ def _read(content: mmap.mmap, size: int, header_end: int | None) -> Log:
     return Log(size, header_end, tuple(commits), place, tuple(_commits_behind(content, place)), is_torn_header=is_torn)
 
 
-def _header_end(content: mmap.mmap, size: int) -> int:
+def _header_end(content: bytes, size: int) -> int:
     if content[: len(_BEGINNING)] != _BEGINNING:
         return 0
     place = len(_BEGINNING)
@@ -120,7 +116,7 @@ def _header_end(content: mmap.mmap, size: int) -> int:
     return place + len(_END) if content[place : place + len(_END)] == _END else 0
 
 
-def _commits_behind(content: mmap.mmap, place: int) -> list[int]:
+def _commits_behind(content: bytes, place: int) -> list[int]:
     """The ends of what looks like a commit from ``place`` on."""
     found = []
     while (place := content.find(_COMMIT, place)) >= 0:
