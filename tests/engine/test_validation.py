@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -146,6 +148,30 @@ def test_sql_is_judged_in_its_dialect(tmp_path: Path, dialect: str, good: str, b
     ran = validated(tmp_path, "code", {"code_lang": dialect}, values=[good, bad, None])
     assert valid(ran) == [(good, True), (bad, False), (None, False)]
     assert ran.rows[1]["check"]["error_messages"]
+
+
+_AT_ONCE = """
+import sys, threading
+from rowmill.generators.validators.sql_code import SqlCodeValidator
+
+verdicts = []
+def judge(dialect):
+    verdicts.extend(SqlCodeValidator(["code"], dialect)._judge([{"code": "select 1 from t"}]))
+
+sys.setswitchinterval(1e-5)
+for dialect in ("tsql", "postgres", "bigquery"):
+    threads = [threading.Thread(target=judge, args=(dialect,)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(sum(verdict["is_valid"] for verdict in verdicts))
+"""
+
+
+def test_the_first_batches_of_a_dialect_may_be_judged_at_once() -> None:
+    done = subprocess.run([sys.executable, "-c", _AT_ONCE], capture_output=True, text=True, timeout=50, check=True)
+    assert done.stdout.split() == ["12"], done.stderr
 
 
 def test_a_template_in_sql_is_never_rendered(tmp_path: Path) -> None:

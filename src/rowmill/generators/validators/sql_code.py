@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import anyio.to_thread
@@ -15,6 +16,8 @@ from rowmill.generators.validators.verdict import Validator, Verdict
 from rowmill.task import Row
 
 MISSING = "SQL code is judged by sqlfluff, which is not installed: pip install 'rowmill[validators]'."
+_LOADING = Lock()
+"""sqlfluff fills a dialect when it is first asked for, and fails in a thread that asks meanwhile."""
 _NO_SCALE = re.compile(r"\bDECIMAL\(\d+\)", re.IGNORECASE)
 
 
@@ -39,7 +42,8 @@ class SqlCodeValidator(Validator):
             from sqlfluff.core import FluffConfig, Linter
         except ImportError:
             raise GeneratorError(MISSING, "MissingPackage") from None
-        linter = Linter(config=FluffConfig(overrides={"dialect": self._dialect, "templater": "raw"}))
+        with _LOADING:
+            linter = Linter(config=FluffConfig(overrides={"dialect": self._dialect, "templater": "raw"}))
         judged: list[Verdict | Exception] = []
         for row in rows:
             verdicts = {target: _verdict(linter, row[target]) for target in self._targets}
