@@ -67,6 +67,42 @@ def make(row) -> str:
     return {"made": row["id"].upper(), "length": len(row["id"]), "other": 1.5}
 """
 
+_TELLING = {
+    "system_prompt": "As {{ id }}",
+    "with_trace": True,
+    "extract_reasoning_content": True,
+    "multi_modal_context": [{"modality": "image", "column_name": "shown"}],
+    "tool_alias": "shop",
+    "max_conversation_correction_steps": 1,
+    "max_conversation_restarts": 1,
+}
+_SHOWN = expression("shown", sql="'http://127.0.0.1/' || id || '.png'")
+_SHOP = {
+    "mcp_providers": [{"name": "shop", "endpoint": "$TOOLS"}],
+    "tool_configs": [{"tool_alias": "shop", "providers": ["shop"], "allow_tools": ["price"]}],
+}
+
+
+def _told(column_type: str, /, **fields: Any) -> Option:
+    """A chat with everything that all chats can be told: a tool is called, two conversations of two tries each."""
+    return Option(chat(column_type, **_TELLING, **fields), [_SHOWN], spec=_SHOP, requests=6)
+
+
+_KEEPING = """
+def make(rows, state) -> str:
+    count = state or 0
+    values = []
+    for one in rows["id"].to_pylist():
+        count += 1
+        values.append({"made": f"{count} {one}", "length": len(one), "half": len(one) / 2})
+    kept = [n for n, value in enumerate(values) if value["made"][-1] < "e"]
+    result = {name: [values[n][name] for n in kept] for name in ("made", "length", "half")}
+    return {"row_index": [rows["row_index"][n].as_py() for n in kept], **result}, count
+"""
+_MAKING = "def make(row):\n    return [row['id'], 'and', str(row['number'])]\n"
+_SKIPPED = {"skip": {"when": "number < 3"}}
+
+
 COLUMN_TYPES: dict[str, Option] = {
     "sampler": sampler("uuid", prefix="s-"),
     "seed-dataset": Option(
@@ -77,6 +113,9 @@ COLUMN_TYPES: dict[str, Option] = {
     ),
     "llm-text": text(system_prompt="As {{ id }}"),
     "llm-code": Option(chat("llm-code", code_lang="sql:postgres"), requests=3),
+    "llm-code: as all chats": _told("llm-code", code_lang="python"),
+    "llm-structured: as all chats": _told("llm-structured", output_format=SCHEMA),
+    "llm-judge: as all chats": _told("llm-judge", scores=_SCORES),
     "llm-structured: JSON Schema": Option(
         chat("llm-structured", output_format=SCHEMA),
         after=[expression("total", sql="list_sum(made.counts)", dtype="int")],
@@ -94,6 +133,13 @@ COLUMN_TYPES: dict[str, Option] = {
         requests=3,
     ),
     "expression: expr": Option(expression(expr="{{ id | upper }} and {{ number + 1 }}")),
+    "expression: expr, dtype": Option(
+        expression(expr="{{ number * 2 }}", dtype="int"),
+        after=[
+            expression("half", expr="{{ made / 4 }}", dtype="float"),
+            expression("even", expr="{{ number % 2 == 0 }}", dtype="bool"),
+        ],
+    ),
     "expression: sql": Option(expression(sql="number * length(id)", dtype="int")),
     "validation": Option(
         {
@@ -127,12 +173,74 @@ COLUMN_TYPES: dict[str, Option] = {
         },
         files={"making.py": _TWO_COLUMNS},
     ),
+    "custom: ordered, may_drop_rows": Option(
+        {
+            "column_type": "custom",
+            "generator_function": "making:make",
+            "required_columns": ["id"],
+            "generation_strategy": "batch",
+            "ordered": True,
+            "may_drop_rows": True,
+            "side_effect_columns": {"length": "int"},
+            "output_columns": {"half": "float"},
+        },
+        files={"making.py": _KEEPING},
+    ),
+    "custom: dtype, max_rows_per_call, timeout_s": Option(
+        {
+            "column_type": "custom",
+            "generator_function": "making:make",
+            "required_columns": ["id", "number"],
+            "dtype": "VARCHAR[]",
+            "max_rows_per_call": 2,
+            "timeout_s": 20.0,
+        },
+        files={"making.py": _MAKING},
+    ),
     "plugin": Option({"column_type": "slug", "target_column": "id", "separator": "_"}),
     "drop": Option(expression(sql="id || '!'", drop=True), after=[expression("kept", expr="{{ made }}")]),
     "skip": Option(
         chat(skip={"when": "number < 3", "value": "none"}),
         after=[expression("shown", expr="{{ made }}", skip={"when": "{{ number > 7 }}"})],
         requests=1,
+    ),
+    "skip: of every type": Option(
+        {
+            "column_type": "embedding",
+            "target_column": "id",
+            "model_alias": "model",
+            "max_rows_per_call": 1,
+            **_SKIPPED,
+        },
+        [
+            {**drawn("size", "uniform", low=0, high=1), **_SKIPPED},
+            {**drawn("form", "scipy", dist_name="norm"), "skip": {"when": "size > 0.5", "value": 0}},
+            {"name": "drawing", "column_type": "image", "model_alias": "model", "prompt": "Draw {{ id }}", **_SKIPPED},
+            {"name": "code", **chat("llm-code", code_lang="python", **_SKIPPED)},
+            {"name": "facts", **chat("llm-structured", output_format=SCHEMA, **_SKIPPED)},
+            {"name": "scored", **chat("llm-judge", scores=_SCORES, **_SKIPPED)},
+        ],
+        [
+            {
+                "name": "check",
+                "column_type": "validation",
+                "target_columns": ["code"],
+                "validator_type": "code",
+                "validator_params": {"code_lang": "python"},
+                "propagate_skip": False,
+                "skip": {"when": "number = 4"},
+            },
+            {
+                "name": "own",
+                "column_type": "custom",
+                "generator_function": "making:make",
+                "required_columns": ["id", "number"],
+                "dtype": "json",
+                **_SKIPPED,
+            },
+        ],
+        files={"making.py": _MAKING},
+        requests=11,
     ),
     "propagate_skip": Option(
         chat(skip={"when": "{{ number < 3 }}"}),
@@ -141,7 +249,14 @@ COLUMN_TYPES: dict[str, Option] = {
     ),
 }
 
-_PEOPLE = "first_name,sex,age,city\nAnn,Female,30,Rome\nBob,Male,40,Rome\nCia,Female,50,Oslo\nDan,Male,70,Oslo\n"
+_PEOPLE = """first_name,sex,age,city,locale,occupation,persona
+Ann,Female,30,Rome,it_IT,baker,kind
+Bob,Male,40,Rome,it_IT,baker,loud
+Cia,Female,50,Oslo,it_IT,smith,wise
+Dan,Male,70,Oslo,it_IT,baker,calm
+Eve,Female,50,Oslo,en_US,baker,bold
+Flo,Female,20,Rome,it_IT,baker,shy
+"""
 _MONTHS: dict[str, Any] = {"start": "2024-01-01", "end": "2025-01-01"}
 
 SAMPLERS: dict[str, Option] = {
@@ -152,10 +267,24 @@ SAMPLERS: dict[str, Option] = {
         category="kind",
         values={"a": ["a1", "a2"], "b": ["b1"]},
     ),
-    "datetime": sampler("datetime", **_MONTHS, unit="h"),
+    "datetime": sampler(
+        "datetime",
+        [
+            drawn(f"moment_{n}", "datetime", start="2020-02-29", end="2025-01-01", unit=unit)
+            for n, unit in enumerate("YMDms")
+        ],
+        **_MONTHS,
+        unit="h",
+    ),
     "timedelta": sampler(
         "timedelta",
-        [drawn("day", "datetime", **_MONTHS)],
+        [
+            drawn("day", "datetime", **_MONTHS),
+            *(
+                drawn(f"after_{unit}", "timedelta", reference_column_name="day", dt_min=0, dt_max=50, unit=unit)
+                for unit in "Dhs"
+            ),
+        ],
         reference_column_name="day",
         dt_min=1,
         dt_max=100,
@@ -170,9 +299,23 @@ SAMPLERS: dict[str, Option] = {
     "bernoulli_mixture": sampler("bernoulli_mixture", p=0.5, dist_name="expon", dist_params={"scale": 9}),
     "scipy": sampler("scipy", dist_name="gamma", dist_params={"a": 2}, decimal_places=3),
     "person": Option(
-        sampler("person", file="people.csv", sex="Female", age_range=[20, 60]).made, files={"people.csv": _PEOPLE}
+        sampler("person", file="people.csv", locale="it_IT", sex="Female", age_range=[20, 60]).made,
+        files={"people.csv": _PEOPLE},
     ),
-    "person_from_faker": sampler("person_from_faker", locale="de_DE", sex="Male", age_range=[20, 40]),
+    "person: select_field_values": Option(
+        sampler(
+            "person",
+            file="people.csv",
+            locale="it_IT",
+            city=["Rome", "Lima"],
+            select_field_values={"occupation": ["baker"]},
+            with_synthetic_personas=True,
+        ).made,
+        files={"people.csv": _PEOPLE},
+    ),
+    "person_from_faker": sampler(
+        "person_from_faker", locale="de_DE", sex="Male", city=["Rom", "Bonn"], age_range=[20, 40]
+    ),
     "conditional_params": Option(
         {
             **sampler("poisson", mean=3).made,
@@ -191,19 +334,25 @@ SAMPLERS: dict[str, Option] = {
     "convert_to: strftime": Option({**sampler("datetime", **_MONTHS).made, "convert_to": "%d.%m.%Y"}),
     "constraints: scalar_inequality": Option(
         sampler("gaussian", mean=0, stddev=1).made,
-        spec={"constraints": [{"target_column": "made", "operator": "ge", "rhs": 0.5}]},
+        spec={
+            "constraints": [
+                {"target_column": "made", "operator": "ge", "rhs": -0.5},
+                {"target_column": "made", "operator": "le", "rhs": 0.5, "constraint_type": "scalar_inequality"},
+            ]
+        },
     ),
     "constraints: column_inequality": Option(
         sampler("scipy", dist_name="norm", dist_params={"loc": 5}).made,
         spec={
             "constraints": [
                 {"target_column": "made", "operator": "lt", "rhs": "number", "constraint_type": "column_inequality"},
-                {"target_column": "number", "operator": "ge", "rhs": 4},
+                {"target_column": "number", "operator": "gt", "rhs": 3},
             ]
         },
     ),
 }
 
+_UNIT = {"low": 0, "high": 1}
 _SQL_DIALECTS = ("ansi", "bigquery", "duckdb", "mysql", "postgres", "sqlite", "tsql")
 _CODE = {"name": "code", "column_type": "expression"}
 
@@ -259,6 +408,17 @@ VALIDATORS: dict[str, Option] = {
     ),
     "remote": _remote(timeout=5, max_parallel_requests=2),
     "remote: retries": _remote(max_retries=5, output_schema={"type": "object", "properties": {}}),
+    "on_invalid: regenerate": Option(
+        {
+            **_validated("sql", "id", predicate="code < 'It n'").made,
+            "on_invalid": "regenerate",
+            "max_regenerations": 2,
+            "on_still_invalid": "keep",
+        },
+        [{"name": "code", **chat()}],
+        model={"inference_parameters": {"temperature": {"distribution_type": "uniform", "params": _UNIT}}},
+        requests=3,
+    ),
     "on_invalid: drop": Option(
         {**_validated("sql", "id", predicate="code < 'e'").made, "on_invalid": "drop"}, [{**_CODE, "sql": "id"}]
     ),

@@ -80,7 +80,10 @@ MODELS: dict[str, Option] = {
     ),
     "provider: anthropic": text({"provider": "anthropic"}, extract_reasoning_content=True),
     "max_parallel_requests": text({"max_parallel_requests": 2}),
+    "max_parallel_requests: ramp_up_s": text({"ramp_up_s": 0.5}),
     "timeout": text({"timeout_s": 5.0}),
+    "api_key": text({"api_key": "${TOOL_KEY}"}),
+    "prices": text({"input_usd_per_million_tokens": 0.5, "output_usd_per_million_tokens": 2}),
     "extra_body": _inference(extra_body={"seed": 7, "stop": ["x"]}),
     "skip_health_check": Option(
         chat(), model={"skip_health_check": True}, requests=1, environment={"ROWMILL_SKIP_HEALTH_CHECKS": "0"}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from hub_double import TOKEN
 from option import Option, expression
 
 _TABLE = pa.table({"a": list(range(7)), "b": [f"b{number}" for number in range(7)]})
@@ -121,6 +123,10 @@ SEEDS: dict[str, Option] = {
     "local file: arrow": _file("seed.arrow"),
     "local file: glob": _seed({"p2.csv": "a,b\n8,x\n", "p1.csv": _CSV}, path="p*.csv"),
     "Hugging Face path": _seed({}, seed_type="hf", path="datasets/someone/birds/data/*.parquet", endpoint="$HUB"),
+    "Hugging Face path: token": replace(
+        _seed({}, seed_type="hf", path="datasets/someone/birds/data/*.parquet", endpoint="$HUB", token="${HUB_TOKEN}"),
+        environment={"HUB_TOKEN": TOKEN},
+    ),
     "in-memory DataFrame: pandas": _seed({}, "a::varchar || b", f"import pandas as frames\nseed = {_FRAME}"),
     "in-memory DataFrame: polars": _seed({}, "a::varchar || b", f"import polars as frames\nseed = {_FRAME}"),
     "in-memory DataFrame: Arrow": _seed(
@@ -132,6 +138,9 @@ SEEDS: dict[str, Option] = {
     ),
     "directory listing": _seed(
         _LETTERS, "relative_path || source_path", seed_type="directory", path="docs", file_pattern="*.txt"
+    ),
+    "directory listing: not those below": _seed(
+        _LETTERS, "relative_path || source_path", seed_type="directory", path="docs", recursive=False
     ),
     "file contents (encoding)": _seed(
         _LETTERS, "file_name || content", seed_type="file_contents", path="docs", encoding="latin-1"
@@ -157,4 +166,7 @@ SEEDS: dict[str, Option] = {
     ),
     "URL: local files": _seed({"seed.csv": _CSV}, path="file://$DIRECTORY/seed.csv"),
     "URL: memory": _seed({"content.csv": _CSV}, "a::varchar || b", _MEMORY, path="memory://bucket/seed.csv"),
+    "URL: storage_options": _seed(
+        {"seed.csv": _CSV}, path="file://$DIRECTORY/seed.csv", storage_options={"auto_mkdir": True}
+    ),
 }

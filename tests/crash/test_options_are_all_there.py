@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from options import OPTIONS
 
 from rowmill.generators.sampler import PARAMETERS
+from rowmill.generators.validators.parameters import PARAMETERS as VALIDATORS
 from rowmill.generators.validators.parameters import CodeParameters, ValidatorType
 from rowmill.spec.loading import load_spec, parse_spec
 from rowmill.spec.registry import BUILT_IN
@@ -74,6 +76,8 @@ ROWS = {
         "provider",
         "max_parallel_requests",
         "timeout",
+        "api_key",
+        "prices",
         "extra_body",
         "skip_health_check",
         "health check",
@@ -87,6 +91,84 @@ ROWS = {
         "Jinja engine",
     ),
 }
+_CHAT = (
+    "prompt",
+    "model_alias",
+    "system_prompt",
+    "multi_modal_context",
+    "tool_alias",
+    "with_trace",
+    "extract_reasoning_content",
+    "skip",
+)
+_CORRECTED = (*_CHAT, "max_conversation_correction_steps", "max_conversation_restarts")
+FIELDS = {
+    "sampler": ("sampler_type", "params", "conditional_params", "convert_to", "skip"),
+    "llm-text": _CHAT,
+    "llm-code": (*_CORRECTED, "code_lang"),
+    "llm-structured": (*_CORRECTED, "output_format"),
+    "llm-judge": (*_CORRECTED, "scores"),
+    "expression": ("expr", "sql", "dtype", "skip", "drop", "propagate_skip"),
+    "validation": (
+        "target_columns",
+        "validator_type",
+        "validator_params",
+        "batch_size",
+        "on_invalid",
+        "max_regenerations",
+        "on_still_invalid",
+        "skip",
+        "propagate_skip",
+    ),
+    "embedding": ("target_column", "model_alias", "embedding_function", "dimensions", "max_rows_per_call", "skip"),
+    "image": ("prompt", "model_alias", "multi_modal_context", "skip"),
+    "custom": (
+        "generator_function",
+        "required_columns",
+        "generator_params",
+        "generation_strategy",
+        "output_columns",
+        "side_effect_columns",
+        "model_aliases",
+        "dtype",
+        "may_drop_rows",
+        "ordered",
+        "max_rows_per_call",
+        "timeout_s",
+        "skip",
+    ),
+}
+FIELDS_OF_MODELS = (
+    "provider",
+    "max_parallel_requests",
+    "ramp_up_s",
+    "timeout_s",
+    "inference_parameters",
+    "response_format",
+    "image_route",
+    "reuse_answers",
+    "skip_health_check",
+    "api_key",
+    "input_usd_per_million_tokens",
+    "output_usd_per_million_tokens",
+)
+INFERENCE = ("temperature", "top_p", "max_tokens", "extra_body", "encoding_format", "dimensions")
+FIELDS_OF_SEEDS = (
+    "seed_type",
+    "path",
+    "format",
+    "file_pattern",
+    "recursive",
+    "encoding",
+    "token",
+    "endpoint",
+    "storage_options",
+    "selection",
+    "explode",
+    "sampling_strategy",
+)
+FIELDS_OF_TOOLS = ("tool_alias", "providers", "allow_tools", "max_tool_call_turns", "timeout_s")
+FIELDS_OF_TOOL_PROVIDERS = ("name", "command", "args", "env", "endpoint", "api_key")
 _OVER_THE_DATASET = {"deduplicate", "rank", "select"}
 """Killed in ``test_kill_in_barrier``."""
 
@@ -116,6 +198,55 @@ def test_every_seed_type_format_and_validator_there_is_is_killed() -> None:
     assert {column["validator_type"] for column in made} == set(get_args(ValidatorType))
     languages = {column["validator_params"].get("code_lang") for column in made}
     assert set(get_args(CodeParameters.model_fields["code_lang"].annotation)) <= languages
+
+
+def _columns(**with_fields: str) -> Iterator[Mapping[str, Any]]:
+    """The columns of all options that have these values."""
+    for table in OPTIONS.values():
+        for option in table.values():
+            for column in (option.made, *option.columns, *option.after):
+                if with_fields.items() <= column.items():
+                    yield column
+
+
+def _specs(field: str) -> Iterator[Any]:
+    for table in OPTIONS.values():
+        for option in table.values():
+            yield from option.spec.get(field, ())
+
+
+@pytest.mark.parametrize("sampler_type", list(PARAMETERS))
+def test_every_parameter_of_a_sampler_is_killed(sampler_type: str) -> None:
+    given: dict[str, set[str]] = {}
+    for column in _columns(column_type="sampler", sampler_type=sampler_type):
+        for name, value in column["params"].items():
+            given.setdefault(name, set()).add(str(value))
+    assert set(given) == set(PARAMETERS[sampler_type].model_fields)
+    units = PARAMETERS[sampler_type].model_fields.get("unit")
+    assert units is None or given["unit"] == set(get_args(units.annotation))
+
+
+@pytest.mark.parametrize("kind", list(FIELDS))
+def test_every_field_of_a_column_type_is_killed(kind: str) -> None:
+    assert {field for column in _columns(column_type=kind) for field in column} >= set(FIELDS[kind])
+
+
+@pytest.mark.parametrize("kind", get_args(ValidatorType))
+def test_every_parameter_of_a_validator_is_killed(kind: str) -> None:
+    columns = _columns(column_type="validation", validator_type=kind)
+    given = {field for column in columns for field in column["validator_params"]}
+    assert given == set(VALIDATORS[kind].model_fields)
+
+
+def test_every_field_of_a_model_a_seed_a_tool_and_a_constraint_is_killed() -> None:
+    models = [option.model for table in OPTIONS.values() for option in table.values()]
+    assert {field for model in models for field in model} >= set(FIELDS_OF_MODELS)
+    assert {field for model in models for field in model.get("inference_parameters", ())} >= set(INFERENCE)
+    seeds = [option.spec.get("seed_dataset", {}) for option in OPTIONS["seeds"].values()]
+    assert {field for seed in seeds for field in seed} >= set(FIELDS_OF_SEEDS)
+    assert {field for tool in _specs("tool_configs") for field in tool} >= set(FIELDS_OF_TOOLS)
+    assert {field for one in _specs("mcp_providers") for field in one} >= set(FIELDS_OF_TOOL_PROVIDERS)
+    assert {one["operator"] for one in _specs("constraints")} == {"lt", "le", "gt", "ge"}
 
 
 @pytest.mark.parametrize("table", list(ROWS))
