@@ -197,7 +197,30 @@ COLUMN_TYPES: dict[str, Option] = {
         },
         files={"making.py": _MAKING},
     ),
-    "plugin": Option({"column_type": "slug", "target_column": "id", "separator": "_"}),
+    "plugin": Option(
+        {"column_type": "slug", "target_column": "answer", "separator": "_"},
+        [drawn("thrown", "dice", sides=20), {"name": "answer", **chat(prompt="Of {{ line }} {{ thrown }} {{ id }}")}],
+        after=[
+            {
+                "name": "check",
+                "column_type": "validation",
+                "target_columns": ["made", "line"],
+                "validator_type": "shortness",
+                "validator_params": {"most": 60},
+            }
+        ],
+        spec={
+            "seed_dataset": {
+                "seed_type": "text_lines",
+                "params": {"file": "lines.txt"},
+                "sampling_strategy": "shuffle",
+            },
+            "processors": [{"name": "loud", "processor_type": "upper_names", "prefix": "X_"}],
+        },
+        model={"provider": "polite"},
+        files={"lines.txt": "one\ntwo\nthree\n"},
+        requests=1,
+    ),
     "drop": Option(expression(sql="id || '!'", drop=True), after=[expression("kept", expr="{{ made }}")]),
     "skip": Option(
         chat(skip={"when": "number < 3", "value": "none"}),

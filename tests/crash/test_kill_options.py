@@ -164,12 +164,23 @@ class Killed:
             assert opened.sql("from invariant_violation").to_pylist() == []
             dataset = opened.to_arrow()
             return {
+                "processed": self._processed(database),
                 "schema": str(dataset.schema),
                 "dataset": dataset.to_pylist(),
                 "dropped": opened.sql("select row_id, column_name, reason from dropped_row order by all").to_pylist(),
                 "skipped": opened.sql("select column_name, skipped from progress order by all").to_pylist(),
                 "files": {str(one.relative_to(files)): one.read_bytes() for one in files.rglob("*") if one.is_file()},
             }
+
+    def _processed(self, database: Path) -> list[str]:
+        exported = []
+        for processor in self._option.spec.get("processors", ()):
+            file = f"{database.stem}-{processor['name']}.jsonl"
+            program = ["export", database.name, "--processor", processor["name"], "--output", file]
+            process = self._server.start(program, self._directory, self._directory / "errors.txt")
+            assert self._server.wait(process, _DEADLINE_S) == 0, (self._directory / "errors.txt").read_text()
+            exported.append((self._directory / file).read_text())
+        return exported
 
     def cells_made(self, name: str) -> tuple[int, int]:
         """How many cells of ``made`` are committed, and how many there will be."""

@@ -9,11 +9,9 @@ from typing import Any, get_args
 import pytest
 from options import OPTIONS
 
-from rowmill.generators.sampler import PARAMETERS
-from rowmill.generators.validators.parameters import PARAMETERS as VALIDATORS
-from rowmill.generators.validators.parameters import CodeParameters, ValidatorType
+from rowmill.generators.validators.parameters import CodeParameters
 from rowmill.spec.loading import load_spec, parse_spec
-from rowmill.spec.registry import BUILT_IN
+from rowmill.spec.registry import COLUMN_TYPES, SAMPLERS, SEED_READERS, VALIDATORS
 from rowmill.spec.seed import SeedDatasetConfig
 
 ROWS = {
@@ -156,6 +154,7 @@ INFERENCE = ("temperature", "top_p", "max_tokens", "extra_body", "encoding_forma
 FIELDS_OF_SEEDS = (
     "seed_type",
     "path",
+    "params",
     "format",
     "file_pattern",
     "recursive",
@@ -183,19 +182,18 @@ def test_every_row_of_a_table_is_killed_and_nothing_else(table: str) -> None:
 
 
 def test_every_column_type_and_sampler_there_is_is_killed() -> None:
-    assert set(BUILT_IN) - _OVER_THE_DATASET <= _rows("column types")
-    assert set(PARAMETERS) <= _rows("samplers")
+    assert COLUMN_TYPES.built_in.keys() - _OVER_THE_DATASET <= _rows("column types")
+    assert SAMPLERS.built_in.keys() <= _rows("samplers")
 
 
 def test_every_seed_type_format_and_validator_there_is_is_killed() -> None:
     seeds = [option.spec["seed_dataset"] for option in OPTIONS["seeds"].values() if "seed_dataset" in option.spec]
     configs = [SeedDatasetConfig.model_validate(seed) for seed in seeds]
-    fields = SeedDatasetConfig.model_fields
-    assert {config.seed_type for config in configs} == set(get_args(fields["seed_type"].annotation))
+    assert {config.seed_type for config in configs} == SEED_READERS.built_in.keys()
     rollouts = {config.format for config in configs if config.seed_type == "agent_rollout"}
     assert rollouts == {"atif", "claude_code", "codex", "hermes_agent", "pi_coding_agent"}
     made = [option.made for option in OPTIONS["validators"].values()]
-    assert {column["validator_type"] for column in made} == set(get_args(ValidatorType))
+    assert {column["validator_type"] for column in made} == VALIDATORS.built_in.keys()
     languages = {column["validator_params"].get("code_lang") for column in made}
     assert set(get_args(CodeParameters.model_fields["code_lang"].annotation)) <= languages
 
@@ -215,14 +213,16 @@ def _specs(field: str) -> Iterator[Any]:
             yield from option.spec.get(field, ())
 
 
-@pytest.mark.parametrize("sampler_type", list(PARAMETERS))
+@pytest.mark.parametrize("sampler_type", list(SAMPLERS.built_in))
 def test_every_parameter_of_a_sampler_is_killed(sampler_type: str) -> None:
+    parameters = SAMPLERS.find(sampler_type)
+    assert parameters is not None
     given: dict[str, set[str]] = {}
     for column in _columns(column_type="sampler", sampler_type=sampler_type):
         for name, value in column["params"].items():
             given.setdefault(name, set()).add(str(value))
-    assert set(given) == set(PARAMETERS[sampler_type].model_fields)
-    units = PARAMETERS[sampler_type].model_fields.get("unit")
+    assert set(given) == set(parameters.model_fields)
+    units = parameters.model_fields.get("unit")
     assert units is None or given["unit"] == set(get_args(units.annotation))
 
 
@@ -231,18 +231,20 @@ def test_every_field_of_a_column_type_is_killed(kind: str) -> None:
     assert {field for column in _columns(column_type=kind) for field in column} >= set(FIELDS[kind])
 
 
-@pytest.mark.parametrize("kind", get_args(ValidatorType))
+@pytest.mark.parametrize("kind", list(VALIDATORS.built_in))
 def test_every_parameter_of_a_validator_is_killed(kind: str) -> None:
     columns = _columns(column_type="validation", validator_type=kind)
     given = {field for column in columns for field in column["validator_params"]}
-    assert given == set(VALIDATORS[kind].model_fields)
+    parameters = VALIDATORS.find(kind)
+    assert parameters is not None
+    assert given == set(parameters.model_fields)
 
 
 def test_every_field_of_a_model_a_seed_a_tool_and_a_constraint_is_killed() -> None:
     models = [option.model for table in OPTIONS.values() for option in table.values()]
     assert {field for model in models for field in model} >= set(FIELDS_OF_MODELS)
     assert {field for model in models for field in model.get("inference_parameters", ())} >= set(INFERENCE)
-    seeds = [option.spec.get("seed_dataset", {}) for option in OPTIONS["seeds"].values()]
+    seeds = [option.spec.get("seed_dataset", {}) for table in OPTIONS.values() for option in table.values()]
     assert {field for seed in seeds for field in seed} >= set(FIELDS_OF_SEEDS)
     assert {field for tool in _specs("tool_configs") for field in tool} >= set(FIELDS_OF_TOOLS)
     assert {field for one in _specs("mcp_providers") for field in one} >= set(FIELDS_OF_TOOL_PROVIDERS)
@@ -252,7 +254,7 @@ def test_every_field_of_a_model_a_seed_a_tool_and_a_constraint_is_killed() -> No
 @pytest.mark.parametrize("table", list(ROWS))
 def test_every_option_is_written_as_yaml_and_read_back(table: str, tmp_path: Path) -> None:
     for option in OPTIONS[table].values():
-        if option.made.get("column_type") == "slug" or option.setup:
+        if option.made.get("column_type") == "slug" or option.setup:  # plug-ins are not installed here
             continue
         option.write(
             tmp_path, "http://127.0.0.1:1/v1", {"$HUB": "http://h", "$JUDGE": "http://j", "$TOOLS": "http://t"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
@@ -12,10 +12,8 @@ from pydantic import ValidationError
 import rowmill
 from rowmill import config
 from rowmill.errors import UsageError
-from rowmill.generators.sampler import PARAMETERS as SAMPLERS
-from rowmill.generators.validators.parameters import PARAMETERS as VALIDATORS
-from rowmill.spec import registry
 from rowmill.spec.loading import parse_spec
+from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, SAMPLERS, VALIDATORS, Registry
 
 if TYPE_CHECKING:
     # What a type checker must find: mypy is strict about these comments, an error that is not there is one.
@@ -31,10 +29,10 @@ if TYPE_CHECKING:
     config.SkipConfig(when="true", on_error="explode")  # type: ignore[arg-type]
 
 
-def test_every_type_of_column_sampler_and_validator_can_be_imported() -> None:
+@pytest.mark.parametrize("registry", [COLUMN_TYPES, SAMPLERS, VALIDATORS, PROCESSORS], ids=lambda each: each.noun)
+def test_everything_that_is_built_in_can_be_imported(registry: Registry[Any]) -> None:
     classes = {getattr(config, name) for name in config.__all__}
-    built_in = {registry.column_type(name) for name in registry.BUILT_IN}
-    assert built_in | set(SAMPLERS.values()) | set(VALIDATORS.values()) <= classes
+    assert {registry.find(name) for name in registry.built_in} <= classes
 
 
 def test_everything_in_it_says_what_it_is() -> None:

@@ -20,7 +20,7 @@ from rowmill.generators.llm_structured import LlmStructuredColumn
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer
-from rowmill.spec.registry import column_type
+from rowmill.spec.registry import COLUMN_TYPES
 
 ORDER = {
     "type": "object",
@@ -49,7 +49,7 @@ KINDS = sorted(COLUMNS)
 
 def asked(provider: ScriptedProvider, kind: str, call: Call | None = None, **fields: Any) -> Any:
     """The values of one row, asked of this provider."""
-    cls = column_type(kind)
+    cls = COLUMN_TYPES.find(kind)
     assert cls is not None
     model = fields.pop("model", {})
     data = {"name": "made", "model_alias": "writer", "prompt": "For {{ product }}", **COLUMNS[kind], **fields}

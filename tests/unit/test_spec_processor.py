@@ -25,7 +25,7 @@ def transform(**fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("processor", "reason"),
     [
-        ({"name": "x"}, "one of drop_columns, schema_transform, split. (processors.0.processor_type)"),
+        ({"name": "x"}, "required: one of drop_columns, schema_transform, split. (processors.0.processor_type)"),
         ({"name": "x", "processor_type": "drop_column"}, "Did you mean 'drop_columns'?"),
         ({"name": "x", "processor_type": "drop_columns", "column_names": []}, "(processors.0.column_names)"),
         (

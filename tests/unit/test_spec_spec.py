@@ -15,7 +15,7 @@ from rowmill.errors import SpecError
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import column_name_problem, safe_spec_name, spec_name_problem
-from rowmill.spec.registry import column_type, column_type_names, register_column_type, register_lazy
+from rowmill.spec.registry import COLUMN_TYPES, register_column_type
 from rowmill.spec.spec import Spec
 
 
@@ -86,7 +86,7 @@ def test_all_problems_are_told_at_once_in_document_order() -> None:
         "'row_id' is the name of one of Rowmill's own columns; choose another. (columns.2.name)",
         "Expected a whole number, not 'x'. (columns.2.size)",
         "Expected a mapping of fields, not 3. (columns.3)",
-        f"Field 'column_type' is required: one of {', '.join(column_type_names())}. (columns.4.column_type)",
+        f"Field 'column_type' is required: one of {', '.join(COLUMN_TYPES.names())}. (columns.4.column_type)",
         "Model alias 'w' is taken by models.0 already. (models.1.alias)",
         "Field 'model' is required. (models.1.model)",
         "Expected a mapping of fields, not a list. (run)",
@@ -200,12 +200,12 @@ def test_every_text_has_a_nearest_safe_name(text: str) -> None:
 
 
 def test_built_in_types_are_known_before_anything_is_imported() -> None:
-    assert {"seed-dataset", "sampler", "expression", "llm-text", "custom"} <= {*column_type_names()}
+    assert {"seed-dataset", "sampler", "expression", "llm-text", "custom"} <= {*COLUMN_TYPES.names()}
 
 
 def test_a_lazily_registered_type_is_imported_when_it_is_named() -> None:
-    register_lazy("fake-lazy", "graph_fakes:FakeColumn")
-    assert column_type("fake-lazy") is FakeColumn
+    COLUMN_TYPES.add("fake-lazy", "graph_fakes:FakeColumn")
+    assert COLUMN_TYPES.find("fake-lazy") is FakeColumn
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_a_lazily_registered_type_is_imported_when_it_is_named() -> None:
 )
 def test_a_type_that_cannot_be_loaded_is_a_problem_at_its_place(path: str, reason: str) -> None:
     name = f"fake-{path}"
-    register_lazy(name, path)
+    COLUMN_TYPES.add(name, path)
     (message,) = problems(columns=[{"name": "a", "column_type": name}])
     assert reason in message
     assert message.endswith("(columns.0.column_type)")

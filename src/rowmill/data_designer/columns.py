@@ -9,7 +9,7 @@ from typing import Any
 from rowmill.data_designer.condition import NotSql, as_sql
 from rowmill.data_designer.note import Notes
 from rowmill.spec.column import ColumnConfig
-from rowmill.spec.registry import column_type
+from rowmill.spec.registry import COLUMN_TYPES
 
 _DEFAULTS: dict[str, Any] = {"drop": False, "skip": None, "propagate_skip": True, "convert_to": None}
 _ISO_FORMAT = "%Y-%m-%dT%H:%M:%S"
@@ -19,7 +19,7 @@ _MOMENT_FORMATS = ("%Y", "%Y-%m", "%Y/%m/%d", "%m/%d/%Y", "%m/%d/%Y %H:%M", "%B 
 def imported_column(config: Mapping[str, Any], place: str, notes: Notes) -> dict[str, Any] | None:
     """The column of a spec, or None (and a note) where Rowmill has no such type."""
     kind = config.get("column_type")
-    cls = column_type(kind) if isinstance(kind, str) else None
+    cls = COLUMN_TYPES.find(kind) if isinstance(kind, str) else None
     if cls is None:
         notes.add(place, f"Column '{config.get('name')}': there is no column type '{kind}'; it is left out.")
         return None

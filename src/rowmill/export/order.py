@@ -18,11 +18,13 @@ from rowmill.export.dataset import ExportReport, check_target, export_dataset, w
 from rowmill.export.directory import DirectoryExport, DirectoryReport, GrowingSource, Shape
 from rowmill.export.format import Compression, ExportFormat, compression_of, ending_of
 from rowmill.export.hub import push_to_hub
+from rowmill.export.processed import Processed
 from rowmill.export.source import DatasetSource
 from rowmill.export.split import Split, WithSplit, shares_of
 from rowmill.export.transform import Transformed
 from rowmill.spec.nearest import did_you_mean
-from rowmill.spec.processor import Processor, ProcessorConfig, SchemaTransformProcessor, SplitProcessor
+from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
+from rowmill.spec.registry import PROCESSORS
 from rowmill.store.reader import RunIdentity
 from rowmill.store.status import Status
 from rowmill.version import VERSION
@@ -172,30 +174,36 @@ class ExportOrder:
         if transform is None and split is None:
             return None
         parts = [each.model_dump_json() if each is not None else "" for each in (transform, split)]
+        if transform is not None:
+            parts += PROCESSORS.shaping(transform.processor_type).values()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _through(self, reader: RunReader, source: DatasetSource) -> DatasetSource:
         transform, split = self._transform(reader), self._split(reader)
-        shape = dict(transform.shape) if transform is not None else {}
+        shape = dict(transform.shape) if isinstance(transform, SchemaTransformProcessor) else {}
         if split is not None:
             source = WithSplit(source, Split(split.shares, reader.identity().seed), split.column)
             shape[split.column] = f"{{{{ {split.column} }}}}"
         if transform is None:
             return source
+        if isinstance(transform, RowProcessor):
+            kept = ["row_id"] if self.layout != "file" else []
+            return Processed(source, transform, kept if split is None else [*kept, split.column])
         if self.layout != "file" and "row_id" not in shape:
             shape = {"row_id": "{{ row_id }}", **shape}  # by it a directory knows which rows it holds
         return Transformed(source, transform.name, shape)
 
-    def _transform(self, reader: RunReader) -> SchemaTransformProcessor | None:
+    def _transform(self, reader: RunReader) -> SchemaTransformProcessor | RowProcessor | None:
         if self.processor is None:
             return None
-        known = {each.name: each for each in processors_of(reader) if isinstance(each, SchemaTransformProcessor)}
+        kinds = (SchemaTransformProcessor, RowProcessor)
+        known = {each.name: each for each in processors_of(reader) if isinstance(each, kinds)}
         found = known.get(self.processor)
         if found is None:
             hint = did_you_mean(self.processor, known) or (
                 f" It has: {', '.join(known)}." if known else " It has none; add one to processors."
             )
-            raise UsageError(f"The spec has no schema_transform called '{self.processor}'.{hint}")
+            raise UsageError(f"The spec has no processor called '{self.processor}' that shapes rows.{hint}")
         return found
 
     def _split(self, reader: RunReader) -> SplitProcessor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -20,8 +20,6 @@ from pydantic import (
 from rowmill.generators.category_parameters import CategoryParameters, SubcategoryParameters, as_text
 from rowmill.generators.constraint_check import constraints_of
 from rowmill.generators.conversion import Conversion, conversion_of
-from rowmill.generators.count_parameters import BinomialParameters, PoissonParameters
-from rowmill.generators.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
 from rowmill.generators.drawn_column import (
     ROWS_PER_CALL,
     DrawnCells,
@@ -32,59 +30,34 @@ from rowmill.generators.drawn_column import (
     parameters_problem,
 )
 from rowmill.generators.drawn_parameters import DrawnParameters
-from rowmill.generators.faker_person import FakerPersonParameters
-from rowmill.generators.person_file import PersonParameters
 from rowmill.generators.protocol import CellGenerator, Runtime
 from rowmill.generators.sampler_conditions import condition_references
-from rowmill.generators.sampler_parameters import (
-    BernoulliParameters,
-    DatetimeParameters,
-    GaussianParameters,
-    SamplerParameters,
-    TimedeltaParameters,
-    UniformParameters,
-    UuidParameters,
-)
+from rowmill.generators.sampler_parameters import SamplerParameters
 from rowmill.generators.sampler_source import ATTEMPTS, bound_references, column_bounds, sampler_source
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.constraint import Constraint
 from rowmill.spec.declaration import THREADS, Declaration, DeclareContext, Output, Reference, Strategy
-from rowmill.spec.registry import register_column_type
+from rowmill.spec.registry import SAMPLERS, register_column_type
 
-PARAMETERS: dict[str, type[SamplerParameters]] = {
-    "category": CategoryParameters,
-    "subcategory": SubcategoryParameters,
-    "uniform": UniformParameters,
-    "gaussian": GaussianParameters,
-    "bernoulli": BernoulliParameters,
-    "binomial": BinomialParameters,
-    "poisson": PoissonParameters,
-    "uuid": UuidParameters,
-    "datetime": DatetimeParameters,
-    "timedelta": TimedeltaParameters,
-    "scipy": ScipyParameters,
-    "bernoulli_mixture": BernoulliMixtureParameters,
-    "person": PersonParameters,
-    "person_from_faker": FakerPersonParameters,
-}
-"""The class of each sampler type's parameters."""
-
-SamplerType = Literal[
-    "category",
-    "subcategory",
-    "uniform",
-    "gaussian",
-    "bernoulli",
-    "binomial",
-    "poisson",
-    "uuid",
-    "datetime",
-    "timedelta",
-    "scipy",
-    "bernoulli_mixture",
-    "person",
-    "person_from_faker",
-]
+if TYPE_CHECKING:
+    SamplerType = Literal[
+        "category",
+        "subcategory",
+        "uniform",
+        "gaussian",
+        "bernoulli",
+        "binomial",
+        "poisson",
+        "uuid",
+        "datetime",
+        "timedelta",
+        "scipy",
+        "bernoulli_mixture",
+        "person",
+        "person_from_faker",
+    ]
+else:
+    SamplerType = str  # those of plug-ins, too
 
 
 @functools.cache
@@ -104,25 +77,29 @@ class SamplerColumn(ColumnConfig):
     convert_to: str | None = None
     """``float``, ``int`` or ``str``; for moments a strftime format."""
 
+    @field_validator("sampler_type")
+    @classmethod
+    def _is_known(cls, value: SamplerType) -> SamplerType:
+        SAMPLERS.require(value)
+        return value
+
     @field_validator("params", mode="wrap")
     @classmethod
     def _of_the_sampler_type(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        sampler_type = info.data.get("sampler_type")
-        return value if sampler_type is None else PARAMETERS[sampler_type].model_validate(value)
+        parameters = SAMPLERS.find(info.data.get("sampler_type", ""))
+        return value if parameters is None else parameters.model_validate(value)
 
     @field_validator("conditional_params", mode="wrap")
     @classmethod
     def _all_of_the_sampler_type(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
-        sampler_type = info.data.get("sampler_type")
-        return value if sampler_type is None else _by_condition(PARAMETERS[sampler_type]).validate_python(value)
+        parameters = SAMPLERS.find(info.data.get("sampler_type", ""))
+        return value if parameters is None else _by_condition(parameters).validate_python(value)
 
     @classmethod
     def field_model(cls, field: str, data: Mapping[str, Any]) -> type[BaseModel] | None:
         """The parameters of the sampler type at hand."""
-        sampler_type = data.get("sampler_type")
-        if field not in {"params", "conditional_params"} or not isinstance(sampler_type, str):
-            return None
-        return PARAMETERS.get(sampler_type)
+        is_parameters = field in {"params", "conditional_params"}
+        return SAMPLERS.find(str(data.get("sampler_type"))) if is_parameters else None
 
     def declare(self, context: DeclareContext) -> Declaration:
         """One output; the inputs are parents, columns of conditions and of constraints."""
@@ -257,6 +234,7 @@ class SamplerColumn(ColumnConfig):
         shaping: dict[str, Any] = {
             "sampler_type": self.sampler_type,
             "params": self.params.model_dump(mode="json"),
+            **SAMPLERS.shaping(self.sampler_type),
         }
         if self.conditional_params:
             shaping["conditional_params"] = [

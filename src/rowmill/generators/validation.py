@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.custom_function import FunctionProblem, load_function
@@ -14,7 +14,6 @@ from rowmill.generators.protocol import Call, CellGenerator, Runtime
 from rowmill.generators.validators import python_code, sql_code
 from rowmill.generators.validators.function import FunctionValidator
 from rowmill.generators.validators.parameters import (
-    PARAMETERS,
     CodeParameters,
     FunctionParameters,
     RemoteParameters,
@@ -24,7 +23,13 @@ from rowmill.generators.validators.parameters import (
     ValidatorType,
 )
 from rowmill.generators.validators.schema import SchemaValidator
-from rowmill.generators.validators.verdict import PLAIN_TYPE, Validator, Verdict, type_of_verdicts
+from rowmill.generators.validators.verdict import (
+    PLAIN_TYPE,
+    PlugInValidator,
+    Validator,
+    Verdict,
+    type_of_verdicts,
+)
 from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import (
     LOCAL,
@@ -38,7 +43,7 @@ from rowmill.spec.declaration import (
     Strategy,
 )
 from rowmill.spec.name import fold
-from rowmill.spec.registry import register_column_type
+from rowmill.spec.registry import VALIDATORS, register_column_type
 from rowmill.task import InvalidRow, Row
 
 _REGENERATIONS = 3
@@ -62,11 +67,22 @@ class ValidationColumn(ColumnConfig):
     on_still_invalid: Literal["drop", "keep"] | None = None
     """Only with ``regenerate``: what becomes of a row that is not valid then; ``drop`` unless given."""
 
+    @field_validator("validator_type")
+    @classmethod
+    def _is_known(cls, value: ValidatorType) -> ValidatorType:
+        VALIDATORS.require(value)
+        return value
+
     @field_validator("validator_params", mode="before")
     @classmethod
     def _of_the_type(cls, value: object, info: ValidationInfo) -> object:
-        kind = PARAMETERS.get(info.data.get("validator_type", ""))
+        kind = VALIDATORS.find(info.data.get("validator_type", ""))
         return value if kind is None or isinstance(value, kind) else kind.model_validate(value)
+
+    @classmethod
+    def field_model(cls, field: str, data: Mapping[str, Any]) -> type[BaseModel] | None:
+        """The parameters of the validator type at hand."""
+        return VALIDATORS.find(str(data.get("validator_type"))) if field == "validator_params" else None
 
     @field_validator("target_columns")
     @classmethod
@@ -99,6 +115,7 @@ class ValidationColumn(ColumnConfig):
         fingerprint = {
             "validator": self.validator_type,
             "params": given.fingerprint(),
+            **VALIDATORS.shaping(self.validator_type),
             "targets": list(self.target_columns),
             **({"on_invalid": self.on_invalid} if self.on_invalid != "keep" else {}),
             **({"on_still_invalid": "keep"} if self.on_still_invalid == "keep" else {}),
@@ -175,6 +192,8 @@ class ValidationColumn(ColumnConfig):
             return type_of_verdicts(given.output_schema)
         if isinstance(given, SqlParameters):
             return PLAIN_TYPE
+        if not isinstance(given, (CodeParameters, SchemaParameters)):
+            return type_of_verdicts(None)
         is_python = isinstance(given, CodeParameters) and given.code_lang == "python"
         of_one = python_code.PYTHON_TYPE if is_python else PLAIN_TYPE
         if len(self.target_columns) == 1:
@@ -203,7 +222,8 @@ class ValidationColumn(ColumnConfig):
         if isinstance(given, FunctionParameters):
             function = load_function(given.validation_function, runtime.spec_directory)
             return FunctionValidator(function, targets, given.output_schema)
-        assert isinstance(given, RemoteParameters)
+        if not isinstance(given, RemoteParameters):
+            return PlugInValidator(given.validator(targets), self.validator_type)
         from rowmill.generators.validators.remote import RemoteValidator  # aiohttp is imported only if there is a need
 
         return RemoteValidator(given.endpoint_url, given.timeout, given.max_parallel_requests, given.output_schema)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from rowmill.errors import UsageError
 from rowmill.providers.protocol import Provider
+from rowmill.spec.registry import PROVIDERS
 
 if TYPE_CHECKING:
     from rowmill.spec.model import ModelConfig
@@ -27,6 +28,9 @@ def open_provider(config: ModelConfig, environ: Mapping[str, str], max_connectio
         from rowmill.providers.simulated import SimulatedProvider
 
         return SimulatedProvider(config.model, config.simulated_behaviour())
+    plug_in = PROVIDERS.find(config.provider)
+    if plug_in is not None:
+        return plug_in(config, config.resolved_api_key(environ))
     base_url = config.effective_base_url()
     if base_url is None:
         raise UsageError(f"Model {config.alias!r} has no base_url")

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from rowmill.spec.model import ModelConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,18 @@ class Provider(Protocol):
     async def aclose(self) -> None:
         """Closes connections. Safe to call twice."""
         ...
+
+
+@runtime_checkable
+class ProviderPlugIn(Provider, Protocol):
+    """A provider that a package brings, and how its class is called.
+
+    It may be an :class:`Embedder` and an :class:`Illustrator`, too. ``config`` has ``base_url`` (None if the spec gives
+    none), ``model`` and ``max_parallel_requests``; ``api_key`` is the key itself, which belongs into requests only,
+    never into an error or a log.
+    """
+
+    def __init__(self, config: ModelConfig, api_key: str | None) -> None: ...
 
 
 @runtime_checkable

@@ -15,6 +15,7 @@ from rowmill.errors import Problem, SpecError
 from rowmill.seeds.arrow_file import arrow_file_schema, read_arrow_file
 from rowmill.seeds.directory import CONTENTS_SCHEMA, LISTING_SCHEMA, file_contents, listing
 from rowmill.seeds.location import Location, open_location
+from rowmill.seeds.reader import SeedReader
 from rowmill.seeds.rollout.reading import ROLLOUT_SCHEMA, read_rollouts
 from rowmill.spec.seed import SeedDatasetConfig
 
@@ -39,12 +40,14 @@ class SeedSource:
     rows: ArrowRows | None = None
     """None: the engine reads the files itself."""
     filesystem: Any = field(default=None, compare=False)
+    origin: str = "the table given from Python"
+    """What to call a source without files."""
 
     @property
     def title(self) -> str:
         """The source in a message."""
         if not self.names:
-            return "the table given from Python"
+            return self.origin
         return self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {len(self.names) - 1} more files"
 
 
@@ -63,6 +66,8 @@ def open_source(config: SeedDatasetConfig, directory: Path, environ: Mapping[str
             )
         table = plain_table(config.df)
         return SeedSource((), {}, rows=ArrowRows(table.schema, lambda: table))
+    if isinstance(config.params, SeedReader):
+        return _of_reader(config.params, config.seed_type, directory)
     try:
         location = open_location(config, directory, os.environ if environ is None else environ)
         return _of_files(config, location)
@@ -70,6 +75,21 @@ def open_source(config: SeedDatasetConfig, directory: Path, environ: Mapping[str
         raise
     except Exception as error:  # of an operating system, a server, or somebody else's file system
         raise unreadable(", ".join(config.paths), error) from error
+
+
+def _of_reader(reader: SeedReader, seed_type: str, directory: Path) -> SeedSource:
+    origin = f"the seed reader '{seed_type}'"
+    try:
+        schema = plain_schema(reader.columns(directory))
+        files = {str(file): file.stat() for file in reader.files(directory)}
+    except Exception as error:  # of somebody else's code
+        raise unreadable(origin, error, "seed_dataset.params") from error
+
+    def read() -> pa.Table:
+        return plain_table(reader.read(directory)).select(schema.names).cast(schema)
+
+    marks = {name: f"{status.st_size}:{status.st_mtime_ns}" for name, status in files.items()}
+    return SeedSource(tuple(files), marks, rows=ArrowRows(schema, read), origin=origin)
 
 
 def _of_files(config: SeedDatasetConfig, location: Location) -> SeedSource:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -22,10 +22,16 @@ from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import StrictModel
 from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
+from rowmill.spec.registry import PROVIDERS
 
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ANTHROPIC_URL = "https://api.anthropic.com/v1"
 _RESERVED_BODY_FIELDS = frozenset({"messages", "model", "stream"})
+
+if TYPE_CHECKING:
+    ProviderName = Literal["openai", "anthropic", "simulated"]
+else:
+    ProviderName = str  # those of plug-ins, too
 
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 """A part of a whole, 0 to 1."""
@@ -210,7 +216,7 @@ class ModelConfig(StrictModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     alias: str
-    provider: Literal["openai", "anthropic", "simulated"] = "openai"
+    provider: ProviderName = "openai"
     """``openai``: any OpenAI-compatible URL. ``anthropic``: the Messages API. ``simulated``: made up here."""
     base_url: str | None = None
     """Up to and including ``/v1``; required for ``openai``, for ``anthropic`` by default Anthropic's own."""
@@ -241,6 +247,12 @@ class ModelConfig(StrictModel):
         problem = model_alias_problem(value)
         if problem:
             raise ValueError(problem)
+        return value
+
+    @field_validator("provider")
+    @classmethod
+    def _provider_is_known(cls, value: ProviderName) -> ProviderName:
+        PROVIDERS.require(value)
         return value
 
     @field_validator("base_url")
@@ -302,6 +314,7 @@ class ModelConfig(StrictModel):
             "provider": self.provider,
             "model": self.model,
             "inference_parameters": self.inference_parameters.fingerprint(),
+            **PROVIDERS.shaping(self.provider),
         }
         if self.provider == "simulated":
             behaviour = self.simulated_behaviour()
@@ -313,7 +326,12 @@ class ModelConfig(StrictModel):
     def embedding_fingerprint(self) -> dict[str, Any]:
         """What of a model shapes the vectors it makes (V2); not how they travel."""
         parameters = self.inference_parameters
-        shaping = {"provider": self.provider, "model": self.model, "parameters": parameters.extra_body}
+        shaping: dict[str, Any] = {
+            "provider": self.provider,
+            "model": self.model,
+            "parameters": parameters.extra_body,
+            **PROVIDERS.shaping(self.provider),
+        }
         return shaping if parameters.dimensions is None else {**shaping, "dimensions": parameters.dimensions}
 
     def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:

@@ -110,8 +110,8 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
         last = position == len(location) - 1
         if isinstance(part, int) and isinstance(here, (list, tuple)) and part < len(here):
             here = here[part]
-            if path == ["columns"] and isinstance(here, Mapping):
-                cls = _column_class(here.get("column_type"))
+            if isinstance(here, Mapping):
+                cls = _class_of_item(path, here)
                 models = [cls] if cls is not None else models
         elif (
             isinstance(part, str)
@@ -129,17 +129,25 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
     return path, levels
 
 
-def _column_class(name: object) -> type[BaseModel] | None:
-    from rowmill.spec.registry import column_type  # imports plug-ins: only when there is something to report
+def _class_of_item(path: list[str | int], item: Mapping[str, Any]) -> type[BaseModel] | None:
+    """The class of a column or processor, which is told by one of its fields."""
+    from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS
 
+    if path not in (["columns"], ["processors"]):
+        return None
     try:
-        return column_type(name) if isinstance(name, str) else None
+        if path == ["columns"]:
+            return COLUMN_TYPES.find(str(item.get("column_type")))
+        return PROCESSORS.find(str(item.get("processor_type")))
     except SpecError:  # reported by the validation itself
         return None
 
 
 def _models_of_field(model: type[BaseModel], field: str, data: Mapping[str, Any]) -> list[type[BaseModel]]:
-    chosen = model.field_model(field, data) if issubclass(model, StrictModel) else None
+    try:
+        chosen = model.field_model(field, data) if issubclass(model, StrictModel) else None
+    except SpecError:  # of a plug-in that cannot be loaded: reported by the validation itself
+        chosen = None
     return _models_in(model.model_fields[field].annotation) if chosen is None else [chosen]
 
 

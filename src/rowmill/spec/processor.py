@@ -10,13 +10,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, SerializeAsAny, field_validator, model_validator
 
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
+from rowmill.spec.registry import PROCESSORS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ReadyFormat = Literal["chat", "instruction"]
 
@@ -109,22 +113,33 @@ class SplitProcessor(ProcessorConfig):
         return value
 
 
-_TYPES: dict[str, type[ProcessorConfig]] = {
-    "drop_columns": DropColumnsProcessor,
-    "schema_transform": SchemaTransformProcessor,
-    "split": SplitProcessor,
-}
+class RowProcessor(ProcessorConfig):
+    """The base of processors that plug-ins bring: rows in another shape, for ``rowmill export --processor NAME``.
+
+    A subclass has fields of its own and :meth:`process`.
+    """
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        """A row for each row, in their order, whatever rows are processed together.
+
+        ``rows`` have ``row_id`` and the columns of the dataset. It is also called with a table without rows, to learn
+        the schema of the result.
+        """
+        raise NotImplementedError(type(self).__name__)
 
 
 def _choose_type(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     name = value.get("processor_type")
-    cls = _TYPES.get(name) if isinstance(name, str) else None
-    if cls is None:
-        hint = did_you_mean(str(name), _TYPES) if name is not None else ""
-        text = f"A processor_type is one of {', '.join(_TYPES)}.{hint}"
+    if name is None:
+        text = f"Field 'processor_type' is required: one of {', '.join(PROCESSORS.names())}."
         raise failing("processor", [(("processor_type",), text)])
+    try:
+        cls = PROCESSORS.require(name)
+    except ValueError as error:
+        raise failing("processor", [(("processor_type",), str(error))]) from error
+    assert cls is not None  # every processor is a class
     return cls.model_validate(value)
 
 

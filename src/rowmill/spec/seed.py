@@ -7,19 +7,33 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, JsonValue, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
+from rowmill.spec.registry import SEED_READERS
 from rowmill.spec.seed_selection import Selection
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SeedType = Literal["local", "hf", "directory", "file_contents", "agent_rollout", "df"]
+    SeedType = Literal["local", "hf", "directory", "file_contents", "agent_rollout", "df"]
+else:
+    SeedType = str  # those of plug-ins, too
+
 SeedFormat = Literal["csv", "jsonl", "json", "parquet", "arrow"]
 RolloutFormat = Literal["atif", "claude_code", "codex", "hermes_agent", "pi_coding_agent"]
 
@@ -65,7 +79,9 @@ class SeedDatasetConfig(StrictModel):
     seed_type: SeedType = "local"
     """``local``: files of rows; ``hf``: such files on the Hugging Face hub; ``directory``: a row for each file of a
     directory, ``file_contents``: with its text; ``agent_rollout``: a row for each session an agent has recorded;
-    ``df``: rows given from Python."""
+    ``df``: rows given from Python; or the seed reader of a plug-in."""
+    params: SerializeAsAny[StrictModel] | None = Field(default=None, validate_default=True)
+    """What the seed reader of a plug-in is told."""
     path: str | Items[str] | None = None
     """A file, a glob or a URL, or a list of them; a directory for the types that read one."""
     df: Any = Field(default=None, exclude=True, repr=False)
@@ -95,6 +111,27 @@ class SeedDatasetConfig(StrictModel):
         if isinstance(value, Mapping) and "seed_type" not in value and _all_start_with(value.get("path"), "hf://"):
             return {**value, "seed_type": "hf"}
         return value
+
+    @field_validator("seed_type")
+    @classmethod
+    def _type_is_known(cls, value: SeedType) -> SeedType:
+        SEED_READERS.require(value)
+        return value
+
+    @field_validator("params", mode="wrap")
+    @classmethod
+    def _params_are_of_the_reader(cls, value: Any, _: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        reader = SEED_READERS.find(info.data.get("seed_type", ""))
+        if reader is not None:
+            return reader.model_validate({} if value is None else value)
+        if value is not None and "seed_type" in info.data:
+            raise ValueError(f"Has no meaning for seed_type '{info.data['seed_type']}', only for those of plug-ins.")
+        return None
+
+    @classmethod
+    def field_model(cls, field: str, data: Mapping[str, Any]) -> type[BaseModel] | None:
+        """What the seed reader at hand is told."""
+        return SEED_READERS.find(str(data.get("seed_type"))) if field == "params" else None
 
     @field_validator("df", mode="before")
     @classmethod
@@ -157,7 +194,10 @@ class SeedDatasetConfig(StrictModel):
             for field, types in _ONLY_FOR.items()
             if self.seed_type not in types and getattr(self, field) != _default_of(type(self), field)
         ]
-        if self.seed_type == "df":
+        if self.params is not None:
+            if self.path is not None:
+                errors.append(("path", f"seed_type '{self.seed_type}' takes its own params, and no path."))
+        elif self.seed_type == "df":
             if self.path is not None:
                 errors.append(("path", "Rows that are given from Python have no path; leave it out."))
         elif self.path is None and not (self.seed_type == "agent_rollout" and self._rollout_home):

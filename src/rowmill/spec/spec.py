@@ -22,12 +22,11 @@ from rowmill.spec.column import ColumnConfig, Items, StrictModel
 from rowmill.spec.constraint import AnyConstraint
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.name import fold, spec_name_problem
-from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing as _failing
 from rowmill.spec.problems import in_document_order, problems_of
 from rowmill.spec.processor import Processor, ProcessorConfig, repeated_name
 from rowmill.spec.records import AcceptedRecords, Records
-from rowmill.spec.registry import column_type, column_type_names
+from rowmill.spec.registry import COLUMN_TYPES
 from rowmill.spec.run_settings import RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.spec.tools import ToolConfig, ToolProvider, tool_problem
@@ -45,16 +44,13 @@ def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) ->
         return validated
     name = value.get("column_type")
     if name is None:
-        text = f"Field 'column_type' is required: one of {', '.join(column_type_names())}."
+        text = f"Field 'column_type' is required: one of {', '.join(COLUMN_TYPES.names())}."
         raise _failing("column", [(("column_type",), text)])
     try:
-        cls = column_type(name) if isinstance(name, str) else None
-    except SpecError as error:
-        raise _failing("column", [(("column_type",), error.problems[0].message)]) from error
-    if cls is None:
-        names = column_type_names()
-        hint = did_you_mean(str(name), names) or f" Known types: {', '.join(names)}."
-        raise _failing("column", [(("column_type",), f"Unknown column type '{str(name)[:100]}'.{hint}")])
+        cls = COLUMN_TYPES.require(name)
+    except ValueError as error:
+        raise _failing("column", [(("column_type",), str(error))]) from error
+    assert cls is not None  # every column type is a class
     return cls.model_validate(value)
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
 from rowmill.generators.custom_function import function_name
+from rowmill.generators.validators.verdict import Validator
 from rowmill.spec.column import StrictModel
 
-ValidatorType = Literal["code", "local_callable", "remote", "json_schema", "sql"]
+if TYPE_CHECKING:
+    ValidatorType = Literal["code", "local_callable", "remote", "json_schema", "sql"]
+else:
+    ValidatorType = str  # those of plug-ins, too
 _Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _IS_TRUE = "coalesce(cast(({predicate}\n) as boolean), false)"
@@ -26,6 +30,13 @@ class ValidatorParameters(StrictModel):
         """What shapes verdicts."""
         shaping: dict[str, JsonValue] = self.model_dump(mode="json", exclude=set(_NOT_SHAPING))
         return shaping
+
+    def validator(self, targets: Sequence[str]) -> Validator:
+        """Of a plug-in: what judges those columns. A verdict is a mapping with ``is_valid`` and whatever else it tells.
+
+        What ``judge`` does happens on the event loop; work that takes long belongs into a thread.
+        """
+        raise NotImplementedError(type(self).__name__)
 
 
 _NOT_SHAPING = ("timeout", "max_retries", "retry_backoff", "max_parallel_requests")
@@ -104,12 +115,3 @@ class SqlParameters(ValidatorParameters):
         text = self.message if self.message is not None else f"not true: {self.predicate.strip()}"
         is_true = _IS_TRUE.format(predicate=self.predicate)
         return _VERDICT.format(is_true=is_true, message="'" + text.replace("'", "''") + "'")
-
-
-PARAMETERS: dict[str, type[ValidatorParameters]] = {
-    "code": CodeParameters,
-    "local_callable": FunctionParameters,
-    "remote": RemoteParameters,
-    "json_schema": SchemaParameters,
-    "sql": SqlParameters,
-}

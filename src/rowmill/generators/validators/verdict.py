@@ -36,6 +36,25 @@ class Validator(ABC):
         return
 
 
+class PlugInValidator(Validator):
+    """A validator of a plug-in, whose verdicts are checked like those of any code that is not ours."""
+
+    def __init__(self, validator: Validator, name: str) -> None:
+        self._validator = validator
+        self._verdicts = ForeignVerdicts(f"Validator '{name}'", None)
+
+    async def judge(self, rows: Sequence[Row], call: Call) -> Sequence[Verdict | Exception]:
+        """See :class:`Validator`."""
+        output = await self._validator.judge(rows, call)
+        if len(output) != len(rows):
+            return self._verdicts.verdicts(output, len(rows))  # says what is wrong
+        return [each if isinstance(each, Exception) else self._verdicts.verdicts([each], 1)[0] for each in output]
+
+    async def aclose(self) -> None:
+        """Closes the validator."""
+        await self._validator.aclose()
+
+
 class ForeignVerdicts:
     """Verdicts of somebody else's code: checked, and brought into the fields of the column's type."""
 

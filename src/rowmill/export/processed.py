@@ -1,0 +1,54 @@
+"""Finished rows on their way through a processor that a plug-in brings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.export.source import DatasetSource
+from rowmill.spec.processor import RowProcessor
+
+
+class Processed:
+    """A source whose rows are what a processor makes of another one's."""
+
+    def __init__(self, source: DatasetSource, processor: RowProcessor, kept: Sequence[str]) -> None:
+        """``kept`` are columns the export needs, whatever the processor does with them. Raises UsageError."""
+        self._source = source
+        self._processor = processor
+        self._kept = tuple(kept)
+        self._schema = self._process(source.dataset_schema().empty_table()).schema
+
+    def dataset_schema(self) -> pa.Schema:
+        """See :class:`~rowmill.export.source.DatasetSource`."""
+        return self._schema
+
+    def dataset_batches(self) -> Iterator[pa.RecordBatch]:
+        """See :class:`~rowmill.export.source.DatasetSource`. Raises UsageError when the processor fails."""
+        for batch in self._source.dataset_batches():
+            processed = self._process(pa.Table.from_batches([batch]))
+            try:
+                processed = processed.cast(self._schema)
+            except (pa.ArrowException, ValueError) as error:
+                raise self._failure(f"made other columns of some rows than of none: {error}") from error
+            yield from processed.combine_chunks().to_batches()
+
+    def _process(self, rows: pa.Table) -> pa.Table:
+        try:
+            processed = self._processor.process(rows)
+        except Exception as error:  # of somebody else's code
+            raise self._failure(f"failed: {type(error).__name__}: {error}.") from error
+        if not isinstance(processed, pa.Table):
+            raise self._failure(f"returned {type(processed).__name__}, no pyarrow.Table.")
+        if processed.num_rows != rows.num_rows:
+            raise self._failure(f"returned {processed.num_rows} rows for {rows.num_rows}; it must return each one.")
+        for position, name in enumerate(self._kept):
+            if name in processed.column_names:
+                processed = processed.drop_columns([name])
+            processed = processed.add_column(position, name, rows[name])
+        return processed
+
+    def _failure(self, what: str) -> UsageError:
+        return UsageError(f"Processor '{self._processor.name}' {what} Nothing was exported.")
