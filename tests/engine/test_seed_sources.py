@@ -252,17 +252,6 @@ def test_a_table_needs_no_library_but_arrow(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", WITHOUT + code], cwd=tmp_path, check=True, timeout=50)
 
 
-@pytest.mark.parametrize(
-    ("path", "extra"), [("s3://bucket/a.csv", "rowmill[remote]"), ("hf://datasets/u/n/a.csv", "rowmill[hf]")]
-)
-def test_a_missing_extra_is_named_with_the_command_that_installs_it(tmp_path: Path, path: str, extra: str) -> None:
-    (tmp_path / "spec.yaml").write_text(f"records: 1\nseed_dataset: {{path: '{path}'}}\n")
-    code = WITHOUT + "from rowmill.cli.main import execute; sys.exit(execute(['run', 'spec.yaml']))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=50)
-    assert done.returncode == 2
-    assert f"pip install '{extra}'" in done.stderr
-
-
 def test_a_run_with_given_rows_goes_on_without_them(tmp_path: Path) -> None:
     run_with(TABLE, tmp_path)
     assert rowmill.run(None, tmp_path / "run.duckdb").exit_code == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -312,22 +311,6 @@ def test_a_wrong_parameter_is_named_with_its_place(
     assert f"columns.0.{place}" in found
     assert {name for name in found if name != f"columns.0.{place}"} <= required
     assert message in found[f"columns.0.{place}"]
-
-
-@pytest.mark.parametrize(
-    ("column", "module", "command"),
-    [
-        (sampler("scipy", dist_name="norm"), "scipy.stats", "pip install 'rowmill[scipy]'"),
-        (sampler("bernoulli_mixture", p=0.5, dist_name="norm"), "scipy.stats", "pip install 'rowmill[scipy]'"),
-        (sampler("person_from_faker"), "faker", "pip install 'rowmill[faker]'"),
-    ],
-)
-def test_without_its_library_the_command_that_installs_it_is_named(
-    column: dict[str, Any], module: str, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    (message,) = problems(column).values()
-    assert command in message
 
 
 @pytest.mark.parametrize(

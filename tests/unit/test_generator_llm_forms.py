@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,20 +209,6 @@ def test_a_reference_outside_of_the_schema_is_not_fetched() -> None:
     schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x.json"}}}
     with pytest.raises(GeneratorError, match="cannot be used"):
         asked(answers('{"a": 1}'), "llm-structured", output_format=schema)
-
-
-def test_without_jsonschema_the_spec_says_how_to_install_it() -> None:
-    program = """
-import sys
-sys.modules["jsonschema"] = None
-from generator_context import problems
-found = problems({"name": "a", "column_type": "llm-structured", "model_alias": "writer", "prompt": "p",
-                  "output_format": {"type": "object"}})
-print(found["columns.0.output_format"])
-"""
-    directory = Path(__file__).parent
-    done = subprocess.run([sys.executable, "-c", program], cwd=directory, capture_output=True, text=True, check=True)
-    assert "pip install 'rowmill[structured]'" in done.stdout
 
 
 # llm-judge ---------------------------------------------------------------------------------------------
