@@ -1,50 +1,67 @@
-"""Makes what the tests of the importer read, in an environment with the real package (data-designer 0.9.6).
+"""Makes what the tests of the importer read, with the real package (data-designer 0.9.6).
 
-    python tests/data_designer/make_configs.py
+    python make_configs.py DIRECTORY [ENDPOINTS]
 
-Writes ``every_sampler.json`` and ``every_column.yaml`` beside this file, as ``DataDesignerConfigBuilder.write_config``
-does, and ``every_sampler_results.json``: what DataDesigner makes of the first, as counts, means and deviations.
+writes ``every_sampler.json`` and ``every_column.yaml`` into DIRECTORY, as ``DataDesignerConfigBuilder.write_config``
+does, and what they read: ``cities.csv`` and ``people_en_US.parquet``. With ENDPOINTS, a JSON object of providers and
+their base URLs, DataDesigner also runs them: ``every_sampler.parquet`` and ``every_column.parquet``.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import tempfile
+import random
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROWS = 5000
-HERE = Path(__file__).parent
-dd: Any = import_module("data_designer.config") if __name__ == "__main__" else None
+ROWS = {"every_sampler": 2000, "every_column": 60}
+PROVIDERS = ("local", "openai", "coding", "facts", "judging")
+dd: Any = import_module("data_designer.config")
 
 
-def results(made: Any) -> dict[str, Any]:
-    """Per column of DataDesigner's dataset: the kind of its values, and how they are distributed."""
+def run(name: str, made: Any, directory: Path, endpoints: dict[str, str]) -> None:
+    """Writes what DataDesigner makes of it as one parquet file."""
     interface: Any = import_module("data_designer.interface.data_designer")
-    provider = dd.ModelProvider(name="none", endpoint="http://127.0.0.1:9/v1", provider_type="openai", api_key="no")
-    with tempfile.TemporaryDirectory() as directory:
-        designer = interface.DataDesigner(artifact_path=directory, model_providers=[provider])
-        designer.set_run_config(dd.RunConfig(buffer_size=ROWS, otel_metrics_port=None))
-        rows = designer.create(made, num_records=ROWS, dataset_name="peer").load_dataset().to_dict(orient="records")
-    return {name: distribution([row[name] for row in rows]) for name in rows[0]}
+    providers = [
+        dd.ModelProvider(name=provider, endpoint=endpoints[provider], provider_type="openai", api_key="none")
+        for provider in PROVIDERS
+    ]
+    # What is drawn is drawn from these two.
+    random.seed(7)
+    import_module("numpy.random").seed(7)
+    designer = interface.DataDesigner(
+        artifact_path=directory / "artifacts", model_providers=providers, managed_assets_path=directory / "assets"
+    )
+    designer.set_run_config(dd.RunConfig(buffer_size=ROWS["every_sampler"], otel_metrics_port=None))
+    result = designer.create(made, num_records=ROWS[name], dataset_name=name)
+    files = sorted(Path(result.artifact_storage.final_dataset_path).glob("*.parquet"))
+    parquet: Any = import_module("pyarrow.parquet")
+    table = import_module("pyarrow").concat_tables([parquet.read_table(file) for file in files])
+    parquet.write_table(table, directory / f"{name}.parquet")
 
 
-def distribution(values: list[Any]) -> dict[str, Any]:
-    """Counts of texts that repeat, the length of others, mean and deviation of numbers, fields of people."""
-    first = values[0]
-    if isinstance(first, dict):
-        return {"kind": "person", "fields": sorted(first)}
-    if isinstance(first, str):
-        counts = {value: values.count(value) for value in sorted(set(values))}
-        if len(counts) > 20:
-            return {"kind": "text", "length": sorted({len(value) for value in values})}
-        return {"kind": "choice", "counts": counts}
-    mean = math.fsum(values) / len(values)
-    deviation = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-    whole = all(float(value).is_integer() for value in values)
-    return {"kind": "whole" if whole else "number", "mean": mean, "deviation": deviation}
+def write_people(directory: Path) -> None:
+    """Managed people: a file in the place and with the columns of those that DataDesigner downloads."""
+    people = [
+        {
+            "first_name": f"Name{number}",
+            "last_name": "Smith",
+            "sex": ("Female", "Male")[number % 2],
+            "age": 15 + number % 60,
+            "city": ("Lima", "Oslo", "Rome")[number % 3],
+            "state": "NY",
+            "occupation": ("baker", "smith")[number // 2 % 2],
+            "persona": "kind",
+        }
+        for number in range(30_000)  # DataDesigner takes each of them once at most
+    ]
+    parquet: Any = import_module("pyarrow.parquet")
+    table = import_module("pyarrow").Table.from_pylist(people)
+    (directory / "assets" / "datasets").mkdir(parents=True, exist_ok=True)
+    for path in (directory / "people_en_US.parquet", directory / "assets" / "datasets" / "en_US.parquet"):
+        parquet.write_table(table, path)
 
 
 def builder(models: list[Any]) -> Any:
@@ -104,6 +121,17 @@ def every_sampler() -> Any:
             params=dd.ScipySamplerParams(dist_name="beta", dist_params={"a": 2, "b": 5}, decimal_places=3),
         ),
         sampler("customer", "person_from_faker", params=dd.PersonFromFakerSamplerParams(age_range=[20, 60])),
+        sampler(
+            "owner",
+            "person",
+            params=dd.PersonSamplerParams(
+                sex="Female",
+                city=["Oslo", "Rome"],
+                age_range=[20, 60],
+                select_field_values={"occupation": ["baker"]},
+                with_synthetic_personas=True,
+            ),
+        ),
     ):
         made.add_column(column)
     made.add_column(dd.ExpressionColumnConfig(name="hello", expr="{{ customer.first_name }} is {{ customer.age }}"))
@@ -114,9 +142,16 @@ def every_sampler() -> Any:
 
 def shouting() -> Any:
     def shout(row: dict[str, Any]) -> dict[str, Any]:
+        row["loud"] = "!" * row["stars"]
         return row
 
     return dd.custom_column_generator(required_columns=["stars"])(shout)
+
+
+def longest(rows: Any) -> Any:
+    """A validator on a function: texts of at most ten characters."""
+    rows["is_valid"] = rows["city"].str.len() <= 10
+    return rows[["is_valid"]]
 
 
 def every_column() -> Any:
@@ -136,6 +171,10 @@ def every_column() -> Any:
                 ),
                 skip_health_check=True,
             ),
+            *(
+                dd.ModelConfig(alias=name, model="small", provider=name, skip_health_check=True)
+                for name in ("coding", "facts", "judging")
+            ),
             dd.ModelConfig(
                 alias="vectors",
                 model="embedder",
@@ -145,9 +184,15 @@ def every_column() -> Any:
             ),
             dd.ModelConfig(
                 alias="painter",
-                model="painter",
+                model="gpt-image-1",
                 provider="openai",
                 inference_parameters=dd.ImageInferenceParams(),
+            ),
+            dd.ModelConfig(
+                alias="sketcher",
+                model="sketcher",
+                provider="openai",
+                inference_parameters=dd.ImageInferenceParams(extra_body={"modalities": ["image", "text"]}),
             ),
         ]
     )
@@ -169,12 +214,12 @@ def every_column() -> Any:
         )
     )
     made.add_column(
-        dd.LLMCodeColumnConfig(name="code", model_alias="writer", prompt="Count {{ stars }}", code_lang="python")
+        dd.LLMCodeColumnConfig(name="code", model_alias="coding", prompt="Count {{ stars }}", code_lang="python")
     )
     made.add_column(
         dd.LLMStructuredColumnConfig(
             name="facts",
-            model_alias="writer",
+            model_alias="facts",
             prompt="Facts of {{ city }}",
             output_format={
                 "type": "object",
@@ -186,13 +231,14 @@ def every_column() -> Any:
     made.add_column(
         dd.LLMJudgeColumnConfig(
             name="verdict",
-            model_alias="writer",
+            model_alias="judging",
             prompt="Judge {{ review }}",
             scores=[dd.Score(name="tone", description="How it sounds", options={1: "cold", 2: "warm"})],
         )
     )
     made.add_column(dd.EmbeddingColumnConfig(name="vector", target_column="review", model_alias="vectors"))
     made.add_column(dd.ImageColumnConfig(name="picture", prompt="{{ city }} at night", model_alias="painter"))
+    made.add_column(dd.ImageColumnConfig(name="sketch", prompt="{{ city }} in the rain", model_alias="sketcher"))
     made.add_column(dd.ExpressionColumnConfig(name="twice", expr="{{ stars * 2 }}", dtype="int"))
     made.add_column(
         dd.ValidationColumnConfig(
@@ -202,7 +248,23 @@ def every_column() -> Any:
             validator_params=dd.CodeValidatorParams(code_lang="python"),
         )
     )
-
+    made.add_column(dd.ExpressionColumnConfig(name="query", expr="select {{ stars }} from hotel"))
+    made.add_column(
+        dd.ValidationColumnConfig(
+            name="parsed",
+            target_columns=["query"],
+            validator_type="code",
+            validator_params=dd.CodeValidatorParams(code_lang="sql:postgres"),
+        )
+    )
+    made.add_column(
+        dd.ValidationColumnConfig(
+            name="short",
+            target_columns=["city"],
+            validator_type="local_callable",
+            validator_params=dd.LocalCallableValidatorParams(validation_function=longest),
+        )
+    )
     made.add_column(dd.CustomColumnConfig(name="loud", generator_function=shouting()))
     made.add_processor(dd.DropColumnsProcessorConfig(name="tidy", column_names=["tw*"]))
     made.add_processor(
@@ -212,9 +274,15 @@ def every_column() -> Any:
     return made
 
 
+def main(directory: Path, endpoints: dict[str, str]) -> None:
+    (directory / "cities.csv").write_text("city\nOslo\nRome\nLima\n")
+    write_people(directory)
+    configs = {"every_sampler": every_sampler(), "every_column": every_column()}
+    configs["every_sampler"].write_config(directory / "every_sampler.json")
+    configs["every_column"].write_config(directory / "every_column.yaml")
+    for name, made in configs.items() if endpoints else ():
+        run(name, made, directory, endpoints)
+
+
 if __name__ == "__main__":
-    (HERE / "cities.csv").write_text("city\nOslo\nRome\nLima\n")
-    made = every_sampler()
-    made.write_config(HERE / "every_sampler.json")
-    (HERE / "every_sampler_results.json").write_text(json.dumps(results(made), indent=1) + "\n")
-    every_column().write_config(HERE / "every_column.yaml")
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]) if len(sys.argv) > 2 else {})

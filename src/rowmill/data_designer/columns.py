@@ -31,6 +31,10 @@ def imported_column(config: Mapping[str, Any], place: str, notes: Notes) -> dict
     special = _SPECIAL.get(str(kind))
     if special is not None:
         special(column, place, notes)
+    if str(kind) in _DIFFERS:
+        notes.add(place, f"Column '{column.get('name')}': {_DIFFERS[str(kind)]}")
+    if column.get("with_trace") not in (None, False, "none"):
+        notes.add(f"{place}.with_trace", f"'{column.get('name')}__trace' is JSON text, no list of messages.")
     return _in_order(_without_unknown(column, cls, place, notes))
 
 
@@ -145,6 +149,10 @@ def _validation(column: dict[str, Any], place: str, notes: Notes) -> None:
     column["validator_params"] = params
 
 
+_DIFFERS = {
+    "embedding": "its value is the vector itself, where DataDesigner has a record with a list 'embeddings'.",
+    "image": "its value is the path of one file, where DataDesigner has a list of them.",
+}
 _SPECIAL: dict[str, Callable[[dict[str, Any], str, Notes], None]] = {
     "sampler": _sampler,
     "custom": _custom,

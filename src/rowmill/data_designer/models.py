@@ -23,6 +23,9 @@ KNOWN_PROVIDERS: dict[str, dict[str, Any]] = {
 }
 """What a provider's name means where no file of providers says it."""
 
+_DRAW_OUTSIDE_OF_CHATS = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
+"""DataDesigner asks models with one of these in their name at /images/generations, all others in a chat."""
+
 
 def imported_models(
     configs: Sequence[Mapping[str, Any]], providers: Mapping[str, Mapping[str, Any]], notes: Notes
@@ -45,7 +48,11 @@ def _model(
         model |= _endpoint(provider, name, place, notes)
     if config.get("skip_health_check"):
         model["skip_health_check"] = True
-    return model | _parameters(config.get("inference_parameters") or {}, place, notes)
+    parameters = config.get("inference_parameters") or {}
+    draws = parameters.get("generation_type") == "image"
+    if draws and not any(part in str(config.get("model")).lower() for part in _DRAW_OUTSIDE_OF_CHATS):
+        model["image_route"] = "chat"
+    return model | _parameters(parameters, place, notes)
 
 
 def _endpoint(provider: Mapping[str, Any], name: str, place: str, notes: Notes) -> dict[str, Any]:
