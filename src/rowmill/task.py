@@ -49,10 +49,8 @@ class Request(NamedTuple):
     message: str | None
     is_reused: bool = False
     """No request was made: the answer was kept from an earlier one, and cost nothing."""
-    answer_key: int | None = None
-    """What stands for the request if its answer is to be kept (``reuse_answers``)."""
-    answer: str | None = None
-    """The answer to keep, if its task succeeds."""
+    answers: tuple[tuple[int, str], ...] = ()
+    """What to keep of it if its task succeeds (``reuse_answers``): answers, each with what stands for its question."""
 
 
 class OutcomeKind(StrEnum):

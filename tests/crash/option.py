@@ -18,6 +18,8 @@ ROW_GROUP_SIZE = 5
 PASSES_THE_GATE = 13
 IN_FLIGHT = 4
 
+RUN = {"max_active_row_groups": 2, "max_in_flight": 64, "backoff_base_s": 0.05}
+
 _GATE = f"""
 from pathlib import Path
 
@@ -111,7 +113,7 @@ class Option:
                     "drop": True,
                 },
             ],
-            "run": {"max_active_row_groups": 2, "max_in_flight": 64, "backoff_base_s": 0.05},
+            "run": RUN,
             **self.spec,
         }
 

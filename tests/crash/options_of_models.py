@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from option import SCHEMA, Option, chat, expression, text
+from option import RUN, SCHEMA, Option, chat, expression, text
 
 TOOL_SERVER = Path(__file__).resolve().parent.parent / "tool_server.py"
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(16)).decode()
@@ -90,6 +90,13 @@ MODELS: dict[str, Option] = {
     ),
     "health check": Option(chat(), requests=1, environment={"ROWMILL_SKIP_HEALTH_CHECKS": "0"}),
     "reuse_answers": Option(chat(prompt="Of {{ number }}"), model={"reuse_answers": True}, requests=1),
+    "reuse_answers: shared": Option(
+        chat(prompt="Of {{ number }}"),
+        after=[{"name": "vector", "column_type": "embedding", "model_alias": "model", "target_column": "made"}],
+        model={"reuse_answers": True},
+        spec={"run": {**RUN, "answer_cache": "answers"}},
+        requests=2,
+    ),
     "response_format": Option(
         chat("llm-structured", output_format=SCHEMA), model={"response_format": "json_schema"}, requests=3
     ),

@@ -26,6 +26,7 @@ from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import BudgetReached, Interrupted, RowmillError, UsageError
+from rowmill.generators.answer_directory import AnswerDirectory
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.model_handle import ModelHandle
 from rowmill.generators.protocol import CellGenerator, Generator, Model, Toolbox
@@ -152,7 +153,7 @@ async def work(
         return _report(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
-        known = AnswerLookup(store, writer)
+        known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
         models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
         tools = await stack.enter_async_context(_open_tools(prepared, environ))
@@ -180,7 +181,9 @@ async def work(
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
         ) -> TurnResult:
-            return await writer.call(turn.take, outcomes, free, now, learned)
+            taken = await writer.call(turn.take, outcomes, free, now, learned)
+            await known.keep(outcomes)
+            return taken
 
         dispatcher = Dispatcher(
             LocalExecutor(bound, _several_rows(prepared.graph), wall_clock, _names(prepared.graph)),
@@ -238,6 +241,14 @@ async def _open_tools(prepared: Prepared, environ: Mapping[str, str]) -> AsyncIt
 
     async with serve_tools(configs, prepared.spec.mcp_providers, environ, str(prepared.directory)) as tools:
         yield tools
+
+
+def _shared_answers(prepared: Prepared) -> AnswerDirectory | None:
+    """Where answers are shared with other runs, if the spec wants it and a model reuses any."""
+    path = prepared.spec.run.answer_cache
+    if path is None or not any(model.reuse_answers for model in prepared.spec.models):
+        return None
+    return AnswerDirectory(prepared.directory / Path(path).expanduser())
 
 
 def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:

@@ -1,13 +1,21 @@
-"""Looking up kept answers without a statement each: what is asked while one look-up waits is the next one."""
+"""Looking up kept answers without a statement each: what is asked while one look-up waits is the next one.
+
+They are looked for in the run database, and then in the directory several runs share, if there is one.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import anyio
 from anyio.lowlevel import checkpoint
 
 from rowmill.engine.writer import Writer
+from rowmill.generators.answer_directory import AnswerDirectory
 from rowmill.store.answers import find_answers
+from rowmill.store.attempts import answers_to_keep
 from rowmill.store.run_store import RunStore
+from rowmill.task import Outcome
 
 _MOST = 256
 """Answers in one look-up."""
@@ -20,16 +28,30 @@ class AnswerLookup:
     asks first asks for all who came meanwhile.
     """
 
-    def __init__(self, store: RunStore, writer: Writer) -> None:
+    def __init__(self, store: RunStore, writer: Writer, shared: AnswerDirectory | None = None) -> None:
         self._store = store
         self._writer = writer
+        self._shared = shared
         self._waiting: dict[int, list[_Asked]] = {}
         self._is_asking = False
 
-    async def find(self, key: int) -> str | None:
+    async def find(self, keys: Sequence[int]) -> dict[int, str]:
         """See :class:`~rowmill.generators.answer_reuse.KnownAnswers`."""
-        asked = _Asked()
-        self._waiting.setdefault(key, []).append(asked)
+        all_asked = {key: _Asked() for key in keys}
+        for key, asked in all_asked.items():
+            self._waiting.setdefault(key, []).append(asked)
+        found = {key: await self._answer(asked) for key, asked in all_asked.items()}
+        return {key: answer for key, answer in found.items() if answer is not None}
+
+    async def keep(self, outcomes: Sequence[Outcome]) -> None:
+        """Puts the answers of outcomes that were just committed into the shared directory, if there is one."""
+        if self._shared is None:
+            return
+        answers = dict(answer for outcome in outcomes for answer in answers_to_keep(outcome))
+        if answers:
+            await self._writer.call(self._shared.keep, answers)
+
+    async def _answer(self, asked: _Asked) -> str | None:
         while not asked.is_answered:
             if self._is_asking:
                 await asked.event.wait()
@@ -41,13 +63,19 @@ class AnswerLookup:
             raise asked.error
         return asked.answer
 
+    def _look_up(self, keys: Sequence[int]) -> dict[int, str]:
+        found = find_answers(self._store.connection, keys)
+        if self._shared is not None:
+            found |= self._shared.find([key for key in keys if key not in found])
+        return found
+
     async def _ask(self) -> None:
         self._is_asking = True
         batch: dict[int, list[_Asked]] = {}
         try:
             await checkpoint()  # lets those who are about to ask join
             batch = {key: self._waiting.pop(key) for key in list(self._waiting)[:_MOST]}
-            found = await self._writer.call(find_answers, self._store.connection, list(batch))
+            found = await self._writer.call(self._look_up, list(batch))
             for key, many in batch.items():
                 for asked in many:
                     asked.answer = found.get(key)

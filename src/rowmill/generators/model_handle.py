@@ -10,7 +10,15 @@ from typing import Any
 import anyio
 
 from rowmill.errors import RunStopping
-from rowmill.generators.answer_reuse import KnownAnswers, answer_key, read, written
+from rowmill.generators.answer_reuse import (
+    KnownAnswers,
+    answer_key,
+    read,
+    read_vector,
+    vector_key,
+    written,
+    written_vector,
+)
 from rowmill.generators.protocol import Call
 from rowmill.providers.protocol import (
     ChatAnswer,
@@ -67,10 +75,10 @@ class ModelHandle:
         key = None
         if self._known is not None and not call.regeneration:
             key = answer_key(self._config, messages, merged)
-            kept = None if key is None else await self._known.find(key)
-            if kept is not None:
+            kept = {} if key is None else await self._known.find([key])
+            if key in kept:
                 self._record(call, self._wall_clock(), None, None, is_reused=True)
-                return read(kept)
+                return read(kept[key])
         request = ChatRequest(messages, merged, self._config.timeout_s)
         started_at = self._wall_clock()
         try:
@@ -83,11 +91,34 @@ class ModelHandle:
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
         if key is not None and not answer.tool_calls:
-            call.requests[-1] = call.requests[-1]._replace(answer_key=key, answer=written(answer))
+            call.requests[-1] = call.requests[-1]._replace(answers=((key, written(answer)),))
         return answer
 
     async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
-        """Makes exactly one request for the vectors of all texts. Provider errors pass through."""
+        """Makes one request for the vectors of all texts, or of those that are not known; none if all are.
+
+        Provider errors pass through.
+        """
+        if self._known is None or call.regeneration:
+            return await self._embedded(texts, call)
+        keys = [vector_key(self._config, text) for text in texts]
+        vectors: dict[str, Sequence[float]] = {}
+        kept = await self._known.find([key for key in dict.fromkeys(keys) if key is not None])
+        for text, key in zip(texts, keys, strict=True):
+            if key in kept:
+                vectors[text] = read_vector(kept[key])
+        if vectors:
+            self._record(call, self._wall_clock(), None, None, is_reused=True)
+        missing = {text: key for text, key in zip(texts, keys, strict=True) if text not in vectors}
+        if missing:
+            made = await self._embedded(list(missing), call)
+            vectors |= zip(missing, made, strict=True)
+            new = [(key, vector) for key, vector in zip(missing.values(), made, strict=True) if key is not None]
+            answers = tuple((key, written_vector(vector)) for key, vector in new if all(map(_is_number, vector)))
+            call.requests[-1] = call.requests[-1]._replace(answers=answers)
+        return [vectors[text] for text in texts]
+
+    async def _embedded(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
         if not isinstance(self._provider, Embedder):
             raise RunStopping(f"Provider '{self._config.provider}' makes no embeddings", "NoEmbeddings")
         parameters = self._config.inference_parameters.embedding_parameters()
@@ -169,3 +200,7 @@ class ModelHandle:
                 is_reused=is_reused,
             )
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53)

@@ -60,7 +60,7 @@ class Call:
     def mark_unusable(self, error_type: str, message: str) -> None:
         """Notes of the last request that what it brought could not be used; it is not kept."""
         last = self.requests[-1]
-        self.requests[-1] = last._replace(error_type=error_type, message=message, answer_key=None, answer=None)
+        self.requests[-1] = last._replace(error_type=error_type, message=message, answers=())
 
 
 class CellGenerator(ABC):

@@ -233,7 +233,7 @@ class ModelConfig(StrictModel):
     image_route: Literal["images", "chat"] = "images"
     """Where pictures are asked for: ``/images/generations``, or in a chat whose answer has ``images``."""
     reuse_answers: bool = False
-    """Keep the answers of chats in the run database, and use them again for the very same request."""
+    """Keep the answers of chats and embeddings, and use them again for the very same request."""
     skip_health_check: bool = False
     """Do not try the model with one small request before a run."""
     simulation: SimulationConfig | None = None

@@ -5,6 +5,7 @@ A request costs something whatever becomes of its row, so it is recorded even if
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from decimal import Decimal
 
 from rowmill.store.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
@@ -32,6 +33,8 @@ class Attempts:
     def note(self, outcome: Outcome) -> None:
         """Records the requests of an outcome; of a failure that was none of a request's, the failed call itself too."""
         last = len(outcome.requests) - 1
+        for key, answer in answers_to_keep(outcome):
+            self.answers.setdefault(key, answer)
         for position, request in enumerate(outcome.requests):
             if request.is_reused:
                 self._append(outcome, _REUSED, request)
@@ -41,8 +44,6 @@ class Attempts:
             else:
                 kind = outcome.kind if position == last else OutcomeKind.TRANSIENT
             self._append(outcome, kind, request)
-            if request.answer_key is not None and outcome.kind is OutcomeKind.SUCCEEDED:
-                self.answers.setdefault(request.answer_key, request.answer or "")
         if outcome.error is not None and (last < 0 or outcome.requests[last].error_type is None):
             self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
 
@@ -82,6 +83,13 @@ class Attempts:
             request.output_tokens,
             request.cost_usd,
         )
+
+
+def answers_to_keep(outcome: Outcome) -> Iterator[tuple[int, str]]:
+    """The answers of an outcome's requests that may be used again: only of a call that succeeded."""
+    if outcome.kind is OutcomeKind.SUCCEEDED:
+        for request in outcome.requests:
+            yield from request.answers
 
 
 def clean(text: str) -> str:
