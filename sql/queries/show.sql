@@ -15,7 +15,7 @@ limit $limit;
 -- Finished rows of a range of row_id, in order, for reading all of them slice by slice. O(slice).
 select {columns}
 from main.dataset
-where row_id >= $first_row and row_id <= $last_row and {predicate};
+where row_id >= $first and row_id <= $last and {predicate};
 
 -- name: show_groups
 -- The row groups that were admitted, in plan order. O(row groups).
@@ -61,11 +61,23 @@ limit $limit;
 select {columns}
 from main.attempt
 where {predicate}
-order by
-  started_at desc,
-  row_id asc,
-  attempt desc
+order by number desc
 limit $limit;
+
+-- name: show_attempts_between
+-- Those of a range of their numbers, for reading all of them slice by slice. O(slice).
+select {columns}
+from main.attempt
+where number >= $first and number <= $last and {predicate}
+order by number desc;
+
+-- name: attempt_bounds
+-- Smallest and largest number of the attempts and how many there are, without reading one. O(attempts).
+select
+  min(rowid) as first_number,
+  max(rowid) as last_number,
+  count(*) as attempts
+from state.attempt;
 
 -- name: show_events
 -- What happened, the latest first. O(events).

@@ -392,7 +392,8 @@ select
   a.duration_ms,
   a.input_tokens,
   a.output_tokens,
-  a.cost_usd
+  a.cost_usd,
+  a.rowid as number
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 

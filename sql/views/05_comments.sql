@@ -104,6 +104,7 @@ comment on column main.attempt.duration_ms is 'How long it took, milliseconds.';
 comment on column main.attempt.input_tokens is 'Tokens sent.';
 comment on column main.attempt.output_tokens is 'Tokens received.';
 comment on column main.attempt.cost_usd is 'Its cost in US dollars; null if the model has no price.';
+comment on column main.attempt.number is 'In which order they were recorded, counted from 0.';
 
 comment on view main.usage is 'Requests, tokens and cost per model, invocation and hour.';
 comment on column main.usage.model is 'The model asked.';

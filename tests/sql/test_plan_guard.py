@@ -5,11 +5,10 @@ Plans are measured by the rows their operators hand on when they run, never by t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
 
 import pytest
+from query_plan import Operator, operators_of
 from run_state import RunState, moment
 from virtual_run import custom, model, sampler
 
@@ -76,21 +75,6 @@ def filled(state_of: StateOf, row_groups: int, rows_per_group: int = 250) -> Run
     return state
 
 
-class Operator(NamedTuple):
-    """An operator of a plan that ran: its kind, the rows it handed on, and those its inputs handed to it."""
-
-    kind: str
-    rows: int
-    inputs: list[int]
-
-
-def operators(node: dict[str, Any]) -> Iterator[Operator]:
-    for child in node.get("children", []):
-        yield from operators(child)
-    inputs = [int(child["intermediate_rows"]) for child in node.get("children", [])]
-    yield Operator(node["type"], int(node["intermediate_rows"]), inputs)
-
-
 def measured(state: RunState, what: str) -> list[Operator]:
     """The operators of a view or a named statement, after it ran (and was rolled back)."""
     parameters: dict[str, object] = {}
@@ -116,10 +100,9 @@ def measured(state: RunState, what: str) -> list[Operator]:
         parameters = {name: value for name, value in known.items() if f"${name}" in text}
     state.sql("begin transaction")
     try:
-        ((_, plan),) = state.store.connection.execute(f"explain (analyze, format json) {text}", parameters or None)
+        return operators_of(state, text, parameters)
     finally:
         state.sql("rollback")
-    return [operator for root in json.loads(plan)["operator"] for operator in operators(root)]
 
 
 @pytest.mark.parametrize("what", VIEWS + STATEMENTS)
@@ -144,13 +127,10 @@ def test_work_grows_at_most_linearly_with_the_active_rows(state_of: StateOf, wha
 
 def test_the_measure_sees_a_comparison_of_all_rows_with_all_rows(state_of: StateOf) -> None:
     state = filled(state_of, row_groups=1, rows_per_group=50)
-    plan = json.loads(
-        state.sql(
-            "explain (analyze, format json) select count(*) from state.active_row as a, state.active_row as b"
-            " where a.row_id < b.row_id + b.row_index"
-        )[0][1]
+    found = operators_of(
+        state,
+        "select count(*) from state.active_row as a, state.active_row as b where a.row_id < b.row_id + b.row_index",
     )
-    found = [operator for root in plan["operator"] for operator in operators(root)]
     assert [operator.inputs for operator in found if operator.kind in EVERY_PAIR] == [[50, 50]]
 
 

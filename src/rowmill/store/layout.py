@@ -6,6 +6,7 @@ each word holds 64 of them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from rowmill.store.literal import literal
 from rowmill.store.sampling import sampled_value, sampler_call
 from rowmill.store.shelter import sheltered
 
+_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|REAL|DECIMAL.*")
 _ALL_BITS = (1 << WORD_BITS) - 1
 
 
@@ -127,9 +129,13 @@ class Layout:
         """Slots of the views on what the columns hold. Without a column, one that is always null stands in."""
         outputs = [output for output in self.graph.outputs if not output.drop]
         texts = [f"{_as_text(quote(output.name), output.sql_type)} as {quote(output.name)}" for output in outputs]
+        measures = [_measured(output.name, output.sql_type) for output in outputs]
+        kinds = [_kind(output.name, _measure(output.sql_type)) for output in outputs]
         return {
             "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
             "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
+            "dataset_measures": ",\n      ".join(measures) or "state.measure_nothing('no_column', null)",
+            "dataset_kinds": ",\n      ".join(kinds) or _kind("no_column", None),
         }
 
     @property
@@ -327,6 +333,27 @@ class Layout:
         """Users' SQL can fail for a row, also as a sampler's condition, and so can bounds; nothing else can."""
         source = node.declaration.sql
         return isinstance(source, SqlExpression) or (isinstance(source, SampledValue) and source.can_fail)
+
+
+def _measure(sql_type: str) -> str | None:
+    """What is measured of a column's values: themselves, their time, their length as text; of some, nothing."""
+    kind = sql_type.upper()
+    if kind.endswith("]") or kind in {"BOOLEAN", "BLOB"}:
+        return None
+    if _NUMBER.fullmatch(kind):
+        return "value"
+    return "time" if kind.startswith(("DATE", "TIMESTAMP")) else "length"
+
+
+def _kind(name: str, measure: str | None) -> str:
+    return f"struct_pack(column_name := {literal(name)}, measure := {literal(measure)})"
+
+
+def _measured(name: str, sql_type: str) -> str:
+    """A column as the macro of ``views/07_statistics.sql`` that measures it."""
+    measure = _measure(sql_type)
+    column = _as_text(quote(name), sql_type) if measure == "length" else quote(name)
+    return f"state.measure_{measure or 'nothing'}({literal(name)}, {column})"
 
 
 def _as_text(column: str, sql_type: str) -> str:

@@ -17,8 +17,6 @@ from rowmill.store.connection import column_list
 from rowmill.store.reader import Reader
 from rowmill.store.statements import Statement, statement
 
-_BOUNDS = statement("finished_row_bounds")
-_ROWS_BETWEEN = statement("show_rows_between")
 _VIEW_COLUMNS = statement("view_columns")
 _PUBLIC_COLUMNS = statement("public_columns")
 
@@ -46,6 +44,22 @@ _STATEMENTS = {what: statement(f"show_{what}") for what in VIEWS}
 
 
 @dataclass(frozen=True, slots=True)
+class _Sliced:
+    """A listing that may be too long to be sorted at once: its rows lie in the order of a number they have."""
+
+    bounds: Statement
+    """The least and the greatest of these numbers, and how many rows there are."""
+    between: Statement
+    is_backwards: bool
+
+
+_SLICED = {
+    "rows": _Sliced(statement("finished_row_bounds"), statement("show_rows_between"), is_backwards=False),
+    "attempts": _Sliced(statement("attempt_bounds"), statement("show_attempts_between"), is_backwards=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Which part of a listing: a condition in SQL, columns (none: all), the greatest number of rows (None: all)."""
 
@@ -63,8 +77,8 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
     # On lines of its own, so that a comment in the condition ends with it.
     slots = {"columns": columns, "predicate": f"(\n{selection.where}\n)" if selection.where else "true"}
     try:
-        if what == "rows" and selection.limit is None:
-            return _all_rows(reader, slots)
+        if what in _SLICED and selection.limit is None:
+            return _slice_by_slice(reader, _SLICED[what], slots)
         return _query(reader, _STATEMENTS[what], slots, {"limit": selection.limit})
     except UsageError as error:
         if selection.where is None:
@@ -86,20 +100,20 @@ def _query(
     return reader.batches(query.fill(**slots), parameters)
 
 
-def _all_rows(reader: Reader, slots: dict[str, str]) -> pa.RecordBatchReader:
-    """Every finished row, slice by slice: sorting them all at once would need them all at once."""
-    query = _ROWS_BETWEEN.fill(**slots)
-    bounds = reader.table(_BOUNDS.text).to_pylist()[0]
-    first, last, rows = bounds["first_row"], bounds["last_row"], bounds["rows_finished"]
+def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str]) -> pa.RecordBatchReader:
+    """Every row: sorting them all at once would need them all at once."""
+    query = sliced.between.fill(**slots)
+    first, last, rows = reader.table(sliced.bounds.text).to_pylist()[0].values()
     # An empty range tells the types, and whether the condition runs at all.
-    schema = reader.table(query, {"first_row": 0, "last_row": -1}).schema
+    schema = reader.table(query, {"first": 0, "last": -1}).schema
     if not rows:
         return pa.RecordBatchReader.from_batches(schema, [])
     width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // rows)
+    starts = range(first, last + 1, width)
 
     def slices() -> Iterator[pa.RecordBatch]:
-        for start in range(first, last + 1, width):
-            table = reader.table(query, {"first_row": start, "last_row": min(start + width - 1, last)})
+        for start in reversed(starts) if sliced.is_backwards else starts:
+            table = reader.table(query, {"first": start, "last": min(start + width - 1, last)})
             yield from table.to_batches()
 
     return pa.RecordBatchReader.from_batches(schema, slices())
