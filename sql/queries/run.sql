@@ -32,12 +32,6 @@ update state.generator
 set fingerprint = $fingerprint
 where generator = $generator and fingerprint <> $fingerprint;
 
--- name: has_state_schema
--- Is this a run database at all? O(1).
-select count(*) > 0 as has_state
-from duckdb_tables()
-where schema_name = 'state' and table_name = 'schema_version';
-
 -- name: table_count
 -- How many tables and views a database that is not ours holds. O(tables).
 select (select count(*) from duckdb_tables()) + (select count(*) from duckdb_views() where not internal) as tables;
@@ -167,6 +161,7 @@ when not matched then
 -- What earlier invocations learned of the resources: limits, and who still asks for patience. O(resources).
 select
   resource,
+  configured_limit,
   learned_limit,
   cooling_until
 from state.resource;

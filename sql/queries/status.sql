@@ -163,13 +163,13 @@ where schema_name = 'main' and table_name = 'dataset'
 order by column_index;
 
 -- name: seed_columns
--- Name and type of the columns of the seed rows inside the database. O(columns).
+-- Name and type of the columns of the seed rows inside the database, if it has any. O(columns).
 select
-  column_name,
-  data_type
-from duckdb_columns()
-where schema_name = 'state' and table_name = 'seed_row' and column_name <> 'row_index'
-order by column_index;
+  name,
+  "type"
+from pragma_table_info('state.seed_row')
+where name <> 'row_index'
+order by cid;
 
 -- name: finished_row_bounds
 -- Smallest and largest row_id of the finished rows and their number. O(1) from statistics, else O(rows).

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.spec.declaration import Strategy
-from rowmill.store import schema
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
+from rowmill.store.macros import create_sampler_macros
 from rowmill.store.statements import statement
 
 from .engine_run import prepared_spec, run_engine
@@ -162,7 +162,7 @@ def _baseline(name: str, rows: int, row_group_size: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "baseline.duckdb"
         with Gauge() as gauge, Connection(file) as connection:
-            schema.create_sampler_macros(connection)
+            create_sampler_macros(connection, [source])
             connection.script(bench_script("create_baseline", columns=columns))
             connection.execute(bench_script("insert_baseline", columns=names, source=source), {"rows": rows})
         file_mib = file.stat().st_size / 2**20

@@ -29,6 +29,7 @@ from rowmill.store.connection import STORAGE_ROWS, Connection, create_private_fi
 from rowmill.store.control import Control, ControlAnswer, ControlRequest, HandSettings, read_hand_settings
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
+from rowmill.store.macros import create_sampler_macros
 from rowmill.store.seed_content import keep_seed_content, seed_content_of
 from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.staging import from_epoch, to_epoch
@@ -68,8 +69,9 @@ class StoredSpec:
 
 @dataclass(frozen=True, slots=True)
 class ResourceMemory:
-    """What is known of a resource from before: calls at once it was found to take, and until when it rests."""
+    """What is known of a resource from before: calls at once it may and was found to take, and until when it rests."""
 
+    configured_limit: int
     learned_limit: int
     cooling_until: float | None
     """Seconds since the epoch; may be past."""
@@ -173,7 +175,10 @@ class RunStore:
 
     def seed_columns(self) -> tuple[tuple[str, str], ...]:
         """Name and SQL type of the columns of the seed rows inside the database."""
-        return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
+        try:
+            return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
+        except duckdb.CatalogException:  # no such table: a spec without seed data
+            return ()
 
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
@@ -230,13 +235,6 @@ class RunStore:
     def begin(self, limits: Mapping[str, int], now: float) -> dict[str, ResourceMemory]:
         """Signs this process in and returns what earlier ones learned of the resources (C2)."""
         moment = from_epoch(now)
-        names = sorted(limits)
-        table = pa.table(
-            {
-                "resource": pa.array(names, type=pa.string()),
-                "configured_limit": pa.array([limits[name] for name in names], type=pa.int32()),
-            }
-        )
         with engine_errors.mapped("signing in"), self._connection.transaction():
             self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
             rows = self._connection.execute(
@@ -244,13 +242,29 @@ class RunStore:
                 {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
             )
             self._invocation = int(rows[0][0])
-            self._connection.stage("new_resource", table)
-            self._connection.execute(_UPSERT_RESOURCE.text)
-            self._connection.unstage("new_resource")
+            memory = self._resource_memory()
+            if any(name not in memory or memory[name].configured_limit != limit for name, limit in limits.items()):
+                self._set_limits(limits)
+                memory = self._resource_memory()
             self._connection.execute(_START_RUN.text, {"now": moment})
+        return memory
+
+    def _set_limits(self, limits: Mapping[str, int]) -> None:
+        names = sorted(limits)
+        table = pa.table(
+            {
+                "resource": pa.array(names, type=pa.string()),
+                "configured_limit": pa.array([limits[name] for name in names], type=pa.int32()),
+            }
+        )
+        self._connection.stage("new_resource", table)
+        self._connection.execute(_UPSERT_RESOURCE.text)
+        self._connection.unstage("new_resource")
+
+    def _resource_memory(self) -> dict[str, ResourceMemory]:
         return {
-            resource: ResourceMemory(learned, to_epoch(until) if until is not None else None)
-            for resource, learned, until in self._connection.execute(_RESOURCE_MEMORY.text)
+            resource: ResourceMemory(configured, learned, to_epoch(until) if until is not None else None)
+            for resource, configured, learned, until in self._connection.execute(_RESOURCE_MEMORY.text)
         }
 
     def say_alive(self) -> None:
@@ -270,12 +284,13 @@ class RunStore:
             raise RuntimeError("begin() comes before turn()")
         if _works_on_few_rows(spec, graph):
             self._connection.use_one_thread()
-        if any(isinstance(node.declaration.sql, (SamplerCall, SampledValue)) for node in graph.generators):
-            schema.create_sampler_macros(self._connection)
+        layout = Layout(graph, spec.seed)
+        sampled = [node for node in graph.generators if isinstance(node.declaration.sql, (SamplerCall, SampledValue))]
+        create_sampler_macros(self._connection, map(layout.expression, sampled))
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
         return Turn(
             self._connection,
-            Layout(graph, spec.seed),
+            layout,
             spec.run,
             invocation=self._invocation,
             acceptance=Acceptance(self._connection, spec.accepted_records, spec.row_group_size),

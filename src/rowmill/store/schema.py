@@ -10,6 +10,8 @@ import re
 from datetime import datetime
 from pathlib import Path
 
+import duckdb
+
 from rowmill.errors import Damaged, Incompatible
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
@@ -18,7 +20,6 @@ from rowmill.version import VERSION
 
 _INSERT_SCHEMA_VERSION = statement("insert_schema_version")
 _NEWEST_SCHEMA_VERSION = statement("newest_schema_version")
-_HAS_STATE_SCHEMA = statement("has_state_schema")
 _TABLE_COUNT = statement("table_count")
 _CHECKPOINT = statement("checkpoint")
 
@@ -66,12 +67,6 @@ def create_views(connection: Connection, layout: Layout) -> None:
         connection.script(fill_script(script("views", file.name), **layout.view_slots))
 
 
-def create_sampler_macros(connection: Connection) -> None:
-    """Makes the sampler macros known to this connection (TEMP: they are code, not state)."""
-    for file in sorted((sql_directory() / "functions").glob("*.sql")):
-        connection.script(script("functions", file.name))
-
-
 def checkpoint(connection: Connection) -> None:
     """Folds the write-ahead log into the file."""
     connection.execute(_CHECKPOINT.text)
@@ -80,8 +75,11 @@ def checkpoint(connection: Connection) -> None:
 
 def is_new(connection: Connection) -> bool:
     """True for a database without any table. Raises Incompatible for one that holds somebody else's tables."""
-    if connection.execute(_HAS_STATE_SCHEMA.text)[0][0]:
+    try:
+        connection.execute(_NEWEST_SCHEMA_VERSION.text)
         return False
+    except duckdb.CatalogException:  # no such table; listing the tables to know takes ten times as long
+        pass
     if connection.execute(_TABLE_COUNT.text)[0][0]:
         raise Incompatible(f"{connection.path} is a DuckDB database, but not a run database. Name another file.")
     return True

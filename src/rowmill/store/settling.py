@@ -16,9 +16,9 @@ from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
 from rowmill.store.connection import Connection, quote
 from rowmill.store.layout import Layout
+from rowmill.store.macros import create_sampler_macros
 from rowmill.store.regeneration import InvalidCell
 from rowmill.store.sampling import unformatted_value
-from rowmill.store.schema import create_sampler_macros
 from rowmill.store.shelter import sheltered
 from rowmill.store.statements import statement
 
@@ -192,7 +192,7 @@ class Settling:
         expression = unformatted_value(value, self._layout.seed, column)
         row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
         with Connection(None, threads=1) as scratch:
-            create_sampler_macros(scratch)
+            create_sampler_macros(scratch, [expression])
             scratch.stage("failing_row", row)
             try:
                 scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))

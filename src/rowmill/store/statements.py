@@ -85,6 +85,11 @@ def script(*parts: str) -> str:
     return without_comments(sql_directory().joinpath(*parts).read_text(encoding="utf-8"))
 
 
+def named_script(*parts: str) -> dict[str, str]:
+    """The statements of such a file by name, in its order, without comments and closing semicolons."""
+    return {found.name: found.text for found in _parse(sql_directory().joinpath(*parts))}
+
+
 def fill_script(text: str, **slots: str) -> str:
     """A script with its slots filled; slots the script does not use are left out."""
     return _SLOT.sub(lambda match: slots[match[1]], text)
