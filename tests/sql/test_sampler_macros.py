@@ -61,6 +61,15 @@ def mean_of(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
+def assert_moments(values: Sequence[float], mean: float, deviation: float) -> None:
+    """Mean and variance are those of the law, to four and five times their own standard errors."""
+    assert abs(mean_of(list(values)) - mean) <= 4 * deviation / math.sqrt(ROWS)
+    squares = [(value - mean) ** 2 for value in values]
+    variance = mean_of(squares)
+    error = math.sqrt(mean_of([(square - variance) ** 2 for square in squares]) / ROWS)
+    assert abs(variance - deviation**2) <= 5 * error + 1e-9
+
+
 def chi_square(counts: list[int], expected: list[float]) -> float:
     return sum((count - share) ** 2 / share for count, share in zip(counts, expected, strict=True))
 
@@ -247,6 +256,7 @@ def test_uniform_values_are_uniform(database: Database) -> None:
     values = values_of(database, SamplerCall("sample_uniform", (10.0, 30.0, None)))
     assert min(values) >= 10
     assert max(values) < 30
+    assert_moments(values, 20, 20 / math.sqrt(12))
     assert kolmogorov_distance(values, lambda x: (x - 10) / 20) < KOLMOGOROV_LIMIT
 
 
@@ -257,9 +267,7 @@ def test_uniform_values_are_rounded_to_their_decimal_places(database: Database) 
 
 def test_gaussian_values_are_normally_distributed(database: Database) -> None:
     values = values_of(database, SamplerCall("sample_gaussian", (100.0, 15.0, None)))
-    deviation = math.sqrt(mean_of([(value - 100) ** 2 for value in values]))
-    assert abs(mean_of(values) - 100) < 4 * 15 / math.sqrt(ROWS)
-    assert abs(deviation - 15) < 4 * 15 / math.sqrt(2 * ROWS)
+    assert_moments(values, 100, 15)
     normal = lambda x: (1 + math.erf((x - 100) / 15 / math.sqrt(2))) / 2  # noqa: E731
     assert kolmogorov_distance(values, normal) < KOLMOGOROV_LIMIT
 
@@ -280,7 +288,7 @@ def test_a_standard_deviation_of_zero_gives_the_mean(database: Database) -> None
 def test_bernoulli_values_are_one_with_their_probability(database: Database, p: float) -> None:
     values = values_of(database, SamplerCall("sample_bernoulli", (p,)))
     assert set(values) <= {0, 1}
-    assert abs(mean_of(values) - p) <= 4 * math.sqrt(p * (1 - p) / ROWS)
+    assert_moments(values, p, math.sqrt(p * (1 - p)))
 
 
 def test_categories_without_weights_are_equally_likely(database: Database) -> None:
@@ -349,6 +357,27 @@ def test_datetimes_are_whole_days_from_start_to_before_end(database: Database) -
     assert chi_square([values.count(day) for day in days], [ROWS / 4] * 4) < chi_square_limit(3)
 
 
+@pytest.mark.parametrize(
+    ("unit", "start", "end", "count"),
+    [
+        ("Y", datetime(2020, 2, 29), datetime(2027, 3, 1), 8),
+        ("M", datetime(2024, 1, 31), datetime(2024, 5, 31), 4),
+        ("h", datetime(2024, 2, 29, 22), datetime(2024, 3, 1, 3), 5),
+        ("m", datetime(2024, 2, 29, 23, 58, 7), datetime(2024, 3, 1, 0, 4), 6),
+        ("s", datetime(2024, 12, 31, 23, 59, 55), datetime(2025, 1, 1, 0, 0, 7), 12),
+    ],
+)
+def test_moments_of_every_unit_are_equally_likely(
+    database: Database, unit: Any, start: datetime, end: datetime, count: int
+) -> None:
+    values = values_of(database, DatetimeParameters(start=start, end=end, unit=unit).call())
+    counts = [values.count(value) for value in sorted(set(values))]
+    assert len(counts) == count
+    assert start <= min(values)
+    assert max(values) < end
+    assert chi_square(counts, [ROWS / count] * count) < chi_square_limit(count - 1)
+
+
 def test_datetimes_by_month_stay_within_short_months(database: Database) -> None:
     call = DatetimeParameters(start=datetime(2024, 1, 31), end=datetime(2024, 5, 31), unit="M").call()
     dates = {value.date() for value in values_of(database, call)}
@@ -386,7 +415,7 @@ def assert_counts_follow(values: list[int], probability: Callable[[int], float])
 @pytest.mark.parametrize("mean", [0.0, 1e-300, 0.7, 12.25, 99.99, 100.0, 640.5])
 def test_poisson_values_follow_their_law(database: Database, mean: float) -> None:
     values = values_of(database, PoissonParameters(mean=mean).call())
-    assert abs(mean_of(values) - mean) <= 4 * math.sqrt(mean / ROWS)
+    assert_moments(values, mean, math.sqrt(mean))
     assert_counts_follow(values, lambda k: poisson_probability(k, mean))
 
 
@@ -409,7 +438,7 @@ def test_binomial_values_follow_their_law(database: Database, n: int, p: float) 
     values = values_of(database, BinomialParameters(n=n, p=p).call())
     assert min(values) >= 0
     assert max(values) <= n
-    assert abs(mean_of(values) - n * p) <= 4 * math.sqrt(n * p * (1 - p) / ROWS)
+    assert_moments(values, n * p, math.sqrt(n * p * (1 - p)))
     if n < 10**6:
         assert_counts_follow(values, lambda k: binomial_probability(k, n, p))
     else:
@@ -457,14 +486,17 @@ def test_a_count_is_made_even_if_every_attempt_fails(database: Database) -> None
     assert database.execute(f"select {poisson}, {binomial} from {row}").fetchone() == (250, 750)
 
 
-def test_timedeltas_are_whole_units_from_least_to_before_the_greatest(database: Database) -> None:
-    call = TimedeltaParameters(dt_min=2, dt_max=5, reference_column_name="start", unit="h").call()
+@pytest.mark.parametrize(("unit", "seconds"), [("D", 86_400), ("h", 3600), ("m", 60), ("s", 1)])
+def test_timedeltas_are_whole_units_from_least_to_before_the_greatest(
+    database: Database, unit: Any, seconds: int
+) -> None:
+    call = TimedeltaParameters(dt_min=2, dt_max=5, reference_column_name="start", unit=unit).call()
     rows = database.execute(
-        f"select hour, count(*) from (select hour({rendered(call)} - start) as hour"
+        f"select units, count(*) from (select (epoch({rendered(call)}) - epoch(start)) / {seconds} as units"
         " from (select *, timestamp '2024-02-29 23:00:00' + to_days((row_id % 3)::integer) as start from sample_row))"
-        " group by hour order by hour"
+        " group by units order by units"
     ).fetchall()
-    assert [hour for hour, _ in rows] == [2, 3, 4]
+    assert [units for units, _ in rows] == [2, 3, 4]
     assert chi_square([count for _, count in rows], [ROWS / 3] * 3) < chi_square_limit(2)
 
 
