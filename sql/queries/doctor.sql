@@ -119,3 +119,14 @@ where row_id between $first_row and $last_row;
 -- A whole view that is not the dataset. O(its rows).
 select *
 from {view};
+
+-- name: accepted_specs
+-- Every spec the run was ever made from. O(spec versions).
+select spec
+from state.spec_version;
+
+-- name: file_names_in_table
+-- The names of files that a table holds in a column. O(its rows).
+select {column} as file_name
+from {table}
+where {column} is not null;

@@ -181,6 +181,8 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "values": layout.all_columns if statement.name == "rebuild_rows" else "1 as one",
         "view": "main.progress",
     }
+    if statement.name == "file_names_in_table":
+        known["table"] = "state.dataset_row"
     if statement.file == "regeneration.sql":
         known |= {"pairs": "(5, 2)", "is_done": "true", "is_skipped": "false"}
     if statement.name == "settle_verdict":

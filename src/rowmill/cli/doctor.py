@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @database_argument
-@click.option("--repair", "repairs", is_flag=True, help="Put back the last consistent state if the log is damaged.")
+@click.option(
+    "--repair",
+    "repairs",
+    is_flag=True,
+    help="Put back the last consistent state if the log is damaged; remove files of no row.",
+)
 @click.option(
     "--salvage",
     "directory",
@@ -37,13 +42,14 @@ def command(
     """Check a run database: "healthy", or exactly what is wrong and what to do.
 
     Checks that the file opens and its log replays, the schema version, every block, the rules of
-    invariant_violation, the plan against the row groups, usage against attempts, and the spec inside. Reads only.
+    invariant_violation, the plan against the row groups, usage against attempts, the spec inside, and that the
+    files of pictures are those its rows name. Reads only.
     Exit code 0: healthy; 6: damaged; 5: of another version, or no run database; 4: in use.
 
     --repair: file and log are copied aside as DATABASE.damaged (and .wal), then the log is cut to the longest
     part that can be replayed. What that loses is generated again by the next run; the same without --repair
     says how much it is. A file that is itself damaged cannot be repaired; --salvage writes the rows outside
-    of damaged blocks to parquet files.
+    of damaged blocks to parquet files. Files of pictures that belong to no row any more are removed.
 
     \b
     Example:
@@ -78,19 +84,25 @@ def _database(database: Path | None) -> Path:
 def _repair(path: Path) -> Diagnosis:
     import time
 
-    from rowmill.engine.doctor import describe_loss, diagnose, repair
+    from rowmill.engine.doctor import describe_loss, diagnose, repair, sweep
 
     done = repair(path, time.time())
+    after = diagnose(path) if done is None else done.after
+    swept = sweep(path) if any(found.check == "files" and found.state != "ok" for found in after.findings) else 0
+    if swept:
+        click.echo(f"Removed {swept:,} files that belonged to no row.", err=True)
+        after = diagnose(path)
     if done is None:
-        click.echo("There is nothing to repair.", err=True)
-        return diagnose(path)
+        if not swept:
+            click.echo("There is nothing to repair.", err=True)
+        return after
     click.echo(
         f"Repaired {path}. File and log as they were are kept as {done.copy.name} (and .wal) beside it.\n  "
         + "\n  ".join(describe_loss(done.recovery))
         + f"\nNext:\n  rowmill run {path}    generates what is missing",
         err=True,
     )
-    return done.after
+    return after
 
 
 def _salvage(path: Path, directory: Path) -> None:

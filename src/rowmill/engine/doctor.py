@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
+from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, examination, schema
 from rowmill.store.connection import Connection, check_unclaimed
 from rowmill.store.file_system import missing_room, network_file_system
@@ -133,6 +135,16 @@ def repair(path: Path, now: float) -> Repair | None:
     return Repair(copy if not path.is_symlink() else copy.resolve(), recovery, diagnose(path))
 
 
+def sweep(path: Path) -> int:
+    """Removes the files beside a healthy run database that belong to no row; returns how many there were.
+
+    Raises Locked while another process has it open, and WriteFailed.
+    """
+    with Connection(path) as connection:
+        check = check_files(connection, prepare_old(connection)[1].spec)
+        return 0 if check is None else sweep_files(check)
+
+
 def _check_is_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise UsageError(f"{path} is a link to {os.readlink(path)}, and there is no such file.")
@@ -245,6 +257,35 @@ def _check_spec(diagnosis: Diagnosis, connection: Connection) -> None:
                 "spec", "ok", f"the spec inside it loads: {prepared.spec.name}, {len(prepared.spec.columns)} columns"
             )
         )
+        if not diagnosis.is_older:
+            _check_files(diagnosis, connection, prepared.spec)
+
+
+def _check_files(diagnosis: Diagnosis, connection: Connection, spec: Spec) -> None:
+    with engine_errors.mapped("checking the files"):
+        check = check_files(connection, spec)
+    if check is None:
+        return
+    where = check.directory.name
+    if check.missing:
+        message = f"{_many(len(check.missing), 'file')} that rows name are missing in {where}: {_named(check.missing)}"
+        advice = f"put them back, or make them again: 'rowmill rerun {diagnosis.path} --column COLUMN --where \"…\"'"
+        diagnosis.findings.append(Finding("files", "warning", message, advice))
+    if check.orphans:
+        message = (
+            f"{_many(len(check.orphans), 'file')} ({check.orphaned_bytes:,} bytes) in {where} belong to no row: "
+            f"{_named(check.orphans)}"
+        )
+        advice = f"'rowmill doctor {diagnosis.path} --repair' removes them"
+        diagnosis.findings.append(Finding("files", "warning", message, advice))
+    if not check.missing and not check.orphans:
+        message = f"{_many(check.kept, 'file')} in {where}, each of a row"
+        diagnosis.findings.append(Finding("files", "ok", message))
+
+
+def _named(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    return ", ".join(names[:_MOST_NAMED]) + more
 
 
 def describe_loss(recovery: Recovery) -> list[str]:

@@ -19,13 +19,14 @@ from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
-from rowmill.errors import BudgetReached, Interrupted, RowmillError, UsageError
+from rowmill.errors import BudgetReached, Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.answer_directory import AnswerDirectory
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.model_handle import ModelHandle
@@ -219,6 +220,8 @@ async def work(
     status = await writer.call(read_status, store.connection)
     if on_progress is not None:
         on_progress(status)
+    if ending is Ending.COMPLETE:
+        await writer.call(_sweep, store, prepared.spec)
     is_used_up = isinstance(dispatcher.stop, BudgetReached)
     if ending is Ending.STOPPED and dispatcher.stop is not None and not is_used_up:
         raise dispatcher.stop
@@ -249,6 +252,17 @@ def _shared_answers(prepared: Prepared) -> AnswerDirectory | None:
     if path is None or not any(model.reuse_answers for model in prepared.spec.models):
         return None
     return AnswerDirectory(prepared.directory / Path(path).expanduser())
+
+
+def _sweep(store: RunStore, spec: Spec) -> None:
+    """Removes what crashes, and rows that were dropped meanwhile, left of the files of pictures."""
+    check = check_files(store.connection, spec)
+    if check is None or not check.orphans:
+        return
+    try:
+        _log.info("Removed %d files that belonged to no row", sweep_files(check))
+    except WriteFailed as error:  # the dataset is complete all the same; `rowmill doctor` tells of them
+        _log.warning("%s", error)
 
 
 def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:

@@ -93,6 +93,11 @@ def folder_of(column: str) -> str:
     return f"{plain[:_LONGEST]}.{digest}"
 
 
+def is_ours(name: str) -> bool:
+    """Is it a name this module gives files, or the half-written one of such a file?"""
+    return _GENERATED.fullmatch(name.removesuffix(_PARTIAL)) is not None
+
+
 def files_of(database: Path) -> Path:
     """Where the files of a run database are."""
     return database.with_name(f"{database.name}.files")

@@ -21,6 +21,9 @@ _READ_WHOLE = statement("read_whole_table")
 _CONTRADICTIONS = statement("all_contradictions")
 _BESIDE_PLAN = statement("row_groups_beside_the_plan")
 _BESIDE_ATTEMPTS = statement("usage_beside_attempts")
+_ACCEPTED_SPECS = statement("accepted_specs")
+_FILE_NAMES = statement("file_names_in_table")
+_RETAINED = statement("retained_tables")
 
 
 def unreadable_tables(connection: Connection) -> Iterator[str]:
@@ -65,3 +68,24 @@ def usage_problems(connection: Connection) -> Iterator[str]:
             used, attempted = values[f"usage_{what}"], values[f"attempt_{what}"]
             if used != attempted:
                 yield f"{what} are {used} in usage, {attempted} in the attempts"
+
+
+def accepted_specs(connection: Connection) -> list[str]:
+    """Every spec the run was ever made from, as JSON."""
+    return [text for (text,) in connection.execute(_ACCEPTED_SPECS.text)]
+
+
+def file_names(connection: Connection, column: str) -> set[str]:
+    """The names of files that rows hold in a column, dropped rows included."""
+    tables = ("dataset_row", "active_row", "parked_row", "dropped_row_value")
+    return {name for table in tables for name in _names_in(connection, f"state.{table}", column)}
+
+
+def retained_file_names(connection: Connection, column: str) -> set[str]:
+    """The names of files in the values of a column that are retained from before a change of the spec."""
+    tables = [table for (table,) in connection.execute(_RETAINED.text) if table.rpartition("@")[0] == column]
+    return {name for table in tables for name in _names_in(connection, f"retained.{quote(table)}", column)}
+
+
+def _names_in(connection: Connection, table: str, column: str) -> list[str]:
+    return [name for (name,) in connection.execute(_FILE_NAMES.fill(table=table, column=quote(column)))]
