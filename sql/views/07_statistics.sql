@@ -74,7 +74,7 @@ select
   c.sql_type,
   r."rows",
   r."rows" - v."values" as nulls,
-  v.distinct_values,
+  least(v.distinct_values, v."values") as distinct_values,
   v.minimum,
   v.maximum,
   v.mean,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import venv
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ import pytest
 import scipy.stats
 import yaml
 from command_line import CommandLine
+from package_registry import install, skip_without
 from provider_simulator import provider_simulator
 
 from rowmill.run_database import RunDatabase
@@ -73,15 +73,10 @@ UNLIKELY = 1e-6
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with DataDesigner."""
     directory = tmp_path_factory.mktemp("peer")
-    pip = [sys.executable, "-m", "pip"]
-    download = [*pip, "download", "--quiet", "--no-deps", "--dest", str(directory / "found"), PACKAGE]
-    found = subprocess.run(download, capture_output=True, text=True, check=False, timeout=200)
-    if found.returncode:
-        pytest.skip(f"{PACKAGE} cannot be had from PyPI: {found.stderr.strip().splitlines()[-1]}")
+    skip_without(PACKAGE, directory / "found")
     venv.create(directory / "environment")
     made = directory / "environment" / "bin" / "python"
-    install = [*pip, "--python", str(made), "install", "--quiet", "--no-compile", PACKAGE]
-    subprocess.run(install, capture_output=True, check=True, timeout=400)
+    install("--python", str(made), PACKAGE)
     return made
 
 

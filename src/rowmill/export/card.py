@@ -41,11 +41,16 @@ class CardFigures:
 def card_of(figures: CardFigures, file_ending: str) -> str:
     """The text of the card. ``file_ending`` is that of the files in ``data/``, which begin with the name of a part."""
     size = next((name for bound, name in _SIZES if figures.rows < bound), "n>1B")
-    data_files = [{"split": part, "path": f"data/{part}-*{file_ending}"} for part in figures.parts]
+    # A part without rows has no file, and the hub's readers refuse a pattern that matches none.
+    parts = {part: rows for part, rows in figures.parts.items() if rows}
+    data_files = [{"split": part, "path": f"data/{part}-*{file_ending}"} for part in parts]
+    # How many rows there are is also what tells those readers that their copy is out of date.
+    splits = [{"name": part, "num_examples": rows} for part, rows in parts.items()]
     head = {
         "pretty_name": figures.name,
         "tags": ["synthetic", "rowmill"],
         "size_categories": [size],
+        "dataset_info": {"config_name": "default", "splits": splits},
         "configs": [{"config_name": "default", "data_files": data_files}],
     }
     front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)

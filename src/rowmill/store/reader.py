@@ -165,7 +165,7 @@ class Reader:
             types = self._connection.execute(_TYPES.text)
             (figures,) = self._connection.execute(_SUMMARY.fill(columns=columns))
         return [
-            {"column_name": name, "column_type": sql_type, "distinct": distinct, "filled": filled}
+            {"column_name": name, "column_type": sql_type, "distinct": min(distinct, filled), "filled": filled}
             for (name, sql_type), distinct, filled in zip(
                 types, figures[: len(types)], figures[len(types) :], strict=True
             )
