@@ -30,6 +30,10 @@ class EngineRun:
     turns: int
     median_turn_ms: float
     longest_turn_ms: float
+    median_lag_ms: float
+    """From a result to its commit (D2)."""
+    long_lag_ms: float
+    """Of 99 in 100 results, at most."""
     file_mib: float
 
 
@@ -52,6 +56,8 @@ def run_engine(prepared: Prepared, database: Path) -> EngineRun:
         len(clock.turns),
         clock.median_ms,
         clock.longest_ms,
+        clock.lag_ms(0.5),
+        clock.lag_ms(0.99),
         database.stat().st_size / 2**20,
     )
 

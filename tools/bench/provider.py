@@ -72,6 +72,8 @@ _FIGURES = (
     Figure("peak_mib", "peak MiB"),
     Figure("median_turn_ms", "median turn ms", 1),
     Figure("longest_turn_ms", "longest ms", 1),
+    Figure("median_lag_ms", "median to commit ms", 1),
+    Figure("long_lag_ms", "99 % to commit ms", 1),
 )
 
 
@@ -182,6 +184,8 @@ def _engine(model: dict[str, Any], latency_ms: int, in_flight: int, requests: in
         "turns": run.turns,
         "median_turn_ms": run.median_turn_ms,
         "longest_turn_ms": run.longest_turn_ms,
+        "median_lag_ms": run.median_lag_ms,
+        "long_lag_ms": run.long_lag_ms,
     }
     if latency_ms:
         ideal_per_s = in_flight / latency_ms * 1000

@@ -1,11 +1,11 @@
-"""Where the time of a turn goes: clocks that are put around the store's own methods, without changing them."""
+"""Where the time of a turn goes, and how long results wait for one: clocks around the store's own methods."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from statistics import median
@@ -15,17 +15,18 @@ from rowmill.store.connection import Connection
 from rowmill.store.run_store import RunStore
 from rowmill.store.statements import all_statements
 from rowmill.store.turn import Turn
-from rowmill.task import TurnResult
+from rowmill.task import Outcome, TurnResult
 
 _SLOT = re.compile(r"\\\{[a-z_]+\\\}")
 BEGIN, COMMIT = "(begin)", "(commit)"
 
 
 class TurnClock:
-    """How long each turn took, in seconds."""
+    """How long each turn took, and how long each result waited from its arrival to its commit (D2), in seconds."""
 
     def __init__(self) -> None:
         self.turns: list[float] = []
+        self.lags: list[float] = []
 
     def attach(self, store: RunStore) -> None:
         """Times every turn that ``store`` makes from now on."""
@@ -39,12 +40,14 @@ class TurnClock:
         store.turn = timed  # type: ignore[method-assign]
 
     def _around(self, take: Callable[..., TurnResult]) -> Callable[..., TurnResult]:
-        def timed(*args: Any, **kwargs: Any) -> TurnResult:
+        def timed(outcomes: Sequence[Outcome], *args: Any, **kwargs: Any) -> TurnResult:
             started = time.perf_counter()
             try:
-                return take(*args, **kwargs)
+                return take(outcomes, *args, **kwargs)
             finally:
                 self.turns.append(time.perf_counter() - started)
+                now = time.time()
+                self.lags += [now - each.started_at - each.duration_ms / 1000 for each in outcomes]
 
         return timed
 
@@ -57,6 +60,10 @@ class TurnClock:
     def longest_ms(self) -> float:
         """The longest turn."""
         return max(self.turns, default=0.0) * 1000
+
+    def lag_ms(self, share: float) -> float:
+        """Within how many milliseconds that share of the results was committed."""
+        return sorted(self.lags)[int(share * (len(self.lags) - 1))] * 1000 if self.lags else 0.0
 
 
 class StatementClock:
