@@ -251,3 +251,9 @@ limit 5;
 -- name: checkpoint
 -- Folds the log into the file; after DDL at once, because replay of DDL is where logs break. O(log).
 checkpoint;
+
+-- name: rewritable_blocks
+-- Blocks of the file's structure with free pieces in them: the next checkpoint may write over them. O(blocks of structure).
+select block_id
+from pragma_metadata_info()
+where free_blocks > 0;

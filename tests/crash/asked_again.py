@@ -42,6 +42,23 @@ def waited_for_processor_s(pid: int) -> float:
     return total / 1e9
 
 
+@dataclass(frozen=True)
+class Cost:
+    """What one kill costs: the calls that are made again for it."""
+
+    lost: int
+    """Answers that were given and never committed."""
+    in_flight: int
+    """Calls that were cut off."""
+    bound: int
+    """How many calls a kill may cost at that moment: all that may be in flight, and the answers of the window."""
+
+    @property
+    def repeated(self) -> int:
+        """Calls made again."""
+        return self.lost + self.in_flight
+
+
 @dataclass
 class AskedAgain:
     """The books of one simulator since its reset."""
@@ -65,8 +82,8 @@ class AskedAgain:
     _failed_before: int = 0
     _uncommitted: int = 0
     """Of the bodies that were answered, those without a committed answer, at the last kill; less what was cleared."""
-    lost_by_kill: list[int] = field(default_factory=list)
-    in_flight_by_kill: list[int] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    """Of each kill."""
 
     def count_kill(self, killed_at_s: float, succeeded: int, waited_s: float) -> Iterator[str]:
         """Books a kill of a process at work: what is wrong with it.
@@ -84,8 +101,6 @@ class AskedAgain:
         self._failed_before = statistics["by_status"].get("503", 0)
         self._uncommitted = statistics["distinct_answered"] - succeeded
         cut_off, self._cut_off_before = self.cut_off - self._cut_off_before, self.cut_off
-        self.lost_by_kill.append(lost)
-        self.in_flight_by_kill.append(in_flight)
         answers = sorted(self.simulator.answered_at_s(), reverse=True)
         if lost > 0:
             age_s = killed_at_s - answers[min(lost, len(answers)) - 1]
@@ -93,6 +108,7 @@ class AskedAgain:
             self.kills_over_window += age_s > COMMIT_WINDOW_S
         window_s = COMMIT_WINDOW_S + TURN_S + waited_s
         allowed = sum(answered_at > killed_at_s - window_s for answered_at in answers) + cut_off
+        self.costs.append(Cost(lost, in_flight, self.in_flight + cut_off + allowed))
         if lost < 0:
             yield f"the database knows of {-lost} answers nobody gave"
         if lost > allowed:

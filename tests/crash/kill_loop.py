@@ -61,20 +61,35 @@ class KillReport:
         """The report for people."""
         tally = self.tally
         yield f"seed {self.seed}: {self.kills} kills in {tally.lives} run databases in {self.seconds:.0f} s"
-        yield ", ".join(f"{count} in {what}" for what, count in tally.kills.most_common())
+        yield "killed     " + ", ".join(f"{count} in {what}" for what, count in tally.kills.most_common())
+        yield f"           {tally.with_checkpoints} of them in runs that always fold their log into the file"
         steered = ", ".join(f"{count} × {verb}" for verb, count in tally.steered.most_common())
-        yield f"{tally.with_checkpoints} of runs that always checkpoint; steered meanwhile: {steered or 'nothing'}"
-        yield f"{tally.requests} requests, {tally.answered} answered, {tally.asked_again} of them asked for before"
-        if tally.lost_by_kill:
-            kills = len(tally.lost_by_kill)
-            yield (
-                f"a kill met {sum(tally.in_flight_by_kill) / kills:.1f} requests in flight (at most "
-                f"{max(tally.in_flight_by_kill)}) and lost {sum(tally.lost_by_kill) / kills:.1f} answers (at most "
-                f"{max(tally.lost_by_kill)}), the oldest {1000 * tally.oldest_lost_s:.0f} ms old; "
-                f"{tally.kills_over_window} kills lost more than those of 50 ms"
-            )
-        yield from tally.problems
+        yield f"steered    {steered or 'nothing'}"
+        if tally.costs:
+            yield from self._costs()
+        yield from (f"PROBLEM    {problem}" for problem in tally.problems)
         yield "FAILED" if tally.problems else "Nothing lost, nothing twice."
+
+    def _costs(self) -> Iterator[str]:
+        """What the kills cost, and what they may cost (D2)."""
+        tally, kills = self.tally, len(self.tally.costs)
+        lost, in_flight = (sum(cost.lost for cost in tally.costs), sum(cost.in_flight for cost in tally.costs))
+        repeated, bound = lost + in_flight, sum(cost.bound for cost in tally.costs)
+        closest = max(tally.costs, key=lambda cost: cost.repeated / cost.bound)
+        yield (
+            f"requests   {tally.requests}, {tally.answered} answered; {tally.asked_again} for what was answered "
+            f"before: kills lost {lost} answers, {tally.cleared} cells were cleared to be made again, {tally.cut_off} "
+            "rows dropped by hand"
+        )
+        yield (
+            f"repeated   {repeated / kills:.1f} calls by a kill ({in_flight / kills:.1f} in flight, {lost / kills:.1f} "
+            f"answered), {max(cost.repeated for cost in tally.costs)} at most; D2 allows {bound / kills:.1f}; "
+            f"the kill closest to its bound: {closest.repeated} of {closest.bound}"
+        )
+        yield (
+            f"window     the oldest lost answer was {1000 * tally.oldest_lost_s:.0f} ms old; {tally.kills_over_window} "
+            f"kills lost answers older than 50 ms (a turn, or a processor, took its time: see asked_again.py)"
+        )
 
 
 def kill_loop(
@@ -177,6 +192,7 @@ def main() -> int:
             on_life=_show_progress,
         )
         (directory / "verbs").mkdir()
+        print("Now each verb on a stopped run", file=sys.stderr, flush=True)
         verbs = kill_verbs(directory / "verbs", kills=max(2, options.kills // 10 // len(VERBS)), seed=seed)
     except BaseException:
         shutil.rmtree(directory)

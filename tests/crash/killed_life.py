@@ -15,7 +15,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from asked_again import LAST_MOMENTS_S, AskedAgain, waited_for_processor_s
+from asked_again import LAST_MOMENTS_S, AskedAgain, Cost, waited_for_processor_s
 from fork_server import ForkServer
 from killed_spec import CHANGED_COLUMNS, IN_BARRIER, PAID_COLUMNS, RERUN_COLUMN, content_of, write_specs
 from left_behind import LeftBehind, look
@@ -66,8 +66,12 @@ class Tally:
     requests: int = 0
     answered: int = 0
     asked_again: int = 0
-    lost_by_kill: list[int] = field(default_factory=list)
-    in_flight_by_kill: list[int] = field(default_factory=list)
+    cleared: int = 0
+    """Cells with a committed answer that were cleared on purpose, to be asked for again."""
+    cut_off: int = 0
+    """Rows dropped by hand, whose calls may have been under way."""
+    costs: list[Cost] = field(default_factory=list)
+    """Of each kill."""
     kills_over_window: int = 0
     oldest_lost_s: float = 0.0
     problems: list[str] = field(default_factory=list)
@@ -129,8 +133,9 @@ class Life:
         tally.requests += statistics["requests"]
         tally.answered += statistics["answered"]
         tally.asked_again += statistics["repeated_bodies"]
-        tally.lost_by_kill += books.lost_by_kill
-        tally.in_flight_by_kill += books.in_flight_by_kill
+        tally.cleared += books.cleared
+        tally.cut_off += books.cut_off
+        tally.costs += books.costs
         tally.kills_over_window += books.kills_over_window
         tally.oldest_lost_s = max(tally.oldest_lost_s, books.oldest_lost_s)
 

@@ -281,13 +281,13 @@ class Driver:
 
 
 def copy_of_database(source: Path, target: Path) -> Path:
-    """What a process killed now leaves behind: the file and its log, copied while they are open."""
+    """What a process killed now leaves behind: the file, its log and its kept blocks, copied while they are open."""
     shutil.copyfile(source, target)
-    log = source.with_name(source.name + ".wal")
-    copied_log = target.with_name(target.name + ".wal")
-    copied_log.unlink(missing_ok=True)
-    if log.exists():
-        shutil.copyfile(log, copied_log)
+    for ending in (".wal", ".undo"):
+        beside, copied = (path.with_name(path.name + ending) for path in (source, target))
+        copied.unlink(missing_ok=True)
+        if beside.exists():
+            shutil.copyfile(beside, copied)
     return target
 
 

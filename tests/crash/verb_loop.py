@@ -57,17 +57,22 @@ class VerbReport:
     """Per verb, those that died; the others were done before their moment."""
     ended: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    seconds: float = 0.0
 
     def lines(self) -> Iterator[str]:
         """The report for people."""
         killed = ", ".join(f"{count} of {verb}" for verb, count in sorted(self.kills.items()))
-        yield f"{self.kills.total()} kills of verbs: {killed}; {self.ended.total()} were done before their moment"
-        yield from self.problems
+        yield (
+            f"seed {self.seed}: {self.kills.total()} kills of verbs on stopped runs in {self.seconds:.0f} s: {killed}; "
+            f"{self.ended.total()} were done before their moment"
+        )
+        yield from (f"PROBLEM    {problem}" for problem in self.problems)
 
 
 def kill_verbs(directory: Path, *, kills: int, seed: int) -> VerbReport:
     """Kills every verb ``kills`` times. What is wrong is in the report, not raised."""
     report = VerbReport(seed)
+    began = time.monotonic()
     with fork_server() as server, provider_simulator(rejected=0.1, latency_ms=2) as simulator:
         base = directory / "base"
         base.mkdir()
@@ -79,6 +84,7 @@ def kill_verbs(directory: Path, *, kills: int, seed: int) -> VerbReport:
             return report
         for verb in VERBS:
             _kill_verb(server, directory, base, verb, kills, report)
+    report.seconds = time.monotonic() - began
     return report
 
 

@@ -108,7 +108,7 @@ def _fold_log(database: Path) -> None:
     """Folds the log of a process that crashed into the file: a log never belongs to the file that takes its place."""
     if log_of(database).exists():
         with Connection(database) as connection, engine_errors.mapped("reading the log of the last process"):
-            schema.checkpoint(connection)
+            connection.checkpoint()
 
 
 def _sync(file: Path) -> None:

@@ -131,7 +131,7 @@ def repair(path: Path, now: float) -> Repair | None:
                 detail = f"{recovery.commits_kept} commits of its log kept; the old files are {copy.name} and its log"
                 with engine_errors.mapped("noting the repair"), connection.transaction():
                     RunStore(connection, is_new=False).note("repaired", "run database", detail, now)
-            schema.checkpoint(connection)
+            connection.checkpoint()
     return Repair(copy if not path.is_symlink() else copy.resolve(), recovery, diagnose(path))
 
 

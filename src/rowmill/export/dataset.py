@@ -81,6 +81,6 @@ def write_dataset(
 
 def _is_part_of(path: Path, database: Path) -> bool:
     real = os.path.realpath(database)
-    return os.path.realpath(path) in {real, real + ".wal"} or (
+    return os.path.realpath(path) in {real, real + ".wal", real + ".undo"} or (
         path.exists() and database.exists() and os.path.samefile(path, database)
     )

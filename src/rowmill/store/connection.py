@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from rowmill.errors import Damaged, UsageError, WriteFailed
 from rowmill.store import engine_errors
+from rowmill.store.kept_blocks import KeptBlocks, put_blocks_back
 from rowmill.store.log import read_log
 from rowmill.store.question import check_question
 from rowmill.store.statements import statement
@@ -34,6 +35,7 @@ _LOCK_CONFIGURATION = statement("lock_configuration")
 _USE_ONE_THREAD = statement("use_one_thread")
 _KEEP_LOG = statement("keep_log_when_closed")
 _CHECKPOINT = statement("checkpoint")
+_REWRITABLE_BLOCKS = statement("rewritable_blocks")
 
 STORAGE_ROWS = 122_880
 """Rows of a table the engine stores together (it calls them a row group too): one thread reads them."""
@@ -124,6 +126,8 @@ class Connection:
         if path is not None and path.name.partition(".")[0].lower() == "state":
             # The engine names the database after its file, and then cannot tell it from our schema.
             raise UsageError(f"{path}: a run database cannot be called 'state', as its schema is. Name another file.")
+        if path is not None:
+            undo_torn_checkpoint(path)
         if path is not None and not read_only:
             check_log(path)
         self._claim = path.resolve() if path is not None and not read_only else None
@@ -154,6 +158,7 @@ class Connection:
             raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
         self._identity = file_identity(path) if path is not None and not read_only else None
+        self._kept_blocks = KeptBlocks(path) if path is not None and not read_only else None
 
     def beside(self) -> Connection:
         """Another connection to the same open database, with transactions and TEMP tables of its own.
@@ -167,6 +172,7 @@ class Connection:
         other._claim = None
         other._identity = None
         other._staged = {}
+        other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
         other._engine = self._engine.cursor()
         return other
 
@@ -248,6 +254,7 @@ class Connection:
         self._engine.begin()
         try:
             yield
+            self._keep_blocks()
             self._engine.commit()
             self.has_written = True
             self.check_file()
@@ -257,6 +264,19 @@ class Connection:
             with suppress(duckdb.Error):
                 self._engine.rollback()
             raise
+
+    def checkpoint(self) -> None:
+        """Folds the log into the file. Raises WriteFailed, or what the engine raises."""
+        self._keep_blocks()
+        self._engine.execute(_CHECKPOINT.text)
+        self.has_written = False
+        if self._kept_blocks is not None:
+            self._kept_blocks.discard()
+
+    def _keep_blocks(self) -> None:
+        """Sees to it that the next checkpoint can be undone. Raises WriteFailed."""
+        if self._kept_blocks is not None and not self._kept_blocks.is_current():
+            self._kept_blocks.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
 
     def check_file(self) -> None:
         """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""
@@ -276,12 +296,14 @@ class Connection:
             self._staged[name].content = self._staged[name].schema.empty_table()
         self._staged.clear()
         if self.has_written and self.path is not None:
-            self.has_written = False
             # If it fails (no space, an engine that is dead already), the log holds everything, and the next to open
             # the file reads it.
-            with suppress(duckdb.Error):
-                self._engine.execute(_CHECKPOINT.text)
+            with suppress(duckdb.Error, WriteFailed):
+                self.checkpoint()
         self._engine.close()
+        if self._kept_blocks is not None:
+            self._kept_blocks.release()
+            self._kept_blocks = None
         self._release()
 
     def _release(self) -> None:
@@ -323,6 +345,14 @@ def _claim(path: Path) -> None:
         if path in _claimed:
             raise engine_errors.in_use_here(path)
         _claimed.add(path)
+
+
+def undo_torn_checkpoint(path: Path) -> None:
+    """Puts back what a process wrote over that died in the middle of a checkpoint. Raises WriteFailed."""
+    with _creating:
+        # The file this process writes to is in no need of it, and would lose its lock.
+        if path.resolve() not in _claimed:
+            put_blocks_back(path)
 
 
 def check_log(path: Path) -> None:

@@ -40,4 +40,4 @@ def apply(
             detail = f"from schema version {version} to {schema.newest_version()}; the old file is kept as {kept}"
             parameters = {"now": now, "kind": "migrated", "subject": "run database", "detail": detail}
             connection.execute(_INSERT_EVENT.text, parameters)
-        schema.checkpoint(connection)
+        connection.checkpoint()

@@ -123,7 +123,7 @@ class Rebuild:
             connection.execute(
                 _INSERT_EVENT.text, {"now": moment, "kind": event, "subject": "spec", "detail": detail[:2000]}
             )
-        schema.checkpoint(connection)
+        connection.checkpoint()
 
     def _copy_seed_rows(self, seed_rows: pa.Table | None) -> None:
         """The seed rows inside the source, unless the seed dataset is another one: then the rows just read."""
@@ -240,7 +240,7 @@ def purge_retained(connection: Connection) -> list[str]:
     with connection.transaction():
         for name in names:
             connection.execute(_PURGE.fill(table=quote(name)))
-    schema.checkpoint(connection)
+    connection.checkpoint()
     return names
 
 

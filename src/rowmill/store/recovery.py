@@ -23,7 +23,7 @@ import duckdb
 
 from rowmill.errors import Damaged, Locked, RowmillError
 from rowmill.store import engine_errors, schema
-from rowmill.store.connection import Connection
+from rowmill.store.connection import Connection, undo_torn_checkpoint
 from rowmill.store.held_file import HeldFile, copy_error, sync_directory
 from rowmill.store.log import Log, header_for, is_of_this_checkpoint, log_of, read_log
 from rowmill.store.statements import statement
@@ -63,6 +63,7 @@ def examining(path: Path) -> Iterator[Path]:
     A hard link where the file system has them, else a copy. Gone afterwards.
     """
     source = path.resolve()
+    undo_torn_checkpoint(source)
     try:
         directory = Path(tempfile.mkdtemp(prefix=f".{source.name}.doctor-", dir=source.parent))
     except OSError:

@@ -145,7 +145,7 @@ class RunStore:
                 self._insert_segments(
                     Plan.fresh(blueprint.spec.planned_records, blueprint.spec.row_group_size).segments, 0
                 )
-            schema.checkpoint(self._connection)
+            self._connection.checkpoint()
         self.is_new = False
 
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:

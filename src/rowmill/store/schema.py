@@ -21,7 +21,6 @@ from rowmill.version import VERSION
 _INSERT_SCHEMA_VERSION = statement("insert_schema_version")
 _NEWEST_SCHEMA_VERSION = statement("newest_schema_version")
 _TABLE_COUNT = statement("table_count")
-_CHECKPOINT = statement("checkpoint")
 
 _MIGRATION = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -65,12 +64,6 @@ def create_views(connection: Connection, layout: Layout) -> None:
     """Creates the public and private views and their comments."""
     for file in sorted((sql_directory() / "views").glob("*.sql")):
         connection.script(fill_script(script("views", file.name), **layout.view_slots))
-
-
-def checkpoint(connection: Connection) -> None:
-    """Folds the write-ahead log into the file."""
-    connection.execute(_CHECKPOINT.text)
-    connection.has_written = False
 
 
 def is_new(connection: Connection) -> bool:

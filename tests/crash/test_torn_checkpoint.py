@@ -1,0 +1,226 @@
+"""A process that dies while the engine writes over a block the file still needs: the next one puts it back (D1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import CommandLine
+from crashing_connection import CrashingConnection
+from scenario import (
+    DRAINED_AFTER_TURNS,
+    Driver,
+    Specs,
+    contradictions,
+    copy_of_database,
+    new_world,
+    outcome_of,
+    write_specs,
+    written_results,
+)
+
+from rowmill.errors import Damaged
+from rowmill.store import connection as store_connection
+from rowmill.store.connection import Connection
+from rowmill.store.held_file import holding
+from rowmill.store.kept_blocks import undo_of
+
+HEADERS, BLOCK, PAGE = 12_288, 262_144, 4096
+
+
+@pytest.fixture(scope="module")
+def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
+    return write_specs(tmp_path_factory.mktemp("specs"))
+
+
+@pytest.fixture
+def checkpoints_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(store_connection._HARDENED, "checkpoint_threshold", "16kB")
+
+
+def _blocks(content: bytes) -> list[bytes]:
+    return [content[place : place + BLOCK] for place in range(HEADERS, len(content), BLOCK)]
+
+
+def _structure(connection: CrashingConnection) -> set[int]:
+    return {block for (block,) in connection.execute("select block_id from pragma_metadata_info()")}
+
+
+class _TearingDriver(Driver):
+    """At every checkpoint, opens what a process leaves behind that dies while a block is written over."""
+
+    torn = 0
+    damaged_without = 0
+
+    def tear_everything(self) -> None:
+        self.before = self.database.with_name("before.duckdb")
+        self.after_commits = 0
+        self.drive(drained_after_turns=DRAINED_AFTER_TURNS)
+
+    def _connect(self) -> CrashingConnection:
+        connection = super()._connect()
+        connection.observe = self._look
+        return connection
+
+    def _look(self, where: str) -> None:
+        if where in {"before commit", "before checkpoint"}:
+            copy_of_database(self.database, self.before)
+            self.known = dict(self.world.acknowledged)
+            self.structure = _structure_of(self.before)
+        elif where in {"after commit", "after checkpoint"}:
+            old, new = self.before.read_bytes(), self.database.read_bytes()
+            if old[:HEADERS] != new[:HEADERS]:
+                self._tear(old, new)
+
+    def _tear(self, old: bytes, new: bytes) -> None:
+        """Blocks the old headers need and the checkpoint wrote over: torn at some page each."""
+        changed = [
+            number
+            for number, (one, two) in enumerate(zip(_blocks(old), _blocks(new), strict=False))
+            if one != two and number in self.structure
+        ]
+        for number in changed:
+            place = HEADERS + number * BLOCK
+            one, two = old[place : place + BLOCK], new[place : place + BLOCK]
+            pages = [page for page in range(0, BLOCK, PAGE) if one[page : page + PAGE] != two[page : page + PAGE]]
+            page = pages[(0, len(pages) // 2, -1)[self.torn % 3]]
+            cut = min(place + page + PAGE, place + BLOCK - PAGE)
+            # All other blocks are as the checkpoint wrote them, where nothing is; it shortens the file at its end only.
+            written = old[:HEADERS] + new[HEADERS:cut] + old[cut : place + BLOCK] + new[place + BLOCK :]
+            self._check(written + old[len(written) :])
+
+    def _check(self, content: bytes) -> None:
+        torn = copy_of_database(self.before, self.database.with_name("torn.duckdb"))
+        torn.write_bytes(content)
+        kept = undo_of(torn)
+        without = self.database.with_name("without.duckdb")
+        without.write_bytes(content)
+        try:
+            Connection(without, read_only=True).close()
+        except Damaged:
+            self.damaged_without += 1
+        assert kept.exists()
+        with CrashingConnection(torn) as connection:
+            if connection.count("select count(*) from duckdb_views() where view_name = 'invariant_violation'"):
+                assert contradictions(connection) == []
+                assert written_results(connection) == self.known
+            connection.has_written = False
+        self.torn += 1
+
+
+def _structure_of(database: Path) -> set[int]:
+    copied = copy_of_database(database, database.with_name("structure.duckdb"))
+    with CrashingConnection(copied) as connection:
+        return _structure(connection)
+
+
+@pytest.mark.timeout(240)
+def test_a_checkpoint_that_dies_while_it_writes_over_a_block_is_undone(
+    tmp_path: Path, specs: Specs, checkpoints_all_the_time: None
+) -> None:
+    with _TearingDriver(tmp_path / "run.duckdb", specs, new_world(specs)) as driver:
+        driver.tear_everything()
+        driver.connection.observe = None
+        assert outcome_of(driver.connection)["state"][0][0] == "finished"
+    assert driver.torn > 20
+    assert driver.damaged_without > driver.torn / 2, "the blocks torn here must be those the file cannot do without"
+    assert not undo_of(tmp_path / "run.duckdb").exists()
+
+
+# Two copies of a file: with a block torn by a checkpoint, and the kept blocks beside it ---------------------------
+
+
+def _fill(connection: Connection, number: int) -> None:
+    with connection.transaction():
+        connection.execute(f"create table mine_{number} as select range as n from range({number + 1})")
+
+
+@pytest.fixture
+def torn(tmp_path: Path) -> Path:
+    """A database whose process died in a checkpoint; it holds the tables mine_0 and mine_1."""
+    path, before = tmp_path / "run.duckdb", tmp_path / "before.duckdb"
+    connection = Connection(path)
+    for number in range(3):
+        _fill(connection, number)
+        if number == 2:
+            undo_of(path).rename(undo_of(before))
+        elif number == 1:
+            connection.checkpoint()
+            before.write_bytes(path.read_bytes())
+    connection.checkpoint()
+    connection.close()
+    old, new = before.read_bytes(), path.read_bytes()
+    place = HEADERS
+    assert old[place : place + BLOCK] != new[place : place + BLOCK]
+    path.write_bytes(old[:HEADERS] + new[HEADERS : HEADERS + PAGE] + old[HEADERS + PAGE :])
+    undo_of(before).rename(undo_of(path))
+    before.unlink()
+    return path
+
+
+def _tables(path: Path) -> list[str]:
+    with Connection(path, read_only=True) as connection:
+        return [name for (name,) in connection.execute("select table_name from duckdb_tables() order by table_name")]
+
+
+def test_a_torn_file_opens_also_for_those_who_only_read(torn: Path) -> None:
+    assert _tables(torn) == ["mine_0", "mine_1"]
+
+
+def test_without_the_kept_blocks_the_file_is_damaged(torn: Path) -> None:
+    undo_of(torn).unlink()
+    with pytest.raises(Damaged, match="checksum"):
+        Connection(torn)
+
+
+def test_nobody_puts_blocks_back_while_another_process_has_the_file(torn: Path) -> None:
+    before = torn.read_bytes()
+    with holding(torn):
+        done = CommandLine(torn.parent)("status", torn)
+    assert done.returncode == 4, done.stderr
+    assert torn.read_bytes() == before
+    assert _tables(torn) == ["mine_0", "mine_1"]
+
+
+@pytest.mark.parametrize("place", [3, 30, 5000, 13_000, -1])
+def test_kept_blocks_that_were_not_written_to_their_end_are_never_put_back(torn: Path, place: int) -> None:
+    content = bytearray(undo_of(torn).read_bytes())
+    content[place] ^= 1
+    before = torn.read_bytes()
+    for left in (bytes(content), bytes(content[:place]), b""):
+        undo_of(torn).write_bytes(left)
+        with pytest.raises(Damaged):
+            Connection(torn)
+        assert torn.read_bytes() == before
+
+
+def test_kept_blocks_of_an_earlier_checkpoint_are_never_put_back(torn: Path) -> None:
+    kept = undo_of(torn).read_bytes()
+    with Connection(torn) as connection:
+        _fill(connection, 5)
+    undo_of(torn).write_bytes(kept)
+    before = torn.read_bytes()
+    assert _tables(torn) == ["mine_0", "mine_1", "mine_5"]
+    assert torn.read_bytes() == before
+
+
+def test_kept_blocks_of_another_database_are_never_put_back(torn: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.duckdb"
+    with Connection(other) as connection:
+        _fill(connection, 7)
+    undo_of(other).write_bytes(undo_of(torn).read_bytes())
+    before = other.read_bytes()
+    assert _tables(other) == ["mine_7"]
+    assert other.read_bytes() == before
+
+
+def test_a_process_that_ends_well_leaves_no_kept_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    with Connection(path) as connection:
+        for number in range(3):
+            _fill(connection, number)
+            connection.checkpoint()
+        _fill(connection, 3)
+        assert undo_of(path).exists()
+        assert undo_of(path).stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in tmp_path.iterdir()] == ["run.duckdb"]
