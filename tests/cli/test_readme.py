@@ -87,6 +87,27 @@ def test_the_python_of_the_readme_works(rowmill: CommandLine) -> None:
     assert (rowmill.directory / "penguins.parquet").is_file()
 
 
+NOTEBOOK = """
+import ast, asyncio
+
+code = compile(open("cell.py").read(), "cell", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+names = {}
+asyncio.run(eval(code, names))
+for name in ("preview", "status"):
+    print(names[name]._repr_html_().startswith("<div>"))
+"""
+
+
+@pytest.mark.slow
+def test_the_notebook_of_the_readme_works(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "preview_async(" in block)
+    (rowmill.directory / "cell.py").write_text(code)
+    (rowmill.directory / "notebook.py").write_text(NOTEBOOK)
+    python = CommandLine(rowmill.directory, command=rowmill.command[:1])
+    assert python.output_of("notebook.py") == "True\nTrue\n"
+
+
 def test_the_spec_the_readme_builds_in_python_works(rowmill: CommandLine) -> None:
     (code,) = (block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "config.Spec(" in block)
     (rowmill.directory / "readme.py").write_text(code)

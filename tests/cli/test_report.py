@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pyarrow as pa
 import pytest
 from command_line import CommandLine
 from run_state import RunState, rejected, request, succeeded
@@ -16,7 +18,7 @@ from rowmill.errors import UsageError
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.page import write_report
-from rowmill.run_database import RunDatabase
+from rowmill.run_database import RunDatabase, run
 from rowmill.store.reader import Reader
 
 HOSTILE = '</text><script>alert(1)</script>&"'
@@ -101,6 +103,37 @@ def test_python_draws_the_report_too(quick_run: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="exists already"):
             database.report(tmp_path / "drawn.html")
     assert "<h3>colour</h3>" in (tmp_path / "drawn.html").read_text(encoding="utf-8")
+
+
+def test_columns_and_judgements_of_a_run_are_in_its_report_with_their_figures(tmp_path: Path) -> None:
+    scores = [
+        {"name": "tone", "description": "How it sounds", "options": {"kind": "friendly", "cold": "distant"}},
+        {"name": "help", "description": "Does it help?", "options": {1: "no", 2: "a little", 3: "yes"}},
+    ]
+    columns = [
+        {"name": "size", "column_type": "seed-dataset"},
+        {"name": "judge", "column_type": "llm-judge", "model_alias": "m", "prompt": "Of {{ size }}", "scores": scores},
+    ]
+    judging = {"alias": "m", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}
+    spec = {"records": 40, "models": [judging], "columns": columns, "seed_dataset": {"seed_type": "df"}}
+    run(spec, tmp_path / "judged.duckdb", seed=pa.table({"size": range(40)}))
+    with RunDatabase.open(tmp_path / "judged.duckdb") as database:
+        given = [
+            (score, str(row["judge"][score]["score"]))
+            for row in database.to_arrow().to_pylist()
+            for score in row["judge"]
+        ]
+        profile = database.sql("select score_name, score, rows from judge_score").to_pylist()
+        (size,) = database.sql("from column_statistics where column_name = 'size'").to_pylist()
+        database.report(tmp_path / "judged.html")
+    counted = {(row["score_name"], row["score"]): row["rows"] for row in profile}
+    assert counted == dict(Counter(given))
+    assert (size["minimum"], size["maximum"], size["mean"], size["nulls"]) == ("0", "39", 19.5, 0)
+    text = re.sub(r"<[^>]*>|\s", " ", (tmp_path / "judged.html").read_text(encoding="utf-8"))
+    judgements = " ".join(text.partition("Judgements")[2].split())
+    for (_, score), rows in counted.items():
+        assert f"{score} {rows}" in judgements
+    assert "from 0 to 39 mean 19.5" in " ".join(text.split())
 
 
 # Charts --------------------------------------------------------------------------------------------
