@@ -47,10 +47,11 @@ def test_the_dispatch_benchmark_compares_the_engine_with_the_dispatcher_alone(tm
 
 def test_the_sql_benchmark_compares_the_engine_with_one_plain_insert(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "sql", "--rows", "2000")
-    engine, baseline = report["tables"]["sql"]
-    for row in (engine, baseline):
-        _positive(row, "cells_per_s", "cpu_us_per_cell", "peak_mib", "file_mib")
-    assert engine["share_of_baseline"] == pytest.approx(engine["cells_per_s"] / baseline["cells_per_s"])
+    assert "8 columns of samplers of eight kinds" in printed
+    for engine, baseline in (report["tables"]["sql"], report["tables"]["samplers"]):
+        for row in (engine, baseline):
+            _positive(row, "cells_per_s", "cpu_us_per_cell", "peak_mib", "file_mib")
+        assert engine["share_of_baseline"] == pytest.approx(engine["cells_per_s"] / baseline["cells_per_s"])
     assert "of baseline" in printed
 
 
