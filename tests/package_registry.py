@@ -13,8 +13,9 @@ PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 def skip_without(requirement: str, directory: Path) -> None:
     """Skips the test if PyPI does not give this package; what goes wrong afterwards is a failure."""
-    command = [*PIP, "download", "--quiet", "--no-deps", "--dest", str(directory), requirement]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    patience = ("--timeout", "15", "--retries", "1")
+    command = [*PIP, "download", "--quiet", *patience, "--no-deps", "--dest", str(directory), requirement]
+    found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)
     if found.returncode:
         pytest.skip(f"{requirement} cannot be had from PyPI: {found.stderr.strip().splitlines()[-1]}")
 

@@ -200,6 +200,11 @@ def test_samplers_are_said_in_rowmills_words(tmp_path: Path, fields: dict[str, A
             "seed_config.source.token",
             "${HF_TOKEN}",
         ),
+        (
+            {"columns": [], "seed_config": {"source": {"seed_type": "agent_rollout", "format": "codex"}}},
+            "seed_config.source",
+            "is text, where DataDesigner has a list of blocks",
+        ),
         ({"columns": [], "novelty": 1}, "novelty", "not known"),
     ],
 )

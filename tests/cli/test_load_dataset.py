@@ -46,7 +46,7 @@ COLUMNS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Any]:
     """``load_dataset`` of a directory, in another process: rows and features of each split."""
     packages = tmp_path_factory.mktemp("datasets")

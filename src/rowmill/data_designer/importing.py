@@ -114,6 +114,8 @@ def _seed(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
             made[field] = value
         else:
             notes.add(f"seed_config.source.{field}", "There is no equivalent; it is left out.")
+    if source.get("seed_type") == "agent_rollout":
+        notes.add("seed_config.source", "The content of 'messages' is text, where DataDesigner has a list of blocks.")
     if source.get("seed_type") == "df" or not source.get("path", source.get("format")):
         notes.add("seed_config.source", "Its rows came from Python and are not in the configuration; name a file.")
         made = {"path": "seed.parquet"}
