@@ -28,11 +28,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rowmill.secret import hidden
+
 
 class RowmillError(Exception):
     """Root of the tree. ``exit_code`` is what the command line ends with when nothing handles it."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message, without secrets (:mod:`rowmill.secret`)."""
+        return hidden(super().__str__())
 
 
 class UsageError(RowmillError):

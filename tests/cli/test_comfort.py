@@ -131,7 +131,7 @@ def test_bash_offers_commands_options_and_values(rowmill: CommandLine, typed: li
 
 def test_every_option_has_its_variable_but_those_that_confirm() -> None:
     context = click.Context(group, **group.context_settings)
-    seen = set()
+    seen: set[str] = set()
     for name in COMMANDS:
         command = group.get_command(context, name)
         assert command is not None
@@ -139,8 +139,8 @@ def test_every_option_has_its_variable_but_those_that_confirm() -> None:
             if isinstance(option, click.Option):
                 confirms = {"--yes", "--force"} & set(option.opts)
                 assert (option.envvar is None) == bool(confirms), (name, option.opts)
-                seen.add(option.envvar)
-    assert {"ROWMILL_STATUS_FORMAT", "ROWMILL_SQL_TIME_LIMIT", "ROWMILL_RUN_QUIET", "ROWMILL_RUN_LOG_FORMAT"} <= seen
+                seen |= set(option.envvar or ())
+    assert {"ROWMILL_STATUS_FORMAT", "ROWMILL_SQL_TIME_LIMIT", "ROWMILL_RUN_QUIET", "ROWMILL_LOG_FORMAT"} <= seen
 
 
 def test_a_variable_sets_an_option_and_what_is_typed_wins(rowmill: CommandLine, quick_run: Path) -> None:

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from command_line import CommandLine
-from provider_simulator import provider_simulator
+
+from rowmill.cli.main import COMMANDS
+from rowmill.cli.main import rowmill as group
 
 SPEC = """
 name: logged
@@ -24,7 +27,6 @@ columns:
   - {{name: note, column_type: llm-text, model_alias: writer, prompt: "About {{{{ n }}}}."}}
 """
 PROMPT = "About secret subject"
-KEY = "sk-never-to-be-seen-4711"
 
 
 def _spec(directory: Path, provider: str = "simulated", more: str = ", simulation: {latency_ms: 1}") -> Path:
@@ -78,17 +80,49 @@ def test_json_lines_are_json_progress_included(rowmill: CommandLine) -> None:
     assert (dropped["column"], dropped["reason"]) == ("note", "rejected")
 
 
-def test_a_key_is_in_no_log_at_any_level_and_in_no_file(rowmill: CommandLine) -> None:
-    with provider_simulator(rejected=0.3, transient=0.2, latency_ms=1) as simulator:
-        more = f', base_url: "{simulator.url}", api_key: "${{LOGGED_KEY}}"'
-        spec = _spec(rowmill.directory, "openai", more)
-        keyed = CommandLine(rowmill.directory, environment={"LOGGED_KEY": KEY})
-        done = keyed("run", spec, "-vvv", "--log-format", "json")
-        assert done.returncode in {0, 3}, done.stderr
-    assert PROMPT in done.stderr
-    assert KEY not in done.stderr + done.stdout
-    for file in rowmill.directory.iterdir():
-        assert KEY.encode() not in file.read_bytes()
+def _records(stderr: str) -> list[dict[str, str]]:
+    return [json.loads(line) for line in stderr.splitlines()]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_the_options(command: str) -> None:
+    context = click.Context(group, **group.context_settings)
+    found = group.get_command(context, command)
+    assert found is not None
+    options = [flag for option in found.params for flag in option.opts]
+    for flag in ("-v", "-q", "--log-format"):
+        assert options.count(flag) == 1
+
+
+def test_all_that_goes_to_stderr_is_json_if_it_is_to_be(rowmill: CommandLine, quick_run: Path) -> None:
+    finished = _records(rowmill("run", quick_run, "--log-format", "json").stderr)
+    assert finished[-1]["logger"] == "rowmill.command"
+    empty = _records(rowmill("show", "dropped", "-v", "--log-format", "json").stderr)
+    assert [(record["logger"], record["level"]) for record in empty] == [
+        ("rowmill.reading", "info"),
+        ("rowmill.command", "info"),
+    ]
+    assert empty[1]["message"] == "No row was dropped."
+    (wrong,) = _records(rowmill("sql", "from nowhere", "--log-format", "json").stderr)
+    assert (wrong["level"], wrong["message"].startswith("Error: The query does not run")) == ("error", True)
+
+
+def test_quiet_leaves_errors_and_data(rowmill: CommandLine, quick_run: Path) -> None:
+    assert rowmill("show", "dropped", "-q").stderr == ""
+    assert rowmill("export", "--format", "jsonl", "--output", "-", "-q").stderr == ""
+    assert rowmill("-q", "show", "rows").stdout == rowmill("show", "rows").stdout
+    assert rowmill("sql", "from nowhere", "-q").stderr.startswith("Error: The query does not run")
+
+
+def test_variables_set_the_options_of_all_commands_and_what_is_typed_wins(
+    rowmill: CommandLine, quick_run: Path
+) -> None:
+    told = {"ROWMILL_LOG_FORMAT": "json", "ROWMILL_VERBOSE": "1"}
+    environment = CommandLine(rowmill.directory, environment=told)
+    assert [record["logger"] for record in _records(environment("status").stderr)] == ["rowmill.reading"]
+    assert "UTC info: Nobody works on" in environment("status", "--log-format", "text").stderr
+    quiet = CommandLine(rowmill.directory, environment={"ROWMILL_QUIET": "1"})
+    assert quiet("show", "dropped").stderr == ""
 
 
 def test_importing_and_running_from_python_sets_up_no_logging() -> None:

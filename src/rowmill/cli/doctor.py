@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, output_option, write_listing
 from rowmill.cli.place import database_argument
 from rowmill.errors import UsageError
@@ -90,17 +91,16 @@ def _repair(path: Path) -> Diagnosis:
     after = diagnose(path) if done is None else done.after
     swept = sweep(path) if any(found.check == "files" and found.state != "ok" for found in after.findings) else 0
     if swept:
-        click.echo(f"Removed {swept:,} files that belonged to no row.", err=True)
+        tell(f"Removed {swept:,} files that belonged to no row.")
         after = diagnose(path)
     if done is None:
         if not swept:
-            click.echo("There is nothing to repair.", err=True)
+            tell("There is nothing to repair.")
         return after
-    click.echo(
+    tell(
         f"Repaired {path}. File and log as they were are kept as {done.copy.name} (and .wal) beside it.\n  "
         + "\n  ".join(describe_loss(done.recovery))
-        + f"\nNext:\n  rowmill run {path}    generates what is missing",
-        err=True,
+        + f"\nNext:\n  rowmill run {path}    generates what is missing"
     )
     return after
 
@@ -110,11 +110,11 @@ def _salvage(path: Path, directory: Path) -> None:
 
     report = salvage(path, directory)
     for name, rows in report.rows.items():
-        click.echo(f"{report.directory / f'{name}.parquet'}: {rows:,} rows", err=True)
+        tell(f"{report.directory / f'{name}.parquet'}: {rows:,} rows")
     for lost in report.lost:
-        click.echo(f"lost: {lost}", err=True)
+        tell(f"lost: {lost}")
     if not report.lost:
-        click.echo("Nothing is lost.", err=True)
+        tell("Nothing is lost.")
 
 
 def _show(diagnosis: Diagnosis, output_format: OutputFormat) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count, plural
+from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 from rowmill.export.format import Compression, ExportFormat, format_of
@@ -110,7 +111,7 @@ def command(
     left = status.records - rows - before - status.rows_dropped
     going_on = "the run works on them" if status.state == "running" else f"rowmill run {path} goes on"
     unfinished = f"; {count(left)} not finished yet ({going_on})" if left > 0 else ""
-    click.echo(f"{message}{added}{dropped}{unfinished}.", err=True)
+    tell(f"{message}{added}{dropped}{unfinished}.")
 
 
 def _check(layout: Layout, output: Path | None, needs_directory: bool, repository: str | None, is_of_hub: bool) -> None:

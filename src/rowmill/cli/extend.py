@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 
 
@@ -34,12 +35,11 @@ def command(database: Path | None, records: int, row_group_size: int | None, dry
     path = existing_database(database)
     before, after = extend(path, records, row_group_size, time.time(), dry_run=dry_run)
     if before == after:
-        click.echo(f"{path} already has {after:,} records.", err=True)
+        tell(f"{path} already has {after:,} records.")
     elif dry_run:
-        click.echo(f"{path} would go from {before:,} to {after:,} records.", err=True)
+        tell(f"{path} would go from {before:,} to {after:,} records.")
     else:
-        click.echo(
+        tell(
             f"{path} goes from {before:,} to {after:,} records.\nNext:\n  rowmill run {path}    makes the new rows\n"
-            f"  (a spec file needs 'records: {after}' to go on with this run database)",
-            err=True,
+            f"  (a spec file needs 'records: {after}' to go on with this run database)"
         )

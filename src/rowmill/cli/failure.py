@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rowmill.cli.logs import complain, settings
 from rowmill.errors import InternalError, RowmillError, SpecError
 
 BROKEN_PIPE = 141
@@ -16,17 +17,9 @@ BROKEN_PIPE = 141
 INTERRUPTED = 130
 """Exit code of a command other than ``run`` that was interrupted: 128 + SIGINT."""
 
-_shows_traceback = False
-
 
 class ReaderGone(Exception):
     """Whoever read our output closed it. No OSError, because click would end the process in its own way."""
-
-
-def print_tracebacks() -> None:
-    """From now on unexpected errors come with their traceback."""
-    global _shows_traceback
-    _shows_traceback = True
 
 
 def guard(command: Callable[[], Any]) -> int:
@@ -44,36 +37,27 @@ def guard(command: Callable[[], Any]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
-        say("Interrupted.")
+        complain("Interrupted.")
         return INTERRUPTED
     except SpecError as error:
         for problem in error.problems:
-            say(f"Error: {problem}")
+            complain(f"Error: {problem}")
         return error.exit_code
     except RowmillError as error:
         if isinstance(error, InternalError) and _wants_traceback():
             _print_traceback(error)
-        say(f"Error: {error}")
+        complain(f"Error: {error}")
         return error.exit_code
     except Exception as error:  # noqa: BLE001 - the last resort: recorded on stderr, the process ends with code 1
         if isinstance(error, OSError) and error.strerror and not _wants_traceback():
             where = f"'{error.filename}': " if error.filename else ""
-            say(f"Error: {where}{error.strerror}.")
+            complain(f"Error: {where}{error.strerror}.")
         elif _wants_traceback():
             _print_traceback(error)
-            say(f"Error: {type(error).__name__}: {error}")
+            complain(f"Error: {type(error).__name__}: {error}")
         else:
-            say(f"Error: {type(error).__name__}: {error}\nUnexpected; 'rowmill -v …' prints the traceback.")
+            complain(f"Error: {type(error).__name__}: {error}\nUnexpected; the same with -v prints the traceback.")
         return 1
-
-
-def say(message: str) -> None:
-    """Prints a line on stderr. Losing stderr is no reason to fail."""
-    try:
-        click.echo(message, err=True)
-    except OSError:
-        # There is nobody left to tell.
-        return
 
 
 def is_broken_pipe(error: BaseException) -> bool:
@@ -82,13 +66,13 @@ def is_broken_pipe(error: BaseException) -> bool:
 
 
 def _wants_traceback() -> bool:
-    return _shows_traceback or os.environ.get("ROWMILL_DEBUG", "") not in {"", "0"}
+    return settings().verbose > 0 or os.environ.get("ROWMILL_DEBUG", "") not in {"", "0"}
 
 
 def _print_traceback(error: BaseException) -> None:
     import traceback
 
-    say("".join(traceback.format_exception(error)).rstrip())
+    complain("".join(traceback.format_exception(error)).rstrip())
 
 
 def _silence_stdout() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
+
 
 @click.command()
 @click.argument("database", type=click.Path(path_type=Path))
@@ -32,8 +34,5 @@ def command(database: Path, target: Path, spec: Path | None) -> None:
     prepared = prepare(spec) if spec is not None else prepare_inside(source)
     change = fork(prepared, source, target, time.time())
     for line in change.lines():
-        click.echo(f"  {line}", err=True)
-    click.echo(
-        f"{target} is a fork of {source}. {change.price()}\nNext:\n  rowmill run {target}    makes what it lacks",
-        err=True,
-    )
+        tell(f"  {line}")
+    tell(f"{target} is a fork of {source}. {change.price()}\nNext:\n  rowmill run {target}    makes what it lacks")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.errors import UsageError
 
 
@@ -44,6 +45,6 @@ def command(config: Path, output: Path | None, records: int, providers: Path | N
         except OSError as error:
             raise UsageError(f"Cannot write to '{output}': {error.strerror or error}.") from error
     for note in made.notes:
-        click.echo(str(note), err=True)
+        tell(str(note))
     if output is not None:
-        click.echo(f"Next: rowmill validate {output}", err=True)
+        tell(f"Next: rowmill validate {output}")

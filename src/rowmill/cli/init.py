@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.errors import UsageError
 
 _FILES = ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")
@@ -38,4 +39,4 @@ def command(directory: Path) -> None:
     for name in _FILES:
         click.echo(directory / name)
     enter = "" if directory == Path() else f"cd {directory} && "
-    click.echo(f"Next: {enter}rowmill run spec.yaml    (what it will do: rowmill plan spec.yaml)", err=True)
+    tell(f"Next: {enter}rowmill run spec.yaml    (what it will do: rowmill plan spec.yaml)")

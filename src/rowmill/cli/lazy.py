@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from rowmill.cli import logs
 from rowmill.cli.failure import ReaderGone, is_broken_pipe
 
 
@@ -21,7 +22,13 @@ class LazyGroup(click.Group):
 
     def __init__(self, *arguments: Any, commands_of: Mapping[str, tuple[str, str]], **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.params += logs.log_options()
         self._commands_of = commands_of
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A new command line: what an earlier one in this process said of logs is over."""
+        logs.begin()
+        return super().parse_args(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands in the order a user meets them."""
@@ -35,6 +42,8 @@ class LazyGroup(click.Group):
         command = import_module(module_name).command
         assert isinstance(command, click.Command)
         command.short_help = line
+        if not any(isinstance(option, click.Option) and "--log-format" in option.opts for option in command.params):
+            command.params += logs.log_options()
         _take_from_environment(command, cmd_name)
         return command
 
@@ -70,11 +79,17 @@ class LazyGroup(click.Group):
 
 _ONLY_TYPED = {"--yes", "--force"}
 """Options that confirm something: a variable set long ago confirms nothing."""
+_OF_ALL_COMMANDS = {"verbose", "quiet", "log_format"}
 
 
 def _take_from_environment(command: click.Command, name: str) -> None:
-    """Gives each option its variable: ``--time-limit`` of ``sql`` is ``ROWMILL_SQL_TIME_LIMIT``."""
+    """Gives each option its variable: ``--time-limit`` of ``sql`` is ``ROWMILL_SQL_TIME_LIMIT``.
+
+    Those of every command have one for all of them as well: ``ROWMILL_LOG_FORMAT``.
+    """
     for option in command.params:
         if isinstance(option, click.Option) and option.envvar is None and not _ONLY_TYPED.intersection(option.opts):
             flag = max(option.opts, key=len).lstrip("-")
-            option.envvar = f"ROWMILL_{name}_{flag}".replace("-", "_").upper()
+            option.envvar = [f"ROWMILL_{name}_{flag}".replace("-", "_").upper()]
+            if option.name in _OF_ALL_COMMANDS:
+                option.envvar.append(f"ROWMILL_{option.name}".upper())

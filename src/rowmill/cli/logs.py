@@ -1,7 +1,9 @@
 """Logs: what the logger ``rowmill`` says, on stderr, as text or JSON. Set up by the command line, never on import.
 
-Levels: warnings unless told otherwise; ``-v`` also what happens to the run, ``-vv`` each drop and failed request with
-its message, ``-vvv`` prompts and answers too. Keys are in no record: none is made from anything that holds one.
+Every command takes the options. Levels: warnings unless told otherwise; ``-v`` also what happens to the run, ``-vv``
+each drop and failed request with its message, ``-vvv`` prompts and answers too. Keys are in no record: none is made
+from anything that holds one. What a command tells people besides goes the same way: not at all with ``-q``, as records
+with ``--log-format json``.
 """
 
 from __future__ import annotations
@@ -10,17 +12,19 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import click
+
+from rowmill.secret import hidden
 
 PROMPTS = 5
 """The level of prompts and answers: below DEBUG, so that nobody gets them without asking for them."""
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG, PROMPTS)
 _OWN_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 class LogFormat(StrEnum):
@@ -30,26 +34,45 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-def log_options(function: _Function) -> _Function:
-    """Adds ``-v``, ``-q`` and ``--log-format``; the command receives ``verbose``, ``quiet`` and ``log_format``."""
-    for option in (
-        click.option(
-            "--log-format",
-            type=click.Choice(LogFormat, case_sensitive=False),
-            default=LogFormat.TEXT,
-            show_default=True,
-            help="How log lines and progress without a terminal are written to stderr.",
-        ),
-        click.option("-q", "--quiet", is_flag=True, help="Print errors only."),
-        click.option(
-            "-v",
-            "--verbose",
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    """What the options of a command line say."""
+
+    verbose: int = 0
+    quiet: bool = False
+    log_format: LogFormat = LogFormat.TEXT
+
+
+def log_options() -> list[click.Option]:
+    """The options ``-v``, ``-q`` and ``--log-format``; they take effect by themselves."""
+    return [
+        click.Option(
+            ["-v", "--verbose"],
             count=True,
-            help="Log what happens; -vv: also each drop and failed request; -vvv: also prompts and answers.",
+            expose_value=False,
+            callback=_heed,
+            help="Log what happens, and tracebacks of unexpected errors; -vv: also each drop and failed request; "
+            "-vvv: also prompts and answers.",
         ),
-    ):
-        function = option(function)
-    return function
+        click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_heed, help="Print errors only."),
+        click.Option(
+            ["--log-format"],
+            type=click.Choice(LogFormat, case_sensitive=False),
+            expose_value=False,
+            callback=_heed,
+            help="How lines on stderr are written.  [default: text]",
+        ),
+    ]
+
+
+def _heed(_context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    if value:
+        _begin(replace(_state.settings, **{str(parameter.name): value}))
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
 
 
 class LineHandler(logging.Handler):
@@ -63,7 +86,7 @@ class LineHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Writes the record. A terminal that is gone is no reason to stop."""
         try:
-            self.write(self.format(record))
+            self.write(hidden(self.format(record)))
         except OSError:
             return
 
@@ -94,19 +117,60 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(fields, ensure_ascii=True, default=str)
 
 
-def set_up(verbose: int, quiet: bool, log_format: LogFormat) -> LineHandler:
-    """Makes the logger ``rowmill`` write lines; returns the handler, whose ``write`` may be changed."""
+class _State:
+    """How this process logs. A command line begins with the defaults."""
+
+    def __init__(self) -> None:
+        self.settings = LogSettings()
+        self.handler = LineHandler(LogFormat.TEXT)
+
+
+_state = _State()
+
+
+def settings() -> LogSettings:
+    """What the command line said so far."""
+    return _state.settings
+
+
+def handler() -> LineHandler:
+    """What writes the lines; its ``write`` may be changed."""
+    return _state.handler
+
+
+def begin() -> None:
+    """Makes the logger ``rowmill`` write lines, as if no option was given yet."""
+    _begin(LogSettings())
+
+
+def _begin(settings: LogSettings) -> None:
     logging.addLevelName(PROMPTS, "PROMPT")
     logger = logging.getLogger("rowmill")
     for handler in [each for each in logger.handlers if isinstance(each, LineHandler)]:
         logger.removeHandler(handler)
-    handler = LineHandler(log_format)
-    logger.addHandler(handler)
+    _state.settings, _state.handler = settings, LineHandler(settings.log_format)
+    logger.addHandler(_state.handler)
     logger.propagate = False
-    logger.setLevel(logging.ERROR if quiet else _LEVELS[min(verbose, len(_LEVELS) - 1)])
-    return handler
+    logger.setLevel(logging.ERROR if settings.quiet else _LEVELS[min(settings.verbose, len(_LEVELS) - 1)])
 
 
-def _to_stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+def tell(message: str) -> None:
+    """Tells whoever typed the command something that is no data, on stderr; with ``-q`` nothing."""
+    if not _state.settings.quiet:
+        _say(message, logging.INFO)
+
+
+def complain(message: str) -> None:
+    """Says on stderr what went wrong. Losing stderr is no reason to fail."""
+    try:
+        _say(message, logging.ERROR)
+    except OSError:
+        # There is nobody left to tell.
+        return
+
+
+def _say(message: str, level: int) -> None:
+    if _state.settings.log_format is LogFormat.JSON:
+        _state.handler.emit(logging.LogRecord("rowmill.command", level, __file__, 0, message, None, None))
+    else:
+        click.echo(hidden(message), err=True)

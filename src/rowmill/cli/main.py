@@ -59,12 +59,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     " another process, 5 run database and spec do not fit, 6 run database damaged, 75 stopped before the end (run"
     " again to go on), 130 interrupted twice.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Print the traceback of an unexpected error.")
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
 )
-@click.pass_context
-def rowmill(context: click.Context, verbose: bool) -> None:
+def rowmill() -> None:
     """Generate datasets from a spec of columns, crash-safe, with all state in one DuckDB file.
 
     \b
@@ -72,8 +70,6 @@ def rowmill(context: click.Context, verbose: bool) -> None:
       rowmill init penguins && cd penguins
       rowmill run spec.yaml
     """
-    if verbose:
-        failure.print_tracebacks()
 
 
 def execute(arguments: Sequence[str]) -> int:

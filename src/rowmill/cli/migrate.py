@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 
 
@@ -32,17 +33,14 @@ def command(database: Path | None, dry_run: bool) -> None:
     path = existing_database(database)
     report = migrate(path, time.time(), dry_run=dry_run)
     if not report.steps:
-        click.echo(f"{path} is up to date: schema version {report.from_version}.", err=True)
+        tell(f"{path} is up to date: schema version {report.from_version}.")
         return
     steps = ", ".join(report.steps)
     if report.kept is None:
-        click.echo(
-            f"{path} would go from schema version {report.from_version} to {report.to_version}: {steps}.", err=True
-        )
+        tell(f"{path} would go from schema version {report.from_version} to {report.to_version}: {steps}.")
         return
-    click.echo(
+    tell(
         f"{path} went from schema version {report.from_version} to {report.to_version}: {steps}.\n"
         f"The old file is kept as {report.kept}; delete it when you no longer want to go back.\n"
-        f"Next:\n  rowmill run {path}    goes on with the run",
-        err=True,
+        f"Next:\n  rowmill run {path}    goes on with the run"
     )

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rowmill.cli.logs import tell
+
 if TYPE_CHECKING:
     import pyarrow as pa
     from rich.console import Console
@@ -89,7 +91,7 @@ def write_listing(
         _write_stream(rows.schema, counted, output_format)
     sys.stdout.flush()
     if counted.rows == 0:
-        click.echo(nothing, err=True)
+        tell(nothing)
     return counted.rows
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rowmill.cli.figures import plural
+from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, output_option, stdout_kept_for_data, write_listing
 
 
@@ -29,9 +30,9 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
         made = preview(prepared, rows)
     write_listing(made.rows, output_format)
     if prepared.spec.planned_records < rows:
-        click.echo(f"The spec has {plural(prepared.spec.planned_records, 'record')}.", err=True)
+        tell(f"The spec has {plural(prepared.spec.planned_records, 'record')}.")
     if made.rows_dropped:
-        click.echo(f"{plural(made.rows_dropped, 'row')} dropped:", err=True)
+        tell(f"{plural(made.rows_dropped, 'row')} dropped:")
         for reason in made.drop_reasons:
-            click.echo(f"  {reason}", err=True)
+            tell(f"  {reason}")
         click.get_current_context().exit(3)

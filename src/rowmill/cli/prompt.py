@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.failure import say
+from rowmill.cli.logs import complain
 from rowmill.cli.output import OutputFormat, write_listing
 from rowmill.errors import RowmillError
 
@@ -73,9 +73,9 @@ def _answer(path: Path, query: str, time_limit_s: float, output_format: OutputFo
         with open_reader(path, time_limit_s) as reader, reader.batches(query) as rows:
             write_listing(rows, output_format)
     except RowmillError as error:
-        say(f"Error: {error}")
+        complain(f"Error: {error}")
     except KeyboardInterrupt:
-        say("Interrupted.")
+        complain("Interrupted.")
 
 
 def _views(path: Path, time_limit_s: float) -> dict[str, list[str]]:
@@ -86,7 +86,7 @@ def _views(path: Path, time_limit_s: float) -> dict[str, list[str]]:
         with open_reader(path, time_limit_s) as reader:
             return view_columns(reader)
     except RowmillError as error:
-        say(f"Error: {error}")
+        complain(f"Error: {error}")
         return {}
 
 
@@ -118,7 +118,7 @@ def _set_up_editing(path: Path, time_limit_s: float) -> Callable[[], None]:
             history.touch(mode=0o600)
             readline.write_history_file(history)
         except OSError as error:
-            say(f"The history could not be kept: {error}")
+            complain(f"The history could not be kept: {error}")
 
     return keep
 

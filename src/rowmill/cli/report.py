@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rowmill.cli.figures import short_count
+from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 
 _TIME_LIMIT_S = 600.0
@@ -35,4 +36,4 @@ def command(database: Path | None, output: Path | None, force: bool) -> None:
     with open_reader(path, _TIME_LIMIT_S) as reader:
         file = output if output is not None else Path(f"{reader.status().name}.html")
         size = write_report(reader, file, force=force, database=path)
-    click.echo(f"Wrote {file} ({short_count(size)} bytes).", err=True)
+    tell(f"Wrote {file} ({short_count(size)} bytes).")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.place import confirm, database_argument, existing_database
 
 
@@ -33,16 +34,15 @@ def command(database: Path | None, column: str, where: str | None, dry_run: bool
     looked = rerun(path, column, where, time.time(), dry_run=True)
     which = f" where {where}" if where else ""
     if not looked.rows:
-        click.echo(f"No row{which} has a cell of column '{column}': nothing to make again.", err=True)
+        tell(f"No row{which} has a cell of column '{column}': nothing to make again.")
         return
     what = f"{', '.join(looked.columns)} of {looked.rows:,} rows{which}"
     if dry_run:
-        click.echo(f"Would be made again: {what}.", err=True)
+        tell(f"Would be made again: {what}.")
         return
     confirm(f"Make again: {what}?", yes)
     reopened = rerun(path, column, where, time.time())
-    click.echo(
+    tell(
         f"{reopened.rows:,} rows wait for {', '.join(reopened.columns)}.\n"
-        f"Next:\n  rowmill run {path}    makes them again",
-        err=True,
+        f"Next:\n  rowmill run {path}    makes them again"
     )

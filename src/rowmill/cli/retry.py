@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rowmill.cli.figures import plural
+from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 
@@ -46,12 +47,12 @@ def _retry_dropped(path: Path, where: str | None, *, dry_run: bool) -> None:
     rows = dropped_rows(path, where)
     which = f" where {where}" if where else ""
     if not rows:
-        click.echo(f"{path} has no dropped rows{which}: nothing to bring back.", err=True)
+        tell(f"{path} has no dropped rows{which}: nothing to bring back.")
     elif dry_run:
-        click.echo(f"{len(rows):,} dropped rows{which} would come back.", err=True)
+        tell(f"{len(rows):,} dropped rows{which} would come back.")
     else:
         told = steer(path, "retry_dropped", {"rows": rows}).message
-        click.echo(f"{told}\nNext:\n  rowmill run {path}    tries them again, unless a process works on it", err=True)
+        tell(f"{told}\nNext:\n  rowmill run {path}    tries them again, unless a process works on it")
 
 
 def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:
@@ -60,6 +61,6 @@ def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:
 
     tasks = deferred_tasks(path, where)
     if dry_run:
-        click.echo(f"{plural(len(tasks), 'deferred task')} would be ready at once.", err=True)
+        tell(f"{plural(len(tasks), 'deferred task')} would be ready at once.")
     else:
-        click.echo(steer(path, "retry_deferred", {"tasks": tasks}).message, err=True)
+        tell(steer(path, "retry_deferred", {"tasks": tasks}).message)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rowmill.cli import failure
-from rowmill.cli.logs import LineHandler, LogFormat, log_options, set_up
+from rowmill.cli.logs import LogFormat, handler, settings, tell
 from rowmill.cli.place import is_run_database
 from rowmill.errors import UsageError
 
@@ -32,7 +31,6 @@ _LOG_INTERVAL_S = 5.0
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
-@log_options
 @click.pass_context
 def command(
     context: click.Context,
@@ -42,9 +40,6 @@ def command(
     purge: bool,
     yes: bool,
     resume: bool,
-    verbose: int,
-    quiet: bool,
-    log_format: LogFormat,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -58,9 +53,6 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
-    handler = set_up(verbose, quiet, log_format)
-    if verbose:
-        failure.print_tracebacks()
     prepared, path = _what(spec, database)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
@@ -68,9 +60,8 @@ def command(
         from rowmill.inspect.steering import steer
 
         steer(path, "resume")
-    report = _run(prepared, path, None if quiet else _display(handler, log_format))
-    if not quiet:
-        _summarise(report, spec, database, path)
+    report = _run(prepared, path, None if settings().quiet else _display())
+    _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
 
@@ -100,9 +91,9 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
         return
     change = look_at_change(prepared, path)
     for line in change.lines():
-        click.echo(f"  {line}", err=True)
+        tell(f"  {line}")
     if change:
-        click.echo(change.price(), err=True)
+        tell(change.price())
     if purge:
         confirm("Give up the values that were kept of removed and changed columns?", yes)
     elif change.removed:
@@ -125,16 +116,16 @@ def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | N
         )
 
 
-def _display(handler: LineHandler, log_format: LogFormat) -> tuple[Display, float]:
-    if log_format is LogFormat.JSON:
+def _display() -> tuple[Display, float]:
+    if settings().log_format is LogFormat.JSON:
         from rowmill.cli.progress import LogRecords
 
-        return LogRecords(handler), _LOG_INTERVAL_S
+        return LogRecords(handler()), _LOG_INTERVAL_S
     if sys.stderr.isatty():
         from rowmill.cli.panel import Panel
 
         panel = Panel(sys.stderr)
-        handler.write = panel.write
+        handler().write = panel.write
         return panel, _PANEL_INTERVAL_S
     from rowmill.cli.progress import LogLines
 
@@ -142,9 +133,9 @@ def _display(handler: LineHandler, log_format: LogFormat) -> tuple[Display, floa
 
 
 def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:
-    click.echo(report.message, err=True)
+    tell(report.message)
     for reason in report.drop_reasons:
-        click.echo(f"  {reason}", err=True)
+        tell(f"  {reason}")
     again = f"rowmill run {spec}" if database is None else f"rowmill run {spec} {database}"
     steps = []
     if report.exit_code not in {0, 3}:
@@ -154,4 +145,4 @@ def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path)
     if report.rows_finished:
         steps.append(f"rowmill export {path}    writes the finished rows to a file")
     steps.append(f'rowmill sql {path} "from usage"    answers any question in SQL')
-    click.echo("Next:\n  " + "\n  ".join(steps), err=True)
+    tell("Next:\n  " + "\n  ".join(steps))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, write_listing
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
@@ -109,7 +110,7 @@ def _write(
     table = pa.Table.from_batches(rows, schema=rows.schema)
     write_listing(table.slice(0, limit), output_format, as_records=what == "admission", nothing=nothing)
     if table.num_rows > limit:
-        click.echo(f"Only the first {limit:,} are shown; --limit 0 shows all.", err=True)
+        tell(f"Only the first {limit:,} are shown; --limit 0 shows all.")
 
 
 def _draw(reader: Reader, where: str | None) -> None:
@@ -127,7 +128,7 @@ def _spell(reader: Reader, where: str | None) -> None:
 
     versions = listing(reader, "spec", Selection(where, limit=1)).read_all().to_pylist()
     if not versions:
-        click.echo("No such version of the spec.", err=True)
+        tell("No such version of the spec.")
         return
     # PyYAML writes control characters as escapes: no value can steer a terminal.
     click.echo(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rowmill.cli.logs import tell
 from rowmill.cli.place import existing_database
 
 if TYPE_CHECKING:
@@ -44,4 +45,4 @@ def say_answer(verb: str, answer: ControlAnswer, answer_format: str) -> None:
         found = {"verb": verb, "outcome": answer.outcome, "message": answer.message, "rows": answer.rows}
         click.echo(json.dumps(found, ensure_ascii=False))
     else:
-        click.echo(answer.message, err=True)
+        tell(answer.message)

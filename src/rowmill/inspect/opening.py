@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rowmill.store.status import Status
 
 T = TypeVar("T")
+
+_log = logging.getLogger("rowmill.reading")
 
 _POLL_S = 0.05
 _SILENT_PATIENCE_S = 0.5
@@ -71,12 +74,15 @@ class _Attached:
         while True:
             try:
                 connection, self.version = open_file(self.path)
+                _log.info("Nobody works on %s: its file is read", self.path)
                 return connection
             except Locked as locked:
                 from rowmill.inspect.client import LiveConnection  # Flight is imported only if there is a need
 
                 try:
-                    return LiveConnection(self.path, self._time_limit_s)
+                    living = LiveConnection(self.path, self._time_limit_s)
+                    _log.info("Process %s works on %s: it is asked", locked.pid or "?", self.path)
+                    return living
                 except HolderGone:
                     patience.wait(locked)
 

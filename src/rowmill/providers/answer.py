@@ -28,6 +28,7 @@ from typing import Any
 from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
 from rowmill.providers.protocol import ChatAnswer, ToolCall
 from rowmill.providers.retry_after import retry_after_s
+from rowmill.secret import hidden
 
 LONGEST_MESSAGE = 300
 """Characters of an error message, at most."""
@@ -120,7 +121,7 @@ def error_of_status(
 
 def shortened(message: str) -> str:
     """The message on one line, at most :data:`LONGEST_MESSAGE` characters, without control characters."""
-    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", message[: 20 * LONGEST_MESSAGE]).strip()
+    line = re.sub(r"[\s\x00-\x1f\x7f]+", " ", hidden(message[: 20 * LONGEST_MESSAGE])).strip()
     return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1] + "…"
 
 
@@ -245,4 +246,4 @@ def start_of(payload: bytes) -> str:
 
 
 def _tail(payload: bytes) -> str:
-    return "…" + payload[-80:].decode("utf-8", "replace")
+    return "…" + hidden(payload[-20 * LONGEST_MESSAGE :].decode("utf-8", "replace"))[-80:]

@@ -30,13 +30,13 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
 from rowmill.errors import InternalError, ProviderError, Rejected, RunStopping, Transient, UsageError
 from rowmill.providers.answer import error_of_status, shortened
+from rowmill.secret import spellings
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class HttpEndpoint:
         self._proxy = proxy
         key = _header_value(api_key)
         self._headers = {**(headers or {}), **(authorize(key) if key is not None else {})}
-        self._secrets = _spellings(key)
+        self._secrets = spellings(key) if key is not None else ()
         self._session: aiohttp.ClientSession | None = None
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._closed = False
@@ -294,11 +294,3 @@ def _header_value(api_key: str | None) -> str | None:
     if not key.isascii() or not key.isprintable():
         raise UsageError("api_key holds characters that an HTTP header cannot carry")
     return key
-
-
-def _spellings(api_key: str | None) -> tuple[str, ...]:
-    """The key as servers may echo it: plain, quoted in JSON, quoted in a URL. Longest first."""
-    if api_key is None:
-        return ()
-    spellings = {api_key, json.dumps(api_key)[1:-1], repr(api_key)[1:-1], quote(api_key, safe="")}
-    return tuple(sorted(spellings, key=len, reverse=True))

@@ -17,6 +17,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 from rowmill.errors import RunStopping, Transient
+from rowmill.secret import hidden
 from rowmill.spec.tools import LocalToolProvider, RemoteToolProvider, ToolConfig
 
 MISSING = "Tools need the package mcp, which is not installed: pip install 'rowmill[mcp]'."
@@ -241,7 +242,7 @@ def _tail(said: IO[str] | None) -> str:
     if said is None or said.closed:
         return ""
     said.seek(0)
-    text = " ".join(said.read().split())
+    text = hidden(" ".join(said.read().split()))
     return f". It said: …{text[-300:]}" if text else ""
 
 

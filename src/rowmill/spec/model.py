@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from rowmill.errors import Problem, SpecError
+from rowmill.secret import keep_secret
 from rowmill.spec.column import StrictModel
 from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
@@ -67,6 +68,7 @@ def resolve_secret(text: str, environ: Mapping[str, str], place: str = "") -> st
                 )
             ]
         )
+    keep_secret(value)
     return value
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+from rowmill.secret import hidden
 from rowmill.store.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
@@ -93,7 +94,8 @@ def answers_to_keep(outcome: Outcome) -> Iterator[tuple[int, str]]:
 
 
 def clean(text: str) -> str:
-    """Text as the engine can store it: without lone surrogates, not longer than people read."""
+    """Text as it may be stored: without secrets and lone surrogates, not longer than people read."""
+    text = hidden(text)
     shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
     return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
 
