@@ -20,8 +20,8 @@ def skip_without(requirement: str, directory: Path) -> None:
         pytest.skip(f"{requirement} cannot be had from PyPI: {found.stderr.strip().splitlines()[-1]}")
 
 
-def install(*arguments: str) -> None:
-    """Runs ``pip install`` with these arguments."""
-    command = [*PIP, "install", "--quiet", "--no-compile", *arguments]
+def install(*arguments: str, python: Path = Path(sys.executable)) -> None:
+    """Runs ``pip install`` with these arguments, for the environment of that Python."""
+    command = [*PIP, "--python", str(python), "install", "--quiet", "--no-compile", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -17,6 +17,7 @@ from rowmill.data_designer.importing import Imported, imported
 from rowmill.engine.preparation import prepare
 from rowmill.errors import UsageError
 from rowmill.run_database import RunDatabase, run
+from rowmill.spec import registry
 from rowmill.spec.loading import load_spec
 
 PEER = Path(__file__).parents[1] / "data_designer"
@@ -29,6 +30,10 @@ import rowmill
 @rowmill.generator(required_columns=["stars"])
 def shout(row):
     return "!" * row["stars"]
+
+@rowmill.generator(required_columns=["loud"])
+def double(df):
+    return {"row_index": df["row_index"], "double": [2 * text for text in df["loud"].to_pylist()]}
 
 def longest(rows):
     return {"is_valid": [len(city) <= 10 for city in rows["city"].to_pylist()]}
@@ -69,6 +74,14 @@ def test_every_column_runs_against_an_endpoint(rowmill: CommandLine, monkeypatch
     assert len(row["vector"]) == 8
 
 
+def test_the_configurations_have_every_type_there_is() -> None:
+    samplers = json.loads(SAMPLERS.read_text())["data_designer"]["columns"]
+    assert {column.get("sampler_type") for column in samplers} - {None} == set(registry.SAMPLERS.built_in)
+    columns = yaml.safe_load(COLUMNS.read_text())["data_designer"]["columns"]
+    own = {"deduplicate", "rank", "select", "seed-dataset"}  # the last comes with the seed data
+    assert {column["column_type"] for column in columns} == set(registry.COLUMN_TYPES.built_in) - own
+
+
 def test_the_spec_of_every_sampler_is_valid_as_it_is(tmp_path: Path) -> None:
     made = imported(SAMPLERS, 100)
     (tmp_path / "spec.yaml").write_text(made.text())
@@ -84,6 +97,7 @@ def test_the_spec_goes_to_stdout_and_what_differs_to_stderr(rowmill: CommandLine
     assert yaml.safe_load(done.stdout)["columns"][2]["skip"] == {"value": "none", "when": "{{ stars == 3 }}"}
     assert "model_configs.0.provider: Provider 'local' is not known" in done.stderr
     assert "columns.14.generator_function: Column 'loud'" in done.stderr
+    assert "columns.15.generation_strategy: 'double' gets a pyarrow.Table" in done.stderr
     assert "columns.2.with_trace: 'review__trace' is JSON text" in done.stderr
     assert "columns.6: Column 'vector': its value is the vector itself" in done.stderr
     assert "columns.7: Column 'picture': its value is the path of one file" in done.stderr

@@ -10,7 +10,6 @@ their base URLs, DataDesigner also runs them: ``every_sampler.parquet`` and ``ev
 from __future__ import annotations
 
 import json
-import random
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -28,9 +27,6 @@ def run(name: str, made: Any, directory: Path, endpoints: dict[str, str]) -> Non
         dd.ModelProvider(name=provider, endpoint=endpoints[provider], provider_type="openai", api_key="none")
         for provider in PROVIDERS
     ]
-    # What is drawn is drawn from these two.
-    random.seed(7)
-    import_module("numpy.random").seed(7)
     designer = interface.DataDesigner(
         artifact_path=directory / "artifacts", model_providers=providers, managed_assets_path=directory / "assets"
     )
@@ -146,6 +142,14 @@ def shouting() -> Any:
         return row
 
     return dd.custom_column_generator(required_columns=["stars"])(shout)
+
+
+def doubling() -> Any:
+    def double(df: Any) -> Any:
+        df["double"] = df["loud"] * 2
+        return df
+
+    return dd.custom_column_generator(required_columns=["loud"])(double)
 
 
 def longest(rows: Any) -> Any:
@@ -266,6 +270,9 @@ def every_column() -> Any:
         )
     )
     made.add_column(dd.CustomColumnConfig(name="loud", generator_function=shouting()))
+    made.add_column(
+        dd.CustomColumnConfig(name="double", generator_function=doubling(), generation_strategy="full_column")
+    )
     made.add_processor(dd.DropColumnsProcessorConfig(name="tidy", column_names=["tw*"]))
     made.add_processor(
         dd.SchemaTransformProcessorConfig(name="chat", template={"text": "{{ review }}", "stars": "{{ stars }}"})

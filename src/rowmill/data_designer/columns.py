@@ -134,6 +134,12 @@ def _custom(column: dict[str, Any], place: str, notes: Notes) -> None:
         f"Column '{column['name']}': a configuration holds only the name of its function. Put '{name}' into "
         "functions.py beside the spec, with @rowmill.generator(required_columns=[…], side_effect_columns=[…]).",
     )
+    if column.get("generation_strategy") == "full_column":
+        notes.add(
+            f"{place}.generation_strategy",
+            f"'{name}' gets a pyarrow.Table of a row group, no DataFrame (that is rows.to_pandas()), and returns its "
+            "columns with row_index.",
+        )
 
 
 def _validation(column: dict[str, Any], place: str, notes: Notes) -> None:
