@@ -80,6 +80,39 @@ order by
   row_group,
   row_index;
 
+-- name: endpoints_that_refuse
+-- Since when which endpoints have refused every call (F1). O(endpoints).
+select
+  resource,
+  since
+from state.refusal;
+
+-- name: begin_refusal
+-- An endpoint begins to refuse. O(1).
+insert into state.refusal
+values ($resource, $now);
+
+-- name: end_refusal
+-- An endpoint has answered. O(endpoints).
+delete from state.refusal
+where resource = $resource;
+
+-- name: tasks_behind_endpoint
+-- Tasks that wait for an endpoint: deferred ones, and those that are ready and may not be skipped. Not those in flight. O(active rows).
+select
+  f.generator,
+  f.row_group,
+  f.row_index,
+  f.attempts
+from state.frontier as f
+anti join in_flight as i
+  on f.generator = i.generator and f.row_group = i.row_group and f.row_index = i.row_index
+where f.resource = $resource and (f.not_before is not null or not list_contains($skippable, f.generator))
+order by
+  f.generator,
+  f.row_group,
+  f.row_index;
+
 -- name: record_drops
 -- Gives rows up with their reason; the first reason counts, rows already gone are left alone (R9). O(active rows).
 insert into state.dropped_row (

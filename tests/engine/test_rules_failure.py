@@ -108,6 +108,89 @@ def test_f1_give_up_after_bounds_the_patience_with_a_rate_limited_task(run: Run)
     assert 95.0 <= done.took_s <= 115.0
 
 
+PATIENT = {"give_up_after_s": 50.0}
+
+
+def test_f1_patience_runs_from_the_first_refusal_of_the_endpoint_for_all_who_wait(state_of: StateOf) -> None:
+    state = state_of(llm("text", "go"), models=[model("writer", 1)], records=4, row_group_size=4, run=PATIENT)
+    (first,) = state.take(free={"simulated/writer": 1}).tasks
+    state.take([rate_limited(first, 60.0)], free={"simulated/writer": 0})
+    (second,) = state.take(after_s=60.0, free={"simulated/writer": 1}).tasks
+    assert state.dropped() == {}, "the endpoint may have come back"
+    state.take([rate_limited(second, 60.0)], free={"simulated/writer": 0})
+    assert state.dropped() == dict.fromkeys(range(4), "given_up")
+    assert state.sql("select distinct error_type, message, attempts from dropped_row") == [
+        ("RateLimited", "slow down", 0)
+    ]
+
+
+def test_f1_an_answer_of_the_endpoint_begins_its_patience_anew(state_of: StateOf) -> None:
+    state = state_of(llm("text", "go"), models=[model("writer", 2)], records=4, row_group_size=4, run=PATIENT)
+    one, two = state.take(free={"simulated/writer": 2}).tasks
+    state.take([rate_limited(one, 30.0)], free={"simulated/writer": 0})
+    state.take([succeeded(two, "made")], after_s=30.0, free={"simulated/writer": 0})
+    for wait_s in (10.0, 49.0):
+        (task,) = state.take(after_s=wait_s, free={"simulated/writer": 1}).tasks
+        state.take([rate_limited(task, 1.0)], free={"simulated/writer": 0})
+        assert state.dropped() == {}
+    (task,) = state.take(after_s=1.0, free={"simulated/writer": 1}).tasks
+    state.take([rate_limited(task, 1.0)], free={"simulated/writer": 0})
+    assert state.dropped() == {row: "given_up" for row in range(4) if row != two.row_id}
+
+
+def test_f1_calls_under_way_are_left_to_their_answer_when_patience_is_at_an_end(state_of: StateOf) -> None:
+    state = state_of(llm("text", "go"), models=[model("writer", 2)], records=3, row_group_size=3, run=PATIENT)
+    slow, quick = state.take(free={"simulated/writer": 2}).tasks
+    state.take([rate_limited(quick, 60.0)], free={"simulated/writer": 0})
+    (again,) = state.take(after_s=60.0, free={"simulated/writer": 1}).tasks
+    state.take([rate_limited(again, 60.0)], free={"simulated/writer": 0})
+    assert state.dropped() == {row: "given_up" for row in range(3) if row != slow.row_id}
+    state.take([succeeded(slow, "made")])
+    assert [row["text"] for row in state.dataset()] == ["made"]
+
+
+def test_f1_a_row_that_may_be_skipped_is_not_given_up_before_its_rule_is_asked(state_of: StateOf) -> None:
+    skip = {"when": "{{ rating == 2 }}"}
+    state = state_of(
+        sampler("rating", values=[1]),
+        llm("text", "go {{ rating }}", skip=skip),
+        models=[model("writer", 1)],
+        records=3,
+        row_group_size=3,
+        run=PATIENT,
+    )
+    for wait_s in (0.0, 60.0):
+        (task,) = state.take(after_s=wait_s, free={"simulated/writer": 1}).tasks
+        state.take([rate_limited(task, 60.0)], free={"simulated/writer": 0})
+    assert set(state.dropped().values()) == {"given_up"}
+    assert len(state.dropped()) < 3
+
+
+def test_f1_twenty_row_groups_behind_an_endpoint_that_refuses_for_ever_share_one_patience(run: Run) -> None:
+    spec = prepared(
+        llm("bad", "go", "two"),
+        models=[model("two", 4, simulation={"rate_limited": 1.0, "retry_after_s": 30.0})],
+        records=60,
+        row_group_size=3,
+        run={"give_up_after_s": 600.0, "max_active_row_groups": 4},
+    )
+    done = run(spec)
+    assert done.report is not None
+    assert (done.report.state, done.report.rows_dropped) == ("finished", 60)
+    assert 600.0 <= done.took_s <= 2 * 600.0
+    assert done.violations() == []
+
+
+def test_f1_the_patience_with_an_endpoint_outlives_the_process(state_of: StateOf, tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    state = state_of(llm("text", "go"), models=[model("writer", 1)], records=2, run=PATIENT, path=path)
+    for wait_s, given_up in ((0.0, 0), (30.0, 0), (30.0, 2)):
+        (task,) = state.take(after_s=wait_s, free={"simulated/writer": 1}).tasks
+        state.take([rate_limited(task, 30.0)], free={"simulated/writer": 0})
+        assert len(state.dropped()) == given_up
+        state.crash()
+
+
 def test_f1_without_give_up_after_patience_has_no_end(state_of: StateOf) -> None:
     state = state_of(custom("text", made), records=1)
     task: Task | None = state.take().tasks[0]

@@ -91,6 +91,8 @@ class Pool:
         self.max_in_flight = max_in_flight
         self._successes = 0
         self._completed = 0
+        self._is_refusing = False
+        """Its last answer was a 429: what it is handed may wait for a cool-down each, and waits better in the table."""
 
     # Limits ----------------------------------------------------------------------------------------
 
@@ -120,6 +122,7 @@ class Pool:
 
     def succeeded(self) -> None:
         """A call succeeded: after 25 of them the resource is trusted with one more at once."""
+        self._is_refusing = False
         self._successes += 1
         if self._successes >= _SUCCESSES_TO_GROW and self._learned < self._configured:
             self._successes = 0
@@ -129,6 +132,7 @@ class Pool:
         """A call was answered with a 429: the resource rests, and takes fewer calls at once from then on."""
         if not self._cools_down:
             return
+        self._is_refusing = True
         self.cooling_until = max(self.cooling_until, rests_until)
         self._successes = 0
         if limit_at_start <= self._learned:
@@ -149,7 +153,7 @@ class Pool:
             return 0
         limit = self.limit(now)
         capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
-        prefetch = min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
+        prefetch = 0 if self._is_refusing else min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
         return max(0, capacity + prefetch - self.running_tasks - len(self.queue))
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:

@@ -30,7 +30,7 @@ class RunSettings(StrictModel):
     max_attempts: Annotated[int, _count(1, 1000)] = 4
     """Tries of a task that fails transiently before its row is dropped (F2)."""
     give_up_after_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    """How long a rate-limited task is patient (F1). None: for ever."""
+    """How long an endpoint may refuse every call (429) until rows that wait for it are dropped (F1). None: for ever."""
     backoff_base_s: Seconds = 1.0
     backoff_max_s: Seconds = 60.0
     rate_limit_cooldown_s: Seconds = 2.0

@@ -59,6 +59,10 @@ class Inbox:
     attempts: Attempts = field(init=False)
     results: list[Failure | None] = field(default_factory=list)
     """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Endpoints that refused a call (429): kind and message of the error."""
+    answered: set[str] = field(default_factory=set)
+    """Resources that answered one."""
     _place: dict[tuple[int, int, int | None], int] = field(default_factory=dict)
     invalid: list[InvalidCell] = field(default_factory=list)
     """Verdicts that rows are not valid and to be made again."""
@@ -79,6 +83,8 @@ class Inbox:
             kind = outcome.kind
             task = outcome.task
             self.attempts.note(outcome)
+            if _is_answered(outcome):
+                self.answered.add(str(self.graph.generators[task.generator].declaration.resource))
             if self._is_outdated(outcome):
                 outcome = outcome._replace(kind=OutcomeKind.RELEASED)
                 kind = OutcomeKind.RELEASED
@@ -147,6 +153,7 @@ class Inbox:
         self._defer(outcome, error, task.attempts, until)
         if resource not in LOCAL_RESOURCES:
             self.cooling.append(resource, until, f"rate limited: {error_text(error)[:200]}")
+            self.refused[str(resource)] = error_type(error), error_text(error)
 
     def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
         task = outcome.task
@@ -331,3 +338,10 @@ class Inbox:
                     **{f"value_{position}": column for position, column in zip(node.kept, columns, strict=True)},
                 }
             )
+
+
+def _is_answered(outcome: Outcome) -> bool:
+    """Did the endpoint answer a request of this call, whatever became of the call? A call without any is one itself."""
+    if outcome.requests:
+        return any(request.error_type is None and not request.is_reused for request in outcome.requests)
+    return outcome.kind is OutcomeKind.SUCCEEDED

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import pyarrow as pa
 
@@ -18,6 +18,7 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
 from rowmill.store.inbox import Inbox
 from rowmill.store.layout import Layout
+from rowmill.store.patience import GivenUp, Patience
 from rowmill.store.settling import FailedCell
 from rowmill.store.staging import NEW_DROP, Rows
 from rowmill.store.statements import statement
@@ -29,7 +30,6 @@ _WRITE_SKIPS = statement("write_skips")
 _CLEAR_IN_FLIGHT = statement("clear_in_flight")
 _CLEAR_DEFERRED = statement("clear_deferred")
 _MERGE_DEFERRED = statement("merge_deferred")
-_TO_GIVE_UP = statement("tasks_to_give_up")
 _RECORD_DROPS = statement("record_drops")
 _KEEP_DROPPED_VALUES = statement("keep_dropped_values")
 _DELETE_DROPPED = statement("delete_dropped_rows")
@@ -58,7 +58,7 @@ class Recording:
     def __init__(self, connection: Connection, layout: Layout, settings: RunSettings, typing: Typing) -> None:
         self._connection = connection
         self._layout = layout
-        self._settings = settings
+        self._patience = Patience(connection, layout, settings.give_up_after_s)
         self._no_outcomes = _no_outcomes(layout, typing)
         self.dropped: set[tuple[int, int]] = set()
         """(row group, row index) of the rows dropped since :meth:`begin`."""
@@ -108,7 +108,7 @@ class Recording:
             self.has_deferred = True
             self._connection.stage("new_deferral", inbox.deferrals.table())
             execute(_MERGE_DEFERRED.text, {"now": now})
-            self._give_up(now)
+        self._give_up(list(self._patience.exhausted(inbox, now)), now)
         return changed
 
     def record_attempts(self, attempts: Rows) -> None:
@@ -211,16 +211,10 @@ class Recording:
         """Forgets deferrals of tasks that are none any more (R4)."""
         self._connection.execute(_DELETE_STALE.text)
 
-    def _give_up(self, now: datetime) -> None:
-        """Drops rows whose tasks were deferred longer than ``give_up_after_s`` (F1; default: never)."""
-        patience = self._settings.give_up_after_s
-        if patience is None:
-            return
+    def _give_up(self, tasks: Iterable[GivenUp], now: datetime) -> None:
+        """Drops the rows of tasks with which patience is at an end (F1)."""
         drops = Rows(NEW_DROP)
-        since = now - timedelta(seconds=patience)
-        for number, row_group, row_index, attempts, kind, message in self._connection.execute(
-            _TO_GIVE_UP.text, {"deferred_before": since, "now": now}
-        ):
+        for number, row_group, row_index, attempts, kind, message in tasks:
             indices = [row_index] if row_index >= 0 else self.live_rows(row_group, number)
             for index in indices:
                 drops.append(number, row_group, index, "given_up", kind, message, attempts)
