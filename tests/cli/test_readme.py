@@ -6,6 +6,7 @@ import importlib
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -60,6 +61,13 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     assert "do not fit" in table[errors.Incompatible.exit_code]
     assert "damaged" in table[errors.Damaged.exit_code]
     assert "run again" in table[errors.Interrupted.exit_code]
+
+
+def test_every_extra_is_named_with_the_installation() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    (told,) = (part for part in README.split("\n\n") if "which come as extras:" in part)
+    named = set(re.findall(r"`(\w+)`", told))
+    assert named == set(project["optional-dependencies"]) - {"test", "check"}
 
 
 def test_links_lead_to_files() -> None:
