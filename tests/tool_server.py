@@ -1,4 +1,5 @@
-"""An MCP server for tests: over standard input and output, or over HTTP with ``--http`` (its URL is its first line).
+"""An MCP server for tests: over standard input and output, or over HTTP with ``--http`` or ``--sse`` (its URL is its
+first line).
 
 It ends with its standard input.
 """
@@ -47,16 +48,17 @@ def die(product: str) -> str:
 
 def main() -> None:
     """Runs the server until its standard input is closed."""
-    if "--http" not in sys.argv:
+    is_sse = "--sse" in sys.argv
+    if not is_sse and "--http" not in sys.argv:
         server.run("stdio")
         return
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))
     host, port = listener.getsockname()
-    print(f"http://{host}:{port}/mcp", flush=True)
+    print(f"http://{host}:{port}/{'sse' if is_sse else 'mcp'}", flush=True)
     threading.Thread(target=_end_with_input, daemon=True).start()
-    config = uvicorn.Config(server.streamable_http_app(), log_level="error")
+    config = uvicorn.Config(server.sse_app() if is_sse else server.streamable_http_app(), log_level="error")
     uvicorn.Server(config).run(sockets=[listener])
 
 

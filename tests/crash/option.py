@@ -56,7 +56,7 @@ class Option:
     """Columns before ``made``."""
     after: Sequence[Mapping[str, Any]] = ()
     spec: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the spec. ``$HUB``, ``$JUDGE``, ``$TOOLS``, ``$PICTURES``, ``$DIRECTORY`` are replaced."""
+    """Further fields of the spec. ``$HUB``, ``$JUDGE``, ``$TOOLS``, ``$SSE_TOOLS``, ``$DIRECTORY`` … are replaced."""
     model: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     setup: str = ""

@@ -109,6 +109,7 @@ MODELS: dict[str, Option] = {
     "multi_modal_context: video base64": _seen("video", "base64", "mp4"),
     "MCP: stdio": _with_tools(_STDIO),
     "MCP: streamable HTTP": _with_tools({"endpoint": "$TOOLS", "api_key": "${TOOL_KEY}"}),
+    "MCP: SSE": _with_tools({"endpoint": "$SSE_TOOLS", "api_key": "${TOOL_KEY}", "provider_type": "sse"}),
     "MCP: allow_tools": _with_tools({"endpoint": "$TOOLS"}, allow_tools=["price"]),
     "MCP: max_tool_call_turns": _with_tools({"endpoint": "$TOOLS"}, allow_tools=["price"], max_tool_call_turns=1),
     "MCP: timeout": _with_tools({"endpoint": "$TOOLS"}, allow_tools=["price"], timeout_s=20.0),

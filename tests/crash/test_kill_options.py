@@ -77,8 +77,8 @@ def _served(server: ThreadingHTTPServer) -> Iterator[None]:
 
 
 @contextmanager
-def _tools_over_http() -> Iterator[str]:
-    process = subprocess.Popen([sys.executable, str(TOOL_SERVER), "--http"], stdin=-1, stdout=-1, text=True)
+def _tools_over(kind: str) -> Iterator[str]:
+    process = subprocess.Popen([sys.executable, str(TOOL_SERVER), f"--{kind}"], stdin=-1, stdout=-1, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
@@ -105,7 +105,8 @@ class Surroundings:
         self.urls = {
             "$HUB": library.url,
             "$JUDGE": f"http://127.0.0.1:{self.judge.server_port}/judge",
-            "$TOOLS": stack.enter_context(_tools_over_http()),
+            "$TOOLS": stack.enter_context(_tools_over("http")),
+            "$SSE_TOOLS": stack.enter_context(_tools_over("sse")),
         }
         self.server: ForkServer = stack.enter_context(
             fork_server(PYTHONPATH=str(packages), TOOL_KEY="sk-tool", WANTED="tool")

@@ -167,7 +167,7 @@ FIELDS_OF_SEEDS = (
     "sampling_strategy",
 )
 FIELDS_OF_TOOLS = ("tool_alias", "providers", "allow_tools", "max_tool_call_turns", "timeout_s")
-FIELDS_OF_TOOL_PROVIDERS = ("name", "command", "args", "env", "endpoint", "api_key")
+FIELDS_OF_TOOL_PROVIDERS = ("name", "provider_type", "command", "args", "env", "endpoint", "api_key")
 _OVER_THE_DATASET = {"deduplicate", "rank", "select"}
 """Killed in ``test_kill_in_barrier``."""
 
@@ -257,7 +257,9 @@ def test_every_option_is_written_as_yaml_and_read_back(table: str, tmp_path: Pat
         if option.made.get("column_type") == "slug" or option.setup:  # plug-ins are not installed here
             continue
         option.write(
-            tmp_path, "http://127.0.0.1:1/v1", {"$HUB": "http://h", "$JUDGE": "http://j", "$TOOLS": "http://t"}
+            tmp_path,
+            "http://127.0.0.1:1/v1",
+            {"$HUB": "http://h", "$JUDGE": "http://j", "$TOOLS": "http://t", "$SSE_TOOLS": "http://s"},
         )
         spec = load_spec(tmp_path / "spec.json").spec
         assert parse_spec(spec.to_yaml()).to_json() == spec.to_json()

@@ -29,13 +29,14 @@ def local(**env: str) -> dict[str, Any]:
 
 
 @contextmanager
-def served_over_http() -> Iterator[dict[str, Any]]:
-    """The server over HTTP, as a provider of a spec; it ends with the block."""
-    process = subprocess.Popen([sys.executable, str(SERVER), "--http"], stdin=-1, stdout=-1, text=True)
+def served_over(kind: str) -> Iterator[dict[str, Any]]:
+    """The server over HTTP or SSE, as a provider of a spec; it ends with the block."""
+    process = subprocess.Popen([sys.executable, str(SERVER), f"--{kind}"], stdin=-1, stdout=-1, text=True)
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield {"name": "shop", "endpoint": process.stdout.readline().strip(), "api_key": "${TOOL_KEY}"}
+        endpoint = {"name": "shop", "endpoint": process.stdout.readline().strip(), "api_key": "${TOOL_KEY}"}
+        yield endpoint | ({"provider_type": "sse"} if kind == "sse" else {})
     finally:
         process.stdin.close()
         process.wait(20)
@@ -100,11 +101,11 @@ def run_over(simulator: RunningSimulator, database: Path, kind: str) -> RunRepor
         return started(wanted.model_copy(update={"models": (model,)}), database)
     if kind == "stdio":
         return started(spec(simulator.url, local(), "price"), database)
-    with served_over_http() as provider:
+    with served_over(kind) as provider:
         return started(spec(simulator.url, provider, "price"), database)
 
 
-@pytest.mark.parametrize("kind", ["stdio", "http", "anthropic"])
+@pytest.mark.parametrize("kind", ["stdio", "http", "sse", "anthropic"])
 def test_a_model_calls_a_tool_and_answers_with_what_it_said(kind: str, tmp_path: Path) -> None:
     with provider_simulator() as simulator:
         assert run_over(simulator, tmp_path / "run.duckdb", kind).exit_code == 0
@@ -156,6 +157,11 @@ def test_a_secret_reaches_its_server_and_neither_spec_nor_database(tmp_path: Pat
         ({"name": "shop", "command": "/nowhere/at-all"}, (), "MCP server 'shop' cannot be used"),
         ({"name": "shop", "command": sys.executable, "args": ["-c", ""]}, (), "MCP server 'shop' cannot be used"),
         ({"name": "shop", "endpoint": "http://127.0.0.1:1/mcp"}, (), "MCP server 'shop' cannot be used"),
+        (
+            {"name": "shop", "endpoint": "http://127.0.0.1:1/sse", "provider_type": "sse"},
+            (),
+            "MCP server 'shop' cannot be used",
+        ),
         (local(), ("prize",), "has a tool 'prize'. There are: die, fail, has_secret, price"),
     ],
 )

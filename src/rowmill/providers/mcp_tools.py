@@ -23,6 +23,8 @@ from rowmill.spec.tools import LocalToolProvider, RemoteToolProvider, ToolConfig
 MISSING = "Tools need the package mcp, which is not installed: pip install 'rowmill[mcp]'."
 CONNECT_TIMEOUT_S = 30.0
 _PAUSE_S = 1.0
+_LONGEST_SILENCE_S = 7 * 86_400.0
+"""Of an SSE server: it says nothing while nothing is asked. A call has a time-out of its own."""
 _logger = logging.getLogger("rowmill.tools")
 
 
@@ -99,6 +101,15 @@ class ToolServer:
             with TemporaryFile("w+", encoding="utf-8", errors="replace") as self._said:
                 async with self._opened(Client(stdio_client(target, errlog=self._said))) as client:
                     yield client
+            return
+        if config.provider_type == "sse":
+            from mcp.client.sse import sse_client
+
+            transport = sse_client(
+                config.endpoint, self._secrets, timeout=CONNECT_TIMEOUT_S, sse_read_timeout=_LONGEST_SILENCE_S
+            )
+            async with self._opened(Client(transport)) as client:
+                yield client
             return
         import httpx2
         from mcp.client.streamable_http import streamable_http_client

@@ -42,9 +42,9 @@ class LocalToolProvider(StrictModel):
 
 
 class RemoteToolProvider(StrictModel):
-    """An MCP server at a URL, spoken to over streamable HTTP."""
+    """An MCP server at a URL, spoken to over streamable HTTP, or over SSE as older ones want it."""
 
-    provider_type: Literal["streamable_http"] = "streamable_http"
+    provider_type: Literal["streamable_http", "sse"] = "streamable_http"
     name: _Name
     endpoint: str
     api_key: str | None = None
@@ -80,8 +80,8 @@ class RemoteToolProvider(StrictModel):
 
 def _kind(value: object) -> str:
     given = value.get("provider_type") if isinstance(value, Mapping) else getattr(value, "provider_type", None)
-    if given in ("stdio", "streamable_http"):
-        return str(given)
+    if given is not None:
+        return "stdio" if given == "stdio" else "streamable_http"
     return "stdio" if isinstance(value, Mapping) and "command" in value else "streamable_http"
 
 
