@@ -183,7 +183,11 @@ def test_what_datadesigner_is_configured_to_make_is_what_is_made_here(
 ) -> None:
     directory = rowmill.directory
     kept = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
-    settings = {"DATA_DESIGNER_HOME": str(directory / "home"), "NEMO_TELEMETRY_ENABLED": "false"}
+    settings = {
+        "DATA_DESIGNER_HOME": str(directory / "home"),
+        "DATA_DESIGNER_DISABLE_VERSION_CHECK": "1",
+        "NEMO_TELEMETRY_ENABLED": "false",
+    }
     done = subprocess.run(
         [python, PROGRAM, directory, json.dumps(endpoints)],
         cwd=directory,
