@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -14,6 +15,7 @@ import pytest
 from crashing_connection import CrashingConnection
 from scenario import contradictions, copy_of_database
 from watched_engine import watched_engine
+from watched_files import files_in, put_files, watched_files
 
 from rowmill.engine.change import accept_change, fork
 from rowmill.engine.invocation import work
@@ -140,16 +142,16 @@ def test_a_verb_that_dies_at_any_statement_is_done_again_and_ends_as_if_it_had_n
     tmp_path: Path, specs: tuple[Prepared, Prepared], done: Path, name: str
 ) -> None:
     verb = _VERBS[name]
-    database = copy_of_database(done, tmp_path / "run.duckdb")
+    directory = tmp_path / "whole"
+    directory.mkdir()
+    database = copy_of_database(done, directory / "run.duckdb")
     before = database.read_bytes()
-    watched = [database, database.with_name(f"fork_of_{database.name}")]
-    left_behind: dict[tuple[bytes | None, ...], str] = {}
+    left_behind: dict[tuple[tuple[str, bytes], ...], str] = {}
 
     def keep(where: str) -> None:
-        files = [path.with_name(path.name + ending) for path in watched for ending in ("", ".wal")]
-        left_behind.setdefault(tuple(file.read_bytes() if file.exists() else None for file in files), where)
+        left_behind.setdefault(tuple(files_in(directory).items()), where)
 
-    with watched_engine(keep):
+    with watched_engine(keep), watched_files(keep):
         result = verb(database, specs[1])
     keep("at the end")
     _work(result, None)
@@ -157,23 +159,15 @@ def test_a_verb_that_dies_at_any_statement_is_done_again_and_ends_as_if_it_had_n
     if name == "fork":
         assert database.read_bytes() == before
     assert len(left_behind) >= 2
-    for number, ((content, log, forked, forked_log), where) in enumerate(left_behind.items()):
-        directory = tmp_path / f"left_{number}"
-        directory.mkdir()
-        left = directory / "run.duckdb"
-        for file, kept in (
-            (left, content),
-            (left.with_name("run.duckdb.wal"), log),
-            (directory / "fork_of_run.duckdb", forked),
-            (directory / "fork_of_run.duckdb.wal", forked_log),
-        ):
-            if kept is not None:
-                file.write_bytes(kept)
+    for number, (files, where) in enumerate(left_behind.items()):
+        left = tmp_path / f"left_{number}" / "run.duckdb"
+        put_files(left.parent, dict(files))
         with CrashingConnection(left) as connection:
             assert contradictions(connection) == [], where
         again = verb(left, specs[1])
         _work(again, None)
         assert _outcome(again) == expected, where
+        shutil.rmtree(left.parent)
 
 
 @pytest.mark.timeout(120)

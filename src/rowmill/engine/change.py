@@ -18,6 +18,7 @@ from rowmill.store import engine_errors, schema
 from rowmill.store.change import Change, compare
 from rowmill.store.connection import Connection, create_private_file
 from rowmill.store.held_file import holding, sync_directory
+from rowmill.store.kept_blocks import undo_of
 from rowmill.store.log import log_of
 from rowmill.store.rebuild import Rebuild, purge_retained
 
@@ -88,6 +89,7 @@ def _rebuilt(
     half_made = target.with_name(f".{target.name}.{os.getpid()}.changed")
     detail = "; ".join(change.lines()) or "nothing that shapes values"
     event = "spec changed" if source == target else "forked"
+    _remove(half_made)
     create_private_file(half_made)
     try:
         with Connection(half_made, source=source) as connection, engine_errors.mapped("rebuilding the run database"):
@@ -100,8 +102,13 @@ def _rebuilt(
             _sync(half_made)
             yield half_made
     finally:
-        half_made.unlink(missing_ok=True)
-        log_of(half_made).unlink(missing_ok=True)
+        _remove(half_made)
+
+
+def _remove(half_made: Path) -> None:
+    """Removes a half-made database: also that of a process that died, and that had the number this one has now."""
+    for file in (half_made, log_of(half_made), undo_of(half_made)):
+        file.unlink(missing_ok=True)
 
 
 def _fold_log(database: Path) -> None:

@@ -379,6 +379,7 @@ def create_private_file(path: Path) -> None:
     with _creating:
         mask = os.umask(0o177)
         try:
+            half_made.unlink(missing_ok=True)
             duckdb.connect(str(half_made)).close()
             os.replace(half_made, path)
         except duckdb.Error as error:

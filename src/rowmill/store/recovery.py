@@ -221,6 +221,7 @@ def put_back(held: HeldFile, recovery: Recovery) -> None:
         else:
             kept = _cut(log.read_bytes(), recovery.header_end, recovery.header, recovery.log_bytes)
             assert kept is not None
+            half_made.unlink(missing_ok=True)  # of a process that died, and that had the number this one has now
             with half_made.open("xb") as file:
                 file.write(kept)
                 file.flush()
