@@ -10,7 +10,7 @@ from typing import Any
 
 from virtual_run import EPOCH
 
-from rowmill.engine.invocation import _skip_conditions
+from rowmill.engine.binding import skip_conditions
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import RateLimited, Rejected, Transient
 from rowmill.spec.declaration import Strategy
@@ -45,9 +45,7 @@ class RunState:
 
     def _begin(self) -> None:
         self.store.begin(self.prepared.limits, EPOCH + self.now_s)
-        self.turn: Turn = self.store.turn(
-            self.prepared.spec, self.prepared.graph, _skip_conditions(self.prepared.graph)
-        )
+        self.turn: Turn = self.store.turn(self.prepared.spec, self.prepared.graph, skip_conditions(self.prepared.graph))
 
     def crash(self) -> None:
         """The process dies and another one opens the file: what was in memory is gone."""

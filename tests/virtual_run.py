@@ -15,7 +15,8 @@ import anyio
 from trio.testing import MockClock
 
 from rowmill.dispatch.dispatcher import Dispatcher
-from rowmill.engine.invocation import Progress, RunReport, work
+from rowmill.engine.ending import RunReport
+from rowmill.engine.invocation import Progress, work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import InlineWriter
 from rowmill.errors import RowmillError

@@ -18,7 +18,7 @@ from anyio.lowlevel import current_token
 from rowmill.engine import invocation
 from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
-from rowmill.engine.invocation import RunReport
+from rowmill.engine.ending import RunReport
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError

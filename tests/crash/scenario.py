@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar
 import pyarrow as pa
 from crashing_connection import CrashingConnection
 
-from rowmill.engine.invocation import _skip_conditions
+from rowmill.engine.binding import skip_conditions
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import ProviderError, RateLimited, Rejected, Transient
 from rowmill.store.connection import Connection
@@ -227,7 +227,7 @@ class Driver:
         if store.is_finished():
             return
         self.step("begin", lambda: store.begin(prepared.limits, world.now))
-        conditions = _skip_conditions(prepared.graph)
+        conditions = skip_conditions(prepared.graph)
         self._turn = self.step("prepare", lambda: store.turn(spec, prepared.graph, conditions))
         ending = self._turns(prepared, last_turn)
         self.step("end", lambda: store.end(ending, world.now))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rowmill.engine.invocation import RunReport
+from rowmill.engine.ending import RunReport
 from rowmill.errors import RowmillError
 from rowmill.run_database import RunDatabase, run
 

@@ -35,7 +35,8 @@ from trio.testing import MockClock  # noqa: E402
 from virtual_run import EPOCH  # noqa: E402
 
 from rowmill.dispatch.dispatcher import Dispatcher  # noqa: E402
-from rowmill.engine.invocation import RunReport, work  # noqa: E402
+from rowmill.engine.ending import RunReport  # noqa: E402
+from rowmill.engine.invocation import work  # noqa: E402
 from rowmill.engine.preparation import Prepared  # noqa: E402
 from rowmill.errors import RunStopping  # noqa: E402
 from rowmill.graph.endpoint import endpoints  # noqa: E402

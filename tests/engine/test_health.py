@@ -11,8 +11,9 @@ import anyio
 import pytest
 from provider_simulator import provider_simulator
 
+from rowmill.engine.ending import RunReport
 from rowmill.engine.health import check_models
-from rowmill.engine.invocation import RunReport, run
+from rowmill.engine.invocation import run
 from rowmill.engine.preparation import prepare
 from rowmill.engine.preview import preview
 from rowmill.errors import RunStopping

@@ -14,8 +14,8 @@ from run_state import RunState
 from virtual_run import EPOCH, Finished, Row, custom, model, prepared, sampler
 
 import rowmill
+from rowmill.engine.binding import bind_generators
 from rowmill.engine.execution import LocalExecutor
-from rowmill.engine.invocation import bind_generators
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import GeneratorError, RateLimited, SpecError, Transient
 from rowmill.generators.runtime import InvocationRuntime

@@ -13,7 +13,8 @@ import virtual_run
 from provider_simulator import RunningSimulator, provider_simulator
 
 from rowmill.engine.change import accept_change
-from rowmill.engine.invocation import RunReport, run
+from rowmill.engine.ending import RunReport
+from rowmill.engine.invocation import run
 from rowmill.engine.preparation import prepare
 from rowmill.engine.reopening import rerun, retry_dropped
 from rowmill.errors import SpecError

@@ -14,7 +14,8 @@ import anyio
 import pytest
 from provider_simulator import RunningSimulator, provider_simulator
 
-from rowmill.engine.invocation import RunReport, run
+from rowmill.engine.ending import RunReport
+from rowmill.engine.invocation import run
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import prepare
 from rowmill.engine.writer import WriterThread

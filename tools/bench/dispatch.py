@@ -33,8 +33,8 @@ import anyio
 from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
+from rowmill.engine.binding import bind_generators
 from rowmill.engine.execution import LocalExecutor
-from rowmill.engine.invocation import bind_generators
 from rowmill.engine.preparation import Prepared
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.spec.declaration import LOCAL

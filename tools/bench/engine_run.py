@@ -10,7 +10,8 @@ from typing import Any
 
 import anyio
 
-from rowmill.engine.invocation import RunReport, work
+from rowmill.engine.ending import RunReport
+from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import WriterThread
 from rowmill.spec.spec import Spec

@@ -15,7 +15,7 @@ from rowmill.errors import UsageError
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
-    from rowmill.engine.invocation import RunReport
+    from rowmill.engine.ending import RunReport
     from rowmill.engine.preparation import Prepared
 
 _PANEL_INTERVAL_S = 0.5

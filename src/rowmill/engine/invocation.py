@@ -6,18 +6,29 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
 
-from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
-from rowmill.dispatch.pool import ResourceLimit
-from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.dispatcher import Dispatcher, Ending
+from rowmill.engine.binding import (
+    OpenProvider,
+    bind_generators,
+    column_names,
+    dispatch_settings,
+    open_models,
+    open_tools,
+    skip_conditions,
+    starting_limits,
+    takes_several_rows,
+    traits_of,
+)
+from rowmill.engine.ending import RunReport, report_of, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
@@ -26,52 +37,25 @@ from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
-from rowmill.errors import BudgetReached, Interrupted, RowmillError, UsageError, WriteFailed
+from rowmill.errors import BudgetReached, RowmillError, UsageError, WriteFailed
 from rowmill.generators.answer_directory import AnswerDirectory
 from rowmill.generators.file_directory import FileDirectory, files_of
-from rowmill.generators.model_handle import ModelHandle
-from rowmill.generators.protocol import CellGenerator, Generator, Model, Toolbox
+from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
-from rowmill.graph.endpoint import endpoints
-from rowmill.graph.graph import Graph
 from rowmill.inspect.place import LivePlace
 from rowmill.providers.opening import open_provider
-from rowmill.providers.protocol import Provider
-from rowmill.spec.declaration import LOCAL_RESOURCES
-from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
-from rowmill.spec.template import compile_condition
 from rowmill.store.control import HandSettings
 from rowmill.store.details import read_details
-from rowmill.store.run_store import ResourceMemory, RunStore
-from rowmill.store.status import Details, DropReason, Status, read_drop_reasons, read_status
-from rowmill.store.turn import SkipCondition
+from rowmill.store.run_store import RunStore
+from rowmill.store.status import Details, Status, read_drop_reasons, read_status
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
 
 _log = logging.getLogger("rowmill.run")
 
 Progress = Callable[[Status], None]
-OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
-"""Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""
-
 _DETAILS_INTERVAL_S = 2.0
 """How often the details of a status are read while a run works: its writer has other things to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunReport:
-    """How an invocation ended."""
-
-    state: str
-    records: int
-    rows_finished: int
-    rows_dropped: int
-    exit_code: int
-    """0 complete, 3 complete with dropped rows, 75 stopped before the end, 130 interrupted twice."""
-    message: str
-    turns: int = 0
-    drop_reasons: tuple[DropReason, ...] = ()
-    """The most frequent reasons for dropped rows."""
 
 
 async def run(
@@ -151,28 +135,22 @@ async def work(
     if on_row_group_finished is None and await writer.call(store.is_finished):
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
-        return _report(Ending.COMPLETE, status, reasons, name, turns=0)
+        return report_of(Ending.COMPLETE, status, reasons, name, turns=0)
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
-        models = await stack.enter_async_context(_open_models(prepared.spec, environ, wall_clock, open_provider, known))
+        models = await stack.enter_async_context(open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
-        tools = await stack.enter_async_context(_open_tools(prepared, environ))
+        tools = await stack.enter_async_context(open_tools(prepared, environ))
         runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec, tools)
         bound = bind_generators(prepared, runtime)
         for generator in bound.values():
             if isinstance(generator, CellGenerator):
                 stack.push_async_callback(generator.aclose)
-        conditions = _skip_conditions(prepared.graph)
+        conditions = skip_conditions(prepared.graph)
         by_hand = await writer.call(store.hand_settings)
         limits = by_hand.limited(prepared.limits)
-        if by_hand.paused_at is not None:
-            _log.warning(
-                "%s is paused since %s UTC by %s: nothing starts until 'rowmill resume'.",
-                name,
-                f"{by_hand.paused_at:%Y-%m-%d %H:%M:%S}",
-                by_hand.paused_by,
-            )
+        _warn_if_paused(name, by_hand)
         memory = await writer.call(store.begin, limits, wall_clock())
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
@@ -187,11 +165,11 @@ async def work(
             return taken
 
         dispatcher = Dispatcher(
-            LocalExecutor(bound, _several_rows(prepared.graph), wall_clock, _names(prepared.graph)),
+            LocalExecutor(bound, takes_several_rows(prepared.graph), wall_clock, column_names(prepared.graph)),
             take_turn,
-            _traits(prepared),
-            _limits(prepared, limits, memory),
-            _dispatch_settings(prepared.spec, by_hand),
+            traits_of(prepared),
+            starting_limits(prepared, limits, memory),
+            dispatch_settings(prepared.spec, by_hand),
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
             starts_paused=by_hand.paused_at is not None,
@@ -226,24 +204,18 @@ async def work(
     if ending is Ending.STOPPED and dispatcher.stop is not None and not is_used_up:
         raise dispatcher.stop
     reasons = await writer.call(read_drop_reasons, store.connection)
-    ended = _report(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+    ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
     if ending is Ending.STOPPED and is_used_up:
-        ended = replace(ended, message=f"{_stopped(name, status)} {dispatcher.stop}")
+        ended = replace(ended, message=f"{stopped_message(name, status)} {dispatcher.stop}")
     return ended
 
 
-@asynccontextmanager
-async def _open_tools(prepared: Prepared, environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, Toolbox]]:
-    """The tools of the aliases that columns name; their servers are connected until this is left."""
-    aliases = {getattr(column, "tool_alias", None) for column in prepared.spec.columns}
-    configs = [config for config in prepared.spec.tool_configs if config.tool_alias in aliases]
-    if not configs:
-        yield {}
-        return
-    from rowmill.providers.mcp_tools import serve_tools
-
-    async with serve_tools(configs, prepared.spec.mcp_providers, environ, str(prepared.directory)) as tools:
-        yield tools
+def _warn_if_paused(name: str, by_hand: HandSettings) -> None:
+    if by_hand.paused_at is not None:
+        since = f"{by_hand.paused_at:%Y-%m-%d %H:%M:%S}"
+        _log.warning(
+            "%s is paused since %s UTC by %s: nothing starts until 'rowmill resume'.", name, since, by_hand.paused_by
+        )
 
 
 def _shared_answers(prepared: Prepared) -> AnswerDirectory | None:
@@ -294,92 +266,6 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
     return prepared
 
 
-@asynccontextmanager
-async def _open_models(
-    spec: Spec,
-    environ: Mapping[str, str],
-    wall_clock: Callable[[], float],
-    open_provider: OpenProvider,
-    known: AnswerLookup,
-) -> AsyncIterator[dict[str, Model]]:
-    """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
-    models: dict[str, Model] = {}
-    async with AsyncExitStack() as stack:
-        for endpoint in endpoints(spec).values():
-            for config in endpoint.models:
-                provider = open_provider(config, environ, endpoint.limit)
-                stack.push_async_callback(provider.aclose)
-                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed, known)
-        yield models
-
-
-def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, Generator]:
-    """The generators that do the work of task columns, by number."""
-    bound = {}
-    for node in prepared.graph.generators:
-        column = prepared.spec.column_of(node.name)
-        if node.is_task and column is not None:
-            bound[node.number] = column.bind(runtime)
-    return bound
-
-
-def _traits(prepared: Prepared) -> list[Traits | None]:
-    """How each generator's tasks are called. Local work without a time-out of its own gets the run's."""
-    task_timeout_s = prepared.spec.run.task_timeout_s
-    return [
-        Traits(
-            node.declaration.resource, node.declaration.max_rows_per_call, node.declaration.timeout_s or task_timeout_s
-        )
-        if node.declaration.resource is not None and node.is_task
-        else None
-        for node in prepared.graph.generators
-    ]
-
-
-def _limits(
-    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory]
-) -> dict[str, ResourceLimit]:
-    """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2)."""
-    ramps = {
-        name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
-        for name, endpoint in endpoints(prepared.spec).items()
-    }
-    return {
-        name: ResourceLimit(
-            configured,
-            memory[name].learned_limit,
-            memory[name].cooling_until,
-            cools_down=name not in LOCAL_RESOURCES,
-            ramp_up_s=ramps.get(name),
-        )
-        for name, configured in limits.items()
-    }
-
-
-def _several_rows(graph: Graph) -> frozenset[int]:
-    return frozenset(node.number for node in graph.generators if node.declaration.max_rows_per_call > 1)
-
-
-def _names(graph: Graph) -> dict[int, str]:
-    return {node.number: node.name for node in graph.generators}
-
-
-def _skip_conditions(graph: Graph) -> dict[int, SkipCondition]:
-    return {
-        node.number: compile_condition(node.declaration.skip.template, node.declaration.skip.place)
-        for node in graph.generators
-        if node.declaration.skip is not None and node.declaration.skip.template is not None
-    }
-
-
-def _dispatch_settings(spec: Spec, by_hand: HandSettings) -> DispatchSettings:
-    return DispatchSettings(
-        max_in_flight=by_hand.limits.get(None, spec.run.max_in_flight),
-        commit_window_s=spec.run.commit_window_ms / 1000,
-        cool_down_s=spec.run.rate_limit_cooldown_s,
-    )
-
-
 async def _obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | None) -> None:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         interrupted = False
@@ -422,31 +308,6 @@ async def _sign_out(store: RunStore, writer: Writer, reason: str, wall_clock: Ca
         except RowmillError:
             if not reason.startswith("failed"):
                 raise
-
-
-def _report(ending: Ending, status: Status, reasons: tuple[DropReason, ...], name: str, *, turns: int) -> RunReport:
-    complete = ending is Ending.COMPLETE
-    if complete:
-        exit_code = 3 if status.rows_dropped else 0
-        dropped = f", {status.rows_dropped} dropped" if status.rows_dropped else ""
-        message = f"{name} is complete: {status.rows_finished} of {status.records} rows{dropped}."
-    else:
-        exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
-        message = f"{_stopped(name, status)} Run again to go on."
-    return RunReport(
-        status.state,
-        status.records,
-        status.rows_finished,
-        status.rows_dropped,
-        exit_code,
-        message,
-        turns,
-        reasons,
-    )
-
-
-def _stopped(name: str, status: Status) -> str:
-    return f"{name} stopped before its end: {status.rows_finished} of {status.records} rows."
 
 
 def _leaf(raised: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -32,9 +32,10 @@ from rowmill.store.layout import Layout
 from rowmill.store.macros import create_sampler_macros
 from rowmill.store.seed_content import keep_seed_content, seed_content_of
 from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
+from rowmill.store.skipping import SkipCondition
 from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
-from rowmill.store.turn import SkipCondition, Turn
+from rowmill.store.turn import Turn
 from rowmill.version import VERSION
 
 _INSERT_RUN = statement("insert_run")

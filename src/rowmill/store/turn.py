@@ -11,6 +11,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     reopening     dropped rows come back                                                (F6)
     regeneration  what was found invalid is made again, so many times
     settling      SQL generators and skips                                              (R7, S1, S2, S4)
+    skipping      Jinja rules that say no to a pulled task                              (S1, S4, S5)
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
@@ -24,7 +25,7 @@ Time comes in as a parameter; nothing here looks at a clock or draws a random nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import duckdb
@@ -50,6 +51,7 @@ from rowmill.store.recording import Recording
 from rowmill.store.regeneration import InvalidCell, Regeneration
 from rowmill.store.reopening import Reopening, RowKey
 from rowmill.store.settling import Settling
+from rowmill.store.skipping import SkipCondition, Skipping
 from rowmill.store.staging import NEW_DROP, Rows, from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.typing import Typing
@@ -68,8 +70,6 @@ _COUNTED_DROPS = ("rejected", "retries_exhausted")
 _TOUCH_INTERVAL = timedelta(seconds=1)
 _ROUNDS = 3
 """How often a turn looks for more work when what it admitted was too little, or finished at once."""
-
-SkipCondition = Callable[[Mapping[str, object]], bool]
 
 
 class Turn:
@@ -114,7 +114,7 @@ class Turn:
         self._budget = Budget(connection, settings)
         self._window = ErrorWindow(settings.error_window, settings.max_error_share)
         self._touched_at: datetime | None = None
-        self._skip_conditions = dict(skip_conditions or {})
+        self._skipping = Skipping(layout.graph, skip_conditions or {})
         self._skipped: list[Outcome] = []
         self._is_first = True
         self._was_stopped = False
@@ -386,43 +386,8 @@ class Turn:
         for kind, row_groups in self._admission.take_counts().items():
             self._journal.count(kind, row_groups)
         self._journal.admission_blocked(self._admission.blocked_by)
-        wanted, skipped = self._separate_skipped(tasks)
+        wanted, skipped = self._skipping.separate(tasks)
         return wanted, skipped, finished
-
-    def _separate_skipped(self, tasks: list[Task]) -> tuple[list[Task], list[Outcome]]:
-        """Splits pulled tasks into those to hand out and those whose Jinja ``skip.when`` is true (S1).
-
-        The skipped ones are outcomes of the next turn, like any other.
-        """
-        if not self._skip_conditions:
-            return tasks, []
-        wanted: list[Task] = []
-        skipped: list[Outcome] = []
-        for task in tasks:
-            condition = self._skip_conditions.get(task.generator)
-            if condition is None:
-                wanted.append(task)
-                continue
-            settled = [outcome for cell in _cells_of(task) if (outcome := self._skip_outcome(cell, condition))]
-            if not settled:
-                wanted.append(task)
-                continue
-            skipped += settled
-            if task.row_index is None:
-                # The rest of the row group is pulled again, without the skipped rows (S5).
-                skipped.append(Outcome(OutcomeKind.RELEASED, task))
-        return wanted, skipped
-
-    def _skip_outcome(self, task: Task, condition: SkipCondition) -> Outcome | None:
-        """The outcome of a skipped cell, None for one to generate. An error goes by ``on_error`` (S4)."""
-        try:
-            return Outcome(OutcomeKind.SKIPPED, task) if condition(task.inputs) else None
-        except RowmillError as error:
-            rule = self._layout.graph.generators[task.generator].declaration.skip
-            kind = {"skip": OutcomeKind.SKIPPED, "stop": OutcomeKind.STOP}.get(
-                rule.on_error if rule else "drop", OutcomeKind.REJECTED
-            )
-            return Outcome(kind, task, error=error)
 
     # Where the run stands --------------------------------------------------------------------------
 
@@ -497,13 +462,3 @@ class Turn:
         if not found:
             return "The view invariant_violation is empty. Please report this with the run database."
         return "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
-
-
-def _cells_of(task: Task) -> list[Task]:
-    """The task itself, or the rows of a batch task as if they were tasks of their own."""
-    if task.row_index is not None:
-        return [task]
-    return [
-        Task(task.generator, task.row_group, row["row_index"], row["row_id"], task.attempts, row)
-        for row in task.inputs.to_pylist()
-    ]

@@ -1,0 +1,132 @@
+"""What a spec becomes when an invocation starts: providers opened, generators bound, limits to start from."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from rowmill.dispatch.dispatcher import DispatchSettings
+from rowmill.dispatch.pool import ResourceLimit
+from rowmill.dispatch.protocol import Traits
+from rowmill.engine.known_answers import AnswerLookup
+from rowmill.engine.preparation import Prepared
+from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.protocol import Generator, Model, Toolbox
+from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.endpoint import endpoints
+from rowmill.graph.graph import Graph
+from rowmill.providers.protocol import Provider
+from rowmill.spec.declaration import LOCAL_RESOURCES
+from rowmill.spec.model import ModelConfig
+from rowmill.spec.spec import Spec
+from rowmill.spec.template import compile_condition
+from rowmill.store.control import HandSettings
+from rowmill.store.run_store import ResourceMemory
+from rowmill.store.skipping import SkipCondition
+
+OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
+"""Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""
+
+
+@asynccontextmanager
+async def open_models(
+    spec: Spec,
+    environ: Mapping[str, str],
+    wall_clock: Callable[[], float],
+    open_provider: OpenProvider,
+    known: AnswerLookup,
+) -> AsyncIterator[dict[str, Model]]:
+    """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
+    models: dict[str, Model] = {}
+    async with AsyncExitStack() as stack:
+        for endpoint in endpoints(spec).values():
+            for config in endpoint.models:
+                provider = open_provider(config, environ, endpoint.limit)
+                stack.push_async_callback(provider.aclose)
+                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed, known)
+        yield models
+
+
+@asynccontextmanager
+async def open_tools(prepared: Prepared, environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, Toolbox]]:
+    """The tools of the aliases that columns name; their servers are connected until this is left."""
+    aliases = {getattr(column, "tool_alias", None) for column in prepared.spec.columns}
+    configs = [config for config in prepared.spec.tool_configs if config.tool_alias in aliases]
+    if not configs:
+        yield {}
+        return
+    from rowmill.providers.mcp_tools import serve_tools
+
+    async with serve_tools(configs, prepared.spec.mcp_providers, environ, str(prepared.directory)) as tools:
+        yield tools
+
+
+def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, Generator]:
+    """The generators that do the work of task columns, by number."""
+    bound = {}
+    for node in prepared.graph.generators:
+        column = prepared.spec.column_of(node.name)
+        if node.is_task and column is not None:
+            bound[node.number] = column.bind(runtime)
+    return bound
+
+
+def traits_of(prepared: Prepared) -> list[Traits | None]:
+    """How each generator's tasks are called. Local work without a time-out of its own gets the run's."""
+    task_timeout_s = prepared.spec.run.task_timeout_s
+    return [
+        Traits(
+            node.declaration.resource, node.declaration.max_rows_per_call, node.declaration.timeout_s or task_timeout_s
+        )
+        if node.declaration.resource is not None and node.is_task
+        else None
+        for node in prepared.graph.generators
+    ]
+
+
+def starting_limits(
+    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory]
+) -> dict[str, ResourceLimit]:
+    """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2)."""
+    ramps = {
+        name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
+        for name, endpoint in endpoints(prepared.spec).items()
+    }
+    return {
+        name: ResourceLimit(
+            configured,
+            memory[name].learned_limit,
+            memory[name].cooling_until,
+            cools_down=name not in LOCAL_RESOURCES,
+            ramp_up_s=ramps.get(name),
+        )
+        for name, configured in limits.items()
+    }
+
+
+def takes_several_rows(graph: Graph) -> frozenset[int]:
+    """The generators of which one call may take several rows."""
+    return frozenset(node.number for node in graph.generators if node.declaration.max_rows_per_call > 1)
+
+
+def column_names(graph: Graph) -> dict[int, str]:
+    """The names of the generators, by number."""
+    return {node.number: node.name for node in graph.generators}
+
+
+def skip_conditions(graph: Graph) -> dict[int, SkipCondition]:
+    """The Jinja rules for skipping (S1), compiled, by generator."""
+    return {
+        node.number: compile_condition(node.declaration.skip.template, node.declaration.skip.place)
+        for node in graph.generators
+        if node.declaration.skip is not None and node.declaration.skip.template is not None
+    }
+
+
+def dispatch_settings(spec: Spec, by_hand: HandSettings) -> DispatchSettings:
+    """What the dispatcher keeps to, where people decided otherwise as they said."""
+    return DispatchSettings(
+        max_in_flight=by_hand.limits.get(None, spec.run.max_in_flight),
+        commit_window_s=spec.run.commit_window_ms / 1000,
+        cool_down_s=spec.run.rate_limit_cooldown_s,
+    )

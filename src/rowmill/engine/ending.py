@@ -1,0 +1,52 @@
+"""How an invocation ended, in words and as an exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rowmill.dispatch.dispatcher import Ending
+from rowmill.errors import Interrupted
+from rowmill.store.status import DropReason, Status
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """How an invocation ended."""
+
+    state: str
+    records: int
+    rows_finished: int
+    rows_dropped: int
+    exit_code: int
+    """0 complete, 3 complete with dropped rows, 75 stopped before the end, 130 interrupted twice."""
+    message: str
+    turns: int = 0
+    drop_reasons: tuple[DropReason, ...] = ()
+    """The most frequent reasons for dropped rows."""
+
+
+def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], name: str, *, turns: int) -> RunReport:
+    """The report on an invocation that ended like that, with the run in that state."""
+    complete = ending is Ending.COMPLETE
+    if complete:
+        exit_code = 3 if status.rows_dropped else 0
+        dropped = f", {status.rows_dropped} dropped" if status.rows_dropped else ""
+        message = f"{name} is complete: {status.rows_finished} of {status.records} rows{dropped}."
+    else:
+        exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
+        message = f"{stopped_message(name, status)} Run again to go on."
+    return RunReport(
+        status.state,
+        status.records,
+        status.rows_finished,
+        status.rows_dropped,
+        exit_code,
+        message,
+        turns,
+        reasons,
+    )
+
+
+def stopped_message(name: str, status: Status) -> str:
+    """What is said of a run that stopped before its end; why, or what to do, follows."""
+    return f"{name} stopped before its end: {status.rows_finished} of {status.records} rows."
