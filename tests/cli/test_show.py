@@ -265,3 +265,24 @@ def test_a_deferred_task_says_when_it_is_tried_again() -> None:
 def test_a_listing_of_a_library_user_names_unknown_columns(crashed: Path) -> None:
     with Reader.open(crashed) as reader, pytest.raises(UsageError, match="Did you mean 'row_group'"):
         listing(reader, "groups", Selection(columns=["row_grup"]))
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "columns"),
+    [
+        ("invocations", "invocation = 1", "invocation,end_reason"),
+        ("spec", "is_current", "version,is_current"),
+        ("graph", "generator = 'note'", "generator,needs,state"),
+    ],
+)
+def test_what_is_drawn_or_spelt_by_itself_is_a_listing_too(
+    rowmill: CommandLine, quick_run: Path, what: str, where: str, columns: str
+) -> None:
+    asked = ("show", what, quick_run, "--where", where, "--columns", columns, "--limit", "1", "--format")
+    (row,) = json.loads(rowmill.output_of(*asked, "json"))
+    assert list(row) == columns.split(",")
+    assert [json.loads(line) for line in rowmill.output_of(*asked, "jsonl").splitlines()] == [row]
+    (record,) = csv.DictReader(io.StringIO(rowmill.output_of(*asked, "csv")))
+    assert list(record) == list(row)
+    table = rowmill.output_of(*asked, "table").splitlines()
+    assert (table[0].split(), len(table)) == (columns.split(","), 3)

@@ -89,8 +89,12 @@ def test_all_attempts_come_the_latest_first_slice_by_slice(
     assert everything["row_id"].to_pylist() == list(range(1999, -1, -1))
     refused = listing(reader, "attempts", Selection(where="outcome = 'rejected' -- only", columns=["row_id"]))
     assert refused.read_all()["row_id"].to_pylist() == list(range(1987, 0, -20))
-    few = listing(reader, "attempts", Selection(columns=["number"], limit=3)).read_all()
-    assert few["number"].to_pylist() == [1999, 1998, 1997]
+    for limit in (1, 3, 299, 300, 301, 1999, 2000, 3000):
+        few = listing(reader, "attempts", Selection(columns=["number"], limit=limit)).read_all()
+        assert few["number"].to_pylist() == list(range(1999, -1, -1))[:limit]
+        rows = listing(reader, "rows", Selection(columns=["row_id"], limit=limit)).read_all()
+        assert rows["row_id"].to_pylist() == [row_id for row_id in range(2000) if row_id % 20 != 7][:limit]
+    assert listing(reader, "attempts", Selection(limit=0)).read_all().num_rows == 0
 
 
 def test_values_of_very_many_rows_are_estimated_from_blocks_spread_over_them() -> None:

@@ -77,8 +77,8 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
     # On lines of its own, so that a comment in the condition ends with it.
     slots = {"columns": columns, "predicate": f"(\n{selection.where}\n)" if selection.where else "true"}
     try:
-        if what in _SLICED and selection.limit is None:
-            return _slice_by_slice(reader, _SLICED[what], slots)
+        if what in _SLICED and (selection.limit is None or selection.where is None):
+            return _slice_by_slice(reader, _SLICED[what], slots, selection.limit)
         return _query(reader, _STATEMENTS[what], slots, {"limit": selection.limit})
     except UsageError as error:
         if selection.where is None:
@@ -100,20 +100,29 @@ def _query(
     return reader.batches(query.fill(**slots), parameters)
 
 
-def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str]) -> pa.RecordBatchReader:
-    """Every row: sorting them all at once would need them all at once."""
+def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str], limit: int | None) -> pa.RecordBatchReader:
+    """Every row, or the first ones: sorting them all at once would need them all at once."""
     query = sliced.between.fill(**slots)
     first, last, rows = reader.table(sliced.bounds.text).to_pylist()[0].values()
     # An empty range tells the types, and whether the condition runs at all.
     schema = reader.table(query, {"first": 0, "last": -1}).schema
     if not rows:
         return pa.RecordBatchReader.from_batches(schema, [])
-    width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // rows)
-    starts = range(first, last + 1, width)
 
     def slices() -> Iterator[pa.RecordBatch]:
-        for start in reversed(starts) if sliced.is_backwards else starts:
-            table = reader.table(query, {"first": start, "last": min(start + width - 1, last)})
+        low, high = first, last  # what is still to read
+        left, slice_rows = limit, min(limit or _SLICE_ROWS, _SLICE_ROWS)
+        while low <= high and left != 0:
+            width = max(slice_rows * (last - first + 1) // rows, 1)
+            if sliced.is_backwards:
+                start, end = max(high - width + 1, low), high
+                high = start - 1
+            else:
+                start, end = low, min(low + width - 1, high)
+                low = end + 1
+            table = reader.table(query, {"first": start, "last": end}).slice(0, left)
+            left = None if left is None else left - table.num_rows
+            slice_rows = min(2 * slice_rows, _SLICE_ROWS)  # where rows are missing, not many small slices
             yield from table.to_batches()
 
     return pa.RecordBatchReader.from_batches(schema, slices())
