@@ -159,6 +159,7 @@ def assert_nowhere(directory: Path) -> None:
             assert_unseen(table, "\n".join(text for (text,) in rows))
 
 
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_every_error_of_an_endpoint_that_sends_back_its_key(keyed: CommandLine, log_format: str) -> None:
     statuses = (400, 429, 500, 503, "html", "malformed", "cut", 422, 200, "silent", 413)
@@ -193,6 +194,7 @@ def test_every_error_of_an_endpoint_that_sends_back_its_key(keyed: CommandLine, 
     assert_nowhere(keyed.directory)
 
 
+@pytest.mark.timeout(120)
 @pytest.mark.parametrize("status", [302, 401, 403, 404, "refused", "tls", "hostile function"])
 def test_what_stops_a_run_does_not_tell_the_key(keyed: CommandLine, status: int | str) -> None:
     more = ""
