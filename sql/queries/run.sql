@@ -184,6 +184,12 @@ update state.invocation
 set ended_at = $now, end_reason = 'crashed'
 where ended_at is null;
 
+-- name: put_off_refusals
+-- Time in which nobody asked an endpoint does not count as its refusal (F1). O(endpoints).
+update state.refusal
+set since = since + greatest($now - run.updated_at, interval '0 seconds')
+from state.run as run;
+
 -- name: end_invocation
 -- Signs out. O(invocations).
 update state.invocation

@@ -191,6 +191,17 @@ def test_f1_the_patience_with_an_endpoint_outlives_the_process(state_of: StateOf
         state.crash()
 
 
+def test_f1_time_in_which_nobody_worked_is_not_patience(state_of: StateOf, tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    state = state_of(llm("text", "go"), models=[model("writer", 1)], records=2, run=PATIENT, path=path)
+    for wait_s, given_up in ((0.0, 0), (30.0, 0), (30.0, 2)):
+        (task,) = state.take(after_s=wait_s, free={"simulated/writer": 1}).tasks
+        state.take([rate_limited(task, 30.0)], free={"simulated/writer": 0})
+        assert len(state.dropped()) == given_up
+        state.now_s += 86_400.0
+        state.crash()
+
+
 def test_f1_without_give_up_after_patience_has_no_end(state_of: StateOf) -> None:
     state = state_of(custom("text", made), records=1)
     task: Task | None = state.take().tasks[0]

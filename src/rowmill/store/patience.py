@@ -1,9 +1,9 @@
 """Patience: since when endpoints refuse every call, and which tasks are given up when that is too long (F1).
 
-With ``give_up_after_s``, the patience with an endpoint runs from its first refusal (429) without an answer since. When
-it has run out, each further refusal gives up what waits for the endpoint, also tasks that were not tried yet: all rows
-behind it wait once, together. What is in flight is left to its answer. A task of local work has nobody to share its
-patience with: it is given up when it was deferred so long itself.
+With ``give_up_after_s``, the patience with an endpoint runs from its first refusal (429) without an answer since; time
+in which no invocation works does not count. When it has run out, each further refusal gives up what waits for the
+endpoint, also tasks that were not tried yet: all rows behind it wait once, together. What is in flight is left to its
+answer. A task of local work has nobody to share its patience with: it is given up when it was deferred so long itself.
 """
 
 from __future__ import annotations

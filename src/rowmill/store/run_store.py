@@ -50,6 +50,7 @@ _UPSERT_RESOURCE = statement("upsert_resource")
 _RESOURCE_MEMORY = statement("resource_memory")
 _BEGIN_INVOCATION = statement("begin_invocation")
 _CLOSE_CRASHED = statement("close_crashed_invocations")
+_PUT_OFF_REFUSALS = statement("put_off_refusals")
 _END_INVOCATION = statement("end_invocation")
 _START_RUN = statement("start_run")
 _SAY_ALIVE = statement("say_alive")
@@ -238,6 +239,7 @@ class RunStore:
         moment = from_epoch(now)
         with engine_errors.mapped("signing in"), self._connection.transaction():
             self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
+            self._connection.execute(_PUT_OFF_REFUSALS.text, {"now": moment})
             rows = self._connection.execute(
                 _BEGIN_INVOCATION.text,
                 {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
