@@ -8,6 +8,7 @@ from typing import Any
 
 from rowmill.errors import RowmillError, UsageError
 from rowmill.export.directory import MANIFEST
+from rowmill.secret import keep_secret
 
 
 def push_to_hub(
@@ -21,7 +22,10 @@ def push_to_hub(
     the hub cannot be reached.
     """
     hub = _library()
-    api = hub.HfApi(endpoint=endpoint, token=os.environ.get("HF_TOKEN") or None)
+    token = os.environ.get("HF_TOKEN") or None
+    if token is not None:
+        keep_secret(token)
+    api = hub.HfApi(endpoint=endpoint, token=token)
     try:
         api.create_repo(repository, repo_type="dataset", private=private or None, exist_ok=True)
         done = api.upload_folder(
