@@ -4,7 +4,7 @@
     tools/simulate --seeds 200       200 fresh worlds; a failure prints its seed
 
 A world (spec, endpoints, interruptions) follows from its seed, and so does the order in which trio runs its tasks: the
-same seed gives the same history. What is checked is listed in :class:`Watch` and :func:`judge`.
+same seed gives the same history. What is checked is listed in ``simulation_watch`` and ``simulation_judgement``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,11 +30,12 @@ if __name__ == "__main__":
 import anyio  # noqa: E402
 import trio._core._run as trio_run  # noqa: E402
 from moody_endpoint import BrokenPromise, MoodyEndpoint  # noqa: E402
-from simulated_world import ColumnPlan, Interruption, World, draw_world  # noqa: E402
+from simulated_world import ColumnPlan, World, draw_world  # noqa: E402
+from simulation_judgement import judge  # noqa: E402
+from simulation_watch import CallbackFailure, Crash, Watch  # noqa: E402
 from trio.testing import MockClock  # noqa: E402
 from virtual_run import EPOCH  # noqa: E402
 
-from rowmill.dispatch.dispatcher import Dispatcher  # noqa: E402
 from rowmill.engine.ending import RunReport  # noqa: E402
 from rowmill.engine.invocation import work  # noqa: E402
 from rowmill.engine.preparation import Prepared  # noqa: E402
@@ -44,218 +45,13 @@ from rowmill.spec.model import ModelConfig  # noqa: E402
 from rowmill.store.connection import Connection  # noqa: E402
 from rowmill.store.error_window import TooManyFailures  # noqa: E402
 from rowmill.store.run_store import RunStore  # noqa: E402
-from rowmill.store.staging import from_epoch, to_epoch  # noqa: E402
-from rowmill.store.turn import Turn  # noqa: E402
-from rowmill.task import FinishedRowGroup, Outcome, Request, Task, TurnResult  # noqa: E402
+from rowmill.task import Outcome, TurnResult  # noqa: E402
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SLACK_S = 0.1
-"""How late a task may start after it could have: commit windows, in virtual time."""
 LONGEST_RUN_S = 30 * 86_400.0
 _MOST_INVOCATIONS = 40
-_MOST_TURNS_AT_ONCE = 8
-"""Turns in a row without anything to write, hand out or wait for: more than that is spinning."""
-_WAITING_TASKS = """
-    select f.resource, min(greatest(coalesce(f.not_before, $now), $now))
-    from state.frontier as f
-    anti join in_flight as i
-      on f.generator = i.generator and f.row_group = i.row_group and f.row_index = i.row_index
-    group by f.resource"""
-_MAY_ADMIT = "select admit from admission"
-_PARKED_FOR = """
-    select distinct resource
-    from (select unnest(parked_for) as resource from state.active_row_group where parked_for is not null)"""
-_HAS_PLACE = """
-    select count(distinct row_group) < $groups and count(*) + $size <= $most
-    from state.active_row_group as g left join state.active_row using (row_group) where g.parked_for is null"""
-_NOT_DONE = "select count(*) from state.active_row_group union all select count(*) from state.deferred_task"
-_DROPS = "select row_id, column_name, reason, error_type, attempts from dropped_row"
-_PAID_TWICE = """
-    select generator, row_id, count(*)
-    from attempt
-    semi join state.dataset_row as d on attempt.row_id = d.row_id
-    where outcome = 'succeeded' and model is not null
-    group by all having count(*) > 1"""
-
-
-class Crash(Exception):
-    """The process is gone, as far as the run can tell."""
-
-
-class CallbackFailure(Exception):
-    """A user's callback has raised."""
-
-
-class Watch:
-    """A writer that looks at every turn, and stands in the door of every endpoint.
-
-    After each turn: no contradiction in the database; every task that can start does so within :data:`SLACK_S` (its
-    endpoint neither cools nor is full); the run does not spin. At each request: the endpoint is below its configured
-    and its learned limit, not resting, and the run below ``max_in_flight``.
-    """
-
-    def __init__(self, simulation: Simulation, interruption: tuple[Interruption, int] | None) -> None:
-        self._simulation = simulation
-        self._interruption = interruption
-        self._turns = 0
-        self._idle_turns = 0
-        self._last_turn_at = 0.0
-        self._due: tuple[float, str] | None = None
-        """By when the next turn has to come, and why."""
-        self._short_since: dict[str, float] = {}
-        """Resources that got fewer tasks than they had room for while some were waiting."""
-        self._idle_since: dict[str, float] = {}
-        """Resources with a task at hand, room for it, and no call started."""
-        self.dispatcher: Dispatcher | None = None
-        self.store: RunStore | None = None
-        self.has_crashed = False
-
-    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See :class:`rowmill.engine.writer.Writer`."""
-        if self.has_crashed:
-            raise Crash
-        if getattr(function, "__func__", None) is not Turn.take:
-            return function(*args, **kwargs)
-        self._turns += 1
-        outcomes, free, now, learned = args
-        self._before(now, is_draining=not free)  # type: ignore[arg-type]
-        self._interrupt("crash before the turn")
-        result = function(*args, **kwargs)
-        self._simulation.note_turn(now, outcomes, result, learned)  # type: ignore[arg-type]
-        self._after(outcomes, free, now, result)  # type: ignore[arg-type]
-        self._interrupt("crash after the turn")
-        return result
-
-    def _interrupt(self, moment: Interruption) -> None:
-        if self._interruption is None or self._turns != self._interruption[1]:
-            return
-        kind = self._interruption[0]
-        if kind == moment:
-            self.has_crashed = True
-            raise Crash
-        if moment == "crash after the turn" and self.dispatcher is not None:
-            if kind == "drain":
-                self.dispatcher.drain()
-            elif kind == "cancel":
-                self.dispatcher.cancel()
-
-    def on_finished(self, group: FinishedRowGroup) -> None:
-        """The callback of a finished row group (K3)."""
-        interruption = self._interruption
-        if interruption and interruption[0] == "callback raises" and self._turns >= interruption[1]:
-            self._interruption = None
-            raise CallbackFailure
-        self._simulation.announced.add(group.row_group)
-
-    def watch(self, dispatcher: Dispatcher) -> None:
-        """Follows a dispatcher: its statistics, and every call it starts."""
-        self.dispatcher = dispatcher
-        executor = dispatcher._executor
-        generators = self._simulation.prepared.graph.generators
-        max_in_flight = self._simulation.world.settings["max_in_flight"]
-
-        def note(tasks: Sequence[Task]) -> None:
-            if dispatcher.statistics().running_tasks >= max_in_flight:
-                self._idle_since.clear()
-            self._idle_since.pop(generators[tasks[0].generator].declaration.resource or "", None)
-
-        class Noting:
-            async def execute(self, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
-                note(tasks)
-                return await executor.execute(tasks, journal)
-
-        dispatcher._executor = Noting()
-
-    # Turns ------------------------------------------------------------------------------------------
-
-    def _before(self, now: float, *, is_draining: bool) -> None:
-        if self._due is not None and now > self._due[0] + SLACK_S:
-            raise BrokenPromise(
-                f"no turn before {now - EPOCH:.3f} s, due at {self._due[0] - EPOCH:.3f} s: {self._due[1]}"
-            )
-        assert self.dispatcher is not None
-        statistics = self.dispatcher.statistics()
-        room = self._simulation.world.settings["max_in_flight"] - statistics.running_tasks
-        if room < 0:
-            raise BrokenPromise(f"C5: {statistics.running_tasks} tasks run at once")
-        for pool in statistics.pools:
-            could = pool.cooling_until is None and pool.queued > 0 and pool.running_calls < pool.limit and room > 0
-            could = could and not is_draining
-            self._since(
-                self._idle_since, pool.resource, could, now, "has a task at hand and room, and does not start it"
-            )
-
-    @staticmethod
-    def _since(known: dict[str, float], resource: str, holds: bool, now: float, what: str) -> None:
-        since = known.get(resource, now)
-        if holds and now > since + SLACK_S:
-            raise BrokenPromise(f"C3: {resource} {what} since {since - EPOCH:.3f} s, now {now - EPOCH:.3f} s")
-        if holds:
-            known[resource] = since
-        else:
-            known.pop(resource, None)
-
-    def _after(self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, result: TurnResult) -> None:
-        assert self.store is not None
-        connection = self.store.connection
-        violations = connection.execute("from invariant_violation")
-        if violations:
-            raise BrokenPromise(f"invariant_violation: {violations[:5]}")
-        moved = outcomes or result.tasks or result.finished or now > self._last_turn_at
-        self._idle_turns = 0 if moved else self._idle_turns + 1
-        self._last_turn_at = now
-        if self._idle_turns > _MOST_TURNS_AT_ONCE:
-            raise BrokenPromise(f"the run spins: {self._idle_turns} turns at {now - EPOCH:.3f} s that moved nothing")
-        self._due = None
-        if free and not result.complete and result.stop is None:
-            self._look_for_starved(free, now, result)
-
-    def _look_for_starved(self, free: Mapping[str, int], now: float, result: TurnResult) -> None:
-        assert self.store is not None
-        assert self.dispatcher is not None
-        execute = self.store.connection.execute
-        graph = self._simulation.prepared.graph
-        got = Counter(graph.generators[task.generator].declaration.resource for task in result.tasks)
-        loop_now = anyio.current_time()
-        cools = {pool.resource: pool.cooling_until for pool in self.dispatcher.statistics().pools}
-        due = {resource: to_epoch(moment) for resource, moment in execute(_WAITING_TASKS, {"now": from_epoch(now)})}
-        ((has_place,),) = execute(_HAS_PLACE, self._simulation.bounds())
-        parked = {resource for (resource,) in execute(_PARKED_FOR)} if has_place else set()
-        for resource, room in free.items():
-            waiting_from = min(due.get(resource, float("inf")), now if resource in parked else float("inf"))
-            cooling_until = cools[resource]
-            if cooling_until is not None:
-                waiting_from = max(waiting_from, now + cooling_until - loop_now)
-            has_room = cooling_until is not None or got[resource] < room
-            is_short = cooling_until is None and has_room and waiting_from <= now and not result.again
-            self._since(self._short_since, resource, is_short, now, "has room and waiting tasks, and gets none")
-            if has_room and waiting_from > now and (self._due is None or waiting_from < self._due[0]):
-                self._due = waiting_from, f"{resource} takes a waiting task then"
-            if is_short and self._due is None:
-                self._due = now, f"{resource} has room and waiting tasks"
-        has_room = any(cools[resource] is None and got[resource] < room for resource, room in free.items())
-        could_admit = has_room and not result.again and execute(_MAY_ADMIT)[0][0]
-        self._since(self._short_since, "admission", could_admit, now, "lets no row group in, though it could,")
-
-    # Requests -----------------------------------------------------------------------------------------
-
-    def on_request(self, endpoint: MoodyEndpoint) -> None:
-        """A request is about to be made."""
-        simulation = self._simulation
-        now = simulation.now_s()
-        limit = simulation.limits[endpoint.name]
-        if endpoint.running + 1 > limit:
-            raise BrokenPromise(f"C1: {endpoint.running + 1} requests at {endpoint.name}, its limit is {limit}")
-        if now < endpoint.resting_until - 1e-6:
-            raise BrokenPromise(
-                f"C2: a request at {now:.3f} s, {endpoint.name} rests until {endpoint.resting_until:.3f} s"
-            )
-        assert self.dispatcher is not None
-        (pool,) = [pool for pool in self.dispatcher.statistics().pools if pool.resource == endpoint.name]
-        if endpoint.running + 1 > pool.limit:
-            raise BrokenPromise(f"C2: {endpoint.running + 1} requests at {endpoint.name}, learned limit {pool.limit}")
 
 
 @dataclass
@@ -437,63 +233,6 @@ def _seeded_scheduling(seed: str) -> Iterator[None]:
     finally:
         trio_run._ALLOW_DETERMINISTIC_SCHEDULING = before[0]  # type: ignore[misc]
         trio_run._r.setstate(before[1])
-
-
-def judge(simulation: Simulation, store: RunStore) -> None:
-    """Judges a run that is complete: every row, every drop, every request."""
-    world = simulation.world
-    execute = store.connection.execute
-    names, rows = store.connection.columns("from dataset")
-    dropped = execute(_DROPS)
-    ids = sorted([row[0] for row in rows] + [row[0] for row in dropped])
-    if ids != list(range(world.records)):
-        raise BrokenPromise(
-            f"rows lost or there twice: {len(rows)} finished, {len(dropped)} dropped of {world.records}"
-        )
-    if any(count for (count,) in execute(_NOT_DONE)):
-        raise BrokenPromise("K1: row groups or deferrals are left over")
-    for row in rows:
-        found = dict(zip(names, row, strict=True))
-        expected = world.expected({"row_id": found["row_id"], "id": found["id"], "rating": found["rating"]})
-        if expected != found:
-            raise BrokenPromise(f"row {found['row_id']} is {found}, and should be {expected}")
-    patience = world.settings.get("give_up_after_s")
-    for row_id, column, reason, error_type, attempts in dropped:
-        allowed = {"rejected": error_type is not None, "filtered": True, "given_up": patience is not None}
-        allowed["retries_exhausted"] = attempts == world.settings["max_attempts"]
-        if not allowed[reason] or (error_type == "RateLimited" and reason != "given_up"):
-            raise BrokenPromise(f"row {row_id} was dropped for {column}: {reason}, {error_type}, {attempts} attempts")
-    _judge_requests(simulation, store, [dict(zip(names, row, strict=True)) for row in rows])
-    groups = -(-world.records // world.row_group_size)
-    if world.has_callback and simulation.announced != set(range(groups)):
-        raise BrokenPromise(f"K3: {len(simulation.announced)} of {groups} row groups were announced")
-
-
-def _judge_requests(simulation: Simulation, store: RunStore, rows: Sequence[Mapping[str, Any]]) -> None:
-    execute = store.connection.execute
-    world = simulation.world
-    ((requests,),) = execute("select coalesce(sum(requests), 0)::bigint from usage")
-    if requests != simulation.committed_requests:
-        raise BrokenPromise(f"D4: usage has {requests} requests, {simulation.committed_requests} were committed")
-    if any(ending == "too many failures" for ending in simulation.endings):
-        return  # rows the error window brought back may be asked for again
-    paid_twice = execute(_PAID_TWICE)
-    if paid_twice:
-        raise BrokenPromise(f"D1: generated more than once: {paid_twice[:5]}")
-    answers = simulation.answers() - simulation.lost_answers
-    repeated = [prompt for prompt, times in answers.items() if times > 1]
-    if repeated:
-        raise BrokenPromise(f"D2: answered again after it was committed: {repeated[:5]}")
-    for plan in world.columns:
-        if plan.kind not in ("llm", "asked"):
-            continue
-        for row in rows:
-            prompt = plan.prompt(row)
-            was_asked = answers[prompt] == 1
-            expected = world.expected({"id": row["id"], "rating": row["rating"]})
-            is_made = expected is not None and row[plan.name] not in (None, "(skipped)")
-            if was_asked != is_made:
-                raise BrokenPromise(f"{plan.name} of row {row['row_id']} was answered {answers[prompt]} times")
 
 
 @dataclass(frozen=True)
