@@ -114,8 +114,9 @@ def test_a_crash_at_any_statement_leaves_a_request_applied_whole_or_not_at_all(
         keep("at the end")
         is_watching = False
         after = _facts(state.store)
-    assert len(left_behind) == 2, "a request is one commit"
-    assert before["requests"] != after["requests"]
+    is_applied = answer.outcome == "applied"  # nothing works on a stopped run: there is nothing to drain or to cancel
+    assert len(left_behind) == 1 + is_applied, "a request is one commit, or none if it changes nothing"
+    assert (before["requests"] != after["requests"]) == is_applied
     for number, ((content, log), where) in enumerate(left_behind.items()):
         left = tmp_path / f"left_{number}.duckdb"
         left.write_bytes(content)
@@ -135,7 +136,8 @@ def test_a_crash_at_any_statement_leaves_a_request_applied_whole_or_not_at_all(
         same -= {"groups"} if not number else set()  # a turn finishes the row group that lost its last row
         if verb not in {"drain", "cancel"} or number:
             assert {name: asked_again[name] for name in same} == {name: after[name] for name in same}, where
-        assert len(asked_again["requests"]) == len(after["requests"])
+        is_recorded_now = not number and again.outcome == "applied"
+        assert len(asked_again["requests"]) == len(found["requests"]) + is_recorded_now
         store.close()
 
 
@@ -244,7 +246,7 @@ def test_a_run_killed_between_a_request_and_its_answer_has_applied_it_whole_or_n
             (value,) = reader.table(query).to_pylist()[0].values()
             return int(value)
 
-        assert number("select count(*) from state.control_request") == 1
+        assert number("select count(*) from state.control_request") == (not is_lost)
         assert number("select count(*) from state.pause") == (verb == "pause")
         assert number("select count(*) from state.limit_by_hand") == (verb == "limit")
         by_hand = number("select count(*) from dropped_row where reason = 'by_hand'")

@@ -56,11 +56,7 @@ def command(
     prepared, path = _what(spec, database)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    if resume and path.exists():
-        from rowmill.inspect.steering import steer
-
-        steer(path, "resume")
-    report = _run(prepared, path, None if settings().quiet else _display())
+    report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -101,12 +97,12 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
     accept_change(prepared, path, time.time(), purge=purge)
 
 
-def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None) -> RunReport:
+def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:
     import anyio
 
     from rowmill.engine.invocation import run
 
-    work = partial(run, prepared, path, handle_signals=True)
+    work = partial(run, prepared, path, handle_signals=True, resume=resume)
     if shown is None:
         return anyio.run(work)
     display, interval_s = shown

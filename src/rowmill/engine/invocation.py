@@ -43,6 +43,7 @@ from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
+from rowmill.inspect.steering import request_of
 from rowmill.providers.opening import open_provider
 from rowmill.spec.spec import Spec
 from rowmill.store.control import HandSettings
@@ -68,11 +69,13 @@ async def run(
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
+    resume: bool = False,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
-    and then calls ``on_drain``, the second cuts running calls off. Raises RowmillError: SpecError, Locked,
+    and then calls ``on_drain``, the second cuts running calls off. ``resume``: also if the run is paused. A run that is
+    refused, or whose models do not answer, is not extended, resumed or changed. Raises RowmillError: SpecError, Locked,
     Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
     environ = os.environ if environ is None else environ
@@ -92,6 +95,7 @@ async def run(
                 handle_signals=handle_signals,
                 on_drain=on_drain,
                 on_row_group_finished=on_row_group_finished,
+                resume=resume,
             )
         finally:
             await writer.call(store.close)
@@ -122,6 +126,7 @@ async def work(
     handle_signals: bool = False,
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
+    resume: bool = False,
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
 ) -> RunReport:
@@ -130,9 +135,12 @@ async def work(
     ``place``: where readers may ask while it works. ``open_provider`` opens the endpoints of the spec;
     ``on_dispatcher`` gets the dispatcher before it starts, to watch it and to steer it.
     """
-    prepared = await writer.call(_open_run, store, prepared, wall_clock())
+    given = prepared
+    prepared = await writer.call(_open_run, store, given, wall_clock())
+    adopt = partial(_adopt, store, given, resume=resume)
     name = str(store.connection.path or "the run")
-    if on_row_group_finished is None and await writer.call(store.is_finished):
+    if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
+        await writer.call(adopt, wall_clock())
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
         return report_of(Ending.COMPLETE, status, reasons, name, turns=0)
@@ -148,6 +156,7 @@ async def work(
             if isinstance(generator, CellGenerator):
                 stack.push_async_callback(generator.aclose)
         conditions = skip_conditions(prepared.graph)
+        await writer.call(adopt, wall_clock())
         by_hand = await writer.call(store.hand_settings)
         limits = by_hand.limited(prepared.limits)
         _warn_if_paused(name, by_hand)
@@ -246,7 +255,7 @@ def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
 
 
 def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:
-    """Creates the tables, or checks that spec and database fit; returns what to work with."""
+    """Creates the tables, or checks that spec and database fit, and changes nothing; returns what to work with."""
     if store.is_new:
         if prepared is None:
             raise UsageError(f"{store.connection.path} is empty. Name the spec to create the run database.")
@@ -257,13 +266,40 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
-    target = prepared.spec.accepted_records
-    planned = prepared.spec.planned_records if target is None else max(prepared.spec.planned_records, store.plan().rows)
-    store.extend(planned, prepared.spec.row_group_size, now)
-    if target is not None and target.accepted > store.rows_finished():
-        store.reopen_for_more(now)
-    store.update_spec(prepared.spec, now)
+    store.plan().extended(_wanted_rows(store, prepared.spec), prepared.spec.row_group_size)
     return prepared
+
+
+def _wanted_rows(store: RunStore, spec: Spec) -> int:
+    """How many rows the plan is to have under a spec."""
+    return spec.planned_records if spec.accepted_records is None else max(spec.planned_records, store.plan().rows)
+
+
+def _lacks_accepted(store: RunStore, spec: Spec) -> bool:
+    """Whether fewer rows were accepted than the spec asks for (P6)."""
+    return spec.accepted_records is not None and spec.accepted_records.accepted > store.rows_finished()
+
+
+def _is_all_there(store: RunStore, given: Prepared | None) -> bool:
+    """Whether the run is finished, and the spec that was given asks for nothing more."""
+    if not store.is_finished():
+        return False
+    if given is None:
+        return True
+    return _wanted_rows(store, given.spec) == store.plan().rows and not _lacks_accepted(store, given.spec)
+
+
+def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool) -> None:
+    """What the spec that was given, and found to fit, asks for is so from now on: more rows, other settings."""
+    if given is not None:
+        store.extend(_wanted_rows(store, given.spec), given.spec.row_group_size, now)
+        if _lacks_accepted(store, given.spec):
+            store.reopen_for_more(now)
+        store.update_spec(given.spec, now)
+        if given.seed_file is not None:
+            store.keep_seed_marks(given.seed_file)
+    if resume:
+        store.steer(request_of("resume"), now)
 
 
 async def _obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | None) -> None:

@@ -65,6 +65,7 @@ def _enclosed(where: str) -> str:
 
 
 def _asked(reader: Reader, query: str, where: str | None) -> list[dict[str, Any]]:
+    reader.check_version()
     try:
         rows: list[dict[str, Any]] = reader.table(query).to_pylist()
     except UsageError as error:

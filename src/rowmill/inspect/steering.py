@@ -23,8 +23,7 @@ def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None)
 
     Raises UsageError (no run there, or the request is refused), Locked (the holder does not answer), StateError.
     """
-    now = time.time()
-    request = ControlRequest(secrets.token_hex(12), verb, arguments or {}, _who(), now)
+    request = request_of(verb, arguments)
     patience = Patience(database)
     while True:
         try:
@@ -38,11 +37,16 @@ def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None)
                 continue
         else:
             try:
-                answer = store.steer(request, now)
+                answer = store.steer(request, request.requested_at)
             finally:
                 store.close()
         refuse(answer)
         return answer
+
+
+def request_of(verb: str, arguments: Mapping[str, Any] | None = None) -> ControlRequest:
+    """A request of this user's, made now."""
+    return ControlRequest(secrets.token_hex(12), verb, arguments or {}, _who(), time.time())
 
 
 def _ask(database: Path, request: ControlRequest) -> ControlAnswer:

@@ -64,6 +64,11 @@ class Reader:
                 raise
             raise schema.older(self._connection.path, self._version) from error
 
+    def check_version(self) -> None:
+        """Raises Incompatible if the file was made by an older Rowmill: before it is changed it must be migrated."""
+        if self._version < schema.newest_version():
+            raise schema.older(self._connection.path, self._version)
+
     def status(self) -> Status:
         """Where the run stands."""
         with self._as_far_as_views_go():

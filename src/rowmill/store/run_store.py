@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from rowmill.store.control import Control, ControlAnswer, ControlRequest, HandSe
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
 from rowmill.store.macros import create_sampler_macros
-from rowmill.store.seed_content import keep_seed_content, seed_content_of
+from rowmill.store.seed_content import keep_new_marks, keep_seed_content, seed_content_of
 from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.skipping import SkipCondition
 from rowmill.store.staging import from_epoch, to_epoch
@@ -77,6 +78,10 @@ class ResourceMemory:
     learned_limit: int
     cooling_until: float | None
     """Seconds since the epoch; may be past."""
+
+
+class _NotApplied(Exception):
+    """A request changed nothing: the transaction that would record it is rolled back."""
 
 
 class RunStore:
@@ -232,6 +237,11 @@ class RunStore:
             with engine_errors.mapped("keeping the spec"), self._connection.transaction():
                 self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
 
+    def keep_seed_marks(self, seed_file: SeedFile) -> None:
+        """Remembers seed files that :meth:`check_fits` had to read: next time they need not be."""
+        with engine_errors.mapped("keeping the marks of the seed files"):
+            keep_new_marks(self._connection, seed_file)
+
     # An invocation ----------------------------------------------------------------------------------
 
     def begin(self, limits: Mapping[str, int], now: float) -> dict[str, ResourceMemory]:
@@ -317,10 +327,12 @@ class RunStore:
             return read_hand_settings(self._connection)
 
     def steer(self, request: ControlRequest, now: float) -> ControlAnswer:
-        """Applies a request to the run, on which nothing works."""
+        """Applies a request to the run, on which nothing works. One that is not applied leaves the file as it is."""
         control = Control(self._connection, is_living=False)
-        with engine_errors.mapped("steering the run"), self._connection.transaction():
+        with suppress(_NotApplied), engine_errors.mapped("steering the run"), self._connection.transaction():
             answer, _ = control.apply_one(request, from_epoch(now))
+            if answer.outcome != "applied":
+                raise _NotApplied
         return answer
 
     def is_finished(self) -> bool:

@@ -65,24 +65,33 @@ def keep_seed_content(connection: Connection, seed_file: SeedFile, content: Seed
 def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
     """How the seed data differs from what the run was made from, with the files it is in; None if it does not.
 
-    Reads the files only if one of them has another mark, and then keeps the new marks of the same content, unless the
-    connection is read-only. Raises SpecError if the files cannot be read.
+    Reads the files only if one of them has another mark. Raises SpecError if the files cannot be read.
     """
     stored = stored_seed_content(connection)
     if stored is None:
         return None
     marks = dict(connection.execute(_STORED_FILES.text))
-    if seed_file.source.names and marks == dict(seed_file.source.marks):
+    if _has_marks(seed_file, marks):
         return None
     current = current_seed_content(seed_file)
     if current.digest == stored.digest:
-        if not connection.is_read_only:
-            with connection.transaction():
-                connection.execute(_DELETE_FILES.text)
-                _keep_marks(connection, seed_file)
         return None
     rows = f", from {stored.rows} to {current.rows} rows" if stored.rows != current.rows else ""
     return f"the seed data changed{rows}: {_where(seed_file, marks)}"
+
+
+def keep_new_marks(connection: Connection, seed_file: SeedFile) -> None:
+    """Keeps the marks the files have now, where :func:`seed_difference` found the same content behind others."""
+    if stored_seed_content(connection) is not None:
+        marks = dict(connection.execute(_STORED_FILES.text))
+        if not _has_marks(seed_file, marks):
+            with connection.transaction():
+                connection.execute(_DELETE_FILES.text)
+                _keep_marks(connection, seed_file)
+
+
+def _has_marks(seed_file: SeedFile, stored: dict[str, str]) -> bool:
+    return bool(seed_file.source.names) and stored == dict(seed_file.source.marks)
 
 
 def _keep_marks(connection: Connection, seed_file: SeedFile) -> None:
