@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,7 @@ columns:
   - {name: rating, column_type: sampler, sampler_type: category, params: {values: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}
   - {name: review, column_type: llm-text, model_alias: writer, prompt: "Rate {{ rating }}"}
   - {name: unique, column_type: deduplicate, columns: [rating, review]}
-  - {name: place, column_type: custom, generator_function: "barrier_functions:place", required_columns: [rating,
-     unique], generation_strategy: dataset, dtype: int}
+  - PLACE
   - {name: title, column_type: llm-text, model_alias: writer, prompt: "Name {{ place }}: {{ review }}"}
 """
 FUNCTIONS = '''
@@ -41,16 +41,68 @@ def place(rows: pa.Table) -> dict:
     return {"row_id": ids, "place": list(range(len(ids)))}
 '''
 
+COLUMN_TYPE = """
+import sys
+from typing import Literal
+
+from rowmill.cli.main import main
+from rowmill.generators.protocol import DatasetGenerator
+from rowmill.spec.column import ColumnConfig
+from rowmill.spec.declaration import LOCAL, Declaration, Output, Reference, Strategy
+from rowmill.spec.registry import register_column_type
+
+
+@register_column_type
+class PlaceColumn(ColumnConfig):
+    column_type: Literal["test_place"] = "test_place"
+    after: list[str]
+
+    def declare(self, context):
+        place = f"columns.{context.index}"
+        return Declaration(
+            name=self.name,
+            column_type=self.column_type,
+            place=place,
+            inputs=tuple(Reference(name, f"{place}.after") for name in self.after),
+            outputs=(Output(self.name, "BIGINT"),),
+            strategy=Strategy.DATASET,
+            reason="looks at all rows",
+            resource=LOCAL,
+            fingerprint={"after": self.after},
+        )
+
+    def bind(self, runtime):
+        return Place()
+
+
+class Place(DatasetGenerator):
+    async def generate_dataset(self, rows, call):
+        import pyarrow as pa
+
+        from barrier_functions import place
+
+        return pa.table(place(rows.table()))
+
+
+main()
+"""
+PLACES = {
+    "custom function": '{name: place, column_type: custom, generator_function: "barrier_functions:place",'
+    " required_columns: [rating, unique], generation_strategy: dataset, dtype: int}",
+    "registered class": "{name: place, column_type: test_place, after: [rating, unique]}",
+}
+"""The column that is killed: a function of the spec's, and a column type of somebody else's."""
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 
-@pytest.fixture
-def rowmill(tmp_path: Path) -> Iterator[CommandLine]:
+@pytest.fixture(params=PLACES)
+def rowmill(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[CommandLine]:
     for name in ("killed", "whole"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "walls.yaml").write_text(SPEC)
+        (tmp_path / name / "walls.yaml").write_text(SPEC.replace("PLACE", PLACES[request.param]))
         (tmp_path / name / "barrier_functions.py").write_text(FUNCTIONS)
-    command_line = CommandLine(tmp_path / "killed")
+    command_line = CommandLine(tmp_path / "killed", (sys.executable, "-c", COLUMN_TYPE))
     yield command_line
     command_line.close()
 
@@ -77,7 +129,7 @@ def test_a_run_killed_in_a_barrier_goes_on_there_and_asks_nothing_twice(rowmill:
         assert lines(rowmill, "from invariant_violation") == []
     began.unlink()
     assert rowmill("run", "walls.yaml").returncode == 3
-    whole = CommandLine(rowmill.directory.with_name("whole"))
+    whole = CommandLine(rowmill.directory.with_name("whole"), rowmill.command)
     assert whole("run", "walls.yaml").returncode == 3
     assert lines(rowmill, "from dataset") == lines(whole, "from dataset")
     dropped = "select row_id, column_name, reason, message from dropped_row order by row_id"
