@@ -27,6 +27,7 @@ outcome by its type alone (:func:`rowmill.task.classify`).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from rowmill.secret import hidden
 
@@ -75,12 +76,13 @@ class StateError(RowmillError):
 
 
 class Locked(StateError):
-    """Another process holds the run database. ``pid`` is None when the engine does not name it."""
+    """Another process holds the run database ``path``. ``pid`` is None when the engine does not name it."""
 
     exit_code = 4
 
-    def __init__(self, message: str, pid: int | None = None) -> None:
+    def __init__(self, message: str, pid: int | None = None, path: Path | None = None) -> None:
         self.pid = pid
+        self.path = path
         super().__init__(message)
 
 

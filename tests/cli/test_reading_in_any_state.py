@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,6 +79,20 @@ def test_every_listing_of_a_run_that_works_and_is_paused_and_is_over(
     assert rowmill.end_of(process).returncode == 0
     over = listings(living)
     assert (over["rows"], over["groups"], over["ready"], over["attempts"]) == (12, 3, 0, 12)
+
+
+@pytest.mark.parametrize("arguments", [("run", "waiting.yaml"), ("extend", "--records", "20"), ("doctor",)])
+def test_who_cannot_write_is_told_who_works_on_the_file_since_when_and_what_to_do(
+    rowmill: CommandLine, living: Path, arguments: tuple[str, ...]
+) -> None:
+    (process,) = rowmill._running
+    done = rowmill(*arguments)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert re.search(
+        rf"by process {process.pid}, which works on it since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC", done.stderr
+    )
+    for command in ("rowmill status waiting.duckdb", "rowmill drain waiting.duckdb"):
+        assert command in done.stderr
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -108,3 +110,31 @@ def test_a_database_of_the_name_of_its_own_schema_is_refused_in_words(rowmill: C
         assert done.returncode == 2
         assert "cannot be called 'state'" in done.stderr
     assert rowmill("run", quick_spec, "estate.duckdb").returncode == 0
+
+
+def test_doctor_tells_of_what_a_killed_change_left_and_removes_it_only_when_asked(
+    rowmill: CommandLine, quick_run: Path
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = quick_run.with_name(f".{quick_run.name}.{gone.pid}.changed")
+    left.write_bytes(b"12345")
+    told = rowmill.output_of("doctor", quick_run)
+    assert f"left 5 bytes half made: {left.name}" in told
+    assert left.exists()
+    done = rowmill("doctor", quick_run, "--repair")
+    assert (done.returncode, left.exists()) == (0, False)
+    assert f"Removed {left.name}" in done.stderr
+    assert "nothing to repair" not in done.stderr
+
+
+def test_a_schema_that_is_the_name_of_a_class_is_explained(rowmill: CommandLine) -> None:
+    (rowmill.directory / "s.yaml").write_text(
+        "records: 2\nmodels: [{alias: w, provider: simulated, model: m}]\ncolumns:\n"
+        "  - {name: a, column_type: llm-structured, model_alias: w, prompt: x, output_format: 'parts:Answer'}\n"
+    )
+    done = rowmill("validate", "s.yaml")
+    assert done.returncode == 2
+    assert "not the text 'parts:Answer'" in done.stderr
+    assert "model_json_schema()" in done.stderr
+    assert "(columns.0.output_format)" in done.stderr

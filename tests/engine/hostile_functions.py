@@ -49,6 +49,11 @@ async def exits_async(row: dict[str, Any]) -> str:
     sys.exit(7)
 
 
+def changes_directory(row: dict[str, Any]) -> str:
+    os.chdir("/")
+    return "elsewhere"
+
+
 def recurses(row: dict[str, Any]) -> str:
     return recurses(row)
 

@@ -106,6 +106,25 @@ run: {{max_attempts: 1}}
         command_line.close()
 
 
+def test_a_function_that_changes_the_directory_leads_the_run_nowhere_else(directory: Path) -> None:
+    """The file is named by a relative path, and its log is only made when the function is done."""
+    (directory / "spec.yaml").write_text(
+        """
+name: here
+records: 6
+row_group_size: 2
+columns: [{name: made, column_type: custom, generator_function: "hostile_functions:changes_directory",
+  required_columns: []}]
+"""
+    )
+    command_line = CommandLine(directory)
+    assert command_line("run", "spec.yaml").returncode == 0
+    assert command_line.output_of("sql", "here.duckdb", "select made, count(*) from dataset group by all").split() == [
+        *("made", "count_star()", "---------", "------------", "elsewhere", "6")
+    ]
+    assert not list(Path("/").glob("here.duckdb*"))
+
+
 def test_a_deadline_of_the_run_holds_for_functions_without_one_of_their_own(directory: Path) -> None:
     column = {"name": "made", "column_type": "custom", "generator_function": "hostile_functions:never_returns_async"}
     ran = run_spec(

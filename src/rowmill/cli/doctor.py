@@ -86,7 +86,11 @@ def _repair(path: Path) -> Diagnosis:
     import time
 
     from rowmill.engine.doctor import describe_loss, diagnose, repair, sweep
+    from rowmill.half_made import CHANGED, remove_left_behind
 
+    removed = remove_left_behind(path.resolve(), CHANGED)
+    for left in removed:
+        tell(f"Removed {left.name}, which a process that was killed left half made.")
     done = repair(path, time.time())
     after = diagnose(path) if done is None else done.after
     swept = sweep(path) if any(found.check == "files" and found.state != "ok" for found in after.findings) else 0
@@ -94,7 +98,7 @@ def _repair(path: Path) -> Diagnosis:
         tell(f"Removed {swept:,} files that belonged to no row.")
         after = diagnose(path)
     if done is None:
-        if not swept:
+        if not swept and not removed:
             tell("There is nothing to repair.")
         return after
     tell(

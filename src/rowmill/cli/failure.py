@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from rowmill.cli.logs import complain, settings
-from rowmill.errors import InternalError, RowmillError, SpecError
+from rowmill.errors import InternalError, Locked, RowmillError, SpecError
 
 BROKEN_PIPE = 141
 """Exit code when the reader of our output went away: 128 + SIGPIPE, as for any other Unix tool."""
@@ -42,6 +42,11 @@ def guard(command: Callable[[], Any]) -> int:
     except SpecError as error:
         for problem in error.problems:
             complain(f"Error: {problem}")
+        return error.exit_code
+    except Locked as error:
+        from rowmill.inspect.opening import in_words
+
+        complain(f"Error: {in_words(error)}")
         return error.exit_code
     except RowmillError as error:
         if isinstance(error, InternalError) and _wants_traceback():

@@ -14,11 +14,11 @@ from pathlib import Path
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
 from rowmill.generators.file_directory import link_files
+from rowmill.half_made import CHANGED, half_made
 from rowmill.store import engine_errors, schema
 from rowmill.store.change import Change, compare
 from rowmill.store.connection import Connection, create_private_file
 from rowmill.store.held_file import holding, sync_directory
-from rowmill.store.kept_blocks import undo_of
 from rowmill.store.log import log_of
 from rowmill.store.rebuild import Rebuild, purge_retained
 
@@ -86,29 +86,19 @@ def _rebuilt(
     prepared: Prepared, source: Path, target: Path, change: Change, now: float, *, purge: bool
 ) -> Iterator[Path]:
     """The rebuilt database under another name beside ``target``, whole and synced; gone when left."""
-    half_made = target.with_name(f".{target.name}.{os.getpid()}.changed")
     detail = "; ".join(change.lines()) or "nothing that shapes values"
     event = "spec changed" if source == target else "forked"
-    _remove(half_made)
-    create_private_file(half_made)
-    try:
-        with Connection(half_made, source=source) as connection, engine_errors.mapped("rebuilding the run database"):
+    with half_made(target, CHANGED) as rebuilt:
+        create_private_file(rebuilt)
+        with Connection(rebuilt, source=source) as connection, engine_errors.mapped("rebuilding the run database"):
             rebuild = Rebuild(connection, prepared.blueprint(), change, purge=purge)
             if not rebuild.is_up_to_date():
                 raise _changed_meanwhile(source)
             rebuild.copy(now, event=event, detail=f"{source.name}: {detail}")
-            half_made.chmod(source.stat().st_mode & 0o777)
+            rebuilt.chmod(source.stat().st_mode & 0o777)
             # Still holding the source, so that nobody writes to it before the rebuilt one has its place.
-            _sync(half_made)
-            yield half_made
-    finally:
-        _remove(half_made)
-
-
-def _remove(half_made: Path) -> None:
-    """Removes a half-made database: also that of a process that died, and that had the number this one has now."""
-    for file in (half_made, log_of(half_made), undo_of(half_made)):
-        file.unlink(missing_ok=True)
+            _sync(rebuilt)
+            yield rebuilt
 
 
 def _fold_log(database: Path) -> None:

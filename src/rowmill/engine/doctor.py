@@ -11,6 +11,7 @@ from typing import Literal
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
+from rowmill.half_made import CHANGED, left_behind
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, examination, schema
 from rowmill.store.connection import Connection, check_unclaimed
@@ -89,6 +90,7 @@ def diagnose(path: Path) -> Diagnosis:
     check_unclaimed(path.resolve())
     diagnosis = Diagnosis(path)
     _look_around(diagnosis)
+    _look_for_left_behind(diagnosis)
     log = read_log(path)
     try:
         connection = Connection(path, read_only=True)
@@ -178,6 +180,21 @@ def _look_around(diagnosis: Diagnosis) -> None:
         diagnosis.findings.append(
             Finding(
                 "rights", "warning", "this user may read the file, a run must write it and its directory", "chmod u+w"
+            )
+        )
+
+
+def _look_for_left_behind(diagnosis: Diagnosis) -> None:
+    path = diagnosis.path
+    left = left_behind(path.resolve(), CHANGED)
+    if left:
+        size = sum(file.lstat().st_size for file in left)
+        diagnosis.findings.append(
+            Finding(
+                "left behind",
+                "warning",
+                f"a process that was killed left {size:,} bytes half made: {', '.join(file.name for file in left)}",
+                f"'rowmill doctor {path} --repair' removes it, and so does the next run",
             )
         )
 

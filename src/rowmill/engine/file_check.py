@@ -45,10 +45,10 @@ def check_files(connection: Connection, spec: Spec) -> FileCheck | None:
     ever = {*columns, *_earlier_columns(connection)}
     others = {folder_of(column.name) for column in spec.columns} - {folder_of(name) for name in columns}
     folders = {folder_of(name) for name in ever} - others
-    if not folders or connection.path is None:
+    if not folders or connection.file is None:
         return None
     named = {name for column in columns for name in examination.file_names(connection, column)}
-    directory = files_of(Path(connection.path))
+    directory = files_of(connection.file)
     there = {name for folder in folders for name in _files_in(directory, folder)}
     retained = {name for column in ever for name in examination.retained_file_names(connection, column)}
     orphans, missing = sorted(there - named - retained), sorted(named - there)

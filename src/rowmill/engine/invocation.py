@@ -248,9 +248,9 @@ def _sweep(store: RunStore, spec: Spec) -> None:
 
 def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
     """Where files go: beside the run database; for one in memory, as of a preview, where they end with it."""
-    path = store.connection.path
-    if path is not None:
-        return FileDirectory(files_of(Path(path)))
+    file = store.connection.file
+    if file is not None:
+        return FileDirectory(files_of(file))
     return FileDirectory(Path(stack.enter_context(TemporaryDirectory(prefix="rowmill-"))))
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import glob
 import json
 import os
 import shutil
@@ -29,8 +28,11 @@ from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
 from rowmill.export.source import DatasetSource
 from rowmill.export.target import sync_directory, whole_file
+from rowmill.half_made import PART, half_made, half_made_name, remove_left_behind
 
 MANIFEST = "rowmill-export.json"
+_OLD = "old"
+"""The ending of the earlier export while the new one takes its place."""
 
 
 class GrowingSource(DatasetSource, Protocol):
@@ -117,22 +119,18 @@ class DirectoryExport:
         return self._write_anew(source, target)
 
     def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
-        made = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-        _sweep(target)
-        try:
+        with half_made(target, PART) as made:
             made.mkdir()
             files, rows = self._write_files(self.through(source), made)
             self._finish(made)
             _put_in_place(made, target)
-        except BaseException:
-            shutil.rmtree(made, ignore_errors=True)
-            raise
+        remove_left_behind(target, _OLD)
         return DirectoryReport(target, self.format, rows, 0, files)
 
     def _append(self, source: GrowingSource, target: Path) -> DirectoryReport:
         self._check_shape(target)
-        for half_made in target.rglob(".*.part"):  # of a process that crashed: this one holds the lock
-            half_made.unlink()
+        for left in target.rglob(".*.part"):  # of a process that crashed: this one holds the lock
+            left.unlink()
         there = exported_row_ids(target, self.format)
         wanted = source.dataset_row_ids()
         gone = there.filter(pc.invert(pc.is_in(there, value_set=wanted)))
@@ -204,27 +202,9 @@ def _shape_of(target: Path) -> Mapping[str, Any]:
     raise UsageError(f"'{target / MANIFEST}' is damaged. Use --force to write the export anew.")
 
 
-def _sweep(target: Path) -> None:
-    """Takes away what processes that are gone left half made."""
-    for left in target.parent.glob(f".{glob.escape(target.name[:200])}.*.part"):
-        pid = left.name.split(".")[-2]
-        if left.is_dir() and pid.isdecimal() and (int(pid) == os.getpid() or not _lives(int(pid))):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
 def _put_in_place(made: Path, target: Path) -> None:
     """Names a finished directory; an earlier export of that name goes away only then."""
-    old = target.with_name(f".{target.name[:200]}.{os.getpid()}.old")
+    old = half_made_name(target, _OLD)
     if target.is_dir() and any(target.iterdir()):
         os.rename(target, old)
     try:

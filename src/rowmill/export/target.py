@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rowmill.errors import UsageError
+from rowmill.half_made import PART, half_made
 
 
 @contextmanager
@@ -27,21 +29,18 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         with target.open("wb") as stream:
             yield stream
         return
-    temporary = target.with_name(f".{target.name[:200]}.{os.getpid()}.part")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-    except OSError as error:
-        raise UsageError(f"Cannot write to '{target.parent}': {error.strerror or error}.") from error
-    try:
+    with half_made(target, PART) as temporary:
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        except OSError as error:
+            raise UsageError(f"Cannot write to '{target.parent}': {error.strerror or error}.") from error
         with os.fdopen(descriptor, "wb") as file:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())
         _name(temporary, target, path, force=force)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
     sync_directory(target.parent)
 
 
@@ -76,8 +75,6 @@ def _name(temporary: Path, target: Path, path: Path, *, force: bool) -> None:
     except OSError:
         # This file system has no hard links.
         os.replace(temporary, target)
-    else:
-        temporary.unlink()
 
 
 def sync_directory(directory: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from rowmill.errors import WriteFailed
+from rowmill.half_made import COPIED, half_made
 
 _PARTIAL = ".partial"
 _NAME = re.compile(r"[^\w-]", re.ASCII)
@@ -112,15 +113,14 @@ def link_files(source: Path, target: Path) -> None:
     origin, place = files_of(source), files_of(target)
     if not origin.is_dir():
         return
-    half_made = place.with_name(f".{place.name}.{os.getpid()}{_PARTIAL}")
     try:
-        shutil.copytree(origin, half_made, copy_function=_linked, ignore=shutil.ignore_patterns(f"*{_PARTIAL}"))
-        if place.exists():
-            shutil.rmtree(place)
-        os.replace(half_made, place)
-        _flush_directory(place.parent)
+        with half_made(place, COPIED) as copy:
+            shutil.copytree(origin, copy, copy_function=_linked, ignore=shutil.ignore_patterns(f"*{_PARTIAL}"))
+            if place.exists():
+                shutil.rmtree(place)
+            os.replace(copy, place)
+            _flush_directory(place.parent)
     except OSError as error:
-        shutil.rmtree(half_made, ignore_errors=True)
         raise WriteFailed(f"The files of {source} cannot be copied to {place}: {error.strerror or error}.") from error
 
 

@@ -30,6 +30,11 @@ class LlmStructuredColumn(JsonColumn):
     def _schema_of_class(cls, value: object) -> object:
         if inspect.isclass(value) and issubclass(value, BaseModel):
             return value.model_json_schema()
+        if isinstance(value, str):
+            raise ValueError(
+                f"Expected a JSON Schema, not the text '{value[:80]}'. A pydantic class can be given from Python "
+                "(rowmill.config); its schema for a file is what its model_json_schema() returns."
+            )
         return value
 
     def declare(self, context: DeclareContext) -> Declaration:

@@ -121,6 +121,19 @@ class _Attached:
         self._connection.close()
 
 
+def in_words(locked: Locked) -> str:
+    """Why a file cannot be written to now: who works on it, since when, and what to do instead."""
+    since = live_place(locked.path).announced_at(locked.pid) if locked.path and locked.pid else None
+    if since is None:
+        return str(locked)
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since))
+    return (
+        f"{locked.path} is in use by process {locked.pid}, which works on it since {when}. "
+        f"'rowmill status {locked.path}' shows how far it is. Wait for its end, or stop it with "
+        f"'rowmill drain {locked.path}', which loses nothing; then try again."
+    )
+
+
 def _silent(error: Locked, path: Path) -> Locked:
     holder = "this process" if error.pid == os.getpid() else f"process {error.pid}" if error.pid else "another process"
     return Locked(

@@ -70,6 +70,13 @@ class LivePlace:
             return None
         return pid if _is_alive(pid) else None
 
+    def announced_at(self, pid: int) -> float | None:
+        """When this process announced itself, that is, began to work (seconds since the epoch); None if it did not."""
+        try:
+            return self.note.stat().st_mtime if self.announced_pid() == pid else None
+        except OSError:
+            return None
+
     def has_socket(self) -> bool:
         """Is there a socket that only we can have made?"""
         return is_private(self.directory) and is_own_socket(self.socket)

@@ -136,7 +136,7 @@ class LiveServer:
         """
         self._place = place
         self._instance = instance
-        device, inode = file_identity(instance.path or Path()) or (0, 0)
+        device, inode = file_identity(instance.file or Path()) or (0, 0)
         self._service = _Service(place, instance, Living(os.getpid(), VERSION, device, inode), running_calls, steer)
         try:
             place.socket.chmod(0o600)

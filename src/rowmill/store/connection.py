@@ -118,6 +118,8 @@ class Connection:
         :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
         """
         self.path = path
+        self.file = path and Path(os.path.abspath(path))
+        """The same wherever the process goes: a custom function may change its directory."""
         config: dict[str, Any] = dict(_HARDENED)
         if threads is not None:
             config["threads"] = threads
@@ -141,7 +143,7 @@ class Connection:
         if source is not None:
             del config["enable_external_access"]
         try:
-            self._engine = duckdb.connect(str(path) if path else ":memory:", read_only=read_only, config=config)
+            self._engine = duckdb.connect(str(self.file or ":memory:"), read_only=read_only, config=config)
         except duckdb.Error as error:
             self._release()
             raise engine_errors.opening_error(error, path or Path(":memory:")) from error
@@ -167,6 +169,7 @@ class Connection:
         """
         other = object.__new__(Connection)
         other.path = self.path
+        other.file = self.file
         other.is_read_only = self.is_read_only
         other.has_written = False
         other._claim = None
@@ -280,7 +283,7 @@ class Connection:
 
     def check_file(self) -> None:
         """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""
-        if self.path is not None and self._identity is not None and file_identity(self.path) != self._identity:
+        if self.file is not None and self._identity is not None and file_identity(self.file) != self._identity:
             raise WriteFailed(
                 f"{self.path} was removed or replaced while the run worked on it: results since then are lost. "
                 "Put the file back if you can, then run again."

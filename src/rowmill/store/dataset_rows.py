@@ -33,7 +33,7 @@ class DatasetRows:
         self._query = query
         self._bounds = bounds
         self._cursor = connection.beside()
-        self._database = connection.path
+        self._database = connection.file
         self._reading = threading.Lock()
         self._is_closed = False
 

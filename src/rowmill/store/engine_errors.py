@@ -38,6 +38,7 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
                 f"{path} is in use by {holder}. 'rowmill status {path}' looks at it as it works. Wait for it to end, "
                 f"or stop it ({stop}); then try again.",
                 pid,
+                path,
             )
         if "not a valid DuckDB database file" in text:
             return Incompatible(f"{path} is not a run database. Name another file.")

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rowmill.errors import Locked, RowmillError, UsageError, WriteFailed
+from rowmill.half_made import COPIED, half_made
 from rowmill.store.connection import Connection, check_unclaimed
 from rowmill.store.log import log_of
 
@@ -124,10 +125,8 @@ def copy_durably(source: int, target: Path) -> None:
 
     FileExistsError if ``target`` exists. The copy has the rights of its source.
     """
-    half_made = target.with_name(f".{target.name}.{os.getpid()}.new")
-    half_made.unlink(missing_ok=True)
-    copied = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
+    with half_made(target, COPIED) as copy:
+        copied = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             place = 0
             while chunk := os.pread(source, _CHUNK_BYTES, place):
@@ -138,9 +137,7 @@ def copy_durably(source: int, target: Path) -> None:
         finally:
             os.close(copied)
         # Unlike a rename, a link never takes the place of a file.
-        os.link(half_made, target)
-    finally:
-        half_made.unlink(missing_ok=True)
+        os.link(copy, target)
     sync_directory(target.parent)
 
 

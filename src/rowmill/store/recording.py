@@ -190,7 +190,8 @@ class Recording:
         for (number, reason, error), rows in kinds.items():
             name = self._layout.graph.generators[number].name
             fields = {"column": name, "reason": reason, "error_type": error, "rows": rows}
-            _log.warning("Dropped %d × column '%s' (%s, %s)", rows, name, reason, error or "no error", extra=fields)
+            why = f"{reason}, {error}" if error else reason
+            _log.warning("Dropped %d × column '%s' (%s)", rows, name, why, extra=fields)
         if _log.isEnabledFor(logging.DEBUG):
             for number, row_group, row_index, reason, error, message, *_ in drops.rows:
                 name = self._layout.graph.generators[number].name

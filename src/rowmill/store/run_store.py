@@ -6,6 +6,7 @@ invocation simply makes anew.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ import pyarrow as pa
 from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
+from rowmill.half_made import CHANGED, remove_left_behind
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, schema
@@ -38,6 +40,8 @@ from rowmill.store.staging import from_epoch, to_epoch
 from rowmill.store.statements import statement
 from rowmill.store.turn import Turn
 from rowmill.version import VERSION
+
+_log = logging.getLogger("rowmill.run")
 
 _INSERT_RUN = statement("insert_run")
 _INSERT_SPEC = statement("insert_spec_version")
@@ -101,7 +105,10 @@ class RunStore:
         """
         if not path.is_symlink() and (not path.exists() or (path.is_file() and path.stat().st_size == 0)):
             create_private_file(path)
-        return cls.over(Connection(path))
+        store = cls.over(Connection(path))
+        for removed in remove_left_behind(path.resolve(), CHANGED):
+            _log.info("Removed %s, which a process that is gone left half made", removed)
+        return store
 
     @classmethod
     def in_memory(cls) -> RunStore:
