@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,15 +68,18 @@ def test_code_1_when_every_row_would_fail(rowmill: CommandLine, waiting_spec: Pa
 def test_code_1_when_an_export_finds_no_space(rowmill: CommandLine, quick_run: Path) -> None:
     done = rowmill("export", "--format", "csv", "--output", "/dev/full")
     assert done.returncode == 1
-    assert "No space left" in done.stderr
+    assert "There is no room for '/dev/full': No space left on device. Make room" in done.stderr
 
 
 def test_code_1_and_a_traceback_only_when_asked_for_after_an_unexpected_error(
-    rowmill: CommandLine, quick_run: Path
+    rowmill: CommandLine, quick_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = rowmill("export", "--format", "csv", "--output", "/dev/full")
-    assert "Traceback" not in plain.stderr
-    verbose = rowmill("-v", "export", "--format", "csv", "--output", "/dev/full")
+    monkeypatch.chdir(rowmill.directory)  # the path of a socket must be short
+    with socket.socket(socket.AF_UNIX) as nothing_to_write_to:
+        nothing_to_write_to.bind("odd")
+    plain = rowmill("export", "--format", "csv", "--output", "odd")
+    assert (plain.returncode, "Traceback" in plain.stderr) == (1, False)
+    verbose = rowmill("-v", "export", "--format", "csv", "--output", "odd")
     assert (verbose.returncode, "Traceback" in verbose.stderr) == (1, True)
 
 

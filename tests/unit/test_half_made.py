@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from rowmill.errors import UsageError
+from rowmill.errors import UsageError, WriteFailed
 from rowmill.export.target import whole_file
 from rowmill.half_made import CHANGED, half_made, half_made_name, left_behind, remove_left_behind
 from rowmill.store.run_store import RunStore
@@ -121,6 +122,23 @@ def test_an_export_removes_what_a_killed_one_of_the_same_file_left(tmp_path: Pat
         file.write(b"whole")
         assert half_made_name(target, "part").exists()
     assert names_in(tmp_path) == {"rows.jsonl", other.name}
+
+
+def test_an_export_without_room_says_what_there_was_no_room_for_and_leaves_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "rows.jsonl"
+    allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def write() -> None:
+        with whole_file(target, force=False) as file:
+            file.write(bytes(200_000))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, allowed[1]))
+    try:
+        with pytest.raises(WriteFailed, match=r"no room for '.*rows.jsonl'.*Make room"):
+            write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
+    assert names_in(tmp_path) == set()
 
 
 def test_two_threads_that_make_the_same_file_do_not_get_into_each_others_way(tmp_path: Path) -> None:

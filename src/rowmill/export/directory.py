@@ -27,7 +27,7 @@ from rowmill.export.exported import exported_files, exported_row_ids
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
 from rowmill.export.source import DatasetSource
-from rowmill.export.target import sync_directory, whole_file
+from rowmill.export.target import needing_room, sync_directory, whole_file
 from rowmill.half_made import PART, half_made, half_made_name, remove_left_behind
 
 MANIFEST = "rowmill-export.json"
@@ -99,7 +99,8 @@ class DirectoryExport:
         """Writes all rows into a new directory, whole or not at all; or only the new ones with ``append``.
 
         ``force`` replaces an earlier export, and nothing else. Raises UsageError when there is something in the way,
-        when the directory holds rows of another dataset or shape, and for a row that a processor cannot render.
+        when the directory holds rows of another dataset or shape, and for a row that a processor cannot render;
+        WriteFailed if there is no room.
         """
         target = Path(os.path.realpath(directory))
         if not target.parent.is_dir():
@@ -110,13 +111,14 @@ class DirectoryExport:
         if not is_new and not (target / MANIFEST).is_file():
             raise UsageError(f"'{directory}' is not empty, and no export of Rowmill; name another --output.")
         if append and not is_new:
-            with _locked(target):
+            with needing_room(directory), _locked(target):
                 return self._append(source, target)
         if not is_new and not force:
             raise UsageError(
                 f"'{directory}' holds an export already. Use --append to add new rows, --force to write it anew."
             )
-        return self._write_anew(source, target)
+        with needing_room(directory):
+            return self._write_anew(source, target)
 
     def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
         with half_made(target, PART) as made:

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from rowmill.errors import UsageError
+from rowmill.errors import UsageError, WriteFailed
 from rowmill.half_made import PART, half_made
+from rowmill.store.held_file import NO_ROOM
 
 
 @contextmanager
@@ -21,15 +22,15 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
 
     An existing file stays as it was until then, and for good unless ``force``. A symbolic link is
     followed; a pipe or a device is written as it is. Raises :class:`UsageError` when ``path`` exists
-    (without ``force``) or cannot be a file.
+    (without ``force``) or cannot be a file, and WriteFailed if there is no room for it.
     """
     target = Path(os.path.realpath(path))
     _check(path, target, force=force)
     if target.exists() and not target.is_file():
-        with target.open("wb") as stream:
+        with needing_room(path), target.open("wb") as stream:
             yield stream
         return
-    with half_made(target, PART) as temporary:
+    with needing_room(path), half_made(target, PART) as temporary:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         except OSError as error:
@@ -42,6 +43,19 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         _name(temporary, target, path, force=force)
     sync_directory(target.parent)
+
+
+@contextmanager
+def needing_room(path: Path) -> Iterator[None]:
+    """Tells for what there was no room. Raises WriteFailed then."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise WriteFailed(
+            f"There is no room for '{path}': {error.strerror or error}. Make room, or name another --output."
+        ) from error
 
 
 def _check(path: Path, target: Path, *, force: bool) -> None:

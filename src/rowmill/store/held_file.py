@@ -21,7 +21,8 @@ from rowmill.store.connection import Connection, check_unclaimed
 from rowmill.store.log import log_of
 
 _CHUNK_BYTES = 1 << 20
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+"""What the system says when a disk, a quota or a file is full."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class HeldFile:
 def copy_error(error: OSError, target: Path) -> RowmillError:
     """What it means that a copy could not be written."""
     reason = error.strerror or str(error)
-    if error.errno in _NO_ROOM:
+    if error.errno in NO_ROOM:
         return WriteFailed(
             f"There is no room for the copy {target}: {reason}. Nothing was changed. Make room, then try again."
         )
