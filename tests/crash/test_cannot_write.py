@@ -16,6 +16,7 @@ from command_line import CommandLine
 from patient_endpoint import patient_endpoint
 
 from rowmill.run_database import RunDatabase
+from rowmill.store.connection import Connection, create_private_file
 from rowmill.store.run_store import RunStore
 
 _PROGRAM = Path(__file__).resolve().parent / "limited_run.py"
@@ -299,3 +300,13 @@ def test_a_locked_run_database_is_code_4_and_names_the_process(run: CommandLine,
         done = run(spec, database)
     assert done.returncode == 4, done.stderr
     assert str(os.getpid()) in done.stderr
+
+
+def test_a_database_that_another_run_made_meanwhile_is_never_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    with Connection(path) as connection:
+        connection.script("create table results (value integer)")
+    before = path.stat().st_ino, path.read_bytes()
+    create_private_file(path)
+    assert (path.stat().st_ino, path.read_bytes()) == before
+    assert [file.name for file in tmp_path.iterdir()] == ["run.duckdb"]

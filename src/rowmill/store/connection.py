@@ -375,8 +375,9 @@ def check_log(path: Path) -> None:
 def create_private_file(path: Path) -> None:
     """Makes an empty database at ``path``, with mode 0600 from its first moment, or nothing at all.
 
-    It is made under another name in the same directory and renamed, so that a crash never leaves half a file. Raises
-    UsageError if the directory is missing or not writable, WriteFailed if there is no room.
+    It is made under another name in the same directory and then given its own, so that a crash never leaves half a
+    file. A database that somebody else made meanwhile is left alone; an empty file is replaced. Raises UsageError if
+    the directory is missing or not writable, WriteFailed if there is no room.
     """
     half_made = path.with_name(f".{path.name}.{os.getpid()}.new")
     with _creating:
@@ -384,12 +385,26 @@ def create_private_file(path: Path) -> None:
         try:
             half_made.unlink(missing_ok=True)
             duckdb.connect(str(half_made)).close()
-            os.replace(half_made, path)
+            _give_name(half_made, path)
         except duckdb.Error as error:
             raise engine_errors.opening_error(error, path) from error
         finally:
             os.umask(mask)
             half_made.unlink(missing_ok=True)
+
+
+def _give_name(half_made: Path, path: Path) -> None:
+    """Never takes the place of a file with content: another run may work on it already."""
+    if path.exists():
+        if path.stat().st_size == 0:
+            os.replace(half_made, path)
+        return
+    try:
+        os.link(half_made, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system that knows no links
+        os.replace(half_made, path)
 
 
 def _text(value: str) -> str:
