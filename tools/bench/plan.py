@@ -179,11 +179,10 @@ def _nearly_complete(row_groups: int) -> dict[str, Any]:
             try:
                 with steps.step("plan"):
                     stored = store.stored_spec()
-                    plan = store.plan()
                     store.check_plan()
                 with steps.step("prepare"):
                     prepared = prepare_stored(stored.text, stored.directory, ())
-                assert plan.row_groups == row_groups
+                assert store.plan().row_groups == row_groups
                 _to_first_tasks(store, prepared, steps)
                 _look_up(store, steps, clock)
             finally:

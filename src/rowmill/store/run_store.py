@@ -256,13 +256,15 @@ class RunStore:
         moment = from_epoch(now)
         with engine_errors.mapped("signing in"), self._connection.transaction():
             self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
-            self._connection.execute(_PUT_OFF_REFUSALS.text, {"now": moment})
             rows = self._connection.execute(
                 _BEGIN_INVOCATION.text,
                 {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
             )
             self._invocation = int(rows[0][0])
             memory = self._resource_memory()
+            if any(known.cooling_until is not None for known in memory.values()):
+                # Only who was asked for patience can be refusing.
+                self._connection.execute(_PUT_OFF_REFUSALS.text, {"now": moment})
             if any(name not in memory or memory[name].configured_limit != limit for name, limit in limits.items()):
                 self._set_limits(limits)
                 memory = self._resource_memory()
