@@ -1,9 +1,10 @@
-"""Help: complete, with examples, and quick because nothing heavy is imported for it."""
+"""Help: complete, with examples, and quick, as ``status`` is, because nothing heavy is imported for it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -12,7 +13,7 @@ from command_line import CommandLine
 
 from rowmill.cli.main import COMMANDS, rowmill
 
-_HEAVY = {"aiohttp", "anyio", "duckdb", "jinja2", "pyarrow", "pydantic", "rich", "yaml"}
+_HEAVY = {"aiohttp", "anyio", "asyncio", "duckdb", "jinja2", "numpy", "pyarrow", "pydantic", "rich", "yaml"}
 
 
 def _imported_by(code: str) -> set[str]:
@@ -31,6 +32,13 @@ def test_help_imports_nothing_heavy() -> None:
 def test_help_of_a_command_imports_nothing_heavy(command: str) -> None:
     imported = _imported_by(f"from rowmill.cli.main import execute; assert execute([{command!r}, '-h']) == 0")
     assert imported & _HEAVY == set()
+
+
+@pytest.mark.parametrize("output_format", ["table", "json"])
+def test_status_imports_nothing_heavy_but_the_engine(quick_run: Path, output_format: str) -> None:
+    arguments = ["status", str(quick_run), "--format", output_format]
+    imported = _imported_by(f"from rowmill.cli.main import execute; assert execute({arguments!r}) == 0")
+    assert imported & _HEAVY == {"duckdb"}
 
 
 def test_importing_rowmill_imports_nothing_heavy() -> None:

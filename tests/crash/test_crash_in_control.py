@@ -22,7 +22,7 @@ from watched_engine import watched_engine
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.steering import steer
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.reader import Reader
 from rowmill.store.run_store import RunStore
 

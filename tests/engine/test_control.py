@@ -14,7 +14,7 @@ from virtual_run import EPOCH, Finished, Row, custom, model, prepared, sampler
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.errors import InternalError
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.status import Status
 from rowmill.task import Steering
 

@@ -21,7 +21,7 @@ from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.server import LiveServer
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.listing import VIEWS, Selection, listing
 from rowmill.store.reader import Reader
 from rowmill.store.statements import all_statements

@@ -24,7 +24,8 @@ from rowmill.errors import StateError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.connection import Connection
-from rowmill.store.control import Control, ControlAnswer, ControlRequest
+from rowmill.store.control import Control
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.run_store import RunStore
 
 if TYPE_CHECKING:

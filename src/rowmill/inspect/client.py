@@ -29,7 +29,7 @@ from rowmill.inspect.message import (
 )
 from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.connection import file_identity
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.status import Status
 
 T = TypeVar("T")

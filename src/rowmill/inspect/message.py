@@ -10,7 +10,7 @@ from typing import Any
 
 from rowmill import errors
 from rowmill.errors import RowmillError
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.status import Status
 
 LIVING = "living"

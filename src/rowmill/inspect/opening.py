@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-
 from rowmill.errors import Locked
 from rowmill.inspect.message import DEFAULT_TIME_LIMIT_S, HolderGone
 from rowmill.inspect.place import live_place
@@ -18,6 +16,8 @@ from rowmill.store.connection import Readable
 from rowmill.store.reader import Reader, open_file
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from rowmill.store.status import Status
 
 T = TypeVar("T")

@@ -31,7 +31,7 @@ from rowmill.inspect.place import LivePlace
 from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
 from rowmill.store.connection import Connection, file_identity
-from rowmill.store.control import ControlAnswer, ControlRequest
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.snapshot import Snapshot
 from rowmill.version import VERSION
 

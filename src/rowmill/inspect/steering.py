@@ -14,7 +14,8 @@ from typing import Any
 from rowmill.errors import Locked, UsageError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import Patience
-from rowmill.store.control import ControlAnswer, ControlRequest, refuse
+from rowmill.store.control import refuse
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.run_store import RunStore
 
 

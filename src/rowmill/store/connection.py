@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
-import pyarrow as pa
 
 from rowmill.errors import Damaged, UsageError, WriteFailed
 from rowmill.store import engine_errors
@@ -26,6 +25,8 @@ from rowmill.store.question import check_question
 from rowmill.store.statements import statement
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from rowmill.store.status import Status
 
 _ATTACH_SOURCE = statement("attach_source")

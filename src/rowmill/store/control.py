@@ -12,13 +12,13 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 
 from rowmill.errors import UsageError
 from rowmill.store.barrier import reopen_barriers
 from rowmill.store.connection import Connection
+from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.reopening import ROW_KEY, RowKey, revive
 from rowmill.store.staging import NEW_DROP, Rows, from_epoch
 from rowmill.store.statements import statement
@@ -52,32 +52,6 @@ _HAND_DROP = pa.schema([("row_id", pa.int64())])
 _HAND_RETRY = pa.schema([("generator", pa.string()), ("row_group", pa.int64()), ("row_index", pa.int64())])
 _MOST_RECORDED = 2000
 """Characters of a request's arguments that are kept: a million row numbers are not worth it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlRequest:
-    """What somebody wants of a run. ``arguments`` are plain JSON values, by verb:
-
-    pause, resume, drain, cancel: none. limit: ``resource`` (null: all in flight), ``calls`` (null: as the spec says),
-    ``spec_calls``. drop: ``rows`` (ranges of row_id, both ends included), ``reason``. retry_deferred: ``tasks``
-    (generator, row group, row index or -1). retry_dropped: ``rows`` (row group, row index).
-    """
-
-    key: str
-    verb: str
-    arguments: Mapping[str, Any]
-    requested_by: str
-    requested_at: float
-    """Seconds since the epoch."""
-
-
-@dataclass(frozen=True, slots=True)
-class ControlAnswer:
-    """What became of a request: ``applied``, ``already`` (it was so before) or ``refused``; in words; how many rows."""
-
-    outcome: str
-    message: str
-    rows: int = 0
 
 
 @dataclass

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
-import pyarrow as pa
 
 from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
 from rowmill.store import engine_errors, schema
@@ -20,6 +19,9 @@ from rowmill.store.connection import Connection, Readable, column_list
 from rowmill.store.details import read_details
 from rowmill.store.statements import statement
 from rowmill.store.status import Status, read_status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _DATASET_COLUMNS = statement("dataset_columns")
 _BOUNDS = statement("finished_row_bounds")

@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from rowmill.errors import Damaged, Incompatible
 from rowmill.store.connection import Connection, quote
-from rowmill.store.layout import Layout
 from rowmill.store.statements import fill_script, script, sql_directory, statement
 from rowmill.version import VERSION
+
+if TYPE_CHECKING:
+    from rowmill.store.layout import Layout
 
 _INSERT_SCHEMA_VERSION = statement("insert_schema_version")
 _NEWEST_SCHEMA_VERSION = statement("newest_schema_version")
