@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from loopback_server import LoopbackHandler, LoopbackServer, serving
 
 TOKEN = "hf_the_right_token"
 """The only token the double takes, for whatever needs one."""
@@ -35,13 +36,11 @@ class Hold:
     released: threading.Event = field(default_factory=threading.Event)
 
 
-class Hub(ThreadingHTTPServer):
+class Hub(LoopbackServer):
     """The server. ``repositories`` are files by repository id, ``requests`` what was asked."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.private: set[str] = set()
         self.commits: list[dict[str, Any]] = []
@@ -52,47 +51,18 @@ class Hub(ThreadingHTTPServer):
         self.hold: Hold | None = None
         """Where the next client is kept waiting until it is gone."""
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.server_port}"
-
 
 @contextmanager
 def hub() -> Iterator[Hub]:
     """A running hub, gone after the block."""
-    server = Hub()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with serving(Hub()) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: Hub
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-    def do_HEAD(self) -> None:
-        self._answer()
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def do_PUT(self) -> None:
-        self._answer()
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+    def respond(self, body: bytes) -> None:
         path = unquote(urlsplit(self.path).path)
         self.server.requests.append(f"{self.command} {path}")
         for pattern, method in _ROUTES:
@@ -105,7 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     act()
                 return
-        self._send(404, b"")
+        self.answer(404, b"")
 
     def _hold(self, hold: Hold, act: Callable[[], None]) -> None:
         self.server.hold = None
@@ -117,25 +87,13 @@ class _Handler(BaseHTTPRequestHandler):
         hold.reached.set()
         hold.released.wait(60)
 
-    def _send(self, status: int, content: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def _json(self, value: Any, status: int = 200) -> None:
-        self._send(status, json.dumps(value).encode(), Content_Type="application/json")
-
     def _is_signed(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {TOKEN}"
 
     def _files(self, repository: str) -> dict[str, bytes] | None:
         files = self.server.repositories.get(repository)
         if files is None or (repository in self.server.private and not self._is_signed()):
-            self._send(401, b"{}", X_Error_Code="RepoNotFound", X_Error_Message="Repository not found.")
+            self.answer(401, b"{}", X_Error_Code="RepoNotFound", X_Error_Message="Repository not found.")
             return None
         return files
 
@@ -143,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
         files = self._files(repository)
         if files is not None:
             siblings = [{"rfilename": name} for name in sorted(files)]
-            self._json({"id": repository, "sha": _sha(files), "siblings": siblings, "tags": [], "downloads": 0})
+            self.answer_json({"id": repository, "sha": _sha(files), "siblings": siblings, "tags": [], "downloads": 0})
 
     def _tree(self, body: bytes, repository: str, path: str | None) -> None:
         files = self._files(repository)
@@ -163,9 +121,9 @@ class _Handler(BaseHTTPRequestHandler):
             if recursive or len(parts) == 1:
                 found[name] = _described(name, files[name])
         if not found and path:
-            self._send(404, b"{}", X_Error_Code="EntryNotFound", X_Error_Message="No such entry.")
+            self.answer(404, b"{}", X_Error_Code="EntryNotFound", X_Error_Message="No such entry.")
         else:
-            self._json(list(found.values()))
+            self.answer_json(list(found.values()))
 
     def _paths(self, body: bytes, repository: str) -> None:
         files = self._files(repository)
@@ -178,14 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
             for name in asked
             if any(file.startswith(f"{name}/") for file in files)
         ]
-        self._json(told)
+        self.answer_json(told)
 
     def _resolve(self, body: bytes, repository: str, path: str) -> None:
         files = self._files(repository)
         if files is None:
             return
         if path not in files:
-            self._send(404, b"", X_Error_Code="EntryNotFound", X_Error_Message="No such entry.")
+            self.answer(404, b"", X_Error_Code="EntryNotFound", X_Error_Message="No such entry.")
             return
         content = files[path]
         headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X_Repo_Commit": _sha(files)}
@@ -193,31 +151,31 @@ class _Handler(BaseHTTPRequestHandler):
         if asked:
             part = content[int(asked[1]) : int(asked[2]) + 1]
             told = f"bytes {asked[1]}-{int(asked[1]) + len(part) - 1}/{len(content)}"
-            self._send(206, part, Content_Range=told, **headers)
+            self.answer(206, part, Content_Range=told, **headers)
         else:
-            self._send(200, content, **headers)
+            self.answer(200, content, **headers)
 
     def _create(self, body: bytes) -> None:
         asked = json.loads(body)
         repository = f"{asked['organization'] or 'me'}/{asked['name']}"
         if not self._is_signed():
-            self._json({"error": "Invalid user token."}, 401)
+            self.answer_json({"error": "Invalid user token."}, 401)
         elif repository in self.server.repositories:
-            self._json({"url": f"{self.server.url}/datasets/{repository}", "error": "exists"}, 409)
+            self.answer_json({"url": f"{self.server.url}/datasets/{repository}", "error": "exists"}, 409)
         else:
             self.server.repositories[repository] = {}
             if asked.get("visibility") == "private" or asked.get("private"):
                 self.server.private.add(repository)
-            self._json({"url": f"{self.server.url}/datasets/{repository}", "name": repository})
+            self.answer_json({"url": f"{self.server.url}/datasets/{repository}", "name": repository})
 
     def _validate(self, body: bytes) -> None:
-        self._json({"warnings": [], "errors": []})
+        self.answer_json({"warnings": [], "errors": []})
 
     def _preupload(self, body: bytes, repository: str) -> None:
         files = self._files(repository)
         if files is None:
             return
-        self._json(
+        self.answer_json(
             {
                 "files": [
                     {
@@ -237,21 +195,21 @@ class _Handler(BaseHTTPRequestHandler):
             upload = {"href": f"{self.server.url}/blobs/{each['oid']}"}
             known = each["oid"] in self.server.blobs
             objects.append({**each, "authenticated": True, **({} if known else {"actions": {"upload": upload}})})
-        self._json({"transfer": "basic", "objects": objects})
+        self.answer_json({"transfer": "basic", "objects": objects})
 
     def _blob(self, body: bytes, oid: str) -> None:
         if hashlib.sha256(body).hexdigest() != oid:
-            self._send(422, b"")
+            self.answer(422, b"")
         else:
             self.server.blobs[oid] = body
-            self._send(200, b"")
+            self.answer(200, b"")
 
     def _commit(self, body: bytes, repository: str) -> None:
         if self.server.failures:
-            self._send(self.server.failures.pop(0), b"")
+            self.answer(self.server.failures.pop(0), b"")
             return
         if not self._is_signed():
-            self._json({"error": "Invalid user token."}, 401)
+            self.answer_json({"error": "Invalid user token."}, 401)
             return
         files = self._files(repository)
         if files is None:
@@ -274,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
         files.update(changed)
         sha = _sha(files)
         url = f"{self.server.url}/datasets/{repository}/commit/{sha}"
-        self._json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
+        self.answer_json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
 
 
 def _described(name: str, content: bytes) -> dict[str, Any]:

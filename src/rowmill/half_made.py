@@ -19,7 +19,7 @@ from pathlib import Path
 CHANGED = "changed"
 """The ending of a run database under another spec, and of a fork."""
 COPIED = "new"
-"""That of a copy."""
+"""That of a copy, and of a new database."""
 PART = "part"
 """That of an export."""
 

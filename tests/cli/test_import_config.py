@@ -24,20 +24,6 @@ PEER = Path(__file__).parents[1] / "data_designer"
 SAMPLERS = PEER / "every_sampler.json"
 COLUMNS = PEER / "every_column.yaml"
 
-SHOUTING = """
-import rowmill
-
-@rowmill.generator(required_columns=["stars"])
-def shout(row):
-    return "!" * row["stars"]
-
-@rowmill.generator(required_columns=["loud"])
-def double(df):
-    return {"row_index": df["row_index"], "double": [2 * text for text in df["loud"].to_pylist()]}
-
-def longest(rows):
-    return {"is_valid": [len(city) <= 10 for city in rows["city"].to_pylist()]}
-"""
 PROVIDERS = ("local", "openai", "coding", "facts", "judging")
 
 
@@ -56,8 +42,8 @@ def one_sampler(**fields: Any) -> dict[str, Any]:
 @pytest.mark.slow
 def test_every_column_runs_against_an_endpoint(rowmill: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
     directory = rowmill.directory
-    (directory / "functions.py").write_text(SHOUTING)
-    (directory / "cities.csv").write_bytes((PEER / "cities.csv").read_bytes())
+    for name in ("functions.py", "cities.csv"):
+        (directory / name).write_bytes((PEER / name).read_bytes())
     with provider_simulator() as simulator:
         providers = [{"name": name, "endpoint": simulator.url, "api_key": "TEST_KEY"} for name in PROVIDERS]
         (directory / "providers.yaml").write_text(yaml.safe_dump({"providers": providers, "default": "local"}))

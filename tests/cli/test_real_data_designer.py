@@ -35,20 +35,6 @@ ANSWERS = {
     "facts": '{"name": "Oslo", "inhabitants": 700000}',
     "judging": '{"tone": {"reasoning": "It is friendly.", "score": 2}}',
 }
-FUNCTIONS = """
-import rowmill
-
-@rowmill.generator(required_columns=["stars"])
-def shout(row):
-    return "!" * row["stars"]
-
-@rowmill.generator(required_columns=["loud"])
-def double(df):
-    return {"row_index": df["row_index"], "double": [2 * text for text in df["loud"].to_pylist()]}
-
-def longest(rows):
-    return {"is_valid": [len(city) <= 10 for city in rows["city"].to_pylist()]}
-"""
 DERIVED = {"birth_date", "phone_number", "email_address", "national_id"}
 """Fields of managed people that DataDesigner makes up; the file has none of them. The import says so."""
 DIFFERENT = {
@@ -198,7 +184,7 @@ def test_what_datadesigner_is_configured_to_make_is_what_is_made_here(
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    (directory / "functions.py").write_text(FUNCTIONS)
+    (directory / "functions.py").write_bytes(PROGRAM.with_name("functions.py").read_bytes())
     providers = [{"name": name, "endpoint": url, "api_key": "TEST_KEY"} for name, url in endpoints.items()]
     (directory / "providers.yaml").write_text(yaml.safe_dump({"providers": providers}))
     monkeypatch.setenv("TEST_KEY", "none")

@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote
 
 import duckdb
 import pytest
 from command_line import CommandLine
+from loopback_server import ONE_ANSWER, LoopbackHandler, LoopbackServer, serving
 
 from rowmill.inspect.opening import open_reader
 from rowmill.store.listing import VIEWS, Selection, listing
@@ -45,10 +45,6 @@ import os, rowmill
 def tells(row):
     raise ValueError(f"cannot log in with {os.environ['GUARDED_KEY']}")
 """
-ANSWERED = {
-    "choices": [{"index": 0, "message": {"content": "Yes."}, "finish_reason": "stop"}],
-    "usage": {"prompt_tokens": 3, "completion_tokens": 1},
-}
 
 
 @dataclass
@@ -67,11 +63,8 @@ def parrot(*statuses: int | str, waits: bool = False) -> Iterator[Parrot]:
     endpoint = Parrot(statuses)
     lock = threading.Lock()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
+    class Handler(LoopbackHandler):
+        def respond(self, body: bytes) -> None:
             with lock:
                 status = endpoint.statuses[endpoint.asked % len(endpoint.statuses)]
                 endpoint.asked += 1
@@ -82,15 +75,12 @@ def parrot(*statuses: int | str, waits: bool = False) -> Iterator[Parrot]:
                 status = 200
             sent = self.headers["Authorization"]
             echo = f"what is this? {sent} {json.dumps(sent)} {quote(sent)}"
-            try:
-                self.answer(status, echo, sent)
-            except ConnectionError:
-                self.close_connection = True
+            self.echo(status, echo, sent)
 
-        def answer(self, status: int | str, echo: str, sent: str) -> None:
+        def echo(self, status: int | str, echo: str, sent: str) -> None:
             body = json.dumps({"error": {"message": echo, "type": sent, "code": sent}})
             if status == 200:
-                body = json.dumps(ANSWERED)
+                body = json.dumps(ONE_ANSWER)
             elif status in {"html", "malformed"}:
                 body = f"<html>{echo}</html>" if status == "html" else '{"choices": "' + json.dumps(sent)[1:-1]
             elif status == "silent":
@@ -105,26 +95,12 @@ def parrot(*statuses: int | str, waits: bool = False) -> Iterator[Parrot]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Says nothing."""
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A caller that hung up is no error."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    endpoint.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield endpoint
-    finally:
-        endpoint.released.set()
-        server.shutdown()
-        thread.join(30)
-        server.server_close()
+    with serving(LoopbackServer(Handler)) as server:
+        endpoint.url = f"{server.url}/v1"
+        try:
+            yield endpoint
+        finally:
+            endpoint.released.set()
 
 
 @pytest.fixture

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fork_server import ForkServer, fork_server
 from hub_double import hub
+from loopback_server import LoopbackHandler, LoopbackServer, serving
 from option import IN_FLIGHT, Option
 from options import OPTIONS
 from options_of_models import TOOL_SERVER
@@ -31,49 +30,28 @@ LATENCY_MS = 60
 _DEADLINE_S = 90.0
 
 
-class Judge(ThreadingHTTPServer):
+class Judge(LoopbackServer):
     """A remote validator that refuses rows with an odd last digit once; ``answered`` are the bodies it judged."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.refused: set[str] = set()
         self.answered: list[str] = []
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: Judge
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        codes = {row["code"] for row in json.loads(body)["data"]}
+    def respond(self, body: bytes) -> None:
+        rows = json.loads(body)["data"]
+        codes = {row["code"] for row in rows}
         fails = self.server.refused.isdisjoint(codes) and any(code[-1] in "13579bdf" for code in codes)
         self.server.refused |= codes if fails else set()
-        verdicts = [{"is_valid": row["code"] < "8", "length": 1} for row in json.loads(body)["data"]]
+        verdicts = [{"is_valid": row["code"] < "8", "length": 1} for row in rows]
         answer = b"{}" if fails else json.dumps({"data": verdicts}).encode()
         if not fails:
-            self.server.answered.append(body)
-        self.send_response(503 if fails else 200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-
-@contextmanager
-def _served(server: ThreadingHTTPServer) -> Iterator[None]:
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+            self.server.answered.append(body.decode())
+        self.answer(503 if fails else 200, answer)
 
 
 @contextmanager
@@ -98,8 +76,7 @@ class Surroundings:
         flaws: dict[str, Any] = {"malformed": 0.1, "transient": 0.02, "reasoning": "because"}
         self.slow: RunningSimulator = stack.enter_context(provider_simulator(latency_ms=LATENCY_MS, **flaws))
         self.quick: RunningSimulator = stack.enter_context(provider_simulator(**flaws))
-        self.judge = Judge()
-        stack.enter_context(_served(self.judge))
+        self.judge = stack.enter_context(serving(Judge()))
         library = stack.enter_context(hub())
         library.repositories["someone/birds"] = {"data/p1.parquet": SEED_FILES["seed.parquet"]}
         self.urls = {

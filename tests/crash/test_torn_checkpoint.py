@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,45 @@ def test_a_process_that_ends_well_leaves_no_kept_blocks(tmp_path: Path) -> None:
         assert undo_of(path).exists()
         assert undo_of(path).stat().st_mode & 0o777 == 0o600
     assert [file.name for file in tmp_path.iterdir()] == ["run.duckdb"]
+
+
+# The copy of a process that died -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def killed(tmp_path: Path) -> Path:
+    """A database as a process leaves it that is killed between two checkpoints, with its log and its kept blocks."""
+    path, killed = tmp_path / "run.duckdb", tmp_path / "killed.duckdb"
+    with Connection(path) as connection:
+        _fill(connection, 0)
+        connection.checkpoint()
+        _fill(connection, 1)
+        for ending in ("", ".wal", ".undo"):
+            killed.with_name(killed.name + ending).write_bytes(path.with_name(path.name + ending).read_bytes())
+    return killed
+
+
+def test_who_continues_takes_the_kept_blocks_over(killed: Path) -> None:
+    before = undo_of(killed).stat()
+    with Connection(killed) as connection:
+        _fill(connection, 2)
+        after = undo_of(killed).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_who_continues_keeps_blocks_that_are_missing(killed: Path) -> None:
+    whole = undo_of(killed).read_bytes()
+    headers = whole[32 : 32 + HEADERS]
+    undo_of(killed).write_bytes(whole[:24] + zlib.crc32(headers).to_bytes(8, "little") + headers)
+    with Connection(killed) as connection:
+        _fill(connection, 2)
+        assert len(undo_of(killed).read_bytes()) >= len(whole)
+
+
+def test_who_continues_keeps_blocks_anew_after_a_checkpoint(killed: Path) -> None:
+    before = undo_of(killed).read_bytes()
+    with Connection(killed) as connection:
+        connection.checkpoint()
+        _fill(connection, 2)
+        assert undo_of(killed).read_bytes()[32 : 32 + HEADERS] == killed.read_bytes()[:HEADERS]
+        assert undo_of(killed).read_bytes() != before

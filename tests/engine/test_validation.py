@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hostile_run import Ran, assert_helps, run_spec
+from loopback_server import LoopbackHandler, LoopbackServer, serving
 
 import rowmill
 from rowmill.errors import RowmillError, SpecError
@@ -279,13 +277,11 @@ def test_a_failing_function_is_never_taken_for_a_verdict(tmp_path: Path, name: s
 # Remote -------------------------------------------------------------------------------------------
 
 
-class Judge(ThreadingHTTPServer):
+class Judge(LoopbackServer):
     """Judges rows over HTTP; ``answers`` come first: a status, or a body to send with 200."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.answers: list[int | bytes] = []
         self.batches: list[list[dict[str, Any]]] = []
         self.poison: str | None = None
@@ -293,18 +289,14 @@ class Judge(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/judge/"
+        return f"{super().url}/judge/"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     server: Judge
-    protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *arguments: Any) -> None:
-        pass
-
-    def do_POST(self) -> None:
-        rows = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["data"]
+    def respond(self, body: bytes) -> None:
+        rows = json.loads(body)["data"]
         self.server.paths.add(self.path)
         self.server.batches.append(rows)
         status, body = 200, json.dumps({"data": [{"is_valid": row["value"] == "good"} for row in rows]}).encode()
@@ -313,28 +305,12 @@ class _Handler(BaseHTTPRequestHandler):
             status, body = (answer, b"{}") if isinstance(answer, int) else (200, answer)
         elif self.server.poison is not None and any(row["value"] == self.server.poison for row in rows):
             status, body = 422, b'{"error": "cannot judge that"}'
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@contextmanager
-def running() -> Iterator[Judge]:
-    server = Judge()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+        self.answer(status, body)
 
 
 @pytest.fixture
 def judge() -> Iterator[Judge]:
-    with running() as server:
+    with serving(Judge()) as server:
         yield server
 
 

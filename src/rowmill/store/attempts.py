@@ -15,8 +15,6 @@ from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 _MESSAGE_LENGTH = 1000
 _REUSED = "reused"
 """The outcome of a request that was not made, as its answer was kept."""
-
-
 _REGENERATED = "regenerated"
 """The outcome of a verdict that has its row made again."""
 

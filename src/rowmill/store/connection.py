@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import duckdb
 
 from rowmill.errors import Damaged, UsageError, WriteFailed
+from rowmill.half_made import COPIED, half_made
 from rowmill.store import engine_errors
 from rowmill.store.kept_blocks import KeptBlocks, put_blocks_back
 from rowmill.store.log import read_log
@@ -380,32 +381,32 @@ def create_private_file(path: Path) -> None:
     file. A database that somebody else made meanwhile is left alone; an empty file is replaced. Raises UsageError if
     the directory is missing or not writable, WriteFailed if there is no room.
     """
-    half_made = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with _creating:
+    with _creating, half_made(path, COPIED) as empty:
         mask = os.umask(0o177)
         try:
-            half_made.unlink(missing_ok=True)
-            duckdb.connect(str(half_made)).close()
-            _give_name(half_made, path)
+            duckdb.connect(str(empty)).close()
         except duckdb.Error as error:
             raise engine_errors.opening_error(error, path) from error
         finally:
             os.umask(mask)
-            half_made.unlink(missing_ok=True)
+        _give_name(empty, path)
 
 
-def _give_name(half_made: Path, path: Path) -> None:
-    """Never takes the place of a file with content: another run may work on it already."""
+def _give_name(empty: Path, path: Path) -> None:
+    """Never takes the place of a file with content: another run may work on it already.
+
+    On a file system without hard links, one that gets its content in this very moment is not seen.
+    """
     if path.exists():
         if path.stat().st_size == 0:
-            os.replace(half_made, path)
+            os.replace(empty, path)
         return
     try:
-        os.link(half_made, path)
+        os.link(empty, path)
     except FileExistsError:
         return
     except OSError:  # a file system that knows no links
-        os.replace(half_made, path)
+        os.replace(empty, path)
 
 
 def _text(value: str) -> str:

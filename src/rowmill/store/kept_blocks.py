@@ -8,7 +8,8 @@ longer) leaves a block whose checksum is wrong, and the engine never opens the f
 
 So before a commit, which may set off a checkpoint, the blocks that the next checkpoint may write over are copied to
 ``<name>.undo``, with the headers they belong to. A file whose headers are still those when it is opened gets them back.
-The copy is made once per checkpoint, synced, and is gone when a process that wrote has folded its log into the file.
+The copy is made once per checkpoint, synced, and is gone when a process that wrote has folded its log into the file. A
+process that continues the work of one that died takes its copy over.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from rowmill.errors import WriteFailed
 
@@ -33,8 +36,59 @@ _BLOCK_SIZE = struct.Struct("<Q")
 _BLOCK_SIZE_PLACE = 4096 + 40
 _PLACE = struct.Struct("<Q")
 
-_looked_at: dict[Path, tuple[int, int]] = {}
-"""Which copies this process compared with their files. Once is enough, and closing a file lets go of its locks."""
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """Blocks as they were when the file had these headers; no headers if the copy is not whole."""
+
+    headers: bytes
+    blocks: dict[int, bytes]
+    """By their place in the file, in bytes from its beginning."""
+
+    @classmethod
+    def parsed(cls, content: bytes) -> Self:
+        """What :meth:`serialized` made."""
+        start = len(_MARK) + _CHECKSUM.size
+        body = memoryview(content)[start:]
+        if not content.startswith(_MARK) or len(body) < _HEADERS:
+            return cls(b"", {})
+        if content[len(_MARK) : start] != _CHECKSUM.pack(zlib.crc32(body)):
+            return cls(b"", {})  # its process died while it wrote this: no checkpoint had begun
+        headers = bytes(body[:_HEADERS])
+        size = _block_size(headers)
+        entries = range(_HEADERS, len(body), _PLACE.size + size)
+        return cls(headers, {_PLACE.unpack_from(body, at)[0]: bytes(body[at + _PLACE.size :][:size]) for at in entries})
+
+    def serialized(self) -> bytes:
+        """Headers and blocks behind a mark and their checksum."""
+        body = b"".join([self.headers, *(_PLACE.pack(place) + block for place, block in self.blocks.items())])
+        return _MARK + _CHECKSUM.pack(zlib.crc32(body)) + body
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What this process knows of a copy that it compared with its file, or made."""
+
+    identity: tuple[int, int]
+    headers: bytes
+    places: frozenset[int]
+
+
+_seen: dict[Path, _Seen] = {}
+"""Comparing once is enough, and closing a file lets go of its locks."""
+
+
+def _block_size(headers: bytes) -> int:
+    (size,) = _BLOCK_SIZE.unpack_from(headers, _BLOCK_SIZE_PLACE)
+    return int(size)
+
+
+def _identity(undo: Path) -> tuple[int, int] | None:
+    try:
+        found = undo.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def undo_of(path: Path) -> Path:
@@ -67,11 +121,11 @@ class KeptBlocks:
         undo = undo_of(self._path)
         with self._mapped():
             headers = self._read(0, _HEADERS)
-            (size,) = _BLOCK_SIZE.unpack_from(headers, _BLOCK_SIZE_PLACE)
-            places = [_HEADERS + block * size for block in blocks]
-            content = b"".join([headers, *(_PLACE.pack(place) + self._read(place, size) for place in places)])
-            if places or undo.exists():
-                _write(undo, _MARK + _CHECKSUM.pack(zlib.crc32(content)) + content)
+            size = _block_size(headers)
+            places = frozenset(_HEADERS + block * size for block in blocks)
+            if not _is_kept(undo, headers, places) and (places or undo.exists()):
+                _write(undo, _Copy(headers, {place: self._read(place, size) for place in places}).serialized())
+                _see(undo, headers, places)
         self._headers = headers
 
     def _read(self, place: int, size: int) -> bytes:
@@ -93,8 +147,10 @@ class KeptBlocks:
     def discard(self) -> None:
         """Lets go of the copy: a checkpoint is complete, and nothing was written since."""
         self._headers = b""
+        undo = undo_of(self._path)
+        _seen.pop(undo, None)
         with suppress(OSError):  # it is harmless where it cannot be removed: its headers are those of an older file
-            undo_of(self._path).unlink(missing_ok=True)
+            undo.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Lets go of the file, if nobody else shares it."""
@@ -126,6 +182,18 @@ def _write(target: Path, content: bytes) -> None:
             os.close(directory)
 
 
+def _is_kept(undo: Path, headers: bytes, places: frozenset[int]) -> bool:
+    """Whether a process that died under these headers kept these blocks already."""
+    seen = _seen.get(undo)
+    return seen is not None and seen.identity == _identity(undo) and seen.headers == headers and places <= seen.places
+
+
+def _see(undo: Path, headers: bytes, places: Iterable[int]) -> None:
+    identity = _identity(undo)
+    if identity is not None:
+        _seen[undo] = _Seen(identity, headers, frozenset(places))
+
+
 def put_blocks_back(path: Path) -> bool:
     """Puts kept blocks back into a file whose last process died while it wrote over them; whether it had to.
 
@@ -133,11 +201,8 @@ def put_blocks_back(path: Path) -> bool:
     another process has the file open, or this one may not write it. Raises WriteFailed.
     """
     undo = undo_of(path)
-    try:
-        found = undo.stat()
-    except OSError:
-        return False
-    if _looked_at.get(undo) == (found.st_ino, found.st_mtime_ns):
+    identity, seen = _identity(undo), _seen.get(undo)
+    if identity is None or (seen is not None and seen.identity == identity):
         return False
     try:
         file = os.open(path.resolve(), os.O_RDWR | os.O_CLOEXEC)
@@ -145,7 +210,8 @@ def put_blocks_back(path: Path) -> bool:
         return False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        is_put_back = _put_back(file, undo.read_bytes())
+        copy = _Copy.parsed(undo.read_bytes())
+        is_put_back = _put_back(file, copy)
     except OSError as error:
         if error.errno in {errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOENT}:
             return False
@@ -155,29 +221,22 @@ def put_blocks_back(path: Path) -> bool:
         ) from error
     finally:
         os.close(file)
-    _looked_at[undo] = (found.st_ino, found.st_mtime_ns)
+    _seen[undo] = _Seen(identity, copy.headers, frozenset(copy.blocks))
     return is_put_back
 
 
-def _put_back(file: int, copy: bytes) -> bool:
-    start = len(_MARK) + _CHECKSUM.size
-    content = memoryview(copy)[start:]
-    if not copy.startswith(_MARK) or len(content) < _HEADERS:
-        return False
-    if copy[len(_MARK) : start] != _CHECKSUM.pack(zlib.crc32(content)):
-        return False  # its process died while it wrote this: no checkpoint had begun
-    if content[:_HEADERS] != os.pread(file, _HEADERS, 0):
-        return False  # that checkpoint came to its end, or this is another file
-    (size,) = _BLOCK_SIZE.unpack_from(content, _BLOCK_SIZE_PLACE)
-    entries = range(_HEADERS, len(content), _PLACE.size + size)
-    blocks = [(*_PLACE.unpack_from(content, at), content[at + _PLACE.size :][:size]) for at in entries]
-    if any(place + size > os.fstat(file).st_size for place, _ in blocks):
+def _put_back(file: int, copy: _Copy) -> bool:
+    if copy.headers != os.pread(file, _HEADERS, 0):
+        return False  # that checkpoint came to its end, or the copy is not whole, or of another file
+    size = _block_size(copy.headers)
+    if any(place + size > os.fstat(file).st_size for place in copy.blocks):
         return False  # it was cut off: no checkpoint does that
-    torn = [(place, block) for place, block in blocks if os.pread(file, size, place) != block]
-    for place, block in torn:
-        while block:
-            written = os.pwrite(file, block, place)
-            block, place = block[written:], place + written
+    torn = {place: block for place, block in copy.blocks.items() if os.pread(file, size, place) != block}
+    for place, block in torn.items():
+        left = memoryview(block)
+        while left:
+            written = os.pwrite(file, left, place)
+            left, place = left[written:], place + written
     if torn:
         os.fsync(file)
     return bool(torn)
