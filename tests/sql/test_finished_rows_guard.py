@@ -99,10 +99,10 @@ def test_all_attempts_come_the_latest_first_slice_by_slice(
 
 def test_values_of_very_many_rows_are_estimated_from_blocks_spread_over_them() -> None:
     with finished_run(None, 1, 1_050_000, drop_every=1_000_000) as state:
-        ((rows, nulls, exact),) = state.sql(
-            "select \"rows\", nulls, mean from column_statistics where column_name = 'points'"
+        ((rows, nulls, exact, median),) = state.sql(
+            "select \"rows\", nulls, mean, median from column_statistics where column_name = 'points'"
         )
-        assert (rows, nulls) == (1_049_998, 0)
+        assert (rows, nulls, median) == (1_049_998, 0, 30)
         assert exact == pytest.approx(30, abs=0.01)
         for view in ("column_value", "column_histogram"):
             ((total,),) = state.sql(f"select sum(\"rows\") from {view} where column_name = 'points'")

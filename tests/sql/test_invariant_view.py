@@ -94,6 +94,16 @@ def test_damaged_state_is_reported_under_the_rule_it_breaks(sound: RunState, rul
     assert rule in {found for found, _, _ in sound.violations()}
 
 
+def test_of_many_rows_exactly_those_are_named_that_are_there_twice(sound: RunState) -> None:
+    into = "insert into state.dataset_row by name select i as row_id, 0 as row_group, i as row_index, 0 as done_0,"
+    sound.sql(f"{into} 0 as skipped_0 from range(100, 1000) as r(i)")
+    assert "row is there twice" not in {rule for rule, _, _ in sound.violations()}
+    sound.sql(f"{into} 0 as skipped_0 from (values (127), (128), (640), (999), (2)) as r(i)")
+    found = {(subject, detail) for rule, subject, detail in sound.violations() if rule == "row is there twice"}
+    both = {(str(row_id), "dataset, dataset") for row_id in (127, 128, 640, 999)}
+    assert found == both | {("2", "active, dataset")}
+
+
 def test_every_rule_of_the_view_is_tried(sound: RunState) -> None:
     (definition,) = sound.sql("select sql from duckdb_views() where view_name = 'invariant_violation'")[0]
     missing = [rule for rule in DAMAGES if rule not in definition]

@@ -50,7 +50,18 @@ def test_numbers_have_moments_and_bounds(state: RunState) -> None:
     assert (found["rows"], found["nulls"], found["distinct_values"]) == (100, 0, 4)
     assert (found["minimum"], found["maximum"], found["mean"]) == ("0", "3", 1.5)
     assert found["stddev"] == pytest.approx(1.1236664)
+    assert 1 <= found["median"] <= 2
     assert found["mean_length"] is None
+
+
+def test_the_bounds_of_integers_are_exact() -> None:
+    with RunState(prepared(expression("big", "1", "int"))) as state:
+        state.sql(
+            "insert into state.dataset_row by name select i as row_id, 0 as row_group, i as row_index, 0 as done_0,"
+            " 0 as skipped_0, 9_007_199_254_740_993 + 2 * i as big from range(2) as r(i)"
+        )
+        found = _statistics(state, "big")
+        assert (found["minimum"], found["maximum"]) == ("9007199254740993", "9007199254740995")
 
 
 def test_what_is_no_finite_number_is_left_out_of_moments(state: RunState) -> None:

@@ -180,7 +180,8 @@ def _facts(row: dict[str, Any]) -> list[tuple[str, str]]:
             facts.append((label, _figure(float(text)) if is_number else text))
     if row["mean"] is not None:
         facts.append(("mean", _figure(row["mean"])))
-        facts.append(("median", f"≈ {_figure(row['median'])}"))
+        if row["median"] is not None:
+            facts.append(("median", f"≈ {_figure(row['median'])}"))
         if row["stddev"] is not None:
             facts.append(("standard deviation", _figure(row["stddev"])))
     if row["mean_length"] is not None:

@@ -18,7 +18,8 @@ from rowmill.store.literal import literal
 from rowmill.store.sampling import sampled_value, sampler_call
 from rowmill.store.shelter import sheltered
 
-_NUMBER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|DOUBLE|FLOAT|REAL|DECIMAL.*")
+_INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
+_NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
 _ALL_BITS = (1 << WORD_BITS) - 1
 
 
@@ -131,10 +132,12 @@ class Layout:
         texts = [f"{_as_text(quote(output.name), output.sql_type)} as {quote(output.name)}" for output in outputs]
         measures = [_measured(output.name, output.sql_type) for output in outputs]
         kinds = [_kind(output.name, _measure(output.sql_type)) for output in outputs]
+        medians = [_median(output.name) for output in outputs if _measure(output.sql_type) == "value"]
         return {
             "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
             "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
             "dataset_measures": ",\n      ".join(measures) or "state.measure_nothing('no_column', null)",
+            "dataset_medians": ",\n      ".join(medians) or "state.measure_median('no_column', null)",
             "dataset_kinds": ",\n      ".join(kinds) or _kind("no_column", None),
         }
 
@@ -351,9 +354,13 @@ def _kind(name: str, measure: str | None) -> str:
 
 def _measured(name: str, sql_type: str) -> str:
     """A column as the macro of ``views/07_statistics.sql`` that measures it."""
-    measure = _measure(sql_type)
+    measure = "integer" if _INTEGER.fullmatch(sql_type.upper()) else _measure(sql_type) or "nothing"
     column = _as_text(quote(name), sql_type) if measure == "length" else quote(name)
-    return f"state.measure_{measure or 'nothing'}({literal(name)}, {column})"
+    return f"state.measure_{measure}({literal(name)}, {column})"
+
+
+def _median(name: str) -> str:
+    return f"state.measure_median({literal(name)}, {quote(name)})"
 
 
 def _as_text(column: str, sql_type: str) -> str:
