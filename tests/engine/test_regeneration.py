@@ -160,8 +160,10 @@ def test_no_answer_is_reused_for_a_regeneration(tmp_path: Path) -> None:
         wanted = spec(simulator, same, check("false"), model={"reuse_answers": True}, run={"max_in_flight": 1})
         started(wanted, database)
         outcomes = asked(database, "select outcome, count(*) as n from attempt where generator = 'review' group by all")
-        assert simulator.statistics()["requests"] == 40 * 3 + 5
-    assert {row["outcome"]: row["n"] for row in outcomes} == {"succeeded": 40 * 3 + 5, "reused": 35}
+        requests = simulator.statistics()["requests"]
+    # Of the first 40 answers those are reused that were committed when they were asked for: up to 35, of five kinds.
+    assert 40 * 3 + 5 <= requests < 40 * 4
+    assert {row["outcome"]: row["n"] for row in outcomes} == {"succeeded": requests, "reused": 40 * 4 - requests}
     assert asked(database, "select count(*) as n from dropped_row") == [{"n": 40}]
 
 

@@ -55,6 +55,7 @@ _QUICK_CASES = [(0, 64), (200, 64)]
 _IN_PROCESS = (200, 1024)
 _MOST_PER_S = 4000
 _WAVES = 10
+_MODEL = "bench"
 _FIGURES = (
     Figure("provider", "provider"),
     Figure("latency_ms", "latency ms"),
@@ -83,6 +84,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--case", action="append", metavar="MS:COUNT", help="latency and requests in flight (repeatable; HTTP only)"
     )
+    parser.add_argument("--jitter", type=float, default=0.0, help="share by which latencies vary (default: 0)")
     parser.add_argument("--seconds", type=float, default=1.0, help="aimed at per case (default: 1)")
 
 
@@ -92,10 +94,10 @@ def measure(options: argparse.Namespace) -> Report:
     cases = _QUICK_CASES if options.quick else _CASES
     if options.case:
         cases = [(int(latency), int(count)) for latency, _, count in (case.partition(":") for case in options.case)]
-    rows: list[Row] = [_over_http(*case, options.seconds) for case in cases]
+    rows: list[Row] = [_over_http(*case, options.jitter, options.seconds) for case in cases]
     if not options.case:
         latency_ms, in_flight = (200, 64) if options.quick else _IN_PROCESS
-        rows.append(_in_this_process(latency_ms, in_flight, options.seconds))
+        rows.append(_in_this_process(latency_ms, in_flight, options.jitter, options.seconds))
     report.tables.append(Table("provider", "One llm-text column, one request a row", _FIGURES, rows))
     report.notes.append(
         "requests/s and whole: first start to last end. steady/s and of ideal: without the first wave and the tail."
@@ -103,11 +105,11 @@ def measure(options: argparse.Namespace) -> Report:
     return report
 
 
-def _over_http(latency_ms: int, in_flight: int, seconds: float) -> dict[str, Any]:
+def _over_http(latency_ms: int, in_flight: int, jitter: float, seconds: float) -> dict[str, Any]:
     requests = _request_count(latency_ms, in_flight, seconds)
     found: dict[str, Any] = {"provider": "HTTP", **_case(latency_ms, in_flight, requests)}
     for measured, prefix in ((_engine, ""), (_bare_client, "bare_")):
-        with http_simulator(latency_ms) as simulator:
+        with http_simulator(latency_ms, {_MODEL: {"latency_jitter": jitter}}) as simulator:
             model = {"provider": "openai", "base_url": simulator.base_url}
             before = process_cpu_s(simulator.pid)
             figures = in_own_process(measured, model, latency_ms, in_flight, requests)
@@ -118,9 +120,9 @@ def _over_http(latency_ms: int, in_flight: int, seconds: float) -> dict[str, Any
     return _compared(found)
 
 
-def _in_this_process(latency_ms: int, in_flight: int, seconds: float) -> dict[str, Any]:
+def _in_this_process(latency_ms: int, in_flight: int, jitter: float, seconds: float) -> dict[str, Any]:
     requests = _request_count(latency_ms, in_flight, seconds)
-    model = {"provider": "simulated", "simulation": {"latency_ms": latency_ms}}
+    model = {"provider": "simulated", "simulation": {"latency_ms": latency_ms, "latency_jitter": jitter}}
     found: dict[str, Any] = {"provider": "in process", **_case(latency_ms, in_flight, requests)}
     found |= in_own_process(_engine, model, latency_ms, in_flight, requests)
     found |= in_own_process(_bare_client, model, latency_ms, in_flight, requests)
@@ -147,7 +149,7 @@ def _spec(model: dict[str, Any], in_flight: int, rows: int) -> dict[str, Any]:
         "name": "provider",
         "records": rows,
         "row_group_size": min(500, rows),
-        "models": [{"alias": "writer", "model": "bench", "max_parallel_requests": in_flight, **model}],
+        "models": [{"alias": "writer", "model": _MODEL, "max_parallel_requests": in_flight, **model}],
         "columns": [
             {
                 "name": "subject",
@@ -203,7 +205,7 @@ def steady_rate(started: Sequence[float], in_flight: int) -> float:
 
 def _bare_client(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
     allow_many_files(in_flight + 256)
-    config = ModelConfig.model_validate({"alias": "writer", "model": "bench", **model})
+    config = ModelConfig.model_validate({"alias": "writer", "model": _MODEL, **model})
     starts: list[float] = []
     with Gauge() as gauge:
         anyio.run(_ask_all, config, in_flight, requests, starts)

@@ -367,8 +367,8 @@ class Dispatcher:
                     pool.running_tasks += len(tasks)
                     self._running_tasks += len(tasks)
                     outcomes = await self._executor.execute(tasks, worker.journal)
-                    # At the bound on all tasks, the place that gets free goes round the pools.
-                    yields = self._running_tasks >= self._max_in_flight
+                    # At the bound on all tasks, the place that gets free goes round the pools that want it.
+                    yields = self._running_tasks >= self._max_in_flight and self._others_wait(pool)
                     self._end_call(pool, worker, outcomes)
                     if yields:
                         self._start_workers()
@@ -379,6 +379,10 @@ class Dispatcher:
             pool.workers -= 1
             if worker.scope.cancelled_caught and worker.tasks:
                 self._end_call(pool, worker, self._cut_off(worker))
+
+    def _others_wait(self, pool: Pool) -> bool:
+        now = anyio.current_time()
+        return any(other is not pool and other.startable(now) for other in self._pools.values())
 
     def _end_call(self, pool: Pool, worker: Worker, outcomes: Sequence[Outcome]) -> None:
         count = len(worker.tasks)
