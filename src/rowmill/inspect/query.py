@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Protocol
 
 from rowmill.errors import QueryStopped, RowmillError
-from rowmill.inspect.allowance import LONGEST_PAUSE_S, Allowance
+from rowmill.inspect.allowance import CALL_CPU_S, LONGEST_PAUSE_S, Allowance
 from rowmill.inspect.message import HolderGone
 from rowmill.store.connection import Connection
 from rowmill.store.snapshot import MemoryGauge, Snapshot
@@ -201,6 +201,7 @@ class Queries:
                 self._wake_next()
             self._running[key] = query
             self._begun += 1
+            self._allowance.spend(CALL_CPU_S)
             if self._is_idle:
                 self._watched.notify()
         return query

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from rowmill.errors import RowmillError, UsageError
+from rowmill.inspect.allowance import Turnstile
 from rowmill.inspect.message import (
     CONTROL,
     INTERRUPT,
@@ -58,6 +59,7 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         self.is_closing = False
         self.queries = Queries(instance)
         self.board = StatusBoard(instance, running_calls)
+        self.turnstile = Turnstile()
         super().__init__(place.location)
 
     def do_get(self, context: flight.ServerCallContext, ticket: flight.Ticket) -> flight.FlightDataStream:
@@ -101,6 +103,7 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
             if action.type == LIVING:
                 yield flight.Result(self._living.encoded())
             elif action.type == STATUS:
+                self.turnstile.pass_through()
                 yield flight.Result(self.board.content())
             elif action.type == INTERRUPT:
                 self.queries.interrupt(action.body.to_pybytes().decode())
@@ -156,8 +159,9 @@ class LiveServer:
         """Interrupts what runs, removes the socket and lets the database go; waits a few seconds at most."""
         self._place.socket.unlink(missing_ok=True)
         self._service.is_closing = True
-        self._service.queries.close()
         self._service.board.close()
+        self._service.turnstile.open()
+        self._service.queries.close()
         ending = threading.Thread(target=self._service.shutdown, name="rowmill-shutdown", daemon=True)
         ending.start()
         ending.join(_SHUTDOWN_PATIENCE_S)
