@@ -23,8 +23,15 @@ columns:
   - {name: kind, column_type: sampler, sampler_type: category,
      params: {values: [red, "<script>document.title = 'run'</script>"]}}
   - {name: size, column_type: sampler, sampler_type: gaussian, params: {mean: 5, stddev: 1}}
-  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ kind }} thing of size {{ size }}."}
+  - {name: a_note_on_the_thing_under_a_name_that_is_longer_than_a_box, column_type: llm-text, model_alias: writer,
+     prompt: "Describe a {{ kind }} thing of size {{ size }}."}
 run: {error_window: 1000}
+"""
+BROAD = """
+[...document.querySelectorAll('svg.graph g.box')].flatMap(box => {
+  const edge = box.querySelector('rect').getBoundingClientRect().right
+  return [...box.querySelectorAll('text')].filter(text => text.getBoundingClientRect().right > edge)
+}).map(text => text.textContent)
 """
 
 
@@ -55,6 +62,9 @@ def test_the_report_loads_and_fits(browser: Browser, report: Path, width: int, d
     assert browser.value("document.querySelectorAll('svg.graph g.box').length") == 3
     flat = "[...document.querySelectorAll('svg.chart')].filter(s => s.getBoundingClientRect().height < 40).length"
     assert browser.value(flat) == 0
+    assert browser.value(BROAD) == [], "what boxes of the graph say stays inside"
+    tall = "[...document.querySelectorAll('tr')].filter(row => row.getBoundingClientRect().height > 300).length"
+    assert browser.value(tall) == 0, "cells are broad enough"
     lightness = int(browser.value("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0])
     assert (lightness < 100) is dark
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-_BOX_WIDTH, _BOX_HEIGHT = 190, 58
+_BOX_WIDTH, _BOX_HEIGHT = 220, 58
 _GAP_X, _GAP_Y = 46, 14
-_CHARACTERS = 26
+_NAME_CHARACTERS, _CHARACTERS = 26, 35
+"""Of average width, that a line of a box holds: its name is bold and larger."""
 
 
 def graph_drawing(generators: Sequence[Mapping[str, Any]]) -> Markup:
@@ -58,7 +59,7 @@ def _box(row: Mapping[str, Any], x: int, y: int) -> str:
     return (
         f'<g class="box {escape(row["state"])}"><title>{title}</title>'
         f'<rect x="{x}" y="{y}" width="{_BOX_WIDTH}" height="{_BOX_HEIGHT}" rx="6"/>'
-        f'<text class="name" x="{x + 9}" y="{y + 18}">{escape(_shortened(columns))}</text>'
+        f'<text class="name" x="{x + 9}" y="{y + 18}">{escape(_shortened(columns, _NAME_CHARACTERS))}</text>'
         f'<text x="{x + 9}" y="{y + 33}">{escape(_shortened(row["column_type"] + " · " + row["strategy"]))}</text>'
         f'<text x="{x + 9}" y="{y + 47}">{escape(_shortened(counts))}</text>'
         f'<rect class="done" x="{x + 1}" y="{y + _BOX_HEIGHT - 5}" width="{(_BOX_WIDTH - 2) * share:.1f}" height="4"/>'
@@ -66,5 +67,5 @@ def _box(row: Mapping[str, Any], x: int, y: int) -> str:
     )
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else text[: _CHARACTERS - 1] + "…"
+def _shortened(text: str, characters: int = _CHARACTERS) -> str:
+    return text if len(text) <= characters else text[: characters - 1] + "…"
