@@ -26,7 +26,7 @@ from rowmill.export.dataset import ExportReport
 from rowmill.export.directory import DirectoryReport
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
-from rowmill.inspect.opening import open_reader
+from rowmill.inspect.opening import open_reader, said_in_words
 from rowmill.report.page import write_report
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
@@ -69,9 +69,12 @@ async def run_async(
     else:
         prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
         database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
-        if accept_changes and database.exists():
+    with said_in_words():
+        if prepared is not None and accept_changes and database.exists():
             await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
-    return await invocation.run(prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s)
+        return await invocation.run(
+            prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s
+        )
 
 
 def run(

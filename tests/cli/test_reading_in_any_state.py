@@ -16,6 +16,7 @@ from rowmill.errors import Locked
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 from rowmill.inspect.steering import steer
+from rowmill.run_database import run
 from rowmill.store.listing import VIEWS, Selection, listing
 
 pytestmark = pytest.mark.usefixtures("sockets")
@@ -93,6 +94,16 @@ def test_who_cannot_write_is_told_who_works_on_the_file_since_when_and_what_to_d
     )
     for command in ("rowmill status waiting.duckdb", "rowmill drain waiting.duckdb"):
         assert command in done.stderr
+
+
+def test_python_is_told_the_same(rowmill: CommandLine, living: Path) -> None:
+    (process,) = rowmill._running
+    done = rowmill("run", "waiting.duckdb")
+    with pytest.raises(Locked) as refused:
+        run(None, living)
+    assert str(refused.value).replace(str(living), "waiting.duckdb") == done.stderr.strip().removeprefix("Error: ")
+    assert "which works on it since" in str(refused.value)
+    assert (refused.value.pid, refused.value.path) == (process.pid, living)
 
 
 @pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -132,6 +133,15 @@ def in_words(locked: Locked) -> str:
         f"'rowmill status {locked.path}' shows how far it is. Wait for its end, or stop it with "
         f"'rowmill drain {locked.path}', which loses nothing; then try again."
     )
+
+
+@contextmanager
+def said_in_words() -> Iterator[None]:
+    """A Locked that is raised inside says all that :func:`in_words` does."""
+    try:
+        yield
+    except Locked as locked:
+        raise Locked(in_words(locked), locked.pid, locked.path) from locked
 
 
 def _silent(error: Locked, path: Path) -> Locked:
