@@ -1,11 +1,12 @@
 /*
 Barriers (R6): generators of strategy `dataset` see all rows at once. While one is open, row groups come as far as they can without
-it and rest; when all are there it runs, in one transaction: what it decided is put in a TEMP table, then its drops,
-its values and the row groups they touch are written. Rows that are in the dataset already, because the run was extended, take part; those
-of which the result did not change stay there.
+it and rest; when all are there it runs, in one transaction: what it decided is written slice by slice of the rows, so that memory holds
+a slice; then the row groups follow. Rows that are in the dataset already, because the run was extended, take part; those of which the
+result did not change stay there.
 
-Slots: {generator_rows} is barrier_rows, filled; {values} the outputs as value_0, …; {is_new} true for a row `t` that the decision `d`
-changes; {is_later} true for a row `d` that something after the barrier dropped; {assignments} t.column = d.value_0, …
+Staged for each slice: barrier_decision (row_id, row_group, row_index, was_dropped, keep, message, value_0, …) and barrier_change (row_id).
+Slots: {generator_rows} is barrier_rows, filled; {values} the outputs as value_0, …; {is_new} true for a row `t` that the decision
+`d` changes; {decided} what such a row becomes; {is_later} true for a row `d` that something after the barrier dropped.
 */
 
 -- name: closed_barriers
@@ -99,21 +100,29 @@ where {upstream_done} and not ({is_skipped});
 
 -- name: decide_duplicates
 -- Of rows that are equal in the keys, the first stays. O(rows log rows).
-create or replace temp table barrier_decision as
+create or replace temp table barrier_decided as
 select
-  r.row_id,
-  r.row_group,
-  r.row_index,
-  r.was_dropped,
-  row_number() over same_key = 1 as keep,
-  'a duplicate of row ' || first_value(r.row_id) over same_key as message,
+  row_id,
+  row_group,
+  row_index,
+  was_dropped,
+  first_row_id = row_id as keep,
+  case when first_row_id <> row_id then 'a duplicate of row ' || first_row_id end as message,
   true as value_0
-from ({generator_rows}) as r
-window same_key as (partition by {keys} order by {order_by} r.row_id);
+from (
+  select
+    r.row_id,
+    r.row_group,
+    r.row_index,
+    r.was_dropped,
+    first_value(r.row_id) over (partition by {keys} order by {order_by} r.row_id) as first_row_id
+  from ({generator_rows}) as r
+)
+order by row_id;
 
 -- name: decide_value
 -- Every row gets a value that may depend on all others. O(rows log rows).
-create or replace temp table barrier_decision as
+create or replace temp table barrier_decided as
 select
   {values},
   r.row_id,
@@ -122,11 +131,12 @@ select
   r.was_dropped,
   true as keep,
   null::varchar as message
-from ({generator_rows}) as r;
+from ({generator_rows}) as r
+order by r.row_id;
 
 -- name: decide_selection
 -- Rows for which a condition over the dataset is not true are dropped. O(rows log rows).
-create or replace temp table barrier_decision as
+create or replace temp table barrier_decided as
 select
   coalesce({predicate}, false) as keep,
   r.row_id,
@@ -135,7 +145,8 @@ select
   r.was_dropped,
   $message as message,
   true as value_0
-from ({generator_rows}) as r;
+from ({generator_rows}) as r
+order by r.row_id;
 
 -- name: take_result
 -- The result of a task over the dataset, staged as barrier_result, as it came. O(rows).
@@ -144,27 +155,30 @@ select *
 from barrier_result;
 
 -- name: result_problem
--- What is wrong with the row ids of a result: how many are missing, foreign and repeated, with an example of each. O(rows).
+-- What is wrong with the row ids of a result: how many are missing, foreign and repeated, with an example of each. O(rows of the slice).
 select
   count(*) filter (where b.row_id is null) as missing,
   min(r.row_id) filter (where b.row_id is null) as missing_example,
   count(*) filter (where r.row_id is null) as foreign_rows,
   min(b.row_id) filter (where r.row_id is null) as foreign_example,
   count(*) filter (where b.times > 1) as repeated,
-  min(b.row_id) filter (where b.times > 1) as repeated_example,
-  count(*) filter (where r.row_id is not null) as rows_in
-from ({generator_rows}) as r
+  min(b.row_id) filter (where b.times > 1) as repeated_example
+from (
+  select g.row_id
+  from ({generator_rows}) as g
+  where g.row_id between $first_row and $last_row
+) as r
 full join (
   select
-    coalesce(row_id, -1) as row_id,
+    row_id,
     count(*) as times
   from barrier_returned
-  group by all
+  where row_id between $first_row and $last_row
+  group by row_id
 ) as b on r.row_id = b.row_id;
 
 -- name: decide_by_result
--- Rows that a task's result lacks are dropped. O(rows).
-create or replace temp table barrier_decision as
+-- Rows that a task's result lacks are dropped. O(rows of the slice).
 select
   r.row_id,
   r.row_group,
@@ -174,15 +188,26 @@ select
   $message as message,
   {values}
 from ({generator_rows}) as r
-left join barrier_returned as b on r.row_id = b.row_id;
+left join (
+  select *
+  from barrier_returned
+  where row_id between $first_row and $last_row
+) as b on r.row_id = b.row_id
+where r.row_id between $first_row and $last_row;
+
+-- name: decided_slice
+-- What was decided in the database about a slice of the rows. O(rows of the slice, by zone maps).
+select *
+from barrier_decided
+where row_id between $first_row and $last_row;
 
 -- name: delete_overruled_drops
--- Rows that something after the barrier gave up and that it does not let pass any more: it would have come first. O(rows).
+-- Rows that something after the barrier gave up and that it does not let pass any more: it would have come first. O(rows of the slice).
 delete from state.dropped_row
 where row_id in (select d.row_id from barrier_decision as d where not d.keep and d.was_dropped);
 
 -- name: record_decided_drops
--- Gives the rows up that the barrier does not keep. O(rows).
+-- Gives the rows up that the barrier does not keep. O(rows of the slice).
 insert into state.dropped_row (
   row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
 )
@@ -201,7 +226,7 @@ where not d.keep
 order by d.row_id;
 
 -- name: keep_decided_values
--- The values of dropped rows rest beside them, those of columns after the barrier too. O(rows).
+-- The values of dropped rows rest beside them, those of columns after the barrier too. O(rows of the slice).
 insert into state.dropped_row_value ({columns})
 select {columns}
 from (
@@ -215,18 +240,17 @@ where a.row_id in (select d.row_id from barrier_decision as d where not d.keep a
 order by a.row_id;
 
 -- name: delete_decided_resting
--- Takes dropped rows out of those that rest. O(rows).
+-- Takes dropped rows out of those that rest. O(rows of the slice).
 delete from state.parked_row
 where row_id in (select d.row_id from barrier_decision as d where not d.keep);
 
 -- name: delete_decided_finished
--- Takes dropped rows out of the dataset. O(rows).
+-- Takes dropped rows out of the dataset. O(rows of the slice).
 delete from state.dataset_row
 where row_id in (select d.row_id from barrier_decision as d where not d.keep);
 
 -- name: note_changed_rows
--- Rows outside the resting ones whose result changed: finished ones, and some that were dropped after the barrier. O(rows).
-create or replace temp table barrier_change as
+-- Rows outside the resting ones whose result changed: finished ones, and some that were dropped after the barrier. O(rows of the slice).
 select t.row_id
 from state.dataset_row as t
 inner join barrier_decision as d on t.row_id = d.row_id
@@ -238,7 +262,7 @@ inner join barrier_decision as d on t.row_id = d.row_id
 where d.keep and d.was_dropped and ({is_new});
 
 -- name: move_changed_rows
--- What comes after the barrier is made again for those rows: they rest until their turn. O(rows).
+-- What comes after the barrier is made again for those rows: they rest until their turn. O(rows of the slice).
 insert into state.parked_row ({columns})
 select {columns}
 from (
@@ -252,25 +276,34 @@ where a.row_id in (select c.row_id from barrier_change as c)
 order by a.row_id;
 
 -- name: delete_changed_finished
--- They are in the dataset no more. O(rows).
+-- They are in the dataset no more. O(rows of the slice).
 delete from state.dataset_row
 where row_id in (select c.row_id from barrier_change as c);
 
 -- name: delete_changed_drops
--- They are dropped no more. O(rows).
+-- They are dropped no more. O(rows of the slice).
 delete from state.dropped_row
 where row_id in (select c.row_id from barrier_change as c);
 
 -- name: delete_changed_drop_values
--- Their values are among the resting rows again. O(rows).
+-- Their values are among the resting rows again. O(rows of the slice).
 delete from state.dropped_row_value
 where row_id in (select c.row_id from barrier_change as c);
 
--- name: write_decided_values
--- The barrier's values enter the rows where they are new; what was made after it from other values counts no more. O(rows).
-update state.parked_row as t
-set {assignments}, {set_sets}
-from barrier_decision as d
+-- name: write_decided_rows
+-- The barrier's values enter the rows where they are new; what was made after it from other values counts no more. The rows are written
+-- anew and not updated: an update keeps what it changed in memory until the commit. O(rows of the slice).
+insert into state.parked_row
+select t.* replace ({decided})
+from state.parked_row as t
+inner join barrier_decision as d on t.row_id = d.row_id
+where d.keep and ({is_new})
+order by t.row_id;
+
+-- name: delete_undecided_rows
+-- They are there once: as they were before the barrier they go. O(rows of the slice).
+delete from state.parked_row as t
+using barrier_decision as d
 where t.row_id = d.row_id and d.keep and ({is_new});
 
 -- name: rest_touched_row_groups
@@ -356,10 +389,9 @@ from (
     count(d.row_id) as finished
   from state.finished_row_group as g
   left join state.dataset_row as d on g.row_group = d.row_group
-  where g.row_group in (select b.row_group from barrier_decision as b where not b.keep)
   group by g.row_group
 ) as n
-where f.row_group = n.row_group;
+where f.row_group = n.row_group and f.rows_finished <> n.finished;
 
 -- name: finished_facts
 -- What is recorded of those finished row groups. O(row groups).
@@ -372,12 +404,11 @@ where row_group in (select unnest($row_groups::bigint[]))
 order by row_group;
 
 -- name: forget_finished_skips
--- The skip counts of row groups of which rows left the dataset are counted again. O(rows).
-delete from state.finished_skip
-where row_group in (select d.row_group from barrier_decision as d);
+-- Rows left the dataset: the skip counts of its row groups are counted again. O(row groups).
+delete from state.finished_skip;
 
 -- name: count_finished_skips
--- How many cells of each generator are skipped in the dataset, for row groups the barrier looked at (S3). O(rows).
+-- How many cells of each generator are skipped in the dataset, for each row group (S3). O(rows).
 insert into state.finished_skip (row_group, generator, skipped)
 select
   a.row_group,
@@ -385,7 +416,6 @@ select
   count(*)
 from state.dataset_row as a
 inner join state.generator as g on {is_skipped_of_a}
-where a.row_group in (select d.row_group from barrier_decision as d)
 group by
   a.row_group,
   g.generator;
@@ -396,16 +426,9 @@ delete from state.barrier
 where generator = $generator;
 
 -- name: close_barrier
--- The barrier ran over all rows that are there. O(rows).
+-- The barrier ran over all rows that are there. O(1).
 insert into state.barrier (generator, is_open, completed_at, rows_in, rows_out)
-select
-  $generator,
-  false,
-  $now,
-  count(*),
-  count(*) filter (where keep)
-from barrier_decision
-returning rows_in, rows_out;
+values ($generator, false, $now, $rows_in, $rows_out);
 
 -- name: update_due
 -- Which resting row groups have work to do before the next barrier, or are complete when none is open. O(resting rows).
@@ -414,16 +437,12 @@ set is_due = d.is_due
 from state.resting_due as d
 where r.row_group = d.row_group and r.is_due <> d.is_due;
 
--- name: clear_decision
+-- name: clear_decided
 -- Lets go of what the barrier decided. O(1).
-drop table if exists barrier_decision;
-
--- name: clear_change
--- Lets go of which rows moved. O(1).
-drop table if exists barrier_change;
+drop table if exists barrier_decided;
 
 -- name: clear_returned
--- Lets go of a task's result. O(1).
+-- Lets go of what the barrier's task returned. O(1).
 drop table if exists barrier_returned;
 
 -- name: stale_barriers

@@ -110,6 +110,7 @@ def state() -> Iterator[RunState]:
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
             "failing_row": [("rating", pa.int64())],
             "barrier_result": [("row_id", pa.int64()), ("value_0", pa.bool_())],
+            "barrier_change": [("row_id", pa.int64())],
         }
         found.sql("attach ':memory:' as source")
         found.sql("create schema source.state")
@@ -127,9 +128,10 @@ def state() -> Iterator[RunState]:
             ("new_dependency", "dependency"),
         ):
             found.store.connection.stage(name, found.store.connection.arrow(f"from state.{table} limit 0"))
-        for name in ("decide_duplicates", "take_result", "note_changed_rows"):
+        for name in ("decide_duplicates", "take_result"):
             statement = all_statements()[name]
             found.sql(statement.fill(**slots_of(found, statement)))
+        found.store.connection.stage("barrier_decision", found.store.connection.arrow("from barrier_decided"))
         yield found
 
 
@@ -200,9 +202,8 @@ def slots_of_barrier(state: RunState, layout: Layout, statement: Statement) -> d
     own = [node.number]
     reads_rows = statement.name == "barrier_rows"
     return {
-        "assignments": layout.assign_values(node, "d")
-        if statement.name == "write_decided_values"
-        else layout.assign_skip(node),
+        "assignments": layout.assign_skip(node),
+        "decided": layout.decided(node),
         "generator_rows": Barriers(state.store.connection, layout, announces=False).generator_rows(node),
         "inputs": 'a."text"' if reads_rows else 'r."text"',
         "is_done": layout.contains("done", own),
@@ -212,13 +213,12 @@ def slots_of_barrier(state: RunState, layout: Layout, statement: Statement) -> d
         "keys": 'r."text"',
         "order_by": "",
         "predicate": "true",
-        "set_sets": layout.pass_barrier(node),
         "upstream_done": layout.contains("a.done" if reads_rows else "done", node.upstream),
         "not_done": layout.lacks("done", node.number),
         "set_done": layout.add("done", node.number),
         "set_skipped": layout.add("skipped", node.number),
         "upstream_skipped": layout.intersects("skipped", node.upstream),
-        "values": "true as value_0",
+        "values": "b.value_0" if statement.name == "decide_by_result" else "true as value_0",
     }
 
 

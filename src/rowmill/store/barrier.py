@@ -2,20 +2,21 @@
 
 While a barrier is open, row groups come as far as they can without it and rest. When all rest, the first open one
 runs: in the database, or as a task. What it decided is written in one transaction: its values, its drops, and which row
-groups have work to do now. Rows of an extended run that are in the dataset already take part again; what comes after
-the barrier is only made again for those of which its values changed.
+groups have work to do now. It is written slice by slice, so that memory holds a slice of the rows. Rows of an extended
+run that are in the dataset already take part again; what comes after the barrier is only made again for those of which
+its values changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from rowmill.errors import BarrierFailed
+from rowmill.errors import BarrierFailed, InternalError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Deduplicate, KeepOfDataset
 from rowmill.store import engine_errors
@@ -41,6 +42,7 @@ _ROWS = statement("barrier_rows")
 _TAKE_RESULT = statement("take_result")
 _RESULT_PROBLEM = statement("result_problem")
 _DECIDE_BY_RESULT = statement("decide_by_result")
+_DECIDED_SLICE = statement("decided_slice")
 _BOUNDS = statement("dataset_bounds")
 _TASK_ROWS = statement("dataset_task_rows")
 _DELETE_OVERRULED = statement("delete_overruled_drops")
@@ -53,7 +55,8 @@ _MOVE_CHANGED = statement("move_changed_rows")
 _DELETE_CHANGED_FINISHED = statement("delete_changed_finished")
 _DELETE_CHANGED_DROPS = statement("delete_changed_drops")
 _DELETE_CHANGED_DROP_VALUES = statement("delete_changed_drop_values")
-_WRITE_VALUES = statement("write_decided_values")
+_WRITE_ROWS = statement("write_decided_rows")
+_DELETE_UNDECIDED = statement("delete_undecided_rows")
 _REST_TOUCHED = statement("rest_touched_row_groups")
 _DELETE_RESTED = statement("delete_rested_row_groups")
 _FINISH_EMPTIED = statement("finish_emptied_row_groups")
@@ -67,8 +70,7 @@ _COUNT_SKIPS = statement("count_finished_skips")
 _FORGET = statement("forget_barrier")
 _CLOSE = statement("close_barrier")
 _UPDATE_DUE = statement("update_due")
-_CLEAR_DECISION = statement("clear_decision")
-_CLEAR_CHANGE = statement("clear_change")
+_CLEAR_DECIDED = statement("clear_decided")
 _CLEAR_RETURNED = statement("clear_returned")
 _STALE = statement("stale_barriers")
 _REOPEN = statement("reopen_barriers")
@@ -79,6 +81,9 @@ _REST_RETURNING = statement("rest_returning_rows")
 _DELETE_RETURNED_VALUES = statement("delete_returned_values")
 _DELETE_RETURNED_DROPS = statement("delete_returned_drops")
 _DELETE_DEFERRED = statement("delete_deferred_barriers")
+
+_SLICE_ROWS = 50_000
+_LEAST_ROW_ID, _GREATEST_ROW_ID = -(2**63), 2**63 - 1
 
 
 def reopen_barriers(connection: Connection, changed: Iterable[int] = ()) -> list[int]:
@@ -197,8 +202,10 @@ class Barriers:
         node = self._layout.graph.generators[self.ready]
         with self._connection.transaction():
             self._skip_rows(node)
+            slices = self._slices(self.generator_rows(node))
             self._decide(node)
-            told = self._apply(node, now)
+            told = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
+            self._connection.execute(_CLEAR_DECIDED.text)
         self.ready = None
         self.look_again()
         return told
@@ -229,18 +236,18 @@ class Barriers:
         self._connection.execute(_TAKE_RESULT.text)
         self._connection.unstage("barrier_result")
         rows = self.generator_rows(node)
-        failed = checked.problem or self._misfit(node, rows)
+        slices = self._slices(rows)
+        failed = checked.problem or self._misfit(node, rows, slices)
+        told: BarrierFailed | str
         if failed:
-            self._clear()
-            return BarrierFailed(node.name, failed)
-        values = ",\n  ".join(
-            f"cast(b.value_{position} as {output.sql_type}) as value_{position}"
-            for position, output in zip(node.kept, node.columns, strict=True)
-        )
-        message = f"{node.name} returned no row for it."
-        self._connection.execute(_DECIDE_BY_RESULT.fill(generator_rows=rows, values=values), {"message": message})
-        told = self._apply(node, now)
-        self.look_again()
+            told = BarrierFailed(node.name, failed)
+        else:
+            values = ", ".join(f"b.value_{position}" for position in node.kept)
+            deciding = _DECIDE_BY_RESULT.fill(generator_rows=rows, values=values)
+            parameters = {"message": f"{node.name} returned no row for it."}
+            told = self._apply(node, (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices), now)
+            self.look_again()
+        self._connection.execute(_CLEAR_RETURNED.text)
         return told
 
     def task_rows(self, number: int) -> DatasetRows:
@@ -248,11 +255,23 @@ class Barriers:
         node = self._layout.graph.generators[number]
         self._skip_rows(node)
         rows = self.generator_rows(node)
-        first, last, row_count = self._connection.execute(_BOUNDS.fill(generator_rows=rows))[0]
+        first, last, row_count = self._bounds(rows)
         inputs = ",\n  ".join(f"r.{quote(name)}" for name in node.inputs)
         query = _TASK_ROWS.fill(generator_rows=rows, inputs=inputs or "null as no_inputs")
         schema = self._connection.arrow(query, {"first_row": 0, "last_row": -1}).schema
-        return DatasetRows(self._connection, query, schema, (first or 0, last or 0), row_count)
+        return DatasetRows(self._connection, query, schema, (first, last), row_count)
+
+    def _bounds(self, rows: str) -> tuple[int, int, int]:
+        first, last, row_count = self._connection.execute(_BOUNDS.fill(generator_rows=rows))[0]
+        return first or 0, last or 0, row_count
+
+    def _slices(self, rows: str) -> list[dict[str, int]]:
+        """Ranges of row ids, each with some of the rows, that cover all there can be."""
+        first, last, row_count = self._bounds(rows)
+        width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // max(row_count, 1))
+        starts = [_LEAST_ROW_ID, *range(first + width, last + 1, width)]
+        ends = [*(start - 1 for start in starts[1:]), _GREATEST_ROW_ID]
+        return [{"first_row": start, "last_row": end} for start, end in zip(starts, ends, strict=True)]
 
     def _skip_rows(self, node: GeneratorNode) -> None:
         sources = [number for number in node.required if number in self._layout.skippable]
@@ -268,48 +287,65 @@ class Barriers:
                 )
             )
 
-    def _misfit(self, node: GeneratorNode, rows: str) -> str | None:
+    def _misfit(self, node: GeneratorNode, rows: str, slices: Sequence[Mapping[str, int]]) -> str | None:
         """Why the rows of a result are not those that were given, or None."""
-        found = self._connection.execute(_RESULT_PROBLEM.fill(generator_rows=rows))[0]
-        missing, missing_row, foreign, foreign_row, repeated, repeated_row, given = found
-        if foreign:
-            return f"It returned row_id {foreign_row}, which was not among the {given} rows given."
-        if repeated:
-            return f"It returned row_id {repeated_row} more than once."
+        finding = _RESULT_PROBLEM.fill(generator_rows=rows)
+        missing, missing_row = 0, None
+        for slice_ in slices:
+            lacking, lacking_row, foreign, foreign_row, repeated, repeated_row = self._connection.execute(
+                finding, slice_
+            )[0]
+            if foreign:
+                return f"It returned row_id {foreign_row}, which was not among the {self._bounds(rows)[2]} rows given."
+            if repeated:
+                return f"It returned row_id {repeated_row} more than once."
+            missing += lacking
+            missing_row = lacking_row if missing_row is None else missing_row
         if missing and not node.declaration.may_drop_rows:
+            given = self._bounds(rows)[2]
             return (
                 f"It returned {given - missing} of {given} rows (row_id {missing_row} is missing). Return every row_id "
                 "given, or declare that it may drop rows (may_drop_rows: true)."
             )
         return None
 
-    def _apply(self, node: GeneratorNode, now: datetime) -> str:
+    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> str:
         """Writes a decision: values and drops, the row groups they touch, and that the barrier is closed."""
+        execute = self._connection.execute
+        rows_in = rows_out = 0
+        for decided in slices:
+            rows_in += decided.num_rows
+            rows_out += decided.column("keep").to_pylist().count(True)
+            self._write(node, decided, now)
+        self._regroup(now)
+        execute(_FORGET.text, {"generator": node.number})
+        execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
+        execute(_UPDATE_DUE.text)
+        return f"{rows_out} of {rows_in} rows passed"
+
+    def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
+        """Writes what was decided about a slice of the rows. Raises InternalError if a row would be there twice."""
         execute = self._connection.execute
         layout = self._layout
         columns, is_new = layout.all_columns, layout.is_new(node)
         reason = "duplicate" if isinstance(node.declaration.dataset_sql, Deduplicate) else "filtered"
+        self._connection.stage("barrier_decision", decided)
         execute(_DELETE_OVERRULED.text)
         execute(_RECORD_DROPS.text, {"generator": node.number, "reason": reason, "now": now})
         execute(_KEEP_VALUES.fill(columns=columns))
         execute(_DELETE_RESTING.text)
         execute(_DELETE_FINISHED.text)
-        execute(_NOTE_CHANGED.fill(is_new=is_new))
-        execute(_MOVE_CHANGED.fill(columns=columns))
-        execute(_DELETE_CHANGED_FINISHED.text)
-        execute(_DELETE_CHANGED_DROPS.text)
-        execute(_DELETE_CHANGED_DROP_VALUES.text)
-        execute(
-            _WRITE_VALUES.fill(
-                assignments=layout.assign_values(node, "d"), set_sets=layout.pass_barrier(node), is_new=is_new
-            )
-        )
-        self._regroup(now)
-        execute(_FORGET.text, {"generator": node.number})
-        rows_in, rows_out = execute(_CLOSE.text, {"generator": node.number, "now": now})[0]
-        execute(_UPDATE_DUE.text)
-        self._clear()
-        return f"{rows_out} of {rows_in} rows passed"
+        changed = self._connection.arrow(_NOTE_CHANGED.fill(is_new=is_new))
+        if changed.num_rows:
+            self._connection.stage("barrier_change", changed)
+            execute(_MOVE_CHANGED.fill(columns=columns))
+            execute(_DELETE_CHANGED_FINISHED.text)
+            execute(_DELETE_CHANGED_DROPS.text)
+            execute(_DELETE_CHANGED_DROP_VALUES.text)
+        ((written,),) = execute(_WRITE_ROWS.fill(decided=layout.decided(node), is_new=is_new))
+        ((replaced,),) = execute(_DELETE_UNDECIDED.fill(is_new=is_new))
+        if written != replaced:
+            raise InternalError(f"{node.name}: {written} rows passed the barrier, {replaced} were replaced by them.")
 
     def _regroup(self, now: datetime) -> None:
         """Row groups follow their rows: those that have work to do rest, those without a row left are finished."""
@@ -332,10 +368,6 @@ class Barriers:
         """Row groups that barriers finished since the last call, lowest first."""
         finished, self.finished = self.finished, []
         return finished
-
-    def _clear(self) -> None:
-        for clear in (_CLEAR_DECISION, _CLEAR_CHANGE, _CLEAR_RETURNED):
-            self._connection.execute(clear.text)
 
 
 class _CheckedResult:

@@ -207,10 +207,10 @@ class Layout:
         """True for a row group whose live rows are done by every generator."""
         return self.contains("done", range(len(self.graph.generators)))
 
-    def assign_values(self, node: GeneratorNode, source: str = "o") -> str:
-        """Assignments of a generator's outputs from ``source``: a staged outcome, or what a barrier decided."""
+    def assign_values(self, node: GeneratorNode) -> str:
+        """Assignments of a generator's outputs from the staged outcome ``o``."""
         return ", ".join(
-            f"{quote(output.name)} = {source}.value_{position}"
+            f"{quote(output.name)} = o.value_{position}"
             for position, output in zip(node.kept, node.columns, strict=True)
         )
 
@@ -234,20 +234,26 @@ class Layout:
     def is_new(self, node: GeneratorNode) -> str:
         """True for a row ``t`` that a barrier's decision ``d`` changes: it has not passed yet, or its values differ."""
         differs = [
-            f"t.{quote(output.name)} is distinct from d.value_{position}"
+            f"t.{quote(output.name)} is distinct from cast(d.value_{position} as {output.sql_type})"
             for position, output in zip(node.kept, node.columns, strict=True)
         ]
         return " or ".join([self.lacks("t.done", node.number), *differs])
 
-    def pass_barrier(self, node: GeneratorNode) -> str:
-        """Assignments to the sets of a row ``t`` that passes a barrier: its bit is set, those after it are cleared."""
+    def decided(self, node: GeneratorNode) -> str:
+        """What replaces columns of a row ``t`` that passes a barrier: the values decided, and that those are made.
+
+        What comes after the barrier is not made any more.
+        """
+        replaced = [
+            f"cast(d.value_{position} as {output.sql_type}) as {quote(output.name)}"
+            for position, output in zip(node.kept, node.columns, strict=True)
+        ]
         after = self.graph.downstream([node.number])
-        assignments = []
         for word, (own, cleared) in enumerate(zip(self.word_masks([node.number]), self.word_masks(after), strict=True)):
             kept, never_skipped = _ALL_BITS ^ cleared, _ALL_BITS ^ (cleared | own)
-            assignments.append(f"done_{word} = (t.done_{word} & {kept}::ubigint) | {own}::ubigint")
-            assignments.append(f"skipped_{word} = t.skipped_{word} & {never_skipped}::ubigint")
-        return ", ".join(assignments)
+            replaced.append(f"(t.done_{word} & {kept}::ubigint) | {own}::ubigint as done_{word}")
+            replaced.append(f"t.skipped_{word} & {never_skipped}::ubigint as skipped_{word}")
+        return ",\n  ".join(replaced)
 
     def assign_skip(self, node: GeneratorNode) -> str:
         """Assignments of a skipped cell: ``skip.value`` for the column, null for its other outputs (S1)."""
