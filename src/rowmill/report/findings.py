@@ -24,6 +24,7 @@ _STATISTICS = statement("report_statistics")
 _VALUES = statement("report_values")
 _HISTOGRAMS = statement("report_histograms")
 _SCORES = statement("report_scores")
+_SAMPLE_IDS = statement("report_sample_ids")
 _SAMPLES = statement("report_samples")
 
 BUCKETS = 60
@@ -90,8 +91,13 @@ def find(reader: Reader, now: float) -> Findings:
         values=_rows(reader, _VALUES),
         histograms=_rows(reader, _HISTOGRAMS),
         scores=_rows(reader, _SCORES),
-        samples=reader.table(_SAMPLES.text, {"samples": SAMPLES}),
+        samples=_samples(reader),
     )
+
+
+def _samples(reader: Reader) -> pa.Table:
+    row_ids = [row["row_id"] for row in _rows(reader, _SAMPLE_IDS, {"samples": SAMPLES})]
+    return reader.table(_SAMPLES.text, {"row_ids": row_ids})
 
 
 def _rows(reader: Reader, query: Statement, parameters: dict[str, int] | None = None) -> Rows:
