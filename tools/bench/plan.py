@@ -4,7 +4,7 @@ Baseline: the smallest plan of the same run. Each step is given as it is the fir
 median of five times, and as the median of its CPU time; memory is what the first time added to the process. A
 nearly complete run has all row groups but two in ``finished_row_group`` and their rows in the dataset, written by
 SQL, since no run would do it in time; for 10⁹ that would be 30 GB, so it is made up to 10⁶. The two left are
-active: the process was killed with their tasks in flight.
+active, their tasks in flight, as a process leaves them that is killed; or its log was folded into the file since.
 
 Steps: *prepare* the spec becomes a graph · *create* the tables and the plan · *open* the file · *plan*: spec and
 plan are read and checked against the row groups · *sign in* · *first turn* until it has handed out tasks. *resume*:
@@ -33,6 +33,7 @@ over some twenty statements (``--profile``). Of the open, measured apart under l
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -97,7 +98,7 @@ def measure(options: argparse.Namespace) -> Report:
     for row_groups in options.row_groups or _ROW_GROUPS:
         cases = [("fresh", _fresh)]
         if _LEFT < row_groups <= _MOST_PRETENDED:
-            cases.append(("nearly complete", _nearly_complete))
+            cases += [("2 left, killed", _resumed_after_a_kill), ("2 left, stopped", _resumed_after_a_stop)]
         for state, case in cases:
             found = in_own_process(case, row_groups)
             for run in ("first", "median", "CPU"):
@@ -165,13 +166,23 @@ def _fresh(row_groups: int) -> dict[str, Any]:
     return _result(runs)
 
 
-def _nearly_complete(row_groups: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory() as directory:
+def _resumed_after_a_kill(row_groups: int) -> dict[str, Any]:
+    return _nearly_complete(row_groups, is_killed=True)
+
+
+def _resumed_after_a_stop(row_groups: int) -> dict[str, Any]:
+    return _nearly_complete(row_groups, is_killed=False)
+
+
+def _nearly_complete(row_groups: int, *, is_killed: bool) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as made, tempfile.TemporaryDirectory() as directory:
+        in_own_process(_make_nearly_complete, row_groups, Path(made), is_killed)
         file = Path(directory) / "plan.duckdb"
-        in_own_process(_make_nearly_complete, row_groups, file)
         runs = []
         clock = StatementClock()
         for _ in range(_TIMES):
+            for each in Path(made).glob("plan.duckdb*"):
+                shutil.copy(each, directory)
             steps, clock = _Steps(), StatementClock()
             with steps.step("open"):
                 store = RunStore.open(file)
@@ -194,9 +205,13 @@ def _nearly_complete(row_groups: int) -> dict[str, Any]:
     return {**_result(runs), "statements": statements}
 
 
-def _make_nearly_complete(row_groups: int, file: Path) -> None:
-    """All row groups finished but the last two, which are active; the process ends without signing out."""
+def _make_nearly_complete(row_groups: int, directory: Path, is_killed: bool) -> None:
+    """All row groups finished but the last two, which are active; the process ends without signing out.
+
+    What a killed process leaves is what is there before the file is closed: file, log and kept blocks.
+    """
     prepared = _prepare(row_groups)
+    file = directory / "plan.duckdb"
     store = RunStore.open(file)
     now = time.time()
     store.create(prepared.blueprint(), now)
@@ -209,7 +224,14 @@ def _make_nearly_complete(row_groups: int, file: Path) -> None:
         store.connection.execute(bench_script("pretend_finished_rows"), {"row_groups": finished})
         store.connection.execute(bench_script("pretend_cursor"), {"row_groups": finished})
     store.turn(prepared.spec, prepared.graph).take([], prepared.limits, now)
+    killed = directory / "killed"
+    killed.mkdir()
+    for each in directory.glob("plan.duckdb*"):
+        shutil.copy(each, killed)
     store.close()
+    if is_killed:
+        for each in killed.iterdir():
+            each.replace(directory / each.name)
 
 
 def _to_first_tasks(store: RunStore, prepared: Prepared, steps: _Steps) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import accumulate
 from statistics import median
 from typing import Any
 
@@ -22,11 +23,12 @@ BEGIN, COMMIT = "(begin)", "(commit)"
 
 
 class TurnClock:
-    """How long each turn took, and how long each result waited from its arrival to its commit (D2), in seconds."""
+    """How long each turn took, in seconds, and how long each result waited from its arrival to its commit (D2)."""
 
     def __init__(self) -> None:
         self.turns: list[float] = []
-        self.lags: list[float] = []
+        self._lags: Counter[int] = Counter()
+        """Results by whole tenths of milliseconds: the memory of a long run is measured, not that of its clock."""
 
     def attach(self, store: RunStore) -> None:
         """Times every turn that ``store`` makes from now on."""
@@ -47,7 +49,7 @@ class TurnClock:
             finally:
                 self.turns.append(time.perf_counter() - started)
                 now = time.time()
-                self.lags += [now - each.started_at - each.duration_ms / 1000 for each in outcomes]
+                self._lags.update(int((now - each.started_at) * 10_000 - each.duration_ms * 10) for each in outcomes)
 
         return timed
 
@@ -63,7 +65,10 @@ class TurnClock:
 
     def lag_ms(self, share: float) -> float:
         """Within how many milliseconds that share of the results was committed."""
-        return sorted(self.lags)[int(share * (len(self.lags) - 1))] * 1000 if self.lags else 0.0
+        wanted = share * self._lags.total()
+        counts = sorted(self._lags.items())
+        passed = accumulate(count for _, count in counts)
+        return next((lag / 10 for (lag, _), sofar in zip(counts, passed, strict=True) if sofar >= wanted), 0.0)
 
 
 class StatementClock:
