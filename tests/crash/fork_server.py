@@ -164,8 +164,7 @@ def _become(request: dict[str, Any]) -> None:
         from rowmill.store import connection
 
         if request["checkpoints"]:
-            # The spec has no such setting, and nothing can change it once the connection is open.
-            connection._HARDENED["checkpoint_threshold"] = "16kB"
+            connection.LONG_LOG_BYTES = 4 * 1024
         code = _run_script(request["arguments"]) if request["script"] else execute(request["arguments"])
         sys.stdout.flush()
         sys.stderr.flush()

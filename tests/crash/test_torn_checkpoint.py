@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 
+import duckdb
 import pytest
 from command_line import CommandLine
-from crashing_connection import CrashingConnection
+from crashing_connection import CrashingConnection, CrashPoint
 from scenario import (
     DRAINED_AFTER_TURNS,
     Driver,
@@ -24,7 +24,8 @@ from rowmill.errors import Damaged
 from rowmill.store import connection as store_connection
 from rowmill.store.connection import Connection
 from rowmill.store.held_file import holding
-from rowmill.store.kept_blocks import undo_of
+from rowmill.store.kept_blocks import KeptBlocks, undo_of
+from rowmill.store.log import log_of
 
 HEADERS, BLOCK, PAGE = 12_288, 262_144, 4096
 
@@ -36,7 +37,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
 
 @pytest.fixture
 def checkpoints_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(store_connection._HARDENED, "checkpoint_threshold", "16kB")
+    monkeypatch.setattr(store_connection, "LONG_LOG_BYTES", 1)
 
 
 def _blocks(content: bytes) -> list[bytes]:
@@ -64,11 +65,11 @@ class _TearingDriver(Driver):
         return connection
 
     def _look(self, where: str) -> None:
-        if where in {"before commit", "before checkpoint"}:
+        if where == "before checkpoint":
             copy_of_database(self.database, self.before)
             self.known = dict(self.world.acknowledged)
             self.structure = _structure_of(self.before)
-        elif where in {"after commit", "after checkpoint"}:
+        elif where == "after checkpoint":
             old, new = self.before.read_bytes(), self.database.read_bytes()
             if old[:HEADERS] != new[:HEADERS]:
                 self._tear(old, new)
@@ -137,25 +138,24 @@ def _fill(connection: Connection, number: int) -> None:
 
 
 @pytest.fixture
-def torn(tmp_path: Path) -> Path:
+def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A database whose process died in a checkpoint; it holds the tables mine_0 and mine_1."""
-    path, before = tmp_path / "run.duckdb", tmp_path / "before.duckdb"
+    path = tmp_path / "run.duckdb"
     connection = Connection(path)
     for number in range(3):
         _fill(connection, number)
-        if number == 2:
-            undo_of(path).rename(undo_of(before))
-        elif number == 1:
+        if number == 1:
             connection.checkpoint()
-            before.write_bytes(path.read_bytes())
-    connection.checkpoint()
+    old = path.read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(KeptBlocks, "discard", lambda self: None)
+        connection.checkpoint()
+    kept = undo_of(path).read_bytes()
     connection.close()
-    old, new = before.read_bytes(), path.read_bytes()
-    place = HEADERS
-    assert old[place : place + BLOCK] != new[place : place + BLOCK]
+    new = path.read_bytes()
+    assert old[HEADERS : HEADERS + BLOCK] != new[HEADERS : HEADERS + BLOCK]
     path.write_bytes(old[:HEADERS] + new[HEADERS : HEADERS + PAGE] + old[HEADERS + PAGE :])
-    undo_of(before).rename(undo_of(path))
-    before.unlink()
+    undo_of(path).write_bytes(kept)
     return path
 
 
@@ -215,55 +215,55 @@ def test_kept_blocks_of_another_database_are_never_put_back(torn: Path, tmp_path
     assert other.read_bytes() == before
 
 
-def test_a_process_that_ends_well_leaves_no_kept_blocks(tmp_path: Path) -> None:
+def test_blocks_are_kept_for_the_length_of_a_checkpoint_only(tmp_path: Path) -> None:
     path = tmp_path / "run.duckdb"
-    with Connection(path) as connection:
+    modes = []
+
+    def look(where: str) -> None:
+        if "checkpoint" in where:
+            modes.append(undo_of(path).stat().st_mode & 0o777)
+
+    with CrashingConnection(path) as connection:
         for number in range(3):
             _fill(connection, number)
             connection.checkpoint()
+            assert not undo_of(path).exists()
+            connection.observe = look
         _fill(connection, 3)
-        assert undo_of(path).exists()
-        assert undo_of(path).stat().st_mode & 0o777 == 0o600
+        assert not undo_of(path).exists()
+    assert modes == [0o600] * 6
     assert [file.name for file in tmp_path.iterdir()] == ["run.duckdb"]
 
 
-# The copy of a process that died -----------------------------------------------------------------------------------
+def test_what_a_failed_checkpoint_wrote_over_is_not_kept_instead(tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    connection = CrashingConnection(path)
+    for number in range(2):
+        _fill(connection, number)
+        connection.checkpoint()
+    _fill(connection, 2)
+    connection.crash = CrashPoint(2, raised=duckdb.IOException("no"))
+    with pytest.raises(duckdb.IOException):
+        connection.checkpoint()
+    kept, whole = undo_of(path).read_bytes(), path.read_bytes()
+    path.write_bytes(whole[:HEADERS] + b"x" * PAGE + whole[HEADERS + PAGE :])
+    connection.crash = CrashPoint(2, raised=duckdb.IOException("again no"))
+    with pytest.raises(duckdb.IOException):
+        connection.checkpoint()
+    assert undo_of(path).read_bytes() == kept
+    connection.close()
+    assert _tables(path) == ["mine_0", "mine_1", "mine_2"]
 
 
-@pytest.fixture
-def killed(tmp_path: Path) -> Path:
-    """A database as a process leaves it that is killed between two checkpoints, with its log and its kept blocks."""
-    path, killed = tmp_path / "run.duckdb", tmp_path / "killed.duckdb"
+def test_the_log_is_folded_when_it_is_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_connection, "LONG_LOG_BYTES", 2 * 1024)
+    path = tmp_path / "run.duckdb"
     with Connection(path) as connection:
-        _fill(connection, 0)
-        connection.checkpoint()
-        _fill(connection, 1)
-        for ending in ("", ".wal", ".undo"):
-            killed.with_name(killed.name + ending).write_bytes(path.with_name(path.name + ending).read_bytes())
-    return killed
-
-
-def test_who_continues_takes_the_kept_blocks_over(killed: Path) -> None:
-    before = undo_of(killed).stat()
-    with Connection(killed) as connection:
-        _fill(connection, 2)
-        after = undo_of(killed).stat()
-    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
-
-
-def test_who_continues_keeps_blocks_that_are_missing(killed: Path) -> None:
-    whole = undo_of(killed).read_bytes()
-    headers = whole[32 : 32 + HEADERS]
-    undo_of(killed).write_bytes(whole[:24] + zlib.crc32(headers).to_bytes(8, "little") + headers)
-    with Connection(killed) as connection:
-        _fill(connection, 2)
-        assert len(undo_of(killed).read_bytes()) >= len(whole)
-
-
-def test_who_continues_keeps_blocks_anew_after_a_checkpoint(killed: Path) -> None:
-    before = undo_of(killed).read_bytes()
-    with Connection(killed) as connection:
-        connection.checkpoint()
-        _fill(connection, 2)
-        assert undo_of(killed).read_bytes()[32 : 32 + HEADERS] == killed.read_bytes()[:HEADERS]
-        assert undo_of(killed).read_bytes() != before
+        folded = []
+        for number in range(40):
+            _fill(connection, number)
+            before = path.read_bytes()[:HEADERS]
+            connection.fold_long_log()
+            folded.append(path.read_bytes()[:HEADERS] != before)
+            assert log_of(path).exists() != folded[-1]
+        assert 0 < sum(folded) < len(folded) / 4

@@ -21,7 +21,7 @@ from rowmill.errors import Damaged, UsageError, WriteFailed
 from rowmill.half_made import COPIED, half_made
 from rowmill.store import engine_errors
 from rowmill.store.kept_blocks import KeptBlocks, put_blocks_back
-from rowmill.store.log import read_log
+from rowmill.store.log import log_of, read_log
 from rowmill.store.question import check_question
 from rowmill.store.statements import statement
 
@@ -37,6 +37,7 @@ _LOCK_CONFIGURATION = statement("lock_configuration")
 _USE_ONE_THREAD = statement("use_one_thread")
 _KEEP_LOG = statement("keep_log_when_closed")
 _CHECKPOINT = statement("checkpoint")
+_COMPACT_TEMPORARY_TABLES = statement("compact_temporary_tables")
 _REWRITABLE_BLOCKS = statement("rewritable_blocks")
 
 STORAGE_ROWS = 122_880
@@ -48,7 +49,12 @@ _HARDENED = {
     "autoload_known_extensions": "false",
     "lock_configuration": "true",
     "python_enable_replacements": "false",
+    "checkpoint_threshold": "1000TB",
 }
+"""The engine never folds its log into the file by itself: what a checkpoint writes over has to be kept before it."""
+
+LONG_LOG_BYTES = 16 * 2**20
+"""A log of so many bytes is folded into the file."""
 
 
 class StagedTable:
@@ -259,7 +265,6 @@ class Connection:
         self._engine.begin()
         try:
             yield
-            self._keep_blocks()
             self._engine.commit()
             self.has_written = True
             self.check_file()
@@ -270,18 +275,34 @@ class Connection:
                 self._engine.rollback()
             raise
 
+    def fold_long_log(self) -> None:
+        """Folds the log into the file if it is long: whoever opens the file next has to read all of it.
+
+        It is also time to give back the memory of rows that were deleted from TEMP tables.
+
+        Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
+        """
+        if self.file is None or not self.has_written:
+            return
+        try:
+            log_bytes = log_of(self.file).stat().st_size
+        except FileNotFoundError:
+            return
+        if log_bytes >= LONG_LOG_BYTES:
+            self.checkpoint()
+            self._engine.execute(_COMPACT_TEMPORARY_TABLES.text)
+
     def checkpoint(self) -> None:
-        """Folds the log into the file. Raises WriteFailed, or what the engine raises."""
-        self._keep_blocks()
+        """Folds the log into the file. Dying in the middle of it loses nothing.
+
+        Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
+        """
+        if self._kept_blocks is not None:
+            self._kept_blocks.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
         self._engine.execute(_CHECKPOINT.text)
         self.has_written = False
         if self._kept_blocks is not None:
             self._kept_blocks.discard()
-
-    def _keep_blocks(self) -> None:
-        """Sees to it that the next checkpoint can be undone. Raises WriteFailed."""
-        if self._kept_blocks is not None and not self._kept_blocks.is_current():
-            self._kept_blocks.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
 
     def check_file(self) -> None:
         """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""

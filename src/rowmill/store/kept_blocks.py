@@ -6,10 +6,8 @@ which some pieces are free is written anew over the old one, which the header on
 changes, but a process killed in the middle of that write (it takes a tenth of a millisecond, the power may fail for
 longer) leaves a block whose checksum is wrong, and the engine never opens the file again.
 
-So before a commit, which may set off a checkpoint, the blocks that the next checkpoint may write over are copied to
-``<name>.undo``, with the headers they belong to. A file whose headers are still those when it is opened gets them back.
-The copy is made once per checkpoint, synced, and is gone when a process that wrote has folded its log into the file. A
-process that continues the work of one that died takes its copy over.
+So before a checkpoint the blocks that it may write over are copied to ``<name>.undo``, with the headers they belong to,
+and synced; after it the copy goes. A file whose headers are still those when it is opened gets its blocks back.
 """
 
 from __future__ import annotations
@@ -65,17 +63,8 @@ class _Copy:
         return _MARK + _CHECKSUM.pack(zlib.crc32(body)) + body
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What this process knows of a copy that it compared with its file, or made."""
-
-    identity: tuple[int, int]
-    headers: bytes
-    places: frozenset[int]
-
-
-_seen: dict[Path, _Seen] = {}
-"""Comparing once is enough, and closing a file lets go of its locks."""
+_looked_at: dict[Path, tuple[int, int]] = {}
+"""Which copies this process compared with their files. Once is enough, and closing a file lets go of its locks."""
 
 
 def _block_size(headers: bytes) -> int:
@@ -104,29 +93,25 @@ class KeptBlocks:
         self._path = path.resolve()
         self._users = 1
         self._file: int | None = None
-        self._headers = b""
+        self._copy = _Copy(b"", {})
 
     def share(self) -> KeptBlocks:
         """The same for another connection to the file, which releases it too."""
         self._users += 1
         return self
 
-    def is_current(self) -> bool:
-        """Whether there was no checkpoint since the blocks were kept. Takes microseconds. Raises WriteFailed."""
-        with self._mapped():
-            return self._read(0, _HEADERS) == self._headers
-
     def keep(self, blocks: Iterable[int]) -> None:
-        """Keeps these blocks durably, as they are now. Raises WriteFailed; then the file is as it was."""
+        """Keeps these blocks durably, as they are. Raises WriteFailed; then the file is as it was."""
         undo = undo_of(self._path)
         with self._mapped():
             headers = self._read(0, _HEADERS)
             size = _block_size(headers)
-            places = frozenset(_HEADERS + block * size for block in blocks)
-            if not _is_kept(undo, headers, places) and (places or undo.exists()):
-                _write(undo, _Copy(headers, {place: self._read(place, size) for place in places}).serialized())
-                _see(undo, headers, places)
-        self._headers = headers
+            places = [_HEADERS + block * size for block in blocks]
+            # What a checkpoint that failed wrote over is no longer as these headers need it.
+            kept = self._copy.blocks if self._copy.headers == headers else {}
+            self._copy = _Copy(headers, {place: self._read(place, size) for place in places} | kept)
+            if self._copy.blocks:
+                _write(undo, self._copy.serialized())
 
     def _read(self, place: int, size: int) -> bytes:
         if self._file is None:
@@ -145,12 +130,10 @@ class KeptBlocks:
             ) from error
 
     def discard(self) -> None:
-        """Lets go of the copy: a checkpoint is complete, and nothing was written since."""
-        self._headers = b""
-        undo = undo_of(self._path)
-        _seen.pop(undo, None)
+        """Lets go of the copy: the checkpoint is complete."""
+        self._copy = _Copy(b"", {})
         with suppress(OSError):  # it is harmless where it cannot be removed: its headers are those of an older file
-            undo.unlink(missing_ok=True)
+            undo_of(self._path).unlink(missing_ok=True)
 
     def release(self) -> None:
         """Lets go of the file, if nobody else shares it."""
@@ -182,18 +165,6 @@ def _write(target: Path, content: bytes) -> None:
             os.close(directory)
 
 
-def _is_kept(undo: Path, headers: bytes, places: frozenset[int]) -> bool:
-    """Whether a process that died under these headers kept these blocks already."""
-    seen = _seen.get(undo)
-    return seen is not None and seen.identity == _identity(undo) and seen.headers == headers and places <= seen.places
-
-
-def _see(undo: Path, headers: bytes, places: Iterable[int]) -> None:
-    identity = _identity(undo)
-    if identity is not None:
-        _seen[undo] = _Seen(identity, headers, frozenset(places))
-
-
 def put_blocks_back(path: Path) -> bool:
     """Puts kept blocks back into a file whose last process died while it wrote over them; whether it had to.
 
@@ -201,8 +172,8 @@ def put_blocks_back(path: Path) -> bool:
     another process has the file open, or this one may not write it. Raises WriteFailed.
     """
     undo = undo_of(path)
-    identity, seen = _identity(undo), _seen.get(undo)
-    if identity is None or (seen is not None and seen.identity == identity):
+    identity = _identity(undo)
+    if identity is None or _looked_at.get(undo) == identity:
         return False
     try:
         file = os.open(path.resolve(), os.O_RDWR | os.O_CLOEXEC)
@@ -210,8 +181,7 @@ def put_blocks_back(path: Path) -> bool:
         return False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        copy = _Copy.parsed(undo.read_bytes())
-        is_put_back = _put_back(file, copy)
+        is_put_back = _put_back(file, _Copy.parsed(undo.read_bytes()))
     except OSError as error:
         if error.errno in {errno.EAGAIN, errno.EACCES, errno.ENOLCK, errno.ENOENT}:
             return False
@@ -221,7 +191,7 @@ def put_blocks_back(path: Path) -> bool:
         ) from error
     finally:
         os.close(file)
-    _seen[undo] = _Seen(identity, copy.headers, frozenset(copy.blocks))
+    _looked_at[undo] = identity
     return is_put_back
 
 

@@ -143,6 +143,7 @@ class Turn:
             self.control.committed()
             if self._barriers.ready is not None and result.stop is None and self._hands_out(free):
                 result = self._run_barrier(result, from_epoch(now))
+            self._connection.fold_long_log()
         except duckdb.Error as error:
             failure = engine_errors.turn_error(error, "taking a turn")
             self.control.failed(failure)
