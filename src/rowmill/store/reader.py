@@ -79,7 +79,8 @@ class Reader:
     def detailed_status(self, now: float) -> Status:
         """The same with its details: pace, failures, what it waits for. ``now``: seconds since the epoch.
 
-        That of a living run may be a quarter of a second old, its details a second; they say when they were read.
+        That of a living run may be a quarter of a second old, its details a second, both some seconds where readers
+        never pause; they say when they were read.
         """
         known = self._connection.known_status()
         if known is not None:
