@@ -16,7 +16,8 @@ from command_line import CommandLine
 from patient_endpoint import patient_endpoint
 
 from rowmill.run_database import RunDatabase
-from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.connection import Connection
+from rowmill.store.database_file import create_private_file
 from rowmill.store.run_store import RunStore
 
 _PROGRAM = Path(__file__).resolve().parent / "limited_run.py"

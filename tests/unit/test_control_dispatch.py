@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings, Ending
+from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.settings import DispatchSettings, Ending
 from rowmill.task import Outcome, OutcomeKind, Request, Steering, Task, TurnResult
 
 RESOURCE = "simulated/m"

@@ -10,9 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings
+from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.settings import DispatchSettings
 from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult
 
 RESOURCE = "simulated/m"

@@ -30,9 +30,10 @@ from typing import Any
 
 import anyio
 
-from rowmill.dispatch.dispatcher import Dispatcher, DispatchSettings
+from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.binding import bind_generators
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.preparation import Prepared

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from rowmill.deferral import cool_down_s
-from rowmill.dispatch.pool import Pool, PoolStatistics, ResourceLimit, Worker
+from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
+from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
 from rowmill.errors import Transient
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task, TurnResult
 
@@ -30,38 +29,6 @@ _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
 _LONGEST_LAG_S = 0.045
 _FULL_TURN = 1500
-
-
-class Ending(StrEnum):
-    """How the dispatcher's work ended."""
-
-    COMPLETE = "complete"
-    DRAINED = "drained"
-    """Stopped on request, the running calls have finished."""
-    CANCELLED = "cancelled"
-    """Stopped on request, running calls were cut off."""
-    STOPPED = "stopped"
-    """An outcome stopped the run: every row would fail."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchSettings:
-    """How the dispatcher works. Durations in seconds."""
-
-    max_in_flight: int = 1024
-    commit_window_s: float = 0.025
-    cool_down_s: float = 2.0
-    drain_s: float = 30.0
-    """How long running calls may take to finish once the run is to stop."""
-
-
-@dataclass(frozen=True, slots=True)
-class DispatchStatistics:
-    """Where the dispatcher stands."""
-
-    turns: int
-    running_tasks: int
-    pools: tuple[PoolStatistics, ...]
 
 
 class Dispatcher:

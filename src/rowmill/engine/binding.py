@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from rowmill.dispatch.dispatcher import DispatchSettings
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
 from rowmill.generators.model_handle import ModelHandle

@@ -17,7 +17,8 @@ from rowmill.generators.file_directory import link_files
 from rowmill.half_made import CHANGED, half_made
 from rowmill.store import engine_errors, schema
 from rowmill.store.change import Change, compare
-from rowmill.store.connection import Connection, create_private_file
+from rowmill.store.connection import Connection
+from rowmill.store.database_file import create_private_file
 from rowmill.store.held_file import holding, sync_directory
 from rowmill.store.log import log_of
 from rowmill.store.rebuild import Rebuild, purge_retained

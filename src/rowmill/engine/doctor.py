@@ -14,7 +14,8 @@ from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.half_made import CHANGED, left_behind
 from rowmill.spec.spec import Spec
 from rowmill.store import engine_errors, examination, schema
-from rowmill.store.connection import Connection, check_unclaimed
+from rowmill.store.connection import Connection
+from rowmill.store.database_file import check_unclaimed
 from rowmill.store.file_system import missing_room, network_file_system
 from rowmill.store.held_file import holding
 from rowmill.store.log import log_of, read_log

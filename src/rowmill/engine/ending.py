@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rowmill.dispatch.dispatcher import Ending
+from rowmill.dispatch.settings import Ending
 from rowmill.errors import Interrupted
 from rowmill.store.status import DropReason, Status
 

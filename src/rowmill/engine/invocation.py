@@ -15,7 +15,8 @@ from tempfile import TemporaryDirectory
 
 import anyio
 
-from rowmill.dispatch.dispatcher import Dispatcher, Ending
+from rowmill.dispatch.dispatcher import Dispatcher
+from rowmill.dispatch.settings import Ending
 from rowmill.engine.binding import (
     OpenProvider,
     bind_generators,

@@ -28,8 +28,8 @@ from rowmill.inspect.message import (
     encoded_request,
 )
 from rowmill.inspect.place import LivePlace, live_place
-from rowmill.store.connection import file_identity
 from rowmill.store.control_request import ControlAnswer, ControlRequest
+from rowmill.store.database_file import file_identity
 from rowmill.store.status import Status
 
 T = TypeVar("T")

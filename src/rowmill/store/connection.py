@@ -7,8 +7,6 @@ user's, can read another file or write one.
 from __future__ import annotations
 
 import os
-import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import duckdb
 
 from rowmill.errors import Damaged, UsageError, WriteFailed
-from rowmill.half_made import COPIED, half_made
 from rowmill.store import engine_errors
-from rowmill.store.kept_blocks import KeptBlocks, put_blocks_back
-from rowmill.store.log import log_of, read_log
+from rowmill.store.database_file import check_log, claim, file_identity, release, undo_torn_checkpoint
+from rowmill.store.kept_blocks import KeptBlocks
+from rowmill.store.log import log_of
 from rowmill.store.question import check_question
 from rowmill.store.statements import statement
 
@@ -111,7 +109,6 @@ class Readable(Protocol):
 
 
 _ROWS_PER_BATCH = 16_384
-_BETWEEN_LOOKS_S = 0.1
 
 
 class Connection:
@@ -142,7 +139,7 @@ class Connection:
             check_log(path)
         self._claim = path.resolve() if path is not None and not read_only else None
         if self._claim is not None:
-            _claim(self._claim)
+            claim(self._claim)
         self.is_read_only = read_only
         self.has_written = False
         """Whether a transaction was committed: then closing folds the log into the file."""
@@ -334,7 +331,7 @@ class Connection:
 
     def _release(self) -> None:
         if self._claim is not None:
-            _claimed.discard(self._claim)
+            release(self._claim)
             self._claim = None
 
     def __enter__(self) -> Connection:
@@ -344,90 +341,6 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to, or None if it leads to none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-_creating = threading.Lock()
-_claimed: set[Path] = set()
-"""Databases this process writes to: the engine's lock on the file keeps out other processes only."""
-
-
-def check_unclaimed(path: Path) -> None:
-    """Raises Locked if this process writes to the database ``path`` (resolved)."""
-    if path in _claimed:
-        raise engine_errors.in_use_here(path)
-
-
-def _claim(path: Path) -> None:
-    with _creating:
-        if path in _claimed:
-            raise engine_errors.in_use_here(path)
-        _claimed.add(path)
-
-
-def undo_torn_checkpoint(path: Path) -> None:
-    """Puts back what a process wrote over that died in the middle of a checkpoint. Raises WriteFailed."""
-    with _creating:
-        # The file this process writes to is in no need of it, and would lose its lock.
-        if path.resolve() not in _claimed:
-            put_blocks_back(path)
-
-
-def check_log(path: Path) -> None:
-    """Raises Damaged if there is a write-ahead log of which the engine would pass over a part in silence.
-
-    A log that another process writes to at this moment can look like one that is damaged. It does not stay as it is,
-    and whoever writes to it holds the file, which the engine says. So what looks damaged is looked at twice.
-    """
-    log = read_log(path)
-    if log is None or log.damage is None:
-        return
-    time.sleep(_BETWEEN_LOOKS_S)
-    if read_log(path) == log:
-        raise engine_errors.damaged(path, log.damage)
-
-
-def create_private_file(path: Path) -> None:
-    """Makes an empty database at ``path``, with mode 0600 from its first moment, or nothing at all.
-
-    It is made under another name in the same directory and then given its own, so that a crash never leaves half a
-    file. A database that somebody else made meanwhile is left alone; an empty file is replaced. Raises UsageError if
-    the directory is missing or not writable, WriteFailed if there is no room.
-    """
-    with _creating, half_made(path, COPIED) as empty:
-        mask = os.umask(0o177)
-        try:
-            duckdb.connect(str(empty)).close()
-        except duckdb.Error as error:
-            raise engine_errors.opening_error(error, path) from error
-        finally:
-            os.umask(mask)
-        _give_name(empty, path)
-
-
-def _give_name(empty: Path, path: Path) -> None:
-    """Never takes the place of a file with content: another run may work on it already.
-
-    On a file system without hard links, one that gets its content in this very moment is not seen.
-    """
-    if path.exists():
-        if path.stat().st_size == 0:
-            os.replace(empty, path)
-        return
-    try:
-        os.link(empty, path)
-    except FileExistsError:
-        return
-    except OSError:  # a file system that knows no links
-        os.replace(empty, path)
 
 
 def _text(value: str) -> str:

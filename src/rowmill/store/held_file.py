@@ -17,7 +17,8 @@ from pathlib import Path
 
 from rowmill.errors import Locked, RowmillError, UsageError, WriteFailed
 from rowmill.half_made import COPIED, half_made
-from rowmill.store.connection import Connection, check_unclaimed
+from rowmill.store.connection import Connection
+from rowmill.store.database_file import check_unclaimed
 from rowmill.store.log import log_of
 
 _CHUNK_BYTES = 1 << 20

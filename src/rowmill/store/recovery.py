@@ -23,7 +23,8 @@ import duckdb
 
 from rowmill.errors import Damaged, Locked, RowmillError
 from rowmill.store import engine_errors, schema
-from rowmill.store.connection import Connection, undo_torn_checkpoint
+from rowmill.store.connection import Connection
+from rowmill.store.database_file import undo_torn_checkpoint
 from rowmill.store.held_file import HeldFile, copy_error, sync_directory
 from rowmill.store.log import Log, header_for, is_of_this_checkpoint, log_of, read_log
 from rowmill.store.statements import statement

@@ -28,9 +28,10 @@ from rowmill.store.acceptance import Acceptance
 from rowmill.store.barrier import reopen_barriers
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.change import compare
-from rowmill.store.connection import STORAGE_ROWS, Connection, create_private_file
+from rowmill.store.connection import STORAGE_ROWS, Connection
 from rowmill.store.control import Control, HandSettings, read_hand_settings
 from rowmill.store.control_request import ControlAnswer, ControlRequest
+from rowmill.store.database_file import create_private_file
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
 from rowmill.store.macros import create_sampler_macros

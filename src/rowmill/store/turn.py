@@ -6,7 +6,7 @@ commit, then the tasks out. Either all of it happened or nothing. (A barrier tha
 follows in a transaction of its own: its SQL may fail, and must not take the outcomes with it.) Each part has a module:
 
     inbox         what arrived, as Arrow tables; which failure defers and which drops   (F1, F2, F3, R5, V3)
-    error_window  too many failures stop the run                                        (F6)
+    stopping      too many failures, or a budget that is used up, stop the run          (F6)
     recording     values, skips, deferrals, drops, attempts are written                 (R9, R11, F4)
     reopening     dropped rows come back                                                (F6)
     regeneration  what was found invalid is made again, so many times
@@ -15,7 +15,6 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
-    budget        what may be spent at most
     control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
     acceptance    rows are planned in the place of dropped ones                         (P6)
@@ -38,10 +37,9 @@ from rowmill.store.acceptance import Acceptance, TooFewAccepted
 from rowmill.store.admission import Admission
 from rowmill.store.attempts import Attempts, clean
 from rowmill.store.barrier import Barriers
-from rowmill.store.budget import Budget
 from rowmill.store.connection import Connection
 from rowmill.store.control import Control
-from rowmill.store.error_window import ErrorWindow, Failure
+from rowmill.store.error_window import Failure
 from rowmill.store.finishing import Finishing
 from rowmill.store.inbox import Inbox
 from rowmill.store.journal import Journal
@@ -54,6 +52,7 @@ from rowmill.store.settling import Settling
 from rowmill.store.skipping import SkipCondition, Skipping
 from rowmill.store.staging import NEW_DROP, Rows, from_epoch, to_epoch
 from rowmill.store.statements import statement
+from rowmill.store.stopping import Stopping
 from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
@@ -66,7 +65,6 @@ _TOUCH = statement("touch_run")
 _FINISH_RUN = statement("finish_run")
 _CONTRADICTIONS = statement("contradictions")
 
-_COUNTED_DROPS = ("rejected", "retries_exhausted")
 _TOUCH_INTERVAL = timedelta(seconds=1)
 _ROUNDS = 3
 """How often a turn looks for more work when what it admitted was too little, or finished at once."""
@@ -111,13 +109,11 @@ class Turn:
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
-        self._budget = Budget(connection, settings)
-        self._window = ErrorWindow(settings.error_window, settings.max_error_share)
+        self._stopping = Stopping(connection, settings, self._journal, self._revive)
         self._touched_at: datetime | None = None
         self._skipping = Skipping(layout.graph, skip_conditions or {})
         self._skipped: list[Outcome] = []
         self._is_first = True
-        self._was_stopped = False
         self._stopped_by_sql: RowmillError | None = None
         """What users' SQL did that stops the run: a skip rule that says so, or too many failures."""
         self._came_in_last = False
@@ -175,7 +171,7 @@ class Turn:
         )
         inbox.take(outcomes)
         stop = inbox.stop.error if inbox.stop is not None else None
-        stop = self._watch_errors(inbox) or stop
+        stop = self._stopping.watch_results(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
         changed = self._recording.write(inbox, moment)
         if inbox.done:
@@ -183,7 +179,7 @@ class Turn:
         self._regenerate(inbox.invalid, moment)
         if learned:
             self._learn(learned)
-        stop = stop or self._watch_budget(inbox, now)
+        stop = stop or self._stopping.watch_budget(inbox, now)
         steering = self.control.apply(moment)
         has_changed = inbox.deferrals or inbox.cooling or inbox.drops or self.control.has_applied
         self._admission.deferrals_changed(bool(has_changed))
@@ -201,8 +197,8 @@ class Turn:
         result = self._result(tasks, skipped, finished, stop, moment, free)
         if steering is not None:
             result = result._replace(steering=steering)
-        if self._budget.deadline is not None:
-            wakes_at = (at for at in (result.next_not_before, self._budget.deadline) if at is not None)
+        if self._stopping.deadline is not None:
+            wakes_at = (at for at in (result.next_not_before, self._stopping.deadline) if at is not None)
             result = result._replace(next_not_before=min(wakes_at))
         return result, skipped
 
@@ -211,34 +207,6 @@ class Turn:
         return bool(free) or not self._pull.has_generators
 
     # Outcomes ------------------------------------------------------------------------------------
-
-    def _watch_errors(self, inbox: Inbox) -> RowmillError | None:
-        """Stops the run when too many results fail; then none of the failures in the window drops its row (F6)."""
-        verdict = self._judge(inbox.results)
-        if verdict is not None:
-            inbox.drops.rows = [row for row in inbox.drops.rows if row[3] not in _COUNTED_DROPS]
-        return verdict
-
-    def _judge(self, results: Sequence[Failure | None]) -> RowmillError | None:
-        """What the error window says with these results in it; if it is full of failures, their rows come back (F6)."""
-        if not results:
-            return None
-        self._window.add(results)
-        verdict = self._window.verdict()
-        if verdict is not None:
-            self._revive([row for failure in self._window.failures() for row in failure.rows])
-            if not self._was_stopped:
-                self._journal.note("stopped", "error window", str(verdict)[:500])
-            self._was_stopped = True
-        return verdict
-
-    def _watch_budget(self, inbox: Inbox, now: float) -> RowmillError | None:
-        """Stops the run when its budget is used up."""
-        verdict = self._budget.reached(now, has_attempts=bool(inbox.attempts.rows))
-        if verdict is not None and not self._was_stopped:
-            self._journal.note("stopped", "budget", str(verdict))
-            self._was_stopped = True
-        return verdict
 
     def _revive(self, rows: Sequence[RowKey]) -> None:
         """Takes dropped rows back, wherever their row groups are."""
@@ -276,7 +244,7 @@ class Turn:
                 if self._is_first:
                     came_in = int(self._connection.execute(_ACTIVE_ROWS.text)[0][0])
                 succeeded = self._settling.succeeded + max(0, came_in - len(failures))
-                verdict = self._judge(self._window.sample(succeeded, failures))
+                verdict = self._stopping.judge_sample(succeeded, failures)
             if verdict is None:
                 self._recording.drop_cells(failed, now)
             self._stopped_by_sql = self._stopped_by_sql or verdict
