@@ -1,7 +1,8 @@
-"""A crash at every statement of what a barrier does, and of what opens it again, loses nothing (D1, K2, R6).
+"""A crash at any statement of a run with barriers, before, in and after them, and of what opens them again (D1, R6).
 
-Two paid columns with a deduplication and a function over the dataset between them, then an extension. The file is
-brought to where the barrier is about to run; from there each crash starts from a copy of it.
+Statement by statement: two paid columns with a deduplication and a function over the dataset between them, then an
+extension. The file is brought to where the barrier is about to run; from there each crash starts from a copy of it.
+And a whole run and its extension, gone on with from states they passed through.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
+from every_state import run_and_die_everywhere
 from run_state import PLENTY, released
 from scenario import copy_of_database
 from virtual_run import EPOCH, custom, expression, prepared, sampler
 
-from rowmill.engine.preparation import Prepared
+from rowmill.engine.preparation import Prepared, prepare
+from rowmill.store import barrier as barriers
 from rowmill.store.run_store import RunStore
 from rowmill.task import Outcome, OutcomeKind, Task
-
-pytestmark = pytest.mark.slow
 
 RECORDS, EXTENDED = 12, 18
 SLICES = 4
@@ -47,6 +48,12 @@ def spec(records: int) -> Prepared:
         records=records,
         row_group_size=3,
     )
+
+
+@pytest.fixture(autouse=True)
+def slices_of_ten_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A barrier's result is written in several slices."""
+    monkeypatch.setattr(barriers, "_SLICE_ROWS", 10)
 
 
 SPECS = {records: spec(records) for records in (RECORDS, EXTENDED)}
@@ -231,6 +238,7 @@ def crash_everywhere(
     return crashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(SLICES))
 @pytest.mark.parametrize("barrier", ["unique", "place"])
 @pytest.mark.parametrize("records", [RECORDS, EXTENDED], ids=["first", "extended"])
@@ -246,9 +254,49 @@ def test_a_crash_at_any_statement_of_a_barrier_loses_nothing(
     assert crashes > 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", range(SLICES))
 def test_a_crash_at_any_statement_of_what_opens_barriers_again_loses_nothing(
     which: int, stages: dict[tuple[str, int], Stage], whole: dict[int, dict[str, Any]], tmp_path: Path
 ) -> None:
     crashes = crash_everywhere(extend, stages["finished", RECORDS], EXTENDED, whole[EXTENDED], tmp_path, which)
     assert crashes > 3
+
+
+_SORTED_OUT = """
+name: sorted-out
+records: {records}
+row_group_size: 3
+seed: 2
+models:
+  - {{alias: writer, provider: simulated, model: quick, max_parallel_requests: 4, simulation: {{latency_ms: 0}}}}
+columns:
+  - {{name: kind, column_type: sampler, sampler_type: category, params: {{values: [a, b, c, d, e, f]}}}}
+  - {{name: note, column_type: llm-text, model_alias: writer, prompt: "About {{{{ kind }}}}"}}
+  - {{name: unique, column_type: deduplicate, columns: [note], drop: true}}
+  - {{name: answer, column_type: llm-text, model_alias: writer, prompt: "More of {{{{ note }}}}", requires: [unique]}}
+  - {{name: place, column_type: rank, order_by: "answer desc"}}
+  - {{name: words, column_type: expression, sql: "place * 2", dtype: int}}
+"""
+_RECORDS = (8, 13)
+
+
+@pytest.fixture(scope="module")
+def sorted_out(tmp_path_factory: pytest.TempPathFactory) -> list[Prepared]:
+    directory = tmp_path_factory.mktemp("specs")
+    found = []
+    for records in _RECORDS:
+        path = directory / f"sorted_{records}.yaml"
+        path.write_text(_SORTED_OUT.format(records=records))
+        found.append(prepare(path))
+    return found
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("states", [12, pytest.param(40, marks=pytest.mark.slow)])
+def test_a_run_with_barriers_that_dies_at_any_statement_ends_as_if_it_had_not(
+    tmp_path: Path, sorted_out: list[Prepared], states: int
+) -> None:
+    expected = run_and_die_everywhere(tmp_path / "run.duckdb", sorted_out, states)
+    assert {reason for _, _, reason in expected["dropped"]} == {"duplicate"}
+    assert expected["dataset"]
