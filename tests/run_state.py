@@ -20,7 +20,7 @@ from rowmill.store.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult
 
 TaskKey = tuple[str, int, int | None]
-"""Generator name, row group, row index (None for a batch task): the only identity work has (R8)."""
+"""Generator name, row group (-1 for a barrier), row index (None for those and a batch): the only identity (R8)."""
 PLENTY = 100_000
 
 
@@ -144,7 +144,7 @@ class RunState:
 
     def ready(self) -> set[TaskKey]:
         """What the view ready_task shows. Fails if a task is there twice."""
-        rows = self.sql("select generator, row_group, row_index from ready_task")
+        rows = self.sql("select generator, coalesce(row_group, -1), row_index from ready_task")
         assert len(set(rows)) == len(rows), f"tasks twice in the frontier: {rows}"
         return set(rows)
 

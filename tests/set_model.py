@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar
 
-GENERATORS = ("rating", "a", "b", "w", "s", "z")
-"""rating (sampler) → a (skipped where rating is 1) → b → w (batch) and s (SQL); z stands alone."""
-UPSTREAM = {"rating": (), "a": ("rating",), "b": ("a",), "w": ("b",), "s": ("b",), "z": ()}
-TASKS = ("a", "b", "w", "z")
 MAX_ATTEMPTS = 3
 
 Key = tuple[str, int, int | None]
+"""Generator, row group (-1 for a barrier), row index (None for a batch or a barrier)."""
 
 
 @dataclass
@@ -34,6 +32,19 @@ class Row:
 @dataclass
 class SetModel:
     """The state of a run."""
+
+    generators: ClassVar[tuple[str, ...]] = ("rating", "a", "b", "w", "s", "z")
+    """rating (sampler) → a (skipped where rating is 1) → b → w (batch) and s (SQL); z stands alone."""
+    upstream: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "rating": (),
+        "a": ("rating",),
+        "b": ("a",),
+        "w": ("b",),
+        "s": ("b",),
+        "z": (),
+    }
+    cell_tasks: ClassVar[tuple[str, ...]] = ("a", "b", "z")
+    batch_tasks: ClassVar[tuple[str, ...]] = ("w",)
 
     ratings: list[int]
     """What the sampler makes of each row_id (V1: always the same)."""
@@ -74,19 +85,27 @@ class SetModel:
         """Its live rows."""
         return [row for row in self.rows.values() if row.group == group]
 
+    def working(self) -> list[Row]:
+        """Live rows of row groups that are active."""
+        return list(self.rows.values())
+
+    def is_complete(self) -> bool:
+        """Is there nothing left to do?"""
+        return len(self.finished) == len(self.groups)
+
     # Ready ----------------------------------------------------------------------------------------
 
     def has_inputs(self, key: Key) -> bool:
         """R3, R4: is the task there to be done, deferred or not?"""
         name, group, index = key
         rows = [row for row in self.live(group) if index is None or row.index == index]
-        needs = all(set(UPSTREAM[name]) <= row.done for row in rows)
+        needs = all(set(self.upstream[name]) <= row.done for row in rows)
         return bool(rows) and needs and any(name not in row.done for row in rows)
 
     def frontier(self) -> set[Key]:
         """All tasks that have their inputs."""
-        keys: set[Key] = {(name, row.group, row.index) for row in self.rows.values() for name in ("a", "b", "z")}
-        keys |= {("w", group, None) for group in self.active}
+        keys: set[Key] = {(name, row.group, row.index) for row in self.rows.values() for name in self.cell_tasks}
+        keys |= {(name, group, None) for group in self.active for name in self.batch_tasks}
         return {key for key in keys if self.has_inputs(key)}
 
     def ready(self, now: float) -> set[Key]:
@@ -138,7 +157,7 @@ class SetModel:
                 row.done.add("s")
         for group in self.active:
             rows = self.live(group)
-            if all(set(GENERATORS) <= row.done for row in rows):
+            if all(set(self.generators) <= row.done for row in rows):
                 self.finished.add(group)
                 for row in rows:
                     self.dataset[row.row_id] = frozenset(row.skipped)
@@ -149,7 +168,7 @@ class SetModel:
 
     def cell(self, row: Row, name: str, now: float) -> str:
         """The state of one cell of a live row."""
-        key: Key = (name, row.group, None if name == "w" else row.index)
+        key: Key = (name, row.group, None if name in self.batch_tasks else row.index)
         if name in row.skipped:
             return "skipped"
         if name in row.done:

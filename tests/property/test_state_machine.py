@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from run_state import PLENTY, RunState, rate_limited, rejected, released, succeeded, transient
-from set_model import GENERATORS, MAX_ATTEMPTS, TASKS, Key, SetModel
+from set_model import MAX_ATTEMPTS, Key, SetModel
 from virtual_run import EPOCH, custom, expression, model, prepared, run, sampler
 
 from rowmill.engine.preparation import Prepared
@@ -74,6 +74,8 @@ class RunMachine(RuleBasedStateMachine):
     """One run, from creation on. The short test does not shrink a failure (that takes minutes); the long one does."""
 
     ratings: list[int]
+    spec = staticmethod(spec)
+    model_of: type[SetModel] = SetModel
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,8 +91,8 @@ class RunMachine(RuleBasedStateMachine):
     def create(self, records: int, size: int, max_rows: int, max_groups: int) -> None:
         self.records, self.size = records, size
         self.max_rows, self.max_groups = max_rows, max_groups
-        self.state = RunState(spec(records, size, max_rows, max_groups), self.directory / "run.duckdb")
-        self.model = SetModel(self.ratings)
+        self.state = RunState(self.spec(records, size, max_rows, max_groups), self.directory / "run.duckdb")
+        self.model = self.model_of(self.ratings)
         self.model.extend(records, size)
 
     def teardown(self) -> None:
@@ -166,7 +168,7 @@ class RunMachine(RuleBasedStateMachine):
         self.apply(outcomes, now)
         self.follow_admission()
         self.check_hand_out(result.tasks, capacity, now)
-        assert result.complete == (len(self.model.finished) == len(self.model.groups))
+        assert result.complete == self.model.is_complete()
 
     def apply(self, outcomes: list[Outcome], now: float) -> None:
         keys = [self.state.keys([outcome.task])[0] for outcome in outcomes]
@@ -194,7 +196,7 @@ class RunMachine(RuleBasedStateMachine):
         """The wait the database chose, if it is one F2 allows."""
         name, group, index = key
         found = self.state.sql(
-            "select not_before from deferred_task where generator = $name and row_group = $group and"
+            "select not_before from deferred_task where generator = $name and coalesce(row_group, -1) = $group and"
             " row_index is not distinct from $index",
             name=name,
             group=group,
@@ -226,7 +228,7 @@ class RunMachine(RuleBasedStateMachine):
         for resource, free in capacity.items():
             of_resource = {
                 name
-                for name in TASKS
+                for name in self.model.upstream
                 if self.state.prepared.graph.generator_of_name(name).declaration.resource == resource
             }
             taken = [key for key in keys if key[0] in of_resource]
@@ -253,12 +255,14 @@ class RunMachine(RuleBasedStateMachine):
     def every_cell_is_in_the_state_of_the_model(self) -> None:
         parked = self.parked()
         wanted: dict[tuple[int, str], str] = {}
-        for row in self.model.rows.values():
+        for row in self.model.working():
             if row.group not in parked:
-                wanted |= {(row.row_id, name): self.model.cell(row, name, self.last_turn_s) for name in GENERATORS}
+                wanted |= {
+                    (row.row_id, name): self.model.cell(row, name, self.last_turn_s) for name in self.model.generators
+                }
         for group in set(self.model.active) - parked:
             dropped = [row_id for row_id in self.model.groups[group] if row_id in self.model.dropped]
-            wanted |= {(row_id, name): "dropped" for row_id in dropped for name in GENERATORS}
+            wanted |= {(row_id, name): "dropped" for row_id in dropped for name in self.model.generators}
         found = self.state.sql("select row_id, column_name, state from cell")
         assert {(row_id, name): cell for row_id, name, cell in found} == wanted
         assert len(found) == len(wanted)
@@ -266,7 +270,7 @@ class RunMachine(RuleBasedStateMachine):
     @invariant()
     def progress_counts_what_the_model_counts(self) -> None:
         counts = self.state.sql("select column_name, cells, done, skipped, dropped, deferred, waiting from progress")
-        assert {name: tuple(self.model.progress(name).values()) for name in GENERATORS} == {
+        assert {name: tuple(self.model.progress(name).values()) for name in self.model.generators} == {
             name: tuple(found) for name, *found in counts
         }
 
@@ -319,7 +323,9 @@ class RunMachine(RuleBasedStateMachine):
     @invariant()
     def dropped_and_deferred_are_those_of_the_model(self) -> None:
         assert self.state.dropped() == self.model.dropped
-        found = self.state.sql("select generator, row_group, row_index, attempts, not_before from deferred_task")
+        found = self.state.sql(
+            "select generator, coalesce(row_group, -1), row_index, attempts, not_before from deferred_task"
+        )
         assert {row[:3]: row[3] for row in found} == {
             key: attempts for key, (attempts, _) in self.model.deferred.items()
         }
@@ -327,10 +333,13 @@ class RunMachine(RuleBasedStateMachine):
             assert to_epoch(not_before) - EPOCH == pytest.approx(self.model.deferred[name, group, index][1], abs=1e-3)
 
 
-def live(ratings: list[int], examples: int, steps: int, *, is_random: bool) -> None:
-    RunMachine.ratings = ratings
+def live(
+    ratings: list[int], examples: int, steps: int, *, is_random: bool, machine: type[RunMachine] = RunMachine
+) -> None:
+    """Lives so many lives, each of so many steps."""
+    machine.ratings = ratings
     run_state_machine_as_test(
-        RunMachine,
+        machine,
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
