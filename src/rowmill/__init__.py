@@ -4,7 +4,7 @@
     with rowmill.RunDatabase.open("penguins.duckdb") as database:
         table = database.to_arrow()
 
-A spec can be built in Python, too: :mod:`rowmill.config`.
+A spec can be built in Python, too: :mod:`rowmill.config`. What can go wrong: :mod:`rowmill.errors`.
 
 Everything is imported when it is first used.
 """
@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rowmill import config, errors
     from rowmill.errors import RowmillError, SpecError
     from rowmill.generators.decorator import generator
     from rowmill.run_database import AsyncRunDatabase, RunDatabase, preview, preview_async, run, run_async
@@ -27,6 +28,8 @@ __all__ = [
     "RunDatabase",
     "Spec",
     "SpecError",
+    "config",
+    "errors",
     "generator",
     "load_spec",
     "preview",
@@ -49,12 +52,16 @@ _HOMES = {
     "run_async": "rowmill.run_database",
 }
 
+_MODULES = ("config", "errors")
+
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
         return version("rowmill")
+    if name in _MODULES:
+        return import_module(f"rowmill.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'rowmill' has no attribute {name!r}")
     found = getattr(import_module(_HOMES[name]), name)
@@ -63,4 +70,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+    return [*globals(), *_HOMES, *_MODULES]

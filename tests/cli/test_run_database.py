@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -100,3 +102,16 @@ def test_the_names_of_the_package_are_there() -> None:
         assert name in dir(rowmill)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         rowmill.nonsense  # noqa: B018
+
+
+def test_importing_the_package_alone_gives_its_modules_and_loads_nothing_that_is_not_asked_for() -> None:
+    program = (
+        "import sys\n"
+        "import rowmill\n"
+        "assert not {'duckdb', 'pyarrow', 'pydantic', 'anyio', 'aiohttp', 'jinja2'} & set(sys.modules), sys.modules\n"
+        "assert issubclass(rowmill.errors.Transient, rowmill.RowmillError)\n"
+        "assert not {'duckdb', 'pyarrow', 'pydantic'} & set(sys.modules), sys.modules\n"
+        "assert rowmill.config.Spec is rowmill.Spec\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stderr
