@@ -22,8 +22,11 @@ from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.server import LiveServer
+from rowmill.store import connection as store_connection
 from rowmill.store.control_request import ControlAnswer, ControlRequest
+from rowmill.store.kept_blocks import undo_of
 from rowmill.store.listing import VIEWS, Selection, listing
+from rowmill.store.log import log_of
 from rowmill.store.reader import Reader
 from rowmill.store.statements import all_statements
 from rowmill.store.status import Status
@@ -308,6 +311,31 @@ def test_a_snapshot_that_is_held_does_not_keep_the_log_from_being_folded_for_eve
     rows.close()
     del rows
     assert living.connect().execute("select 1") == [(1,)]
+
+
+def test_while_somebody_looks_the_log_stays_and_the_run_goes_on(
+    living: Living, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_connection, "LONG_LOG_BYTES", 1)
+    store = living.state.store.connection
+    log = log_of(Path(str(store.file)))
+
+    def commit_and_fold() -> None:
+        with store.transaction():
+            living.state.sql("delete from state.dropped_row where row_id = -1")
+            living.state.sql("update state.run set reason = 'seen'")
+        store.fold_long_log()
+
+    rows = living.connect().batches(LONG)
+    commit_and_fold()
+    commit_and_fold()
+    assert log.exists()
+    rows.close()
+    del rows
+    living.server.close()
+    commit_and_fold()
+    assert not log.exists()
+    assert not undo_of(log.with_suffix("")).exists()
 
 
 @pytest.mark.slow

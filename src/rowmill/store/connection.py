@@ -273,7 +273,7 @@ class Connection:
             raise
 
     def fold_long_log(self) -> None:
-        """Folds the log into the file if it is long: whoever opens the file next has to read all of it.
+        """Folds the log into the file if it is long, unless somebody looks: whoever opens the file next has to read it.
 
         It is also time to give back the memory of rows that were deleted from TEMP tables.
 
@@ -286,7 +286,10 @@ class Connection:
         except FileNotFoundError:
             return
         if log_bytes >= LONG_LOG_BYTES:
-            self.checkpoint()
+            try:
+                self.checkpoint()
+            except duckdb.TransactionException:
+                return  # somebody looks at the run in this moment: the engine folds nothing then
             self._engine.execute(_COMPACT_TEMPORARY_TABLES.text)
 
     def checkpoint(self) -> None:

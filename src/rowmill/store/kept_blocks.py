@@ -106,12 +106,13 @@ class KeptBlocks:
         with self._mapped():
             headers = self._read(0, _HEADERS)
             size = _block_size(headers)
-            places = [_HEADERS + block * size for block in blocks]
             # What a checkpoint that failed wrote over is no longer as these headers need it.
             kept = self._copy.blocks if self._copy.headers == headers else {}
-            self._copy = _Copy(headers, {place: self._read(place, size) for place in places} | kept)
-            if self._copy.blocks:
-                _write(undo, self._copy.serialized())
+            new = {_HEADERS + block * size for block in blocks} - kept.keys()
+            if new or (kept and not undo.exists()):
+                copy = _Copy(headers, {place: self._read(place, size) for place in new} | kept)
+                _write(undo, copy.serialized())
+                self._copy = copy
 
     def _read(self, place: int, size: int) -> bytes:
         if self._file is None:
