@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from patient_endpoint import patient_endpoint
 from rowmill.run_database import RunDatabase
 from rowmill.store.connection import Connection
 from rowmill.store.database_file import create_private_file
+from rowmill.store.log import log_of
 from rowmill.store.run_store import RunStore
 
 _PROGRAM = Path(__file__).resolve().parent / "limited_run.py"
@@ -311,3 +313,16 @@ def test_a_database_that_another_run_made_meanwhile_is_never_replaced(tmp_path: 
     create_private_file(path)
     assert (path.stat().st_ino, path.read_bytes()) == before
     assert not list(tmp_path.glob(".*"))
+
+
+def test_who_may_not_read_the_file_may_not_read_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    create_private_file(path)
+    with Connection(path) as connection:
+        for number, mode in enumerate((0o600, 0o640, 0o600)):
+            path.chmod(mode)
+            with connection.transaction():
+                connection.execute(f"create table made_{number} (n integer)")
+            assert stat.S_IMODE(log_of(path).stat().st_mode) == mode
+            if number == 1:
+                connection.checkpoint()

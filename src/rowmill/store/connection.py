@@ -7,6 +7,7 @@ user's, can read another file or write one.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -265,6 +266,7 @@ class Connection:
             self._engine.commit()
             self.has_written = True
             self.check_file()
+            self._hide_log()
         except BaseException:
             # After a failed commit or a fatal error the engine has rolled back by itself and says so; the
             # error that brought us here tells why and goes on.
@@ -311,6 +313,15 @@ class Connection:
                 f"{self.path} was removed or replaced while the run worked on it: results since then are lost. "
                 "Put the file back if you can, then run again."
             )
+
+    def _hide_log(self) -> None:
+        """Who may not read the file may not read its log: the engine makes one that everybody may read."""
+        if self.file is None or self._identity is None:
+            return
+        with suppress(OSError):  # there is no log, or it is somebody else's who let us write to it
+            log, mode = log_of(self.file), stat.S_IMODE(self.file.stat().st_mode)
+            if stat.S_IMODE(log.stat().st_mode) != mode:
+                log.chmod(mode)
 
     def interrupt(self) -> None:
         """Stops a running statement from another thread."""
