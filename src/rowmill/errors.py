@@ -3,6 +3,7 @@
     RowmillError
     ├── UsageError                a call that makes no sense (exit code 2)
     ├── SpecError                 the spec is wrong; lists every problem at once (exit code 2)
+    │   └── SeedMissing           the seed data is not where the spec says
     ├── StateError                the run database is not as it must be
     │   ├── Locked                another process holds it (exit code 4, names the pid)
     │   ├── Incompatible          run database and spec do not fit (exit code 5)
@@ -69,6 +70,10 @@ class SpecError(RowmillError):
             raise ValueError("a SpecError needs at least one problem")
         self.problems = list(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class SeedMissing(SpecError):
+    """There is no seed data where the spec says; a run that has its rows can go on without."""
 
 
 class StateError(RowmillError):

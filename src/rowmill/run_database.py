@@ -19,7 +19,7 @@ from rowmill.engine import invocation
 from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.ending import RunReport
-from rowmill.engine.preparation import Prepared, prepare
+from rowmill.engine.preparation import prepare, prepare_to_run
 from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
@@ -65,11 +65,16 @@ async def run_async(
             raise UsageError("Neither a spec nor a run database was given.")
         if seed is not None:
             raise UsageError("The run database holds its seed rows; give seed together with the spec, or leave it out.")
-        prepared, database = None, Path(path)
+        loaded, database = None, Path(path)
     else:
-        prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
-        database = Path(path) if path is not None else Path(f"{prepared.spec.name}.duckdb")
+        loaded = await anyio.to_thread.run_sync(_loaded, spec, directory, seed)
+        database = Path(path) if path is not None else Path(f"{loaded[0].name}.duckdb")
     with said_in_words():
+        prepared = None
+        if loaded is not None and accept_changes:
+            prepared = await anyio.to_thread.run_sync(prepare, *loaded)
+        elif loaded is not None:
+            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded, database)
         if prepared is not None and accept_changes and database.exists():
             await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
         return await invocation.run(
@@ -111,7 +116,7 @@ async def preview_async(
     The arguments are those of :func:`run_async`. A notebook shows the result as a table; ``rows`` of it is an Arrow
     table. Raises what a run raises.
     """
-    prepared = await anyio.to_thread.run_sync(_prepared, spec, directory, seed)
+    prepared = await anyio.to_thread.run_sync(lambda: prepare(*_loaded(spec, directory, seed)))
     return await engine_preview.preview_async(prepared, rows)
 
 
@@ -134,13 +139,14 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _prepared(spec: SpecSource, directory: str | Path | None, seed: object) -> Prepared:
+def _loaded(spec: SpecSource, directory: str | Path | None, seed: object) -> tuple[Spec, Path]:
+    """The spec, and where its relative paths start."""
     if isinstance(spec, (str, Path)):
         spec = load_spec(spec)
     if isinstance(spec, LoadedSpec):
-        return prepare(_with_seed(spec.spec, seed), spec.directory)
+        return _with_seed(spec.spec, seed), spec.directory
     made = spec if isinstance(spec, Spec) else Spec.from_data(spec)
-    return prepare(_with_seed(made, seed), Path(directory) if directory is not None else Path.cwd())
+    return _with_seed(made, seed), Path(directory) if directory is not None else Path.cwd()
 
 
 def _with_seed(spec: Spec, seed: object) -> Spec:

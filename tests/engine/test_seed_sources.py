@@ -284,6 +284,48 @@ def test_a_table_without_rows_or_with_a_column_twice_is_refused(tmp_path: Path) 
             run_with(table, tmp_path)
 
 
+# Gone or broken when a run goes on ---------------------------------------------------------------
+
+
+def spec_of(path: str, **fields: Any) -> dict[str, Any]:
+    return {"name": "run", "records": 3, "columns": MADE, "seed_dataset": {"path": path}, **fields}
+
+
+@pytest.mark.parametrize("records", [3, 5])
+def test_a_run_goes_on_with_its_spec_and_the_seed_rows_inside_it_when_the_file_is_gone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, records: int
+) -> None:
+    (tmp_path / "seed.csv").write_text("a\n1\n2\n")
+    database = tmp_path / "run.duckdb"
+    rowmill.run(spec_of("seed.csv"), database, directory=tmp_path)
+    (tmp_path / "seed.csv").unlink()
+    report = rowmill.run(spec_of("seed.csv", records=records), database, directory=tmp_path)
+    assert report.exit_code == 0
+    assert "goes on with the seed rows inside" in caplog.text
+    with rowmill.RunDatabase.open(database) as opened:
+        assert opened.to_arrow()["a"].to_pylist() == [1, 2, 1, 2, 1][:records]
+
+
+def test_another_seed_dataset_that_is_not_there_is_refused_beside_a_run(tmp_path: Path) -> None:
+    (tmp_path / "seed.csv").write_text("a\n1\n")
+    database = tmp_path / "run.duckdb"
+    rowmill.run(spec_of("seed.csv"), database, directory=tmp_path)
+    (tmp_path / "seed.csv").unlink()
+    for spec, accept in ((spec_of("sede.csv"), False), (spec_of("seed.csv"), True)):
+        with pytest.raises(SpecError, match="There is no file"):
+            rowmill.run(spec, database, directory=tmp_path, accept_changes=accept)
+
+
+def test_seed_data_that_cannot_be_read_any_more_says_how_to_go_on_without_it(tmp_path: Path) -> None:
+    (tmp_path / "seed.csv").write_text("a\n1\n")
+    database = tmp_path / "run.duckdb"
+    rowmill.run(spec_of("seed.csv"), database, directory=tmp_path)
+    (tmp_path / "seed.csv").write_text("")
+    with pytest.raises(SpecError) as caught:
+        rowmill.run(spec_of("seed.csv"), database, directory=tmp_path)
+    assert_helps(caught.value, "is empty", f"'rowmill run {database}' goes on")
+
+
 # URLs ---------------------------------------------------------------------------------------------
 
 

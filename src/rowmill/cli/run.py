@@ -53,7 +53,7 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
-    prepared, path = _what(spec, database)
+    prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
@@ -61,17 +61,21 @@ def command(
     context.exit(report.exit_code)
 
 
-def _what(spec: Path, database: Path | None) -> tuple[Prepared | None, Path]:
+def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
         return None, spec
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare, prepare_to_run
+    from rowmill.spec.loading import load_spec
 
-    prepared = prepare(spec)
-    return prepared, database if database is not None else Path(f"{prepared.spec.name}.duckdb")
+    loaded = load_spec(spec)
+    path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
+    if needs_seed:
+        return prepare(loaded.spec, loaded.directory), path
+    return prepare_to_run(loaded.spec, loaded.directory, path), path
 
 
 def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rowmill.errors import Problem, SpecError
+from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
@@ -14,9 +15,13 @@ from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
 from rowmill.spec.loading import load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.blueprint import Blueprint
+from rowmill.store.connection import Connection
 from rowmill.store.dataset_sql import bindable
 from rowmill.store.expression import ExpressionAnalyst
+from rowmill.store.run_store import RunStore
 from rowmill.store.seed_reader import SeedFile, describe_seed
+
+_log = logging.getLogger("rowmill.run")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,36 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
         spec, start = loaded.spec, directory or loaded.directory
     seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+
+
+def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
+    """:func:`prepare` for a run in ``database``, which needs no seed data any more if it has that of the spec.
+
+    Reads ``database`` only if the seed data cannot be read. Raises SpecError, Locked, Incompatible or Damaged.
+    """
+    try:
+        seed_file = describe_seed(spec.seed_dataset, directory) if spec.seed_dataset else None
+    except SpecError as error:
+        kept = _kept_seed_columns(spec, database)
+        if kept is None:
+            raise
+        if isinstance(error, SeedMissing):
+            _log.warning("%s The run goes on with the seed rows inside %s.", error.problems[0].message, database)
+            return _prepared(spec, directory, None, kept)
+        way_out = f"'rowmill run {database}' goes on with the seed rows inside it."
+        raise SpecError([*error.problems, Problem("", way_out)]) from error
+    return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else ())
+
+
+def _kept_seed_columns(spec: Spec, database: Path) -> tuple[tuple[str, str], ...] | None:
+    """The columns of the seed rows in a run database; None if it was made from another ``seed_dataset``, or is new."""
+    if not database.exists():
+        return None
+    with Connection(database, read_only=True) as connection:
+        store = RunStore.over(connection)
+        if store.is_new or Spec.from_json(store.stored_spec().text).seed_dataset != spec.seed_dataset:
+            return None
+        return store.seed_columns()
 
 
 def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
-from rowmill.errors import Problem, SpecError
+from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.spec.model import is_secret_reference, resolve_secret
 from rowmill.spec.seed import SeedDatasetConfig
 
@@ -57,8 +57,8 @@ class LocalLocation:
         (path,) = self._config.paths
         root = self._directory / Path(path).expanduser()
         if not root.is_dir():
-            what = "is a file, not a directory" if root.exists() else "does not exist"
-            raise SpecError([Problem("seed_dataset.path", f"'{root}' {what}; name a directory.")])
+            kind, what = (SpecError, "is a file, not a directory") if root.exists() else (SeedMissing, "does not exist")
+            raise kind([Problem("seed_dataset.path", f"'{root}' {what}; name a directory.")])
         found = []
         for here, directories, names in os.walk(root, onerror=_raise):
             if not self._config.recursive:
@@ -96,14 +96,14 @@ class RemoteLocation:
                 problems.append(Problem(self._config.place(position), f"There is no file '{path}'."))
             found.update(dict.fromkeys(names))
         if problems:
-            raise SpecError(problems)
+            raise SeedMissing(problems)
         return list(found)
 
     def under(self) -> list[tuple[str, str]]:
         """See :class:`Location`."""
         (path,) = self._config.paths
         if not self.filesystem.isdir(path):
-            raise SpecError([Problem("seed_dataset.path", f"'{path}' is no directory, or there is none there.")])
+            raise SeedMissing([Problem("seed_dataset.path", f"'{path}' is no directory, or there is none there.")])
         root = str(self.filesystem._strip_protocol(path)).rstrip("/")
         files = self.filesystem.find(path, maxdepth=None if self._config.recursive else 1)
         fitting = [str(file) for file in files if fnmatchcase(Path(file).name, self._config.pattern)]
@@ -202,7 +202,9 @@ def _sorted_or_none(found: list[tuple[str, str]], root: str, config: SeedDataset
     if not found:
         below = "under" if config.recursive else "directly in"
         message = f"There is no file named like '{config.pattern}' {below} '{root}'."
-        raise SpecError([Problem("seed_dataset.file_pattern" if config.file_pattern else "seed_dataset.path", message)])
+        raise SeedMissing(
+            [Problem("seed_dataset.file_pattern" if config.file_pattern else "seed_dataset.path", message)]
+        )
     return sorted(found, key=lambda file: file[1])
 
 

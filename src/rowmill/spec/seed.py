@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from rowmill.errors import Problem, SpecError
+from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
@@ -275,7 +275,7 @@ class SeedDatasetConfig(StrictModel):
                 problems.append(Problem(self.place(position), _not_there(directory, path)))
             found.update(dict.fromkeys(matches))
         if problems:
-            raise SpecError(problems)
+            raise (SpecError if any((directory / path).is_dir() for path in self.paths) else SeedMissing)(problems)
         return list(found)
 
     def place(self, position: int = 0) -> str:
