@@ -88,19 +88,25 @@ order by
 limit $limit;
 
 -- name: read_rates
--- What was finished since a moment (microseconds since the epoch), and how long the run was worked on in all. O(row groups).
+-- What the newest invocation finished since a moment (microseconds since the epoch), when it began, and how long the run
+-- was worked on in all. O(row groups).
+with newest as (
+  select max(started_at) as started_at
+  from state.invocation
+)
+
 select
   (
     select coalesce(sum(f.rows_finished), 0)::bigint
     from state.finished_row_group as f
-    where f.finished_at > make_timestamp($since_us)
+    where f.finished_at > greatest(make_timestamp($since_us), (from newest))
   ) as recent_rows_finished,
   (
     select coalesce(sum(f.row_count), 0)::bigint
     from state.finished_row_group as f
-    where f.finished_at > make_timestamp($since_us)
+    where f.finished_at > greatest(make_timestamp($since_us), (from newest))
   ) as recent_rows_settled,
-  (select epoch(max(i.started_at)) from state.invocation as i) as invocation_started_s,
+  (select epoch(started_at) from newest) as invocation_started_s,
   (
     select sum(greatest(epoch(coalesce(w.ended_at, make_timestamp($now_us))) - epoch(w.started_at), 0))
     from state.worked as w

@@ -112,17 +112,39 @@ def test_a_young_invocation_is_measured_by_its_own_time() -> None:
         assert _detailed(state, 10).pace.recent_s == 10
 
 
+def _request(state: RunState, started_s: float, duration_ms: float) -> None:
+    state.sql(
+        "insert into state.attempt values (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at, $ms, 1, 1, null)",
+        at=moment(started_s),
+        ms=duration_ms,
+    )
+
+
 def test_requests_count_by_when_they_ended() -> None:
     with _state() as state:
         for started_s, duration_ms in ((100, 650_000), (690, 20_000), (800, 1000)):
-            state.sql(
-                "insert into state.attempt values (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at,"
-                " $ms, 1, 1, null)",
-                at=moment(started_s),
-                ms=duration_ms,
-            )
+            _request(state, started_s, duration_ms)
         pace = _detailed(state, 1000).pace
         assert pace.requests == (RecentRequests("simulated/writer", 2, 2, 10_500.0),)
+
+
+def test_recent_figures_hold_nothing_of_the_invocation_before_a_crash(tmp_path: Path) -> None:
+    with _state(tmp_path / "run.duckdb") as state:
+        for second in range(8):
+            _request(state, second, 500)
+        _finish(state, 0, 8)
+        state.now_s = 10
+        state.crash()
+        state.store.say_alive()
+        at_once = _detailed(state, 10.5).pace
+        assert (at_once.recent_rows_per_s, at_once.requests, at_once.seconds_left) == (0, (), None)
+        _request(state, 11, 1000)
+        _finish(state, 1, 13)
+        later = _detailed(state, 14).pace
+        assert later.recent_s == 4
+        assert later.recent_rows_per_s == 10 / 4
+        assert later.requests == (RecentRequests("simulated/writer", 1, 1, 1000.0),)
+        assert later.seconds_left == 20 / (1 / 4)
 
 
 def test_the_time_of_a_crashed_invocation_ends_with_the_last_thing_known_of_it(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ _ADMISSION = statement("read_admission")
 _BUDGET = statement("read_budget")
 
 RECENT_S = 300.0
-"""How far back recent rates look."""
+"""How far back recent rates look, at most: never farther than the newest invocation."""
 _REASONS = 3
 _OVER = {"finished": "all rows are settled", "new": "the run has not begun", "paused": "the run is paused"}
 
@@ -56,10 +56,10 @@ def _read_pace(connection: Readable, status: Status, now: float) -> Pace:
         now = min(now, status.updated_at.replace(tzinfo=UTC).timestamp())  # recent is what was when it still worked
     moment = {"since_us": _microseconds(now - RECENT_S), "now_us": _microseconds(now)}
     ((finished, settled, began_s, worked_s),) = connection.execute(_RATES.text, moment)
-    rows = connection.execute(_RECENT_REQUESTS.text, {"since_us": moment["since_us"]})
-    requests = tuple(RecentRequests(*row) for row in rows)
-    # An invocation younger than the window has only its own time to show for; a crashed one before it adds none.
+    # The window ends where the newest invocation begins: the time between it and the one before it is nobody's.
     recent_s = min(RECENT_S, max(now - began_s, 0.0)) if began_s is not None else 0.0
+    rows = connection.execute(_RECENT_REQUESTS.text, {"since_us": _microseconds(now - recent_s)})
+    requests = tuple(RecentRequests(*row) for row in rows)
     worked_s = worked_s or 0.0
     seconds_left, basis = time_left(status, requests, settled, recent_s, worked_s)
     return Pace(

@@ -85,7 +85,7 @@ class RecentRequests:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How fast a run is, and when it will be done. Recent figures are of the last ``recent_s`` seconds."""
+    """How fast a run is, and when it will be done. Recent: the last ``recent_s`` seconds, all of one process."""
 
     recent_s: float
     recent_rows_per_s: float
