@@ -71,6 +71,34 @@ def test_validate_names_unknown_columns_and_cycles(rowmill: CommandLine) -> None
     assert _files(rowmill.directory) == {"wrong.yaml"}
 
 
+def test_validate_lists_what_is_wrong_beside_missing_seed_data_and_judges_no_name_that_may_be_in_it(
+    rowmill: CommandLine,
+) -> None:
+    (rowmill.directory / "wrong.yaml").write_text(
+        """
+records: 4
+models: [{alias: writer, provider: simulated, model: m}]
+seed_dataset: {path: missing.csv}
+columns:
+  - {name: kept, column_type: seed-dataset}
+  - {name: a, column_type: llm-text, model_alias: wrtier, prompt: "{{ perhaps_seed }} {{ kept }}", requires: [other]}
+  - {name: b, column_type: expression, expr: "{{ a "}
+  - {name: c, column_type: expression, sql: "now()"}
+  - {name: d, column_type: expression, sql: "perhaps_seed || e"}
+  - {name: e, column_type: expression, sql: "d"}
+processors: [{processor_type: drop_columns, name: few, column_names: ["perhaps_*"]}]
+"""
+    )
+    done = rowmill("validate", "wrong.yaml")
+    assert done.returncode == 2
+    lines = done.stderr.splitlines()
+    for line, words in zip(
+        lines, ("no file 'missing.csv'", "'wrtier'", "columns.2.expr", "now()", "in a circle"), strict=True
+    ):
+        assert words in line
+    assert _files(rowmill.directory) == {"wrong.yaml"}
+
+
 def test_a_missing_spec_file_is_named(rowmill: CommandLine) -> None:
     for command in ("validate", "plan", "preview", "run"):
         done = rowmill(command, "nowhere.yaml")

@@ -13,6 +13,7 @@ from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.loading import load_spec
+from rowmill.spec.problems import in_document_order
 from rowmill.spec.spec import Spec
 from rowmill.store.blueprint import Blueprint
 from rowmill.store.connection import Connection
@@ -55,7 +56,10 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
     else:
         loaded = load_spec(source)
         spec, start = loaded.spec, directory or loaded.directory
-    seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
+    try:
+        seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
+    except SpecError as error:
+        raise _with_other_problems(error, spec, start) from error
     return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
 
 
@@ -69,7 +73,7 @@ def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
     except SpecError as error:
         kept = _kept_seed_columns(spec, database)
         if kept is None:
-            raise
+            raise _with_other_problems(error, spec, directory) from error
         if isinstance(error, SeedMissing):
             _log.warning("%s The run goes on with the seed rows inside %s.", error.problems[0].message, database)
             return _prepared(spec, directory, None, kept)
@@ -87,6 +91,19 @@ def _kept_seed_columns(spec: Spec, database: Path) -> tuple[tuple[str, str], ...
         if store.is_new or Spec.from_json(store.stored_spec().text).seed_dataset != spec.seed_dataset:
             return None
         return store.seed_columns()
+
+
+def _with_other_problems(error: SpecError, spec: Spec, directory: Path) -> SpecError:
+    """The problem with the seed data and all that is wrong with the spec whatever its columns are."""
+    analyst = ExpressionAnalyst()
+    try:
+        build_graph(spec, None, analyst.analyse, directory)
+    except SpecError as others:
+        document = spec.model_dump(mode="json", warnings=False)
+        return SpecError(in_document_order([*error.problems, *others.problems], document))
+    finally:
+        analyst.close()
+    return error
 
 
 def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:

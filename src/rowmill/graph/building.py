@@ -24,27 +24,29 @@ _MAX_SUGGESTIONS = 50
 
 def build_graph(
     spec: Spec,
-    seed_columns: Sequence[tuple[str, str]],
+    seed_columns: Sequence[tuple[str, str]] | None,
     analyse_sql: AnalyseSql,
     spec_directory: Path | None = None,
 ) -> Graph:
     """The graph of a spec.
 
     ``seed_columns`` are name and DuckDB type of each column of the seed file, in order; those the spec does
-    not declare come first, as generators of their own. ``spec_directory`` is where columns look for a
+    not declare come first, as generators of their own. None: they cannot be known, and only what is wrong whatever
+    they are is found; the graph is of no use then. ``spec_directory`` is where columns look for a
     user's modules. Raises :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles,
     outputs made twice.
     """
     declaring = Declaring(spec, analyse_sql, spec_directory)
     declarations = dropping(declaring.declarations(seed_columns), spec.processors)
     problems = declaring.problems
-    problems += processor_problems(declarations, spec.processors)
-    columns = _Columns(declarations, problems)
+    knows_all = seed_columns is not None
+    problems += processor_problems(declarations, spec.processors, knows_all=knows_all)
+    columns = _Columns(declarations, problems, knows_all=knows_all)
     needs = [_needs(position, declaration, columns, problems) for position, declaration in enumerate(declarations)]
     order = _topological_order([need.upstream for need in needs])
     if len(order) < len(declarations):
         problems += _cycles(declarations, needs, set(range(len(declarations))) - set(order))
-    if not declarations and not problems:
+    if not declarations and not problems and knows_all:
         problems.append(Problem("columns", "The spec has no columns, so there is nothing to generate."))
     if problems:
         raise SpecError(in_document_order(problems, spec.model_dump(mode="json", warnings=False)))
@@ -71,8 +73,10 @@ def build_graph(
 class _Columns:
     """Which declaration makes which column."""
 
-    def __init__(self, declarations: Sequence[Declaration], problems: list[Problem]) -> None:
+    def __init__(self, declarations: Sequence[Declaration], problems: list[Problem], *, knows_all: bool) -> None:
         self._problems = problems
+        self.knows_all = knows_all
+        """Whether a column that is not here is nowhere: not if the seed dataset's are unknown."""
         self.maker: dict[str, int] = {}
         """Position of the declaration that makes a column."""
         self.folded: dict[str, str] = {}
@@ -165,12 +169,14 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
             needs.upstream.add(maker)
             if reference not in skip_references:
                 needs.required.add(maker)
-        elif (reference.name, reference.place) not in reported:
+        elif (reference.name, reference.place) not in reported and (name is not None or columns.knows_all):
             reported.add((reference.name, reference.place))
             problems.append(_reference_problem(reference, name, declaration, columns))
     for reference in declaration.requires:
         name = columns.find(reference.name, ignore_case=False)
         maker = columns.maker[name] if name is not None else None
+        if maker is None and not columns.knows_all:
+            continue
         if maker is None or maker == position:
             problems.append(_reference_problem(reference, name, declaration, columns))
         else:

@@ -74,17 +74,20 @@ class Declaring:
             self.problem(place, f"Model '{model_alias}' is not defined.{hint}")
         return found
 
-    def declarations(self, seed_columns: Sequence[tuple[str, str]]) -> list[Declaration]:
-        """The declarations of all columns: seed columns nobody declared first, then those of the spec in order."""
+    def declarations(self, seed_columns: Sequence[tuple[str, str]] | None) -> list[Declaration]:
+        """The declarations of all columns: seed columns nobody declared first, then those of the spec in order.
+
+        ``seed_columns``: name and SQL type of each; None: unknown.
+        """
         declared = []
-        seed_types = dict(seed_columns)
+        seed_types = None if seed_columns is None else dict(seed_columns)
         for index, column in enumerate(self._spec.columns):
             self._index = index
             declaration = self._declaration(column, seed_types)
             if declaration is not None:
                 declared += [*column.companions(self), declaration]
         self._check_constraint_targets()
-        return self._undeclared_seed_columns(seed_columns, declared) + declared
+        return self._undeclared_seed_columns(seed_columns or (), declared) + declared
 
     def _check_constraint_targets(self) -> None:
         for index, constraint in enumerate(self._spec.constraints):
@@ -100,7 +103,7 @@ class Declaring:
                     "of type sampler, whose values can be drawn again.",
                 )
 
-    def _declaration(self, column: ColumnConfig, seed_types: dict[str, str]) -> Declaration | None:
+    def _declaration(self, column: ColumnConfig, seed_types: dict[str, str] | None) -> Declaration | None:
         try:
             declaration = column.declare(self)
         except SpecError as error:
@@ -118,15 +121,15 @@ class Declaring:
             declaration = self._with_seed_type(declaration, declaration.sql.name, seed_types)
         return declaration
 
-    def _with_seed_type(self, declaration: Declaration, name: str, seed_types: dict[str, str]) -> Declaration:
+    def _with_seed_type(self, declaration: Declaration, name: str, seed_types: dict[str, str] | None) -> Declaration:
         if self._spec.seed_dataset is None:
             self.problem(
                 f"{declaration.place}.column_type", f"Column '{name}' needs a seed_dataset; the spec has none."
             )
-        elif name not in seed_types:
+        elif seed_types is not None and name not in seed_types:
             hint = did_you_mean(name, seed_types) or f" It has: {', '.join(list(seed_types)[:20]) or 'no columns'}."
             self.problem(f"{declaration.place}.name", f"The seed dataset has no column '{name}'.{hint}")
-        sql_type = seed_types.get(name, "VARCHAR")
+        sql_type = (seed_types or {}).get(name, "VARCHAR")
         outputs = tuple(dataclasses.replace(output, sql_type=sql_type) for output in declaration.outputs)
         return dataclasses.replace(declaration, outputs=outputs, fingerprint=self._seed_fingerprint(name))
 

@@ -39,15 +39,22 @@ def dropping(declarations: Sequence[Declaration], processors: Sequence[Processor
     ]
 
 
-def processor_problems(declarations: Sequence[Declaration], processors: Sequence[ProcessorConfig]) -> list[Problem]:
-    """What is wrong with processors: patterns that fit no column, templates that name one that is not there."""
+def processor_problems(
+    declarations: Sequence[Declaration], processors: Sequence[ProcessorConfig], *, knows_all: bool = True
+) -> list[Problem]:
+    """What is wrong with processors: patterns that fit no column, templates that name one that is not there.
+
+    ``knows_all``: whether the declarations are all there are.
+    """
     dropped = {output.name: output.drop for declaration in declarations for output in declaration.outputs}
     problems = []
     for index, processor in enumerate(processors):
         place = f"processors.{index}"
         if isinstance(processor, DropColumnsProcessor):
             for position, pattern in enumerate(processor.column_names):
-                if not any(DropColumnsProcessor(name="one", column_names=(pattern,)).drops(name) for name in dropped):
+                if knows_all and not any(
+                    DropColumnsProcessor(name="one", column_names=(pattern,)).drops(name) for name in dropped
+                ):
                     hint = did_you_mean(pattern, dropped)
                     problems.append(Problem(f"{place}.column_names.{position}", f"No column fits '{pattern}'.{hint}"))
         elif isinstance(processor, SplitProcessor):
@@ -55,11 +62,13 @@ def processor_problems(declarations: Sequence[Declaration], processors: Sequence
                 message = f"'{processor.column}' is a column of the dataset already; name another."
                 problems.append(Problem(f"{place}.column", message))
         elif isinstance(processor, SchemaTransformProcessor):
-            problems += _template_problems(processor, place, dropped)
+            problems += _template_problems(processor, place, dropped, knows_all)
     return problems
 
 
-def _template_problems(processor: SchemaTransformProcessor, place: str, dropped: dict[str, bool]) -> list[Problem]:
+def _template_problems(
+    processor: SchemaTransformProcessor, place: str, dropped: dict[str, bool], knows_all: bool
+) -> list[Problem]:
     problems = []
     where = f"{place}.template" if processor.template is not None else f"{place}.parts"
     given: dict[str, JsonValue] = processor.template if processor.template is not None else {**processor.parts}
@@ -74,6 +83,8 @@ def _template_problems(processor: SchemaTransformProcessor, place: str, dropped:
                 continue
             if name in dropped:
                 message = f"Column '{name}' is dropped, so that no processor sees it."
+            elif not knows_all:
+                continue
             else:
                 message = f"Column '{name}' is not defined.{did_you_mean(name, dropped)}"
             problems.append(Problem(spot, message))
