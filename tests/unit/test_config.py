@@ -114,6 +114,18 @@ def test_yaml_holds_what_differs_from_the_defaults_and_the_kinds() -> None:
     assert parse_spec(made.to_yaml()) == made
 
 
+@pytest.mark.parametrize("home", ["__main__", "program:outer.<locals>"])
+def test_a_function_that_no_other_program_could_import_is_not_written_into_a_file(home: str) -> None:
+    def shout(row: dict[str, str]) -> str:
+        return row["kind"].upper()
+
+    shout.__module__, _, around = home.partition(":")
+    shout.__qualname__ = f"{around}.shout" if around else "shout"
+    made = config.Spec(records=2, columns=[config.CustomColumn(name="loud", generator_function=shout)])
+    with pytest.raises(UsageError, match=r"shout'.*functions\.py beside the spec file"):
+        made.to_yaml()
+
+
 def test_a_wrong_value_is_an_error_where_it_is_made() -> None:
     with pytest.raises(ValidationError, match="greater than high"):
         config.UniformParameters(low=2, high=1)

@@ -171,7 +171,8 @@ class Spec(StrictModel):
     def to_yaml(self) -> str:
         """The spec as the text of a YAML file; :func:`~rowmill.spec.loading.load_spec` makes an equal one of it.
 
-        Functions are written as ``module:function``, so they must be importable; rows given as a table are left out.
+        Functions are written as ``module:function``; rows given as a table are left out. Raises UsageError for a
+        function of the program itself (``__main__``), which a spec file cannot name.
         """
         return yaml_text(self)
 

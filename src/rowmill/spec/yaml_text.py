@@ -8,17 +8,38 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from rowmill.errors import UsageError
+
 
 def yaml_text(spec: BaseModel) -> str:
     """The YAML that reads back as an equal spec.
 
     Left out are fields that hold their defaults, but for the name and for those that say of which kind a part is
-    (``column_type``, …).
+    (``column_type``, …). Raises UsageError for a function that no other program could import.
     """
     whole = spec.model_dump(mode="json")
+    _refuse_what_cannot_be_imported(whole)
     short = {"name": whole["name"], **spec.model_dump(mode="json", exclude_defaults=True)}
     text: str = yaml.safe_dump(_with_kinds(whole, short), sort_keys=False, allow_unicode=True, width=120)
     return text
+
+
+def _refuse_what_cannot_be_imported(part: Any) -> None:
+    if isinstance(part, list):
+        for inner in part:
+            _refuse_what_cannot_be_imported(inner)
+    elif isinstance(part, Mapping):
+        for name, value in part.items():
+            if name.endswith("_function") and isinstance(value, str) and _is_of_one_program(value):
+                raise UsageError(
+                    f"A spec file cannot name the function '{value}': only this program has it. Move it to the top "
+                    "level of a module, for example functions.py beside the spec file, and import it from there."
+                )
+            _refuse_what_cannot_be_imported(value)
+
+
+def _is_of_one_program(reference: str) -> bool:
+    return reference.startswith("__main__:") or "<locals>" in reference or "<lambda>" in reference
 
 
 def _with_kinds(whole: Any, short: Any) -> Any:
