@@ -85,37 +85,6 @@ left join (
 ) as d on a.row_group = d.row_group and a.row_index = d.row_index
 order by a.row_id;
 
--- name: record_parked_drops
--- Gives up parked rows, staged as new_drop. O(parked rows).
-insert into state.dropped_row (
-  row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
-)
-select
-  a.row_id,
-  a.row_group,
-  a.row_index,
-  n.generator,
-  n.reason,
-  n.error_type,
-  n.message,
-  n.attempts,
-  $now
-from state.parked_row as a
-inner join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index;
-
--- name: keep_parked_values
--- Their values rest beside them, as those of any dropped row. O(parked rows).
-insert into state.dropped_row_value
-select a.*
-from state.parked_row as a
-semi join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index;
-
--- name: delete_parked_drops
--- They are parked no more. O(parked rows).
-delete from state.parked_row as a
-using new_drop as n
-where a.row_group = n.row_group and a.row_index = n.row_index;
-
 -- name: delete_parked_deferrals
 -- Nothing waits for them any more. O(deferred).
 delete from state.deferred_task as d

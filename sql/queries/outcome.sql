@@ -2,6 +2,7 @@
 What a turn does with the outcomes that arrived: values into the working set, failures into
 deferrals and drops, requests into the journal. All of it is written so that doing it twice changes nothing
 (R9). Each registered table (outcome_value, done_task, …) is an Arrow table of this turn's outcomes.
+Slot {rows_of}: the table dropped rows leave, active_row or parked_row.
 */
 
 -- name: write_values
@@ -114,7 +115,7 @@ order by
   f.row_index;
 
 -- name: record_drops
--- Gives rows up with their reason; the first reason counts, rows already gone are left alone (R9). O(active rows).
+-- Gives rows up with their reason; the first reason counts, rows already gone are left alone (R9). O(rows of the table).
 insert into state.dropped_row (
   row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
 )
@@ -128,20 +129,20 @@ select
   n.message,
   n.attempts,
   $now
-from state.active_row as a
+from state.{rows_of} as a
 inner join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index
 qualify row_number() over (partition by a.row_id order by n.generator) = 1;
 
 -- name: keep_dropped_values
--- The values of dropped rows rest beside them: a revived row starts from what was paid for. O(active rows).
+-- The values of dropped rows rest beside them: a revived row starts from what was paid for. O(rows of the table).
 insert into state.dropped_row_value
 select a.*
-from state.active_row as a
+from state.{rows_of} as a
 semi join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index;
 
 -- name: delete_dropped_rows
--- Takes dropped rows out of the working set. O(active rows).
-delete from state.active_row as a
+-- Takes dropped rows out of the working set. O(rows of the table).
+delete from state.{rows_of} as a
 using new_drop as n
 where a.row_group = n.row_group and a.row_index = n.row_index;
 

@@ -173,6 +173,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "outcome": "outcome_2",
         "predicate": "true" if statement.file in ("show.sql", "reopen.sql", "control.sql") else "rating = 1",
         "reader": "(select 1 as product)",
+        "rows_of": "parked_row",
         "set_done": layout.add("done", node.number, prefix or None),
         "set_skipped": layout.add("skipped", node.number, prefix or None),
         "seed_column": '"product"',

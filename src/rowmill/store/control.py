@@ -19,6 +19,7 @@ from rowmill.errors import UsageError
 from rowmill.store.barrier import reopen_barriers
 from rowmill.store.connection import Connection
 from rowmill.store.control_request import ControlAnswer, ControlRequest
+from rowmill.store.dropping import ACTIVE, PARKED, give_up
 from rowmill.store.reopening import ROW_KEY, RowKey, revive
 from rowmill.store.staging import NEW_DROP, Rows, from_epoch
 from rowmill.store.statements import statement
@@ -36,13 +37,7 @@ _DELETE_LIMIT = statement("delete_limit_by_hand")
 _INSERT_LIMIT = statement("insert_limit_by_hand")
 _SET_CONFIGURED = statement("set_configured_limit")
 _ROWS_TO_DROP = statement("rows_to_drop_by_hand")
-_RECORD_DROPS = statement("record_drops")
-_KEEP_VALUES = statement("keep_dropped_values")
-_DELETE_DROPPED = statement("delete_dropped_rows")
 _DELETE_STALE = statement("delete_stale_deferrals")
-_RECORD_PARKED = statement("record_parked_drops")
-_KEEP_PARKED = statement("keep_parked_values")
-_DELETE_PARKED = statement("delete_parked_drops")
 _DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
 _DROPPED_AMONG = statement("dropped_rows_among")
 _REOPEN_RUN = statement("reopen_run")
@@ -283,17 +278,11 @@ class Control:
         return ControlAnswer("applied", f"{count:,} {'row' if count == 1 else 'rows'} dropped.", count), None
 
     def _drop_directly(self, drops: Rows, now: datetime) -> None:
-        self._connection.stage("new_drop", drops.table())
-        self._connection.execute(_RECORD_DROPS.text, {"now": now})
-        self._connection.execute(_KEEP_VALUES.text)
-        self._connection.execute(_DELETE_DROPPED.text)
+        give_up(self._connection, ACTIVE, drops, now)
         self._connection.execute(_DELETE_STALE.text)
 
     def _drop_parked(self, drops: Rows, now: datetime) -> None:
-        self._connection.stage("new_drop", drops.table())
-        self._connection.execute(_RECORD_PARKED.text, {"now": now})
-        self._connection.execute(_KEEP_PARKED.text)
-        self._connection.execute(_DELETE_PARKED.text)
+        give_up(self._connection, PARKED, drops, now)
         self._connection.execute(_DELETE_PARKED_DEFERRALS.text)
 
     def _retry_deferred(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from rowmill.spec.declaration import Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
+from rowmill.store.dropping import ACTIVE, give_up
 from rowmill.store.inbox import Inbox
 from rowmill.store.layout import Layout
 from rowmill.store.patience import GivenUp, Patience
@@ -30,9 +31,6 @@ _WRITE_SKIPS = statement("write_skips")
 _CLEAR_IN_FLIGHT = statement("clear_in_flight")
 _CLEAR_DEFERRED = statement("clear_deferred")
 _MERGE_DEFERRED = statement("merge_deferred")
-_RECORD_DROPS = statement("record_drops")
-_KEEP_DROPPED_VALUES = statement("keep_dropped_values")
-_DELETE_DROPPED = statement("delete_dropped_rows")
 _DELETE_STALE = statement("delete_stale_deferrals")
 _INSERT_ATTEMPTS = statement("insert_attempts")
 _TOTAL_ATTEMPTS = statement("total_attempts")
@@ -176,10 +174,7 @@ class Recording:
     def drop(self, drops: Rows, now: datetime) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
         self._log_drops(drops)
-        self._connection.stage("new_drop", drops.table())
-        self._connection.execute(_RECORD_DROPS.text, {"now": now})
-        self._connection.execute(_KEEP_DROPPED_VALUES.text)
-        self._connection.execute(_DELETE_DROPPED.text)
+        give_up(self._connection, ACTIVE, drops, now)
         if self.has_deferred:
             self.delete_stale_deferrals()
         self.dropped.update((row[1], row[2]) for row in drops.rows)

@@ -1,0 +1,23 @@
+"""Rows that are given up leave the table they are in, with their reason; what they hold is kept beside them (R9)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from rowmill.store.connection import Connection
+from rowmill.store.staging import Rows
+from rowmill.store.statements import statement
+
+ACTIVE, PARKED = "active_row", "parked_row"
+"""The tables rows can be dropped from."""
+_RECORD = statement("record_drops")
+_KEEP_VALUES = statement("keep_dropped_values")
+_DELETE = statement("delete_dropped_rows")
+
+
+def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> None:
+    """Drops rows of ``table`` for the reasons in ``drops`` (NEW_DROP). They stay staged as ``new_drop``."""
+    connection.stage("new_drop", drops.table())
+    connection.execute(_RECORD.fill(rows_of=table), {"now": now})
+    connection.execute(_KEEP_VALUES.fill(rows_of=table))
+    connection.execute(_DELETE.fill(rows_of=table))
