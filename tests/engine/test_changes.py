@@ -88,6 +88,37 @@ def test_a_changed_spec_is_refused_with_its_price_and_every_byte_stays(run: Run,
     assert digest(database) == before
 
 
+def test_the_price_of_a_change_does_not_grow_with_the_changes_before_it(run: Run, database: Path) -> None:
+    run(chain(), database).store.close()
+    (first,) = [column for column in look_at_change(chain("{{ review }} 0"), database).remade if column.name == "short"]
+    for number in range(2):
+        changed = chain(f"{{{{ review }}}} {number}")
+        accept_change(changed, database, EPOCH + 100 + number)
+        run(changed, database, starts_at_s=200 + 100 * number).store.close()
+    (third,) = [column for column in look_at_change(chain("{{ review }} 2"), database).remade if column.name == "short"]
+    assert (first.requests, third.requests) == (ROWS, ROWS)
+    assert third.cost_usd == pytest.approx(first.cost_usd, rel=0.5)
+
+
+def test_many_rows_a_call_cost_a_request_together_in_the_price_of_a_change(run: Run, database: Path) -> None:
+    def vectors(prompt: str) -> Prepared:
+        return prepared(
+            sampler(),
+            llm("review", prompt),
+            {"name": "vector", "column_type": "embedding", "target_column": "review", "model_alias": "writer"},
+            models=[model(limit=8)],
+            records=ROWS,
+            row_group_size=20,
+        )
+
+    first = run(vectors("Rate {{ rating }}"), database)
+    asked = requests(first)["vector"]
+    first.store.close()
+    assert asked < ROWS / 2
+    remade = {column.name: column.requests for column in look_at_change(vectors("Say {{ rating }}"), database).remade}
+    assert remade == {"review": ROWS, "vector": asked}
+
+
 def test_a_refusal_leaves_also_the_log_of_a_crashed_process_as_it_was(run: Run, database: Path, tmp_path: Path) -> None:
     living = run(chain(), database)
     living.store.connection.execute("update state.run set updated_at = updated_at")

@@ -167,24 +167,28 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
 
 
 def _with_price(connection: Connection, graph: Graph, change: Change, numbers: Sequence[int]) -> Change:
+    together = [node.name for node in graph.generators if node.declaration.max_rows_per_call > 1]
     with engine_errors.mapped("estimating the cost of a change"):
-        cells = dict(connection.execute(_SETTLED_CELLS.text))
-        spent = {name: (requests, cost) for name, requests, cost in connection.execute(_SPENT.text)}
-    made = max(cells.values(), default=0)
-    asked = sum(requests for requests, _ in spent.values())
-    costs = [cost for _, cost in spent.values() if cost is not None]
+        settled = {name: (cells, made) for name, cells, made in connection.execute(_SETTLED_CELLS.text)}
+        spent = {name: rest for name, *rest in connection.execute(_SPENT.text, {"together": together})}
+    most = max((cells for cells, _ in settled.values()), default=0)
+    asked = sum(requests for requests, _, _ in spent.values())
+    costs = [cost for _, cost, _ in spent.values() if cost is not None]
     average = sum(costs) / asked if costs and asked else None
     remade = []
     for number in numbers:
         node = graph.generators[number]
-        count = cells.get(node.name, made)
+        count, made = settled.get(node.name, (most, most))
         asks = node.strategy is not Strategy.SQL and node.declaration.resource not in LOCAL_RESOURCES
         requests, cost = 0, None
-        if asks and count:
-            had_requests, had_cost = spent.get(node.name, (0, None))
-            per_cell = had_requests / count if had_requests else 1.0
-            requests = round(per_cell * count)
-            cost = had_cost if had_cost is not None else average * requests if average is not None else None
+        if asks and count and node.name in spent:
+            had_requests, had_cost, had_cells = spent[node.name]
+            requests = round(had_requests / had_cells * made)
+            cost = had_cost / had_cells * made if had_cost is not None else None
+        elif asks:
+            requests = count
+        if requests and cost is None and average is not None:
+            cost = average * requests
         remade.append(Remade(node.name, count, requests, cost))
     return replace(change, remade=tuple(remade))
 
