@@ -12,6 +12,8 @@ from command_line import CommandLine
 from patient_endpoint import PatientEndpoint, patient_endpoint
 
 import rowmill as library
+from rowmill.errors import QueryStopped
+from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import DIRECTORY_VARIABLE, LivePlace, live_place
 
 
@@ -130,6 +132,25 @@ def test_an_endless_query_ends_at_its_time_limit_and_the_run_goes_on(
     endpoint.released.set()
     (working,) = rowmill._running
     assert rowmill.end_of(working).returncode == 0
+
+
+@pytest.mark.parametrize("condition", ["a.range + b.range = -1", "hash(a.range, b.range) % 100000000 = 1"])
+def test_a_query_that_has_a_limit_beside_a_run_keeps_it_on_the_file_that_the_run_let_go(
+    rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint, condition: str
+) -> None:
+    """Its second half: with rows that come now and then the limit is that of all together."""
+    query = f"select a.range as n from range(10000000) as a, range(10000000) as b where {condition}"
+    path = rowmill.directory / "waiting.duckdb"
+    with open_reader(path, time_limit_s=0.3) as reader:
+        endpoint.released.set()
+        (working,) = rowmill._running
+        assert rowmill.end_of(working).returncode == 0
+        with pytest.raises(QueryStopped, match=r"longer than 0\.3 s.* keep the next one from starting"):
+            reader.table(query)
+        with pytest.raises(QueryStopped), reader.batches(query) as rows:
+            rows.read_all()
+        assert reader.table("select 1 as one").to_pylist() == [{"one": 1}]
+    assert rowmill("run", path).returncode == 0
 
 
 def test_an_interrupted_query_ends_at_once(rowmill: CommandLine, place: LivePlace) -> None:

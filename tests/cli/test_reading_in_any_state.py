@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -117,6 +118,17 @@ def test_a_run_that_another_user_works_on_says_so_to_whoever_cannot_ask_it(
     assert (done.returncode, done.stdout) == (4, "")
     assert f"is in use by process {process.pid}, which does not answer" in done.stderr
     assert "belongs to another user" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("run", "quick.duckdb"), ("drain",), ("extend", "--records", "30")])
+def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(
+    rowmill: CommandLine, quick_run: Path, arguments: tuple[str, ...]
+) -> None:
+    with open_reader(quick_run):
+        done = rowmill(*arguments)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert f"quick.duckdb is in use by process {os.getpid()}, which reads it" in done.stderr
+    assert f"stop it ('kill -INT {os.getpid()}'), which does the run no harm" in done.stderr
 
 
 def test_a_file_that_another_program_holds_is_locked_and_names_it(quick_run: Path) -> None:

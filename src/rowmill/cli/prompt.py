@@ -40,16 +40,19 @@ def converse(path: Path, time_limit_s: float, output_format: OutputFormat) -> No
             except EOFError:
                 click.echo("", err=True)
                 return
-            if not lines and line.strip().startswith("."):
-                if not _command(line.strip().lower(), path, time_limit_s):
-                    return
-                continue
+            is_command = not lines and line.strip().startswith(".")
             is_end = line.rstrip().endswith(";") or (bool(lines) and not line.strip())
             lines += [line] if line.strip() else []
-            if lines and is_end:
-                query = "\n".join(lines).rstrip().removesuffix(";")
-                lines = []
-                _answer(path, query, time_limit_s, output_format)
+            if not (is_command or (lines and is_end)):
+                continue
+            typed, lines = "\n".join(lines), []
+            try:
+                if not is_command:
+                    _answer(path, typed.rstrip().removesuffix(";"), time_limit_s, output_format)
+                elif not _command(typed.strip().lower(), path, time_limit_s):
+                    return
+            except KeyboardInterrupt:
+                complain("Interrupted.")
     finally:
         keep_history()
 
@@ -74,8 +77,6 @@ def _answer(path: Path, query: str, time_limit_s: float, output_format: OutputFo
             write_listing(rows, output_format)
     except RowmillError as error:
         complain(f"Error: {error}")
-    except KeyboardInterrupt:
-        complain("Interrupted.")
 
 
 def _views(path: Path, time_limit_s: float) -> dict[str, list[str]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from rowmill.errors import RowmillError, StateError, UsageError
+from rowmill.inspect.errand import Errand
 from rowmill.inspect.message import (
     CONTROL,
     DEFAULT_TIME_LIMIT_S,
@@ -128,22 +129,10 @@ class LiveConnection:
         """Makes a call in a thread, because Ctrl-C does not reach one that waits inside Flight."""
         if threading.current_thread() is not threading.main_thread():
             return _translated(call)
-        done = threading.Event()
-        result: list[T] = []
-        raised: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                result.append(_translated(call))
-            except BaseException as error:  # noqa: BLE001  raised by whoever waits
-                raised.append(error)
-            done.set()
-
-        threading.Thread(target=work, name="rowmill-asking", daemon=True).start()
-        done.wait()
-        if raised:
-            raise raised[0]
-        return result[0]
+        errand = Errand(lambda: _translated(call))
+        errand.start()
+        errand.is_done_within(None)
+        return errand.result()
 
     def _interrupt(self, key: str) -> None:
         options = flight.FlightCallOptions(timeout=_HANDSHAKE_S)

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rowmill.errors import Locked
+from rowmill.errors import Locked, RowmillError
+from rowmill.inspect.free_file import FreeFile
 from rowmill.inspect.message import DEFAULT_TIME_LIMIT_S, HolderGone
 from rowmill.inspect.place import live_place
 from rowmill.store.connection import Readable
@@ -35,8 +36,8 @@ _ANNOUNCED_PATIENCE_S = 20.0
 def open_reader(path: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> Reader:
     """Opens ``path`` for reading: its file, or a connection to the run that holds it.
 
-    ``time_limit_s`` bounds each query, but only beside a living run. Raises UsageError (no such file), Locked
-    (held by a process that does not answer; names its pid), Damaged or Incompatible.
+    ``time_limit_s`` bounds each query, but only beside a living run, and of a reader that once asked one. Raises
+    UsageError (no such file), Locked (held by a process that does not answer; names its pid), Damaged or Incompatible.
     """
     attached = _Attached(path, time_limit_s)
     return Reader(attached, attached.version)
@@ -67,6 +68,7 @@ class _Attached:
         self.version: int | None = None
         """The schema version of the file; of one that a run works on, it is ours."""
         self._time_limit_s = time_limit_s
+        self._has_asked_a_run = False
         self._connection: Readable = self._attach()
 
     def _attach(self) -> Readable:
@@ -76,13 +78,15 @@ class _Attached:
             try:
                 connection, self.version = open_file(self.path)
                 _log.info("Nobody works on %s: its file is read", self.path)
-                return connection
+                # Whoever counted on a limit must not keep the next run from starting for ever.
+                return FreeFile(connection, self._time_limit_s if self._has_asked_a_run else None)
             except Locked as locked:
                 from rowmill.inspect.client import LiveConnection  # Flight is imported only if there is a need
 
                 try:
                     living = LiveConnection(self.path, self._time_limit_s)
                     _log.info("Process %s works on %s: it is asked", locked.pid or "?", self.path)
+                    self._has_asked_a_run = True
                     return living
                 except HolderGone:
                     patience.wait(locked)
@@ -126,7 +130,7 @@ def in_words(locked: Locked) -> str:
     """Why a file cannot be written to now: who works on it, since when, and what to do instead."""
     since = live_place(locked.path).announced_at(locked.pid) if locked.path and locked.pid else None
     if since is None:
-        return str(locked)
+        return _read_by(locked, locked.path) or str(locked)
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(since))
     return (
         f"{locked.path} is in use by process {locked.pid}, which works on it since {when}. "
@@ -145,9 +149,27 @@ def said_in_words() -> Iterator[None]:
 
 
 def _silent(error: Locked, path: Path) -> Locked:
-    holder = "this process" if error.pid == os.getpid() else f"process {error.pid}" if error.pid else "another process"
-    return Locked(
-        f"{path} is in use by {holder}, which does not answer: it is no run of this version of Rowmill, or belongs to "
-        "another user or machine. Wait for it to end, or stop it; then try again.",
-        error.pid,
+    said = _read_by(error, path) or (
+        f"{path} is in use by {_holder(error)}, which does not answer: it is no run of this version of Rowmill, or "
+        "belongs to another user or machine. Wait for it to end, or stop it; then try again."
     )
+    return Locked(said, error.pid)
+
+
+def _read_by(error: Locked, path: Path | None) -> str | None:
+    """What keeps a file from being written to if its holder only reads it: others may read it too, then."""
+    if path is None or error.pid == os.getpid():
+        return None
+    try:
+        open_file(path)[0].close()
+    except RowmillError:
+        return None
+    stop = f" ('kill -INT {error.pid}')" if error.pid else ""
+    return (
+        f"{path} is in use by {_holder(error)}, which reads it: a query of 'rowmill sql', another command, or a "
+        f"program that has it open. Wait for it to end, or stop it{stop}, which does the run no harm; then try again."
+    )
+
+
+def _holder(error: Locked) -> str:
+    return "this process" if error.pid == os.getpid() else f"process {error.pid}" if error.pid else "another process"
