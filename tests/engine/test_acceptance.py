@@ -10,7 +10,8 @@ import pytest
 from virtual_run import Finished, Row, custom, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
-from rowmill.errors import SpecError
+from rowmill.engine.reopening import extend
+from rowmill.errors import SpecError, UsageError
 from rowmill.store.acceptance import TooFewAccepted
 
 Run = Callable[..., Finished]
@@ -73,6 +74,18 @@ def test_p6_a_greater_number_goes_on_where_the_finished_run_ended(run: Run, tmp_
     again = run(spec(40), database, starts_at_s=120.0)
     assert again.report is not None
     assert again.report.turns <= 1
+
+
+def test_p6_such_a_run_is_extended_by_its_spec_alone(run: Run, tmp_path: Path) -> None:
+    database = tmp_path / "run.duckdb"
+    done = run(spec(20), database)
+    first = done.dataset()
+    done.store.close()
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match=r"until 20 are accepted.*raise 'accepted' of 'records' in the spec"):
+            extend(database, 500, None, 1_900_000_000.0, dry_run=dry_run)
+    assert run(spec(20), database, starts_at_s=60.0).dataset() == first
+    assert len(run(spec(30), database, starts_at_s=120.0).dataset()) == 30
 
 
 @pytest.mark.parametrize(

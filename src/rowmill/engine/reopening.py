@@ -101,9 +101,15 @@ def extend(
     """Plans more rows; returns the records before and after. The spec inside the database asks for them from now on.
 
     ``row_group_size``: of the new row groups; None: as in the spec. Raises UsageError for fewer records than planned
-    (P2), Locked, Incompatible or Damaged.
+    (P2) and for a run that goes on until enough rows are accepted (P6), Locked, Incompatible or Damaged.
     """
     with _opened(database) as (store, prepared):
+        if prepared.spec.accepted_records is not None:
+            raise UsageError(
+                f"{database} plans rows until {prepared.spec.accepted_records.accepted} are accepted, so it is not "
+                "extended by hand. For more rows raise 'accepted' of 'records' in the spec, then: rowmill run SPEC "
+                f"{database}"
+            )
         before = store.plan().rows
         size = row_group_size or prepared.spec.row_group_size
         if dry_run:
