@@ -327,6 +327,9 @@ def test_f6_too_many_failures_stop_the_run_and_drop_nothing(run: Run, tmp_path: 
     assert "20 of the last 20 results failed, 20 of them in column 'text' with ValueError" in str(stopped.error)
     assert stopped.sql("select state, rows_finished, rows_dropped from run_status") == [("stopped", 0, 0)]
     assert stopped.sql("select kind, subject from event where kind = 'stopped'") == [("stopped", "error window")]
+    why = [(f"failed: {stopped.error}"[:500],)]
+    assert stopped.sql("select reason from run_status") == why
+    assert stopped.sql("select end_reason from invocation") == why
     assert stopped.violations() == []
     broken.clear()
     done = run(spec, tmp_path / "run.duckdb", starts_at_s=60.0)

@@ -46,6 +46,7 @@ from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.providers.opening import open_provider
+from rowmill.secret import hidden
 from rowmill.spec.spec import Spec
 from rowmill.store.control import HandSettings
 from rowmill.store.details import read_details
@@ -198,7 +199,7 @@ async def work(
                     group.start_soon(report, progress_interval_s)
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
-            reason = str(dispatcher.stop if isinstance(dispatcher.stop, BudgetReached) else ending)[:500]
+            reason = _reason(ending, dispatcher.stop)
         except BaseExceptionGroup as raised:
             error = _leaf(raised)
             reason = f"failed: {error}"[:500]
@@ -218,6 +219,13 @@ async def work(
     if ending is Ending.STOPPED and is_used_up:
         ended = replace(ended, message=f"{stopped_message(name, status)} {dispatcher.stop}")
     return ended
+
+
+def _reason(ending: Ending, stop: BaseException | None) -> str:
+    """What is kept of why an invocation ended."""
+    if ending is not Ending.STOPPED or stop is None:
+        return str(ending)
+    return (str(stop) if isinstance(stop, BudgetReached) else hidden(f"failed: {stop}"))[:500]
 
 
 def _warn_if_paused(name: str, by_hand: HandSettings) -> None:
