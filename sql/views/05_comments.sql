@@ -165,8 +165,8 @@ comment on column main.invocation.pid is 'Its process id.';
 comment on column main.invocation.host is 'The machine it ran on.';
 comment on column main.invocation.version is 'The version of Rowmill.';
 comment on column main.invocation.started_at is 'When it began (UTC).';
-comment on column main.invocation.ended_at is 'When it ended (UTC); null if it lives or crashed.';
-comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, stopped, crashed or failed with the reason.';
+comment on column main.invocation.ended_at is 'When it ended (UTC); of one that crashed, when the next one found that. Null if it lives, or crashed and none has followed yet.';
+comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, crashed, failed with the reason, or the bound that was reached.';
 
 comment on view main.spec_version is 'Every spec the dataset was made from. Secrets appear only as ${NAME}.';
 comment on column main.spec_version.version is 'Counts from 1.';
