@@ -48,7 +48,8 @@ select
   learned_limit,
   in_flight,
   cooling_until,
-  reason
+  reason,
+  explanation
 from main.resource
 order by resource;
 

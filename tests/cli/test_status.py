@@ -62,6 +62,12 @@ def test_the_json_of_a_finished_run_does_not_change_with_time(rowmill: CommandLi
     assert status["oldest_row_group"] is None
 
 
+def test_the_resources_of_the_json_are_the_view(rowmill: CommandLine, quick_run: Path) -> None:
+    (status,) = json.loads(rowmill.output_of("status", "--format", "json"))
+    assert status["resources"] == json.loads(rowmill.output_of("sql", "from resource order by all", "--format", "json"))
+    assert all(resource["explanation"] for resource in status["resources"])
+
+
 def test_a_crashed_run_tells_what_failed_and_how_to_go_on(rowmill: CommandLine) -> None:
     shown = rowmill.output_of("status", _crashed(rowmill.directory / "x.duckdb"))
     assert re.search(r"^state +stopped$", shown, re.MULTILINE)

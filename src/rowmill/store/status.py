@@ -45,6 +45,8 @@ class ResourceStatus:
     in_flight: int
     cooling_until: datetime | None
     reason: str | None
+    explanation: str = ""
+    """How many calls it takes, or why none, in words."""
 
 
 @dataclass(frozen=True, slots=True)
