@@ -48,6 +48,14 @@ def test_an_unknown_reference_names_the_nearest_column_and_its_place() -> None:
     ]
 
 
+def test_a_reference_to_the_number_of_the_row_says_what_to_use() -> None:
+    (message,) = messages(column("row_idea"), column("b", "row_id"))
+    assert "'row_id' is no column that others can use" in message
+    assert "column_type: rank" in message
+    assert "Did you mean" not in message
+    assert message.endswith("(columns.1.needs)")
+
+
 def test_a_template_reference_in_another_case_is_unknown() -> None:
     assert messages(column("Rating"), column("b", "rating")) == [
         "Column 'rating' is not defined. Did you mean 'Rating'? (columns.1.needs)"

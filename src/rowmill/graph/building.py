@@ -20,6 +20,7 @@ from rowmill.spec.spec import Spec
 
 _MAX_SUGGESTIONS = 50
 """Unknown names a nearest one is looked for: it takes milliseconds each among thousands of columns."""
+_ROW_ID = "row_id"
 
 
 def build_graph(
@@ -186,6 +187,12 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
 
 
 def _reference_problem(reference: Reference, name: str | None, declaration: Declaration, columns: _Columns) -> Problem:
+    if name is None and fold(reference.name) == _ROW_ID:
+        return Problem(
+            reference.place,
+            f"'{reference.name}' is no column that others can use. SQL over the whole dataset may name it "
+            "(column_type: rank), and custom functions that take a table have it unasked; the sampler uuid tells rows apart, too.",
+        )
     if name is None:
         return Problem(
             reference.place, f"Column '{reference.name}' is not defined.{columns.did_you_mean(reference.name)}"
