@@ -245,6 +245,9 @@ def test_keys_are_taken_by_name_and_never_copied(tmp_path: Path) -> None:
         ("a.yaml", "- 1", "not a mapping"),
         ("a.yaml", "records: 5", "no list 'columns'"),
         ("a.yaml", "data_designer: 5", "no list 'columns'"),
+        ("a.yaml", "columns: [a, b]", "columns.0 is no mapping with a 'name' and a 'column_type'"),
+        ("a.yaml", "columns: [{name: a, type: int}]", "columns.0 is no mapping"),
+        ("a.yaml", "{name: a, records: 5, columns: []}", "has 'name', 'records', as a spec of Rowmill"),
     ],
 )
 def test_what_is_no_configuration_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:

@@ -25,6 +25,7 @@ from rowmill.spec.yaml_loader import load_yaml
 _KNOWN = frozenset(
     {"columns", "model_configs", "tool_configs", "seed_config", "constraints", "profilers", "processors"}
 )
+_OF_A_COLUMN = ("name", "column_type")
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ def imported(path: Path, records: int, providers: Path | None = None) -> Importe
             f"'{path}' is no DataDesigner configuration: it has no list 'columns'. They are written by "
             "DataDesignerConfigBuilder.write_config()."
         )
+    _refuse_other_files(path, config)
     notes = Notes()
     spec: dict[str, Any] = {"name": safe_spec_name(path.stem), "records": records}
     models = imported_models(config.get("model_configs") or [], _providers(providers), notes)
@@ -80,6 +82,22 @@ def imported(path: Path, records: int, providers: Path | None = None) -> Importe
             notes.add(str(field), "This field is not known; it is left out.")
     _check(spec, notes)
     return Imported(spec, notes.all)
+
+
+def _refuse_other_files(path: Path, config: Mapping[str, Any]) -> None:
+    """Raises UsageError for a file that has a list 'columns', but not of a configuration's columns."""
+    own = sorted(set(config) & (set(Spec.model_fields) - _KNOWN))
+    if "records" in own:
+        raise UsageError(
+            f"'{path}' is no DataDesigner configuration: it has {', '.join(map(repr, own))}, as a spec of Rowmill "
+            f"does. 'rowmill run {path}' runs a spec."
+        )
+    for index, column in enumerate(config["columns"]):
+        if not isinstance(column, Mapping) or not all(isinstance(column.get(each), str) for each in _OF_A_COLUMN):
+            raise UsageError(
+                f"'{path}' is no DataDesigner configuration: columns.{index} is no mapping with a 'name' and a "
+                "'column_type'."
+            )
 
 
 def _tools(config: Mapping[str, Any], place: str, notes: Notes) -> dict[str, Any]:
