@@ -191,7 +191,8 @@ def _reference_problem(reference: Reference, name: str | None, declaration: Decl
         return Problem(
             reference.place,
             f"'{reference.name}' is no column that others can use. SQL over the whole dataset may name it "
-            "(column_type: rank), and custom functions that take a table have it unasked; the sampler uuid tells rows apart, too.",
+            "(column_type: rank), and custom functions that take a table have it unasked; the sampler uuid tells "
+            "rows apart, too.",
         )
     if name is None:
         return Problem(
