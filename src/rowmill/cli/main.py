@@ -15,7 +15,7 @@ from rowmill.cli.lazy import LazyGroup
 
 COMMANDS = {
     "init": ("rowmill.cli.init", "Write an example spec to start from."),
-    "validate": ("rowmill.cli.validate", "Check a spec and list every problem in it."),
+    "validate": ("rowmill.cli.validate", "Check a spec and list what is wrong with it."),
     "plan": ("rowmill.cli.plan", "Explain what a run of a spec would do."),
     "preview": ("rowmill.cli.preview", "Generate a few rows and show them."),
     "run": ("rowmill.cli.run", "Start a run, or go on where it stopped."),

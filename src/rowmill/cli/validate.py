@@ -12,7 +12,7 @@ from rowmill.cli.figures import count, plural
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 def command(spec: Path) -> None:
-    """Check a spec and list every problem in it; creates no file.
+    """Check a spec and list what is wrong with it; creates no file.
 
     \b
     Example:
