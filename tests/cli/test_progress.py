@@ -82,6 +82,12 @@ def test_the_line_without_a_terminal_tells_what_matters() -> None:
     )
 
 
+def test_the_percentage_beside_the_finished_rows_is_theirs() -> None:
+    status = replace(a_status(33, 33), rows_dropped=60)
+    assert progress_line(status, Pace(2.0, 2.5, 75.0)).startswith("33/100 rows (33 %), ")
+    assert overview.facts(status, NOW)[0].text == "33 of 100 finished (33 %), 60 dropped"
+
+
 def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(panel(status, NOW, width, height, Pace(2.0, 2.5, 75.0), 61.0))

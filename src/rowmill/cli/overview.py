@@ -38,11 +38,11 @@ class Endpoint(NamedTuple):
 
 def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s: float | None = None) -> list[Fact]:
     """The run in lines, most important first. ``live``: the pace seen meanwhile; ``elapsed_s``: of this process."""
-    settled = status.rows_finished + status.rows_dropped
+    finished = share(status.rows_finished, status.records)
     found = [
         Fact(
             "rows",
-            f"{count(status.rows_finished)} of {count(status.records)} finished ({share(settled, status.records)}),"
+            f"{count(status.rows_finished)} of {count(status.records)} finished ({finished}),"
             f" {count(status.rows_dropped)} dropped",
         ),
         Fact("pace", _pace(status, live)),

@@ -108,10 +108,8 @@ _FIELDS = ("state", "records", "rows_finished", "rows_dropped", "requests", "inp
 
 def progress_line(status: Status, pace: Pace) -> str:
     """One status as one line of text."""
-    settled = status.rows_finished + status.rows_dropped
-    parts = [
-        f"{count(status.rows_finished)}/{count(status.records)} rows ({share(settled, status.records)})",
-    ]
+    finished = share(status.rows_finished, status.records)
+    parts = [f"{count(status.rows_finished)}/{count(status.records)} rows ({finished})"]
     if pace.cells_per_s:
         parts.append(f"{rate(pace.cells_per_s)} cells/s")
     left_s = status.details.pace.seconds_left if status.details is not None else pace.seconds_left
