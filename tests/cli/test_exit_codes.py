@@ -116,6 +116,7 @@ def test_code_3_when_rows_were_dropped(rowmill: CommandLine, quick_spec: Path) -
     done = rowmill("run", "quick.yaml")
     assert done.returncode == 3
     assert "rowmill show dropped" in done.stderr
+    assert "rowmill retry quick.duckdb --dropped" in done.stderr
     assert rowmill("run", "quick.yaml").returncode == 3
     assert rowmill("run", "quick.yaml", "--quiet").stderr == ""
     dropped = rowmill.output_of("show", "dropped", "--format", "jsonl").splitlines()
