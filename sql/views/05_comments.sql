@@ -64,7 +64,7 @@ comment on view main.dropped_row is 'Rows that were given up, and why.';
 comment on column main.dropped_row.row_id is 'The row.';
 comment on column main.dropped_row.row_group is 'Its row group.';
 comment on column main.dropped_row.row_index is 'Its place in the row group.';
-comment on column main.dropped_row.column_name is 'The column that could not be made.';
+comment on column main.dropped_row.column_name is 'The column that could not be made; of a row dropped by hand, one that was deferred, else the one that is made last.';
 comment on column main.dropped_row.reason is 'rejected, retries_exhausted, filtered, duplicate, given_up, by_hand or invalid.';
 comment on column main.dropped_row.error_type is 'Kind of the last error.';
 comment on column main.dropped_row.message is 'The last error, shortened.';
