@@ -6,8 +6,6 @@ clear, a row is dropped once, a deferral replaces the one before it.
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
@@ -16,6 +14,7 @@ import pyarrow as pa
 from rowmill.spec.declaration import Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
+from rowmill.store.drop_log import DropLog
 from rowmill.store.dropping import ACTIVE, give_up
 from rowmill.store.inbox import Inbox
 from rowmill.store.layout import Layout
@@ -46,16 +45,18 @@ _WRITTEN_TOGETHER = 2_000
 """Results of several generators that are written by one statement: more are faster written generator by generator."""
 _WIDEST_TOGETHER = 64
 """Columns a statement for all generators may have."""
-_log = logging.getLogger("rowmill.rows")
 _NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
 
 
 class Recording:
     """Writes what arrived. Bound to one connection, one layout and the run's settings."""
 
-    def __init__(self, connection: Connection, layout: Layout, settings: RunSettings, typing: Typing) -> None:
+    def __init__(
+        self, connection: Connection, layout: Layout, settings: RunSettings, typing: Typing, drop_log: DropLog
+    ) -> None:
         self._connection = connection
         self._layout = layout
+        self._drop_log = drop_log
         self._patience = Patience(connection, layout, settings.give_up_after_s)
         self._no_outcomes = _no_outcomes(layout, typing)
         self.dropped: set[tuple[int, int]] = set()
@@ -173,25 +174,11 @@ class Recording:
 
     def drop(self, drops: Rows, now: datetime) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
-        self._log_drops(drops)
+        self._drop_log.take(drops, now)
         give_up(self._connection, ACTIVE, drops, now)
         if self.has_deferred:
             self.delete_stale_deferrals()
         self.dropped.update((row[1], row[2]) for row in drops.rows)
-
-    def _log_drops(self, drops: Rows) -> None:
-        """One line for each reason; the messages, which may quote what a row holds, only for who asks for more."""
-        kinds = Counter((row[0], row[3], row[4]) for row in drops.rows)
-        for (number, reason, error), rows in kinds.items():
-            name = self._layout.graph.generators[number].name
-            fields = {"column": name, "reason": reason, "error_type": error, "rows": rows}
-            why = f"{reason}, {error}" if error else reason
-            _log.warning("Dropped %d × column '%s' (%s)", rows, name, why, extra=fields)
-        if _log.isEnabledFor(logging.DEBUG):
-            for number, row_group, row_index, reason, error, message, *_ in drops.rows:
-                name = self._layout.graph.generators[number].name
-                fields = {"column": name, "row_group": row_group, "row_index": row_index, "reason": reason}
-                _log.debug("Dropped row %d of row group %d: %s: %s", row_index, row_group, error, message, extra=fields)
 
     def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
         """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""

@@ -32,6 +32,7 @@ from rowmill.store.connection import STORAGE_ROWS, Connection
 from rowmill.store.control import Control, HandSettings, read_hand_settings
 from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.database_file import create_private_file
+from rowmill.store.drop_log import DropLog
 from rowmill.store.graph_tables import insert_graph
 from rowmill.store.layout import Layout
 from rowmill.store.macros import create_sampler_macros
@@ -97,6 +98,7 @@ class RunStore:
         self._connection = connection
         self.is_new = is_new
         self._invocation: int | None = None
+        self._drop_log: DropLog | None = None
 
     @classmethod
     def open(cls, path: Path) -> RunStore:
@@ -309,6 +311,7 @@ class RunStore:
         if _works_on_few_rows(spec, graph):
             self._connection.use_one_thread()
         layout = Layout(graph, spec.seed)
+        self._drop_log = DropLog(layout)
         sampled = [node for node in graph.generators if isinstance(node.declaration.sql, (SamplerCall, SampledValue))]
         create_sampler_macros(self._connection, map(layout.expression, sampled))
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
@@ -321,11 +324,14 @@ class RunStore:
             seed_rows=count_seed_rows(self._connection) if has_seed else 0,
             skip_conditions=skip_conditions,
             announces=announces,
+            drop_log=self._drop_log,
         )
 
     def end(self, reason: str, now: float) -> None:
         """Signs this process out. The run is ``stopped`` with the reason unless it is finished."""
         moment = from_epoch(now)
+        if self._drop_log is not None:
+            self._drop_log.say()
         with engine_errors.mapped("signing out"), self._connection.transaction():
             self._connection.execute(_STOP_RUN.text, {"reason": reason, "now": moment})
             self._connection.execute(

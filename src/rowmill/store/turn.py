@@ -39,6 +39,7 @@ from rowmill.store.attempts import Attempts, clean
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
 from rowmill.store.control import Control
+from rowmill.store.drop_log import DropLog
 from rowmill.store.error_window import Failure
 from rowmill.store.finishing import Finishing
 from rowmill.store.inbox import Inbox
@@ -82,6 +83,7 @@ class Turn:
         invocation: int,
         seed_rows: int,
         acceptance: Acceptance,
+        drop_log: DropLog,
         skip_conditions: Mapping[int, SkipCondition] | None = None,
         announces: bool = False,
     ) -> None:
@@ -97,7 +99,7 @@ class Turn:
         self._settings = settings
         self._invocation = invocation
         self._typing = Typing(connection, layout.value_columns)
-        self._recording = Recording(connection, layout, settings, self._typing)
+        self._recording = Recording(connection, layout, settings, self._typing, drop_log)
         self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
