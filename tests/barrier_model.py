@@ -28,9 +28,12 @@ def first_of_each(ratings: Mapping[int, int]) -> dict[int, object]:
 
 
 def placed(ratings: Mapping[int, int]) -> dict[int, object]:
-    """What d decides, by row_id: each row's place by rating; of more than four rows the last one goes."""
+    """What d decides, by row_id: each row's place by rating; of more than four rows the middle one goes.
+
+    Which one that is changes with every row that joins: finished rows go, and rows that had gone come back.
+    """
     order = sorted(ratings, key=lambda row_id: ratings[row_id])
-    return {row_id: place for place, row_id in enumerate(order) if place < 4 or place < len(order) - 1}
+    return {row_id: place for place, row_id in enumerate(order) if len(order) <= 4 or place != len(order) // 2}
 
 
 @dataclass
