@@ -138,3 +138,23 @@ def test_a_schema_that_is_the_name_of_a_class_is_explained(rowmill: CommandLine)
     assert "not the text 'parts:Answer'" in done.stderr
     assert "model_json_schema()" in done.stderr
     assert "(columns.0.output_format)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["status", "rows.csv"], 5, "rows.csv is not a run database. Name another file."),
+        (["sql", "from usage", "quick.duckdb"], 2, 'before the query: rowmill sql quick.duckdb "from usage"'),
+        (["extend", "quick.duckdb", "--records", "6"], 2, "Say 'records: 20' or more to go on with it, or start a new"),
+        (["pause"], 2, "This directory has other.duckdb, quick.duckdb. Name one after the command, or set ROWMILL_DA"),
+    ],
+)
+def test_a_refusal_says_what_to_do_instead(
+    rowmill: CommandLine, quick_run: Path, arguments: list[str], code: int, said: str
+) -> None:
+    (rowmill.directory / "rows.csv").write_text("a,b\n1,2\n")
+    if arguments == ["pause"]:
+        (rowmill.directory / "other.duckdb").touch()
+    done = rowmill(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr

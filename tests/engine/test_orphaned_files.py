@@ -98,7 +98,7 @@ def test_the_command_sweeps_and_says_so(tmp_path: Path, capsys: pytest.CaptureFi
     (files_of(database) / "picture" / "9.png").write_bytes(b"")
     assert main.execute(["doctor", str(database), "--repair"]) == 0
     printed = capsys.readouterr()
-    assert "Removed 1 files that belonged to no row." in printed.err
+    assert "Removed 1 file that belonged to no row." in printed.err
     assert "4 files in run.duckdb.files, each of a row" in printed.out
     assert main.execute(["doctor", str(database), "--repair"]) == 0
     assert "There is nothing to repair." in capsys.readouterr().err

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.figures import plural
 from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, output_option, write_listing
 from rowmill.cli.place import database_argument
@@ -95,7 +96,7 @@ def _repair(path: Path) -> Diagnosis:
     after = diagnose(path) if done is None else done.after
     swept = sweep(path) if any(found.check == "files" and found.state != "ok" for found in after.findings) else 0
     if swept:
-        tell(f"Removed {swept:,} files that belonged to no row.")
+        tell(f"Removed {plural(swept, 'file')} that belonged to no row.")
         after = diagnose(path)
     if done is None:
         if not swept and not removed:

@@ -52,7 +52,10 @@ def existing_database(path: Path | None) -> Path:
             "There is no run database (*.duckdb) in this directory. Name one, or start with 'rowmill run'."
         )
     if len(found) > 1:
-        raise UsageError(f"Which run database? This directory has {', '.join(map(str, found))}.")
+        raise UsageError(
+            f"Which run database? This directory has {', '.join(map(str, found))}. Name one after the command, or set "
+            "ROWMILL_DATABASE."
+        )
     return found[0]
 
 

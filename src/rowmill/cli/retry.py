@@ -52,7 +52,7 @@ def _retry_dropped(path: Path, where: str | None, *, dry_run: bool) -> None:
         tell(f"{len(rows):,} dropped rows{which} would come back.")
     else:
         told = steer(path, "retry_dropped", {"rows": rows}).message
-        tell(f"{told}\nNext:\n  rowmill run {path}    tries them again, unless a process works on it")
+        tell(f"{told}\nNext:\n  rowmill run {path}    tries them again; a process that works on it does it anyway")
 
 
 def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:

@@ -59,6 +59,8 @@ def _split(arguments: tuple[str, ...]) -> tuple[Path, str | None]:
     if not arguments:
         return existing_database(None), None
     if len(arguments) == 2:
+        if not Path(arguments[0]).exists() and is_run_database(Path(arguments[1])):
+            raise UsageError(f'The database comes before the query: rowmill sql {arguments[1]} "{arguments[0]}"')
         return existing_database(Path(arguments[0])), arguments[1]
     if len(arguments) > 2:
         raise UsageError("More than a DATABASE and a QUERY were given. Put the query into quotes.")

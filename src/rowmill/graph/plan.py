@@ -70,7 +70,10 @@ class Plan:
         :class:`~rowmill.errors.UsageError` when the plan has more rows than ``records`` (P2).
         """
         if records < self.rows:
-            raise UsageError(f"The run has {self.rows} records; it can be extended, but not cut to {records}.")
+            raise UsageError(
+                f"The run has {self.rows:,} records; it can be extended, but not cut to {records:,}. Say 'records: "
+                f"{self.rows}' or more to go on with it, or start a new run in another file."
+            )
         if records == self.rows:
             return self
         size = row_group_size or (self.segments[-1].row_group_size if self.segments else 0)

@@ -48,6 +48,8 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
             return damaged(path, _first_line(text))
         if "version" in text and ("newer" in text or "older" in text or "storage" in text):
             return Incompatible(f"{path} was written by another version of DuckDB: {_first_line(text)}")
+    if "in-memory database" in text:  # what the engine makes of a file of rows, as CSV
+        return Incompatible(f"{path} is not a run database. Name another file.")
     if "different configuration" in text:
         return in_use_here(path)
     return damaged(path, _first_line(text))
