@@ -238,6 +238,7 @@ def crash_everywhere(
     return crashes
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.slow
 @pytest.mark.parametrize("which", range(SLICES))
 @pytest.mark.parametrize("barrier", ["unique", "place"])
