@@ -11,23 +11,17 @@ plan are read and checked against the row groups · *sign in* · *first turn* un
 plan and sign in, after which the run's state is back; other tools scan their files for that. *plan SQL*: only the
 statements that write and read the plan, and the look-up of the last row group.
 
-Measured on 2026-11-20, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, commit 71d7682, under a load of 4.2. CPU
-milliseconds (the clock showed up to twice as much), and what the first time added to the process in MiB::
+Measured on 2026-11-21, 2 shared cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, otherwise idle, medians in milliseconds::
 
-                row groups  prepare  create  open  plan  sign in  first turn  without open  plan SQL (ms)
-    fresh               10     14.8    69.3  30.8            5.9        41.5          47.3            1.4
-    fresh              10⁶     15.2    72.2  32.1            7.8        45.1          52.9            1.5
-    fresh              10⁹     19.0    79.6  34.9            7.6        47.8          55.4            1.6
-    2 of 10 left        10     15.4          22.0   2.2      7.6        32.2          42.0            0.9
-    2 of 10⁶ left      10⁶     16.4          23.2   2.4      8.6        38.1          49.1            1.1
-    MiB, 10                    23.4    17.0   9.4            1.0        10.8    (peak 140)
-    MiB, 10⁹                   23.3    15.7   9.0            1.3        11.4    (peak 139)
-    MiB, 2 of 10⁶ left          3.2          33.7   2.7      9.2        10.0    (peak 137)
+                       row groups  prepare  create  open  plan  sign in  first turn  resume  open to tasks  plan SQL
+    fresh                      10      0.8   153.5  34.8            8.0        37.9                   80.7       1.5
+    fresh                     10⁶      0.9   147.8  33.8            7.9        37.8                   79.4       1.6
+    fresh                     10⁹      0.8   157.2  35.0            7.9        40.8                   83.7       1.6
+    2 left, killed             10      1.0          17.1   3.7      4.2        25.6     7.9           50.6       0.8
+    2 left, killed            10⁶      1.0          17.6   3.9      4.4        26.9     8.4           52.8       0.8
+    2 left, stopped           10⁶      0.9          17.5   4.3      5.2        28.2     9.5           55.2       0.9
 
-Flat: 10⁶ against 10 row groups took 0.84 to 1.17 times as much CPU in three runs, which is the noise of this machine.
-The plan itself stays below 2 ms. A resume does not reach 10 ms: without the open it takes 38 to 49 ms of CPU, spread
-over some twenty statements (``--profile``). Of the open, measured apart under less load, ``duckdb.connect`` takes 9.6,
-``schema.is_new`` 6.7 and making the sampler macros 6.4 ms.
+The first turn of a fresh process takes 160 ms where pandas is installed: pyarrow imports it then.
 """
 
 from __future__ import annotations
