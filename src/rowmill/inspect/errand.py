@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_BETWEEN_INTERRUPTS_S = 0.02
+
 
 class Errand(Generic[T]):
     """One call in a thread: Python sees no signal while its main thread waits inside a library."""
@@ -48,6 +50,3 @@ class Errand(Generic[T]):
         if self._raised:
             raise self._raised[0]
         return self._result[0]
-
-
-_BETWEEN_INTERRUPTS_S = 0.02
