@@ -20,6 +20,11 @@ _TIMEOUT_S = 45.0
 _CONTROL = re.compile(r"\x1b(\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|[()].)")
 
 
+def _state(process: int) -> str:
+    """As the kernel says it: R for working, S for sleeping."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
 class Terminal:
     """Runs a command in a pseudo-terminal. Use ``with``: the process never outlives it."""
 
@@ -65,6 +70,16 @@ class Terminal:
         """Waits until the last it wrote is ``wanted``: a prompt that waits."""
         self._read(lambda: self.text.endswith(wanted))
         assert self.text.endswith(wanted), self.text
+
+    def wait_until_it_waits(self) -> None:
+        """Waits until it sleeps, as it does for keys.
+
+        A signal that comes before, right after a prompt was written, is noticed with the next key only: readline looks
+        for signals when it is woken.
+        """
+        until = time.monotonic() + _TIMEOUT_S
+        while _state(self.process.pid) != "S" and time.monotonic() < until:
+            time.sleep(0.01)
 
     def read_to_end(self) -> str:
         """Everything it wrote until it ended, without control codes."""

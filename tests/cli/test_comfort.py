@@ -74,6 +74,7 @@ def test_an_interrupt_gives_up_what_was_typed_and_the_end_of_input_leaves(
         terminal.read_until("rowmill> ")
         terminal.enter("select 1 as")
         terminal.read_until("...> ")
+        terminal.wait_until_it_waits()
         terminal.process.send_signal(signal.SIGINT)
         terminal.read_until("...> \nrowmill> ")
         terminal.enter("select 17 + 4 as sum;")
