@@ -19,6 +19,7 @@ from rowmill.engine import invocation
 from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.ending import RunReport
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.preparation import prepare, prepare_to_run
 from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError
@@ -94,7 +95,7 @@ def run(
 ) -> RunReport:
     """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
     _refuse_event_loop("run_async")
-    return anyio.run(
+    return run_on_event_loop(
         partial(
             run_async,
             spec,
@@ -123,7 +124,7 @@ async def preview_async(
 def preview(spec: SpecSource, rows: int = 5, *, directory: str | Path | None = None, seed: object = None) -> Preview:
     """:func:`preview_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
     _refuse_event_loop("preview_async")
-    return anyio.run(partial(preview_async, spec, rows, directory=directory, seed=seed))
+    return run_on_event_loop(partial(preview_async, spec, rows, directory=directory, seed=seed))
 
 
 def _refuse_event_loop(twin: str) -> None:

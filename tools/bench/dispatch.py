@@ -28,13 +28,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.binding import bind_generators
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.preparation import Prepared
 from rowmill.generators.runtime import InvocationRuntime
@@ -139,7 +138,7 @@ def _without_store(rows: int, in_flight: int) -> dict[str, Any]:
     prepared = prepared_spec(spec(rows, in_flight))
     store = MemoryStore(prepared, rows)
     with Gauge() as gauge:
-        anyio.run(partial(_dispatch, prepared, store))
+        run_on_event_loop(partial(_dispatch, prepared, store))
     return {
         "rows": rows,
         "what": "dispatcher without a store (limit)",

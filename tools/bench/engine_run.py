@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from rowmill.engine.ending import RunReport
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import WriterThread
@@ -47,7 +47,7 @@ def run_engine(prepared: Prepared, database: Path) -> EngineRun:
     """Runs ``prepared`` to its end in the new file ``database``. Raises RuntimeError unless every row is there."""
     clock = TurnClock()
     with Gauge() as gauge:
-        report = anyio.run(_run, prepared, database, clock)
+        report = run_on_event_loop(partial(_run, prepared, database, clock))
     if report.rows_finished != prepared.spec.records:
         raise RuntimeError(f"The run is not complete: {report.message}")
     return EngineRun(

@@ -22,12 +22,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import anyio
-
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import run
 
 from .engine_run import prepared_spec
@@ -145,7 +145,7 @@ def _case(rows: int, readers: int) -> dict[str, Any]:
             assert reader.stdout is not None
             reader.stdout.readline()  # it is ready
         with _serving_cpu() as serving_cpu_s, Gauge() as gauge:
-            report = anyio.run(run, prepared, database)
+            report = run_on_event_loop(partial(run, prepared, database))
         if report.rows_finished != rows:
             raise RuntimeError(f"The run is not complete: {report.message}")
         looked = [reader.communicate()[0].split() for reader in waiting]

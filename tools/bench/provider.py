@@ -42,11 +42,13 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
 
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import ChatRequest, Provider
 from rowmill.run_database import RunDatabase
@@ -216,7 +218,7 @@ def _bare_client(model: dict[str, Any], latency_ms: int, in_flight: int, request
     config = ModelConfig.model_validate({"alias": "writer", "model": _MODEL, **model})
     starts: list[float] = []
     with Gauge() as gauge:
-        anyio.run(_ask_all, config, in_flight, requests, starts)
+        run_on_event_loop(partial(_ask_all, config, in_flight, requests, starts))
     return {"bare_per_s": steady_rate(sorted(starts), in_flight), "bare_cpu_us": gauge.cpu_s / requests * 1e6}
 
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from rowmill.dispatch.dispatcher import Dispatcher
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
@@ -94,7 +94,7 @@ def _measure(base_url: str, row_groups: int, with_bad: bool) -> dict[str, Any]:
     prepared = prepared_spec(_spec(base_url, row_groups, with_bad))
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "refusal.duckdb"
-        turns = anyio.run(_run_until_healthy_are_done, prepared, file)
+        turns = run_on_event_loop(partial(_run_until_healthy_are_done, prepared, file))
         with RunDatabase.open(file) as database:
             journal = database.sql(bench_script("healthy_requests")).to_pylist()[0]
             admission = database.sql("from admission").column("reason").to_pylist()[0]

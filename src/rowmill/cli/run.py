@@ -102,16 +102,15 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
 
 
 def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:
-    import anyio
-
+    from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.engine.invocation import run
 
     work = partial(run, prepared, path, handle_signals=True, resume=resume)
     if shown is None:
-        return anyio.run(work)
+        return run_on_event_loop(work)
     display, interval_s = shown
     with display:
-        return anyio.run(
+        return run_on_event_loop(
             partial(work, on_progress=display.show, progress_interval_s=interval_s, on_drain=display.draining)
         )
 

@@ -6,11 +6,12 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
-import anyio
 import pyarrow as pa
 
 from rowmill import notebook
+from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
@@ -41,7 +42,7 @@ def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = N
 
     Raises what a run raises.
     """
-    return anyio.run(preview_async, prepared, rows, environ)
+    return run_on_event_loop(partial(preview_async, prepared, rows, environ))
 
 
 async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> Preview:
