@@ -110,6 +110,8 @@ class Readable(Protocol):
 
 
 _ROWS_PER_BATCH = 16_384
+_MOST_PARSED = 512
+"""Statements: more than a run has."""
 
 
 class Connection:
@@ -165,6 +167,8 @@ class Connection:
             self._release()
             raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
+        self._parsed: dict[str, duckdb.Statement | str] = {}
+        """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
         self._identity = file_identity(path) if path is not None and not read_only else None
         self._kept_blocks = KeptBlocks(path) if path is not None and not read_only else None
 
@@ -181,6 +185,7 @@ class Connection:
         other._claim = None
         other._identity = None
         other._staged = {}
+        other._parsed = {}
         other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
         other._engine = self._engine.cursor()
         return other
@@ -205,7 +210,14 @@ class Connection:
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
-        return self._engine.execute(sql, parameters).fetchall()
+        return self._engine.execute(self._parsed.get(sql) or self._parse(sql), parameters).fetchall()
+
+    def _parse(self, sql: str) -> duckdb.Statement | str:
+        if len(self._parsed) >= _MOST_PARSED:
+            self._parsed.clear()
+        statements = self._engine.extract_statements(sql)
+        self._parsed[sql] = statements[0] if len(statements) == 1 else sql
+        return self._parsed[sql]
 
     def script(self, sql: str) -> None:
         """Runs several statements without parameters."""
@@ -274,25 +286,29 @@ class Connection:
                 self._engine.rollback()
             raise
 
+    def has_long_log(self) -> bool:
+        """Is the log so long that it should be folded into the file? Whoever opens the file next has to read it."""
+        if self.file is None or not self.has_written:
+            return False
+        try:
+            return log_of(self.file).stat().st_size >= LONG_LOG_BYTES
+        except FileNotFoundError:
+            return False
+
     def fold_long_log(self) -> None:
-        """Folds the log into the file if it is long, unless somebody looks: whoever opens the file next has to read it.
+        """Folds the log into the file if it is long, unless somebody looks: the engine folds nothing then.
 
         It is also time to give back the memory of rows that were deleted from TEMP tables.
 
         Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
         """
-        if self.file is None or not self.has_written:
+        if not self.has_long_log():
             return
         try:
-            log_bytes = log_of(self.file).stat().st_size
-        except FileNotFoundError:
+            self.checkpoint()
+        except duckdb.TransactionException:
             return
-        if log_bytes >= LONG_LOG_BYTES:
-            try:
-                self.checkpoint()
-            except duckdb.TransactionException:
-                return  # somebody looks at the run in this moment: the engine folds nothing then
-            self._engine.execute(_COMPACT_TEMPORARY_TABLES.text)
+        self._engine.execute(_COMPACT_TEMPORARY_TABLES.text)
 
     def checkpoint(self) -> None:
         """Folds the log into the file. Dying in the middle of it loses nothing.
