@@ -181,7 +181,9 @@ class RunState:
         """A turn, ``after_s`` seconds after the last one. ``free`` of every resource, or per resource."""
         self.now_s += after_s
         capacity = dict.fromkeys(self.prepared.limits, free) if isinstance(free, int) else dict(free)
-        return self.turn.take(outcomes, capacity, EPOCH + self.now_s)
+        result = self.turn.take(outcomes, capacity, EPOCH + self.now_s)
+        self.turn.tidy()
+        return result
 
     def keys(self, tasks: Iterable[Task]) -> list[TaskKey]:
         """The identities of tasks."""

@@ -257,7 +257,13 @@ class Driver:
 
     def _take(self, outcomes: list[Outcome], free: dict[str, int]) -> TurnResult:
         self.world.unacknowledged = list(outcomes)
-        return self.step("turn", lambda: self._the_turn().take(outcomes, free, self.world.now))
+
+        def turn() -> TurnResult:
+            result = self._the_turn().take(outcomes, free, self.world.now)
+            self._the_turn().tidy()
+            return result
+
+        return self.step("turn", turn)
 
     def _the_turn(self) -> Turn:
         assert self._turn is not None

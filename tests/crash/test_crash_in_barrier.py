@@ -94,6 +94,7 @@ class Process:
     def take(self, outcomes: list[Outcome], free: int = PLENTY) -> list[Task]:
         capacity = dict.fromkeys(self.prepared.limits, free) if free else {}
         self.result = self.turn.take(outcomes, capacity, self.now)
+        self.turn.tidy()
         return self.result.tasks
 
     def work(self, until: Callable[[], bool] = lambda: False) -> None:

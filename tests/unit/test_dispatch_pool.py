@@ -23,10 +23,18 @@ CALL_S = 0.2
 
 
 class BusyEndpoint:
-    """Calls of about ``CALL_S``, and turns of ``turn_s`` that hand out as many tasks as are asked for."""
+    """Calls of about ``CALL_S``, and turns of ``turn_s`` that hand out as many tasks as are asked for.
 
-    def __init__(self, turn_s: float) -> None:
+    Every ``rare``-th turn takes ``rare_turn_s``: it waits while the log is folded.
+    """
+
+    def __init__(self, turn_s: float, rare: int = 0, rare_turn_s: float = 0.0) -> None:
         self.turn_s = turn_s
+        self.rare = rare
+        self.rare_turn_s = rare_turn_s
+        self.turns = 0
+        self.asked: list[int] = []
+        """For how many tasks each turn was asked."""
         self.left = [Task(0, 0, index, index, 0, {}) for index in range(TASKS)]
         self.unfinished = TASKS
         self.random = random.Random(7)
@@ -44,14 +52,16 @@ class BusyEndpoint:
     ) -> TurnResult:
         count = free.get(RESOURCE, 0)
         tasks, self.left = self.left[:count], self.left[count:]
-        await anyio.sleep(self.turn_s)
+        self.turns += 1
+        self.asked.append(count)
+        is_rare = self.rare and self.turns % self.rare == 0
+        await anyio.sleep(self.rare_turn_s if is_rare else self.turn_s)
         self.unfinished -= len(outcomes)
         return TurnResult(tasks, [], None, False, self.unfinished == 0)
 
 
-@pytest.mark.parametrize("turn_s", [0.005, 0.02, 0.03, 0.045])
-def test_every_place_of_an_endpoint_is_kept_busy_whatever_a_turn_takes(turn_s: float) -> None:
-    endpoint = BusyEndpoint(turn_s)
+def _busy_share(endpoint: BusyEndpoint, after: int) -> float:
+    """Works until all is done; the share of the time in which places were busy, from the ``after``-th start on."""
 
     async def main() -> None:
         dispatcher = Dispatcher(
@@ -66,6 +76,25 @@ def test_every_place_of_an_endpoint_is_kept_busy_whatever_a_turn_takes(turn_s: f
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
     starts = sorted(started_at for started_at, _ in endpoint.calls)
-    first, last = starts[2 * PLACES], starts[-1]  # how much to have at hand is learned from the first calls that end
+    first, last = starts[after], starts[-1]
     worked_s = sum(max(0.0, min(ended_at, last) - max(started_at, first)) for started_at, ended_at in endpoint.calls)
-    assert worked_s / (last - first) / PLACES >= 0.995
+    return worked_s / (last - first) / PLACES
+
+
+@pytest.mark.parametrize("turn_s", [0.005, 0.02, 0.03, 0.045, 0.09])
+def test_every_place_of_an_endpoint_is_kept_busy_from_the_first_call_on_whatever_a_turn_takes(turn_s: float) -> None:
+    assert _busy_share(BusyEndpoint(turn_s), after=PLACES - 1) >= 0.995
+
+
+def test_a_turn_that_takes_much_longer_now_and_then_leaves_no_place_idle_once_it_is_known() -> None:
+    endpoint = BusyEndpoint(0.03, rare=30, rare_turn_s=0.16)
+    assert _busy_share(endpoint, after=8 * PLACES) >= 0.995
+    assert endpoint.turns > 60
+
+
+def test_turns_are_not_asked_for_a_few_tasks_while_there_are_many_at_hand() -> None:
+    endpoint = BusyEndpoint(0.005)
+    _busy_share(endpoint, after=0)
+    working = endpoint.asked[: endpoint.turns * 3 // 4]
+    assert 0 in working
+    assert min(count for count in working if count) >= 16

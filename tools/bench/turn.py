@@ -172,6 +172,7 @@ class _Mill:
 
     def _take(self, outcomes: list[Outcome], wanted: int) -> None:
         result = self._turn.take(outcomes, {LOCAL: wanted}, self._now)
+        self._turn.tidy()
         self._tasks = result.tasks
         self.missing_rows += sum(group.rows_finished for group in result.finished)
 

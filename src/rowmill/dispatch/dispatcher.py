@@ -29,6 +29,7 @@ _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
 _LONGEST_LAG_S = 0.045
 _FULL_TURN = 1500
+_LONG_AGO_S = 30.0
 
 
 class Dispatcher:
@@ -69,6 +70,9 @@ class Dispatcher:
         self._turns = 0
         self._last_turn_at = -math.inf
         self._last_turn_took = 0.0
+        self._longest_turn_s = 0.0
+        """Of late: half of it counts after :data:`_LONG_AGO_S`."""
+        self._handed_out_at = 0.0
         self._max_in_flight = settings.max_in_flight
         self._is_paused = starts_paused
         self._is_draining = False
@@ -149,6 +153,7 @@ class Dispatcher:
     async def run(self) -> Ending:
         """Works until the run is complete or stopped. Raises what a turn, an executor or a callback raises."""
         self._open_pools()
+        self._handed_out_at = anyio.current_time()
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -194,11 +199,14 @@ class Dispatcher:
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
         self._turns += 1
-        self._last_turn_took = anyio.current_time() - self._last_turn_at
+        now = anyio.current_time()
+        self._last_turn_took = now - self._last_turn_at
+        elapsed_s, self._handed_out_at = now - self._handed_out_at, now
+        self._longest_turn_s = max(self._last_turn_took, self._longest_turn_s * 0.5 ** (elapsed_s / _LONG_AGO_S))
         # Most of a turn's cost does not grow with its tasks, so only one that is long because it is full counts.
         is_full = len(outcomes) > _FULL_TURN and self._last_turn_took > _LONG_TURN_S
         for pool in self._pools.values():
-            pool.adapt_prefetch(turn_is_full=is_full)
+            pool.adapt_prefetch(elapsed_s, self._longest_turn_s, turn_is_full=is_full)
         if self._on_finished is not None:
             for finished in result.finished:
                 self._on_finished(finished)

@@ -5,6 +5,7 @@ A saturated or cooling pool holds only its own tasks, so it never stands in the 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Pool:
         self.workers = 0
         self.running_tasks = 0
         self.cooling_until = float("-inf")
-        self.prefetch = _LEAST_PREFETCH
+        self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, limit.learned))
         self.has_backlog = False
         """The last turn gave it all it asked for, so there is probably more."""
         self._configured = limit.configured
@@ -91,6 +92,8 @@ class Pool:
         self.max_in_flight = max_in_flight
         self._successes = 0
         self._completed = 0
+        self._ended_per_s = 0.0
+        """Tasks, over about the last second."""
         self._is_refusing = False
         """Its last answer was a 429: what it is handed may wait for a cool-down each, and waits better in the table."""
 
@@ -154,7 +157,9 @@ class Pool:
         limit = self.limit(now)
         capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
         prefetch = 0 if self._is_refusing else min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
-        return max(0, capacity + prefetch - self.running_tasks - len(self.queue))
+        missing = capacity + prefetch - self.running_tasks - len(self.queue)
+        # Asking costs the same for one task as for many.
+        return missing if missing > 0 and missing * 4 >= prefetch else 0
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
         """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
@@ -192,13 +197,15 @@ class Pool:
         """Counts tasks that ended, to know how many to have at hand."""
         self._completed += tasks
 
-    def adapt_prefetch(self, *, turn_is_full: bool) -> None:
-        """Has at hand twice what ended since the last turn, unless turns carry enough already.
+    def adapt_prefetch(self, elapsed_s: float, longest_turn_s: float, *, turn_is_full: bool) -> None:
+        """Has at hand twice what may end during the longest turn, unless turns carry enough already.
 
         What a turn hands out is counted when it starts, and has to last until the next one ends: a turn, the pause
-        after it, and a turn again.
+        after it, and a turn again. ``elapsed_s``: since the last call.
         """
-        wanted = self._completed * 2
+        if elapsed_s > 0:
+            self._ended_per_s += (self._completed / elapsed_s - self._ended_per_s) * min(1.0, elapsed_s)
+        wanted = math.ceil(3 * max(self._completed, self._ended_per_s * longest_turn_s))
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))

@@ -173,6 +173,8 @@ async def work(
         ) -> TurnResult:
             taken = await writer.call(turn.take, outcomes, free, now, learned)
             await known.keep(outcomes)
+            if turn.is_untidy:
+                group.start_soon(writer.call, turn.tidy)
             return taken
 
         dispatcher = Dispatcher(

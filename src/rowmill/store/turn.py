@@ -120,6 +120,8 @@ class Turn:
         """What users' SQL did that stops the run: a skip rule that says so, or too many failures."""
         self._came_in_last = False
         """The last row groups that came in in this turn came too late for its pull."""
+        self.is_untidy = False
+        """Whether :meth:`tidy` has something to do, by the end of the last turn."""
 
     def take(
         self,
@@ -141,7 +143,6 @@ class Turn:
             self.control.committed()
             if self._barriers.ready is not None and result.stop is None and self._hands_out(free):
                 result = self._run_barrier(result, from_epoch(now))
-            self._connection.fold_long_log()
         except duckdb.Error as error:
             failure = engine_errors.turn_error(error, "taking a turn")
             self.control.failed(failure)
@@ -153,7 +154,18 @@ class Turn:
             self._connection.clear_staged()
         self._skipped = skipped
         self._is_first = False
+        self.is_untidy = self._connection.has_long_log()
         return result
+
+    def tidy(self) -> None:
+        """What a turn leaves for after its tasks are handed out, as it takes long: folds the log into the file.
+
+        Raises WriteFailed or InternalError; what is committed is safe in the log then.
+        """
+        try:
+            self._connection.fold_long_log()
+        except duckdb.Error as error:
+            raise engine_errors.turn_error(error, "folding the log") from error
 
     def _move_on(
         self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
