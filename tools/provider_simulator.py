@@ -21,6 +21,8 @@ Anthropic). Options hold for every model; ``--model NAME:key=value,…`` changes
   ``repeated_bodies_in_all``: those whose exact body had been received before, retries included;
   ``distinct_bodies``, and ``distinct_answered`` of them;
 - ``in_flight``, ``greatest_concurrency``, ``connections``, ``greatest_connections``;
+- ``mean_latency_ms``: of those answered, from when their body was read to when the answer was written. A little more
+  than was asked for: this program has other requests to see to, and a core to share;
 - ``models``: requests, answered, by_status and greatest_concurrency of each.
 
 ``GET /answers`` gives ``answered_at_s``: when the last answers were written, by the machine's monotonic clock.
@@ -207,6 +209,7 @@ class Simulator:
         self.generation += 1
         self.requests = 0
         self.answered = 0
+        self.answering_s = 0.0
         self.in_flight = 0
         self.greatest_concurrency = 0
         self.greatest_connections = self.connections
@@ -239,6 +242,7 @@ class Simulator:
             "distinct_bodies": len(self.received),
             "distinct_answered": len(self.paid),
             "in_flight": self.in_flight,
+            "mean_latency_ms": self.answering_s / self.answered * 1000 if self.answered else None,
             "greatest_concurrency": self.greatest_concurrency,
             "connections": self.connections,
             "greatest_connections": self.greatest_connections,
@@ -249,11 +253,12 @@ class Simulator:
 class Exchange:
     """One chat request under way: begun when its body is whole, ended exactly once."""
 
-    __slots__ = ("digest", "generation", "model", "simulator")
+    __slots__ = ("digest", "generation", "model", "received_at", "simulator")
 
-    def __init__(self, simulator: Simulator, model: SimulatedModel, body: bytes) -> None:
+    def __init__(self, simulator: Simulator, model: SimulatedModel, body: bytes, received_at: float) -> None:
         self.simulator = simulator
         self.model = model
+        self.received_at = received_at
         self.generation = simulator.generation
         self.digest = blake2b(body, digest_size=16).digest()
         simulator.requests += 1
@@ -281,7 +286,9 @@ class Exchange:
         model.by_status[status] += 1
         if status == "200":
             simulator.answered += 1
-            simulator.answered_at_s.append(time.monotonic())
+            now = time.monotonic()
+            simulator.answered_at_s.append(now)
+            simulator.answering_s += now - self.received_at
             model.answered += 1
             simulator.paid.add(self.digest)
 
@@ -298,6 +305,7 @@ class Connection(asyncio.Protocol):
         "head",
         "loop",
         "needed",
+        "received_at",
         "simulator",
         "timer",
         "transport",
@@ -311,6 +319,7 @@ class Connection(asyncio.Protocol):
         self.head: bytes | None = None
         self.body_start = 0
         self.needed = 0
+        self.received_at = 0.0
         self.busy = False
         self.closing = False
         self.exchange: Exchange | None = None
@@ -350,6 +359,7 @@ class Connection(asyncio.Protocol):
             self.head = None
             self.needed = 0
             self.busy = True
+            self.received_at = self.loop.time()
             self.serve(head, body)
 
     def read_head(self) -> bool:
@@ -576,7 +586,7 @@ class Connection(asyncio.Protocol):
         if model is None:
             self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
             return
-        exchange = Exchange(simulator, model, body)
+        exchange = Exchange(simulator, model, body, self.received_at)
         behaviour = model.behaviour
         fate, latency_s = model.fates.decide(digest)
         headers = ""
@@ -606,7 +616,7 @@ class Connection(asyncio.Protocol):
             data, label = _response(status, response, headers, keep_alive), str(status)
         self.exchange = exchange
         if latency_s > 0.0:
-            self.timer = self.loop.call_later(latency_s, self.finish, data, label, keep_alive)
+            self.timer = self.loop.call_at(self.received_at + latency_s, self.finish, data, label, keep_alive)
             return
         self.finish(data, label, keep_alive)
 

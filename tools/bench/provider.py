@@ -75,6 +75,8 @@ _FIGURES = (
     Figure("steady_per_s", "steady/s"),
     Figure("share_whole", "whole", percent=True),
     Figure("share_steady", "of ideal", percent=True),
+    Figure("endpoint_ms", "endpoint ms", 1),
+    Figure("share_of_endpoint", "of its ideal", percent=True),
     Figure("bare_per_s", "bare client/s"),
     Figure("share_of_bare", "of bare", percent=True),
     Figure("cpu_us", "CPU µs"),
@@ -124,6 +126,8 @@ def _over_http(latency_ms: int, in_flight: int, jitter: float, seconds: float) -
             before = process_cpu_s(simulator.pid)
             figures = in_own_process(measured, model, latency_ms, in_flight, requests)
             after = process_cpu_s(simulator.pid)
+            if not prefix:
+                found["endpoint_ms"] = simulator.mean_latency_ms()
         if before is not None and after is not None and not prefix:
             found["simulator_cpu_us"] = (after - before) / requests * 1e6
         found |= figures
@@ -150,6 +154,8 @@ def _request_count(latency_ms: int, in_flight: int, seconds: float) -> int:
 
 
 def _compared(found: dict[str, Any]) -> dict[str, Any]:
+    if found["latency_ms"] and "endpoint_ms" in found:
+        found["share_of_endpoint"] = found["steady_per_s"] * found["endpoint_ms"] / 1000 / found["in_flight"]
     found["share_of_bare"] = found["steady_per_s"] / found["bare_per_s"]
     return found
 

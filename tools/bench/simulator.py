@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 _PROGRAM = Path(__file__).resolve().parent.parent / "provider_simulator.py"
 
@@ -18,7 +19,13 @@ class Simulator:
     """A simulator that listens."""
 
     base_url: str
+    statistics_url: str
     pid: int
+
+    def mean_latency_ms(self) -> float:
+        """From reading a request to writing its answer, by the simulator's own clock; over all it answered."""
+        with urlopen(self.statistics_url, timeout=60) as response:
+            return float(json.load(response)["mean_latency_ms"])
 
 
 @contextmanager
@@ -38,7 +45,7 @@ def http_simulator(latency_ms: float, models: Mapping[str, Mapping[str, float]] 
             raise RuntimeError(f"the provider simulator ended with {process.wait(10)} before it listened")
         found = json.loads(line)
         try:
-            yield Simulator(found["url"], found["pid"])
+            yield Simulator(found["url"], found["statistics_url"], found["pid"])
         finally:
             process.stdin.close()
             process.wait(10)

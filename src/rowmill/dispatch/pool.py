@@ -158,8 +158,8 @@ class Pool:
         capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
         prefetch = 0 if self._is_refusing else min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
         missing = capacity + prefetch - self.running_tasks - len(self.queue)
-        # Asking costs the same for one task as for many.
-        return missing if missing > 0 and missing * 4 >= prefetch else 0
+        # Asking costs the same for one task as for many: as long as half of them is there, there is time.
+        return missing if missing > 0 and missing * 2 >= prefetch else 0
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
         """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
@@ -198,14 +198,14 @@ class Pool:
         self._completed += tasks
 
     def adapt_prefetch(self, elapsed_s: float, longest_turn_s: float, *, turn_is_full: bool) -> None:
-        """Has at hand twice what may end during the longest turn, unless turns carry enough already.
+        """Has at hand four times what may end during the longest turn, unless turns carry enough already.
 
         What a turn hands out is counted when it starts, and has to last until the next one ends: a turn, the pause
-        after it, and a turn again. ``elapsed_s``: since the last call.
+        after it, and a turn again. It is asked for when half of it is left. ``elapsed_s``: since the last call.
         """
         if elapsed_s > 0:
             self._ended_per_s += (self._completed / elapsed_s - self._ended_per_s) * min(1.0, elapsed_s)
-        wanted = math.ceil(3 * max(self._completed, self._ended_per_s * longest_turn_s))
+        wanted = math.ceil(4 * max(self._completed, self._ended_per_s * longest_turn_s))
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))

@@ -65,7 +65,8 @@ class StagedTable:
 
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
-        self.content = schema.empty_table()
+        self.nothing = schema.empty_table()
+        self.content = self.nothing
 
     def __arrow_c_schema__(self) -> object:
         return self.schema.__arrow_c_schema__()
@@ -128,6 +129,7 @@ class Connection:
         self.path = path
         self.file = path and Path(os.path.abspath(path))
         """The same wherever the process goes: a custom function may change its directory."""
+        self._log = self.file and log_of(self.file)
         config: dict[str, Any] = dict(_HARDENED)
         if threads is not None:
             config["threads"] = threads
@@ -180,6 +182,7 @@ class Connection:
         other = object.__new__(Connection)
         other.path = self.path
         other.file = self.file
+        other._log = self._log
         other.is_read_only = self.is_read_only
         other.has_written = False
         other._claim = None
@@ -267,7 +270,7 @@ class Connection:
     def clear_staged(self) -> None:
         """Lets go of the contents of all staged tables."""
         for staged in self._staged.values():
-            staged.content = staged.schema.empty_table()
+            staged.content = staged.nothing
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -288,10 +291,10 @@ class Connection:
 
     def has_long_log(self) -> bool:
         """Is the log so long that it should be folded into the file? Whoever opens the file next has to read it."""
-        if self.file is None or not self.has_written:
+        if self._log is None or not self.has_written:
             return False
         try:
-            return log_of(self.file).stat().st_size >= LONG_LOG_BYTES
+            return self._log.stat().st_size >= LONG_LOG_BYTES
         except FileNotFoundError:
             return False
 
@@ -332,12 +335,12 @@ class Connection:
 
     def _hide_log(self) -> None:
         """Who may not read the file may not read its log: the engine makes one that everybody may read."""
-        if self.file is None or self._identity is None:
+        if self.file is None or self._log is None or self._identity is None:
             return
         with suppress(OSError):  # there is no log, or it is somebody else's who let us write to it
-            log, mode = log_of(self.file), stat.S_IMODE(self.file.stat().st_mode)
-            if stat.S_IMODE(log.stat().st_mode) != mode:
-                log.chmod(mode)
+            mode = stat.S_IMODE(self.file.stat().st_mode)
+            if stat.S_IMODE(self._log.stat().st_mode) != mode:
+                self._log.chmod(mode)
 
     def interrupt(self) -> None:
         """Stops a running statement from another thread."""
