@@ -21,6 +21,7 @@ from rowmill.deferral import cool_down_s
 from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
 from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
+from rowmill.dispatch.turn_times import TurnTimes
 from rowmill.errors import Transient
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task, TurnResult
 
@@ -29,7 +30,6 @@ _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
 _LONGEST_LAG_S = 0.045
 _FULL_TURN = 1500
-_LONG_AGO_S = 30.0
 
 
 class Dispatcher:
@@ -68,11 +68,7 @@ class Dispatcher:
         self._running_tasks = 0
         self._calls = 0
         self._turns = 0
-        self._last_turn_at = -math.inf
-        self._last_turn_took = 0.0
-        self._longest_turn_s = 0.0
-        """Of late: half of it counts after :data:`_LONG_AGO_S`."""
-        self._handed_out_at = 0.0
+        self._times = TurnTimes()
         self._max_in_flight = settings.max_in_flight
         self._is_paused = starts_paused
         self._is_draining = False
@@ -153,7 +149,6 @@ class Dispatcher:
     async def run(self) -> Ending:
         """Works until the run is complete or stopped. Raises what a turn, an executor or a callback raises."""
         self._open_pools()
-        self._handed_out_at = anyio.current_time()
         try:
             async with anyio.create_task_group() as group:
                 self._group = group
@@ -192,21 +187,19 @@ class Dispatcher:
     async def _one_turn(self) -> TurnResult:
         outcomes, self._outcomes = self._outcomes, []
         self._arrived = anyio.Event()
-        self._last_turn_at = anyio.current_time()
+        now = anyio.current_time()
+        self._times.start(now)
         rests = self._is_draining or self._is_paused
-        free = {} if rests else {n: p.free(self._last_turn_at) for n, p in self._pools.items()}
+        free = {} if rests else {name: pool.free(now) for name, pool in self._pools.items()}
         changes = {name: pool.newly_learned() for name, pool in self._pools.items()}
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
         self._turns += 1
-        now = anyio.current_time()
-        self._last_turn_took = now - self._last_turn_at
-        elapsed_s, self._handed_out_at = now - self._handed_out_at, now
-        self._longest_turn_s = max(self._last_turn_took, self._longest_turn_s * 0.5 ** (elapsed_s / _LONG_AGO_S))
+        elapsed_s = self._times.end(anyio.current_time())
         # Most of a turn's cost does not grow with its tasks, so only one that is long because it is full counts.
-        is_full = len(outcomes) > _FULL_TURN and self._last_turn_took > _LONG_TURN_S
+        is_full = len(outcomes) > _FULL_TURN and self._times.took_s > _LONG_TURN_S
         for pool in self._pools.values():
-            pool.adapt_prefetch(elapsed_s, self._longest_turn_s, turn_is_full=is_full)
+            pool.adapt_prefetch(elapsed_s, self._times.longest_s, turn_is_full=is_full)
         if self._on_finished is not None:
             for finished in result.finished:
                 self._on_finished(finished)
@@ -267,9 +260,9 @@ class Dispatcher:
         # Group commit: results wait for each other a little, unless a pool stands idle that the database has tasks for.
         starved = any(pool.is_starved(now) for pool in self._pools.values())
         # The longer turns take, the less a result may wait for one: it waits for the next to start and to end (D2).
-        window = min(self._settings.commit_window_s, max(0.0, _LONGEST_LAG_S - self._last_turn_took))
+        window = min(self._settings.commit_window_s, max(0.0, _LONGEST_LAG_S - self._times.took_s))
         pause = min(_STARVED_PAUSE_S, window) if starved else window
-        await anyio.sleep(max(0.0, self._last_turn_at + pause - now))
+        await anyio.sleep(max(0.0, self._times.started_at + pause - now))
 
     def _wake_at(self, result: TurnResult, now: float) -> float:
         """When to take a turn even if nothing arrives, on the event loop's clock."""
