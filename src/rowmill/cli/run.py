@@ -22,6 +22,14 @@ _PANEL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
 
 
+def _refuse_records(_context: click.Context, _parameter: click.Parameter, records: str | None) -> None:
+    if records is not None:
+        raise click.UsageError(
+            "How many rows a run makes is said in its spec: 'records'. For more rows of a run database that is there: "
+            f"rowmill extend DATABASE --records {records}. For a first look: rowmill preview SPEC -n 5."
+        )
+
+
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC|DATABASE")
 @click.argument("database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]")
@@ -30,6 +38,7 @@ _LOG_INTERVAL_S = 5.0
 )
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.pass_context
 def command(
