@@ -14,6 +14,7 @@ from rowmill.cli.output import OutputFormat, escaped, write_listing
 
 if TYPE_CHECKING:
     from rowmill.graph.explanation import Explanation
+    from rowmill.spec.records import AcceptedRecords
 
 
 class PlanFormat(StrEnum):
@@ -62,10 +63,10 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
 
         click.echo(json.dumps(explanation.as_json(), indent=2, ensure_ascii=False))
     else:
-        _print(explanation)
+        _print(explanation, checked.accepted_records)
 
 
-def _print(explanation: Explanation) -> None:
+def _print(explanation: Explanation, accepted: AcceptedRecords | None) -> None:
     import pyarrow as pa
 
     click.echo(
@@ -73,6 +74,12 @@ def _print(explanation: Explanation) -> None:
         f" {plural(explanation.row_groups, 'row group')}, {plural(explanation.tasks, 'task')},"
         f" {plural(explanation.model_requests, 'model request')} (retries come on top, skips save some)"
     )
+    if accepted is not None:
+        times = accepted.most / accepted.accepted
+        click.echo(
+            f"Rows are planned in the place of dropped ones until {count(accepted.accepted)} are finished, at most"
+            f" {count(accepted.most)} in all: up to {times:.3g} times these tasks and requests."
+        )
     click.echo("\nGenerators, in the order in which a row passes them:")
     sys.stdout.flush()
     generators = explanation.generators
