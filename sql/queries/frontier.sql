@@ -1,16 +1,7 @@
 /*
-The pull: which ready tasks are handed out now, with the values they need, marked in flight. In-flight
-marks are true of the living process only, so they are in a TEMP table: they take part in the turn's transaction
-and vanish with the process.
+The pull: which ready tasks are handed out now, with the values they need. In-flight marks are true of the living
+process only and vanish with it: in_flight (generator, row_group, row_index) is read from its memory.
 */
-
--- name: create_in_flight
--- The marks of handed-out tasks; run once per connection. O(1).
-create temp table in_flight (
-  generator integer not null,
-  row_group bigint not null,
-  row_index bigint not null
-);
 
 -- name: pull_ready_tasks
 -- Ready tasks with the values they need: per resource no more than is free, fair between generators, lowest row group
@@ -76,15 +67,6 @@ order by
   i.row_group,
   i.row_index;
 
--- name: mark_in_flight
--- Marks the pulled tasks, staged as pulled_task, as in flight. O(tasks).
-insert into in_flight (generator, row_group, row_index)
-select
-  generator,
-  row_group,
-  row_index
-from pulled_task;
-
 -- name: batch_rows
 -- The rows and input values of one batch task: live, unskipped rows of the row group (S5). O(active rows).
 select
@@ -112,10 +94,6 @@ from state.active_row_group;
 -- How many rows are in the working set. O(1).
 select count(*) as active_rows
 from state.active_row;
-
--- name: in_flight_summary
--- Is any task in flight in this process? O(1).
-select exists (from in_flight);
 
 -- name: deferred_summary
 -- How many tasks are deferred, and when the next one becomes ready. O(deferred).

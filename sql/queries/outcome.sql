@@ -36,12 +36,6 @@ set {assignments}, {set_done}, {set_skipped}
 from skipped_task as o
 where o.generator = $generator and a.row_group = o.row_group and a.row_index = o.row_index and {not_done};
 
--- name: clear_in_flight
--- The tasks of this turn's outcomes are no longer in flight. O(in flight).
-delete from in_flight as f
-using done_task as d
-where f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
-
 -- name: clear_deferred
 -- Tasks that ended or are deferred anew lose their old deferral. O(deferred).
 delete from state.deferred_task as f

@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 
 from rowmill import errors
 
+TaskKey = tuple[int, int, int]
+"""Generator, row group and row index, -1 for a batch: how the run database tells tasks apart."""
+
 
 class Task(NamedTuple):
     """One call to make. (generator, row group, row index) is the only identity this work has (R8).
@@ -33,6 +36,11 @@ class Task(NamedTuple):
     """What the last call of an ordered generator returned to be handed back (R10)."""
     regenerations: int = 0
     """How often its value was made before, and found invalid: the request that makes it must differ."""
+
+    @property
+    def key(self) -> TaskKey:
+        """Which task it is."""
+        return self.generator, self.row_group, -1 if self.row_index is None else self.row_index
 
 
 class Request(NamedTuple):

@@ -85,15 +85,15 @@ def state() -> Iterator[RunState]:
             "outcome_2": [*key[1:], ("value_0", pa.string())],
             "outcome_together": [*key[1:], ("text", pa.string()), ("done_0", pa.uint64())],
             "done_task": staging.DONE_TASK,
-            "skipped_task": staging.SKIPPED_TASK,
+            "skipped_task": staging.TASK_KEY,
             "new_deferral": staging.NEW_DEFERRAL,
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
             "new_answer": staging.NEW_ANSWER,
-            "pulled_task": staging.PULLED_TASK,
+            "pulled_task": staging.TASK_KEY,
             "invalid_row": regeneration.INVALID_ROW,
-            "regenerated_row": staging.PULLED_TASK,
+            "regenerated_row": staging.TASK_KEY,
             "new_state": staging.NEW_STATE,
             "new_limit": recording._NEW_LIMIT,
             "new_revival": reopening.ROW_KEY,
@@ -116,7 +116,7 @@ def state() -> Iterator[RunState]:
         found.sql("create schema source.state")
         found.sql("create schema source.retained")
         for (table,) in found.sql("select table_name from duckdb_tables() where database_name <> 'source'"):
-            if table not in ("in_flight", "outdated_task"):
+            if table != "outdated_task":
                 found.sql(f'create table source.state."{table}" as from state."{table}" limit 0')
         found.sql("create table source.retained.kept (row_id bigint)")
         found.sql("create table retained.kept (row_id bigint)")

@@ -67,9 +67,7 @@ class Attempts:
         task = outcome.task
         self.rows.append(
             self._invocation,
-            task.generator,
-            task.row_group,
-            -1 if task.row_index is None else task.row_index,
+            *task.key,
             task.row_id,
             task.attempts + 1,
             str(kind),

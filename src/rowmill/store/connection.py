@@ -75,6 +75,14 @@ class StagedTable:
         return self.content.__arrow_c_stream__(requested_schema)
 
 
+class ArrowStream(Protocol):
+    """What the engine can scan again and again: it asks for its rows each time."""
+
+    def __arrow_c_schema__(self) -> object: ...
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
 class Readable(Protocol):
     """What reading a run database needs, whether its file is open here or its holder answers."""
 
@@ -257,6 +265,10 @@ class Connection:
             staged = self._staged[name] = StagedTable(table.schema)
             self._engine.register(name, staged)
         staged.content = table
+
+    def mirror(self, name: str, living: ArrowStream) -> None:
+        """Makes readable under ``name`` what ``living`` holds whenever a statement scans it."""
+        self._engine.register(name, living)
 
     def stage_stream(self, name: str, reader: pa.RecordBatchReader) -> None:
         """Makes a stream readable once under ``name``, without keeping it in memory."""

@@ -21,19 +21,19 @@ from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.attempts import Attempts, clean, error_text
 from rowmill.store.error_window import Failure
-from rowmill.store.regeneration import InvalidCell, TaskKey
+from rowmill.store.regeneration import InvalidCell
 from rowmill.store.staging import (
     DONE_TASK,
     NEW_COOLING,
     NEW_DEFERRAL,
     NEW_DROP,
     NEW_STATE,
-    SKIPPED_TASK,
+    TASK_KEY,
     Rows,
     from_epoch,
 )
 from rowmill.store.typing import Typing
-from rowmill.task import InvalidRow, Outcome, OutcomeKind, error_type
+from rowmill.task import InvalidRow, Outcome, OutcomeKind, TaskKey, error_type
 
 
 @dataclass
@@ -51,7 +51,7 @@ class Inbox:
     values: dict[int, pa.Table] = field(default_factory=dict)
     """Per generator: row_group, row_index, value_0, …"""
     done: Rows = field(default_factory=lambda: Rows(DONE_TASK))
-    skipped: Rows = field(default_factory=lambda: Rows(SKIPPED_TASK))
+    skipped: Rows = field(default_factory=lambda: Rows(TASK_KEY))
     deferrals: Rows = field(default_factory=lambda: Rows(NEW_DEFERRAL))
     drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
     cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
@@ -63,7 +63,7 @@ class Inbox:
     """Endpoints that refused a call (429): kind and message of the error."""
     answered: set[str] = field(default_factory=set)
     """Resources that answered one."""
-    _place: dict[tuple[int, int, int | None], int] = field(default_factory=dict)
+    _place: dict[TaskKey, int] = field(default_factory=dict)
     invalid: list[InvalidCell] = field(default_factory=list)
     """Verdicts that rows are not valid and to be made again."""
     outdated: frozenset[TaskKey] = frozenset()
@@ -93,16 +93,16 @@ class Inbox:
                 outcome = self._without_drops(outcome)
                 kind = outcome.kind
             settled = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
-            index = -1 if task.row_index is None else task.row_index
-            self.done.append(task.generator, task.row_group, index, settled)
+            key = task.key
+            self.done.append(*key, settled)
             if is_barrier and kind is OutcomeKind.SUCCEEDED:
                 self.over_dataset.append(outcome)
             elif kind is OutcomeKind.SUCCEEDED:
                 succeeded.setdefault(task.generator, []).append(outcome)
-                self._place[task[:3]] = len(self.results)
+                self._place[key] = len(self.results)
                 self.results.append(None)
             elif kind is OutcomeKind.SKIPPED:
-                self.skipped.append(task.generator, task.row_group, index)
+                self.skipped.append(*key)
             elif kind is not OutcomeKind.RELEASED:
                 self._take_failure(outcome)
         for number, group in succeeded.items():
@@ -114,9 +114,7 @@ class Inbox:
 
     def _is_outdated(self, outcome: Outcome) -> bool:
         """Was this cell asked for of values that were taken back? Of a batch, single rows are: see ``live_rows``."""
-        task = outcome.task
-        key = (task.generator, task.row_group, -1 if task.row_index is None else task.row_index)
-        return key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)
+        return outcome.task.key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)
 
     # Failures ------------------------------------------------------------------------------------
 
@@ -170,11 +168,7 @@ class Inbox:
         self._defer(outcome, error, failures, from_epoch(self.now + wait))
 
     def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:
-        task = outcome.task
-        index = -1 if task.row_index is None else task.row_index
-        self.deferrals.append(
-            task.generator, task.row_group, index, error_type(error), error_text(error), attempts, not_before
-        )
+        self.deferrals.append(*outcome.task.key, error_type(error), error_text(error), attempts, not_before)
 
     def _drop(self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int) -> None:
         task = outcome.task
@@ -183,7 +177,7 @@ class Inbox:
             self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts)
         rows = tuple((task.row_group, index) for index in indices)
         failure = Failure(self.graph.generators[task.generator].name, rows, kind, message)
-        place = self._place.get(task[:3])
+        place = self._place.get(task.key)
         if place is None:
             self.results.append(failure)
         else:

@@ -18,15 +18,13 @@ from typing import Any
 from rowmill.spec.declaration import Strategy
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection, quote
+from rowmill.store.in_flight import InFlight
 from rowmill.store.layout import Layout
 from rowmill.store.regeneration import Regeneration
-from rowmill.store.staging import PULLED_TASK, Rows
 from rowmill.store.statements import statement
 from rowmill.task import Task
 
-_CREATE_IN_FLIGHT = statement("create_in_flight")
 _PULL = statement("pull_ready_tasks")
-_MARK_IN_FLIGHT = statement("mark_in_flight")
 _BATCH_ROWS = statement("batch_rows")
 _STATE = statement("read_generator_state")
 
@@ -65,8 +63,16 @@ class FairShare:
 class Pull:
     """Hands out tasks. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout, barriers: Barriers, regeneration: Regeneration) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        in_flight: InFlight,
+        barriers: Barriers,
+        regeneration: Regeneration,
+    ) -> None:
         self._connection = connection
+        self._in_flight = in_flight
         self._regeneration = regeneration
         self._layout = layout
         self._barriers = barriers
@@ -84,7 +90,6 @@ class Pull:
         types = dict(layout.value_columns)
         self._has_time_zones = any(_TIME_ZONE.search(types[name]) for name in names)
         self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
-        connection.execute(_CREATE_IN_FLIGHT.text)
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
         """Marks up to ``free`` tasks per resource in flight and returns them, lowest row group first."""
@@ -101,10 +106,7 @@ class Pull:
         )
         if not rows:
             return []
-        marks = Rows(PULLED_TASK)
-        marks.rows = [row[:3] for row in rows]
-        self._connection.stage("pulled_task", marks.table())
-        self._connection.execute(_MARK_IN_FLIGHT.text)
+        self._in_flight.start(row[:3] for row in rows)
         inputs_of = self._inputs_of
         tasks: list[Task] = []
         started: dict[int, int] = {}

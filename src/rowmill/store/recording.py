@@ -27,7 +27,6 @@ from rowmill.store.typing import Typing
 _WRITE_VALUES = statement("write_values")
 _WRITE_TOGETHER = statement("write_values_together")
 _WRITE_SKIPS = statement("write_skips")
-_CLEAR_IN_FLIGHT = statement("clear_in_flight")
 _CLEAR_DEFERRED = statement("clear_deferred")
 _MERGE_DEFERRED = statement("merge_deferred")
 _DELETE_STALE = statement("delete_stale_deferrals")
@@ -87,7 +86,6 @@ class Recording:
             changed |= self._write_skips(inbox.skipped)
         if inbox.done:
             self._connection.stage("done_task", inbox.done.table())
-            execute(_CLEAR_IN_FLIGHT.text)
             if self.has_deferred:
                 execute(_CLEAR_DEFERRED.text)
         if inbox.attempts.rows:

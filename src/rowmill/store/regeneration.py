@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
-from rowmill.store.staging import PULLED_TASK, Rows
+from rowmill.store.staging import TASK_KEY, Rows
 from rowmill.store.statements import statement
-from rowmill.task import Task
+from rowmill.task import Task, TaskKey
 
 _CREATE_OUTDATED = statement("create_outdated_task")
 _HAS_ANY = statement("has_regenerations")
@@ -28,10 +28,7 @@ _CLEAR_OUTDATED = statement("clear_outdated")
 _OF_PULLED = statement("regenerations_of_pulled")
 _FORGET = statement("forget_regenerations")
 
-INVALID_ROW = pa.schema([*PULLED_TASK, ("message", pa.string())])
-
-TaskKey = tuple[int, int, int]
-"""Generator, row group and row index: which cell."""
+INVALID_ROW = pa.schema([*TASK_KEY, ("message", pa.string())])
 
 
 class InvalidCell(NamedTuple):
@@ -117,7 +114,7 @@ class Regeneration:
             (again if may else given_up).append(JudgedRow(number, *row))
         cleared = set(before.cleared)
         if again:
-            self._stage(again)
+            self._stage("regenerated_row", (row[:3] for row in again))
             self._connection.execute(_COUNT.text)
             self._has_any = True
             for root in roots:
@@ -128,7 +125,7 @@ class Regeneration:
             self._has_outdated = self._has_outdated or bool(self.newly_outdated)
         if given_up and wanted.then_drops:
             # Without its verdict: should a person have the row tried again, it is judged again.
-            self._stage(given_up)
+            self._stage("regenerated_row", (row[:3] for row in given_up))
             self._clear([number, *graph.downstream([number])], "false")
         return Regenerated(
             before.again + again,
@@ -136,26 +133,24 @@ class Regeneration:
             frozenset(cleared),
         )
 
-    def _stage(self, rows: Sequence[JudgedRow]) -> None:
-        keys = Rows(PULLED_TASK)
-        keys.rows = [row[:3] for row in rows]
-        self._connection.stage("regenerated_row", keys.table())
+    def _stage(self, name: str, keys: Iterable[TaskKey]) -> None:
+        rows = Rows(TASK_KEY)
+        rows.rows = list(keys)
+        self._connection.stage(name, rows.table())
 
     def _clear(self, generators: Iterable[int], unless: str) -> None:
         clear = ", ".join(f"{word} = a.{bits}" for word, bits in self._layout.cleared(generators))
         self._connection.execute(_CLEAR.fill(clear=clear, is_skipped=unless))
 
     def number(self, tasks: Sequence[Task]) -> list[Task]:
-        """Pulled tasks (staged as ``pulled_task``) with how often their values were made before."""
+        """Pulled tasks with how often their values were made before."""
         if not self._has_any:
             return list(tasks)
+        self._stage("pulled_task", (task.key for task in tasks))
         found = self._connection.execute(_OF_PULLED.fill(pairs=self._layout.regenerated_pairs))
         numbers = {row[:3]: row[3] for row in found}
         return [
-            task
-            if (count := numbers.get((*task[:2], -1 if task.row_index is None else task.row_index))) is None
-            else task._replace(regenerations=count)
-            for task in tasks
+            task if (count := numbers.get(task.key)) is None else task._replace(regenerations=count) for task in tasks
         ]
 
     def forget_finished(self) -> None:

@@ -42,6 +42,7 @@ from rowmill.store.control import Control
 from rowmill.store.drop_log import DropLog
 from rowmill.store.error_window import Failure
 from rowmill.store.finishing import Finishing
+from rowmill.store.in_flight import InFlight
 from rowmill.store.inbox import Inbox
 from rowmill.store.journal import Journal
 from rowmill.store.layout import Layout
@@ -61,7 +62,6 @@ _ACTIVE_SUMMARY = statement("active_summary")
 _ACTIVE_ROWS = statement("active_row_count")
 _DEFERRED_SUMMARY = statement("deferred_summary")
 _CURSOR_SUMMARY = statement("cursor_summary")
-_IN_FLIGHT_SUMMARY = statement("in_flight_summary")
 _TOUCH = statement("touch_run")
 _FINISH_RUN = statement("finish_run")
 _CONTRADICTIONS = statement("contradictions")
@@ -106,7 +106,8 @@ class Turn:
         self._admission = Admission(connection, layout, settings, seed_rows)
         self._barriers = Barriers(connection, layout, announces=announces)
         self._regeneration = Regeneration(connection, layout)
-        self._pull = Pull(connection, layout, self._barriers, self._regeneration)
+        self._in_flight = InFlight(connection)
+        self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
@@ -187,6 +188,7 @@ class Turn:
         stop = inbox.stop.error if inbox.stop is not None else None
         stop = self._stopping.watch_results(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
+        self._in_flight.end(outcome.task.key for outcome in outcomes)
         changed = self._recording.write(inbox, moment)
         if inbox.done:
             self._regeneration.arrived()
@@ -399,7 +401,7 @@ class Turn:
         again = bool(skipped) or has_groups_left or self._came_in_last or self._barriers.ready is not None
         could_take_any = bool(free) and all(count > 0 for count in free.values())
         is_stuck = could_take_any and stop is None and not (complete or again or tasks or deferred or parked)
-        if is_stuck and not self._connection.execute(_IN_FLIGHT_SUMMARY.text)[0][0]:
+        if is_stuck and not self._in_flight:
             raise InternalError(
                 f"Nothing is ready, in flight or deferred, and {groups} row groups are unfinished. "
                 f"{self._contradiction()}"
