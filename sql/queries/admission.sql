@@ -67,9 +67,12 @@ select
   ) as blocks,
   (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until;
 
--- name: has_active_row_group
--- Is any row group active? Parked ones are not (A1). O(active groups).
-select exists (from state.active_row_group as g where g.parked_for is null);
+-- name: active_summary
+-- How many row groups are active, and how many of them are parked (A1, A7). O(active groups).
+select
+  count(*) as row_groups,
+  count(parked_for) as row_groups_parked
+from state.active_row_group;
 
 -- name: parked_rows
 -- How many rows are parked; resting ones, in the same table, are not. O(resting groups).

@@ -3,14 +3,19 @@ Finishing row groups (K1, K2): every live row done by every generator, or no row
 working rows go, the facts are recorded, all in the turn's transaction.
 */
 
--- name: finishable_row_groups
--- Active row groups that are complete: of which no row is unfinished. O(active rows).
-select g.row_group
+-- name: unfinished_rows
+-- How many rows of each row group in the working set are unfinished; it is complete if none is. O(active rows).
+select
+  g.row_group,
+  coalesce(u.unfinished, 0) as unfinished
 from state.active_row_group as g
-anti join (
-  select row_group
+left join (
+  select
+    row_group,
+    count(*) as unfinished
   from state.active_row
   where not ({all_done})
+  group by row_group
 ) as u
   on g.row_group = u.row_group
 where g.parked_for is null;

@@ -83,13 +83,6 @@ select "state"
 from state.generator_state
 where generator = $generator;
 
--- name: active_summary
--- How many row groups are active or parked. O(active groups).
-select
-  count(*) as row_groups,
-  count(parked_for) as row_groups_parked
-from state.active_row_group;
-
 -- name: active_row_count
 -- How many rows are in the working set. O(1).
 select count(*) as active_rows

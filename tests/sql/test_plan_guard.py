@@ -32,7 +32,7 @@ VIEWS = (
 )
 STATEMENTS = (
     "pull_ready_tasks",
-    "finishable_row_groups",
+    "unfinished_rows",
     "admit_row_groups",
     "deferred_summary",
     "tasks_to_give_up",

@@ -25,6 +25,7 @@ from rowmill.store.staging import Rows
 from rowmill.store.statements import statement
 
 _TOUCH = statement("touch_run")
+_ACTIVE_SUMMARY = statement("active_summary")
 _ADMIT = statement("admit_row_groups")
 _ADVANCE = statement("advance_cursor")
 _INSERT_ROWS = statement("insert_active_rows")
@@ -34,7 +35,6 @@ _LEVEL = statement("admitted_level")
 _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
 _CURSOR_SUMMARY = statement("cursor_summary")
-_HAS_ACTIVE = statement("has_active_row_group")
 _PARKED_ROWS = statement("parked_rows")
 _PARKABLE = statement("parkable_row_groups")
 _MARK_PARKED = statement("mark_parked")
@@ -62,6 +62,24 @@ class _DeferralVerdict(NamedTuple):
 
     blocks: bool
     cools_until: datetime | None
+
+
+class ActiveRowGroups(NamedTuple):
+    """How many row groups entered and are neither finished nor resting."""
+
+    row_groups: int
+    parked: int
+    """Those of them whose rows are not in the working set (A7)."""
+
+    @property
+    def in_working_set(self) -> int:
+        """Those of which rows can have ready tasks."""
+        return self.row_groups - self.parked
+
+
+def count_active(connection: Connection) -> ActiveRowGroups:
+    """Counts active row groups; by the connection of the process that works on the run."""
+    return ActiveRowGroups(*connection.recall(_ACTIVE_SUMMARY.text, "state.active_row_group")[0])
 
 
 class Admission:
@@ -127,7 +145,7 @@ class Admission:
         came_in = self._let_in(wanted, demand, now)
         if came_in:
             return came_in
-        if not has_tasks and not self._has_active():
+        if not has_tasks and not count_active(self._connection).in_working_set:
             return self._bring_in(now, max(demand, 1))
         if self.blocked_by == _BOUNDS and self._park(now):
             came_in = self._let_in(wanted, demand, now)
@@ -182,9 +200,6 @@ class Admission:
             next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
             self._used_up = next_row_group >= row_groups
         return self._used_up
-
-    def _has_active(self) -> bool:
-        return bool(self._connection.execute(_HAS_ACTIVE.text)[0][0])
 
     def _has_due(self) -> bool:
         return bool(self._connection.execute(_HAS_DUE.text)[0][0])

@@ -7,12 +7,13 @@ user's, can read another file or write one.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import duckdb
 
@@ -121,6 +122,13 @@ class Readable(Protocol):
 _ROWS_PER_BATCH = 16_384
 _MOST_PARSED = 512
 """Statements: more than a run has."""
+_WRITES = re.compile(r"\b(?:insert\s+into|update|delete\s+from|merge\s+into)\s+(state\.\w+)", re.IGNORECASE)
+
+
+class _Parsed(NamedTuple):
+    statement: duckdb.Statement | str
+    written: str | None
+    """The table it writes to."""
 
 
 class Connection:
@@ -177,8 +185,10 @@ class Connection:
             self._release()
             raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
         self._staged: dict[str, StagedTable] = {}
-        self._parsed: dict[str, duckdb.Statement | str] = {}
+        self._parsed: dict[str, _Parsed] = {}
         """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
+        self._remembered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
+        """Per table, the rows of queries that read nothing else, since it was last written to."""
         self._identity = file_identity(path) if path is not None and not read_only else None
         self._kept_blocks = KeptBlocks(path) if path is not None and not read_only else None
 
@@ -197,6 +207,7 @@ class Connection:
         other._identity = None
         other._staged = {}
         other._parsed = {}
+        other._remembered = {}
         other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
         other._engine = self._engine.cursor()
         return other
@@ -221,17 +232,34 @@ class Connection:
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
-        return self._engine.execute(self._parsed.get(sql) or self._parse(sql), parameters).fetchall()
+        parsed = self._parsed.get(sql) or self._parse(sql)
+        if parsed.written is not None:
+            self._remembered.pop(parsed.written, None)
+        return self._engine.execute(parsed.statement, parameters).fetchall()
 
-    def _parse(self, sql: str) -> duckdb.Statement | str:
+    def recall(self, sql: str, table: str) -> list[tuple[Any, ...]]:
+        """The rows of a query that reads ``table`` alone, such as ``state.run``, and has no parameters.
+
+        It is executed only if this connection wrote to the table since: for one that nobody else writes to meanwhile.
+        """
+        remembered = self._remembered.setdefault(table, {})
+        if sql not in remembered:
+            remembered[sql] = self.execute(sql)
+        return remembered[sql]
+
+    def _parse(self, sql: str) -> _Parsed:
         if len(self._parsed) >= _MOST_PARSED:
             self._parsed.clear()
         statements = self._engine.extract_statements(sql)
-        self._parsed[sql] = statements[0] if len(statements) == 1 else sql
+        written = _WRITES.search(sql)
+        self._parsed[sql] = _Parsed(
+            statements[0] if len(statements) == 1 else sql, written.group(1).lower() if written is not None else None
+        )
         return self._parsed[sql]
 
     def script(self, sql: str) -> None:
         """Runs several statements without parameters."""
+        self._remembered.clear()
         self._engine.execute(sql).fetchall()
 
     def columns(self, sql: str, parameters: Mapping[str, Any] | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -295,6 +323,7 @@ class Connection:
             self.check_file()
             self._hide_log()
         except BaseException:
+            self._remembered.clear()
             # After a failed commit or a fatal error the engine has rolled back by itself and says so; the
             # error that brought us here tells why and goes on.
             with suppress(duckdb.Error):

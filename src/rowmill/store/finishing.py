@@ -8,9 +8,9 @@ from datetime import datetime
 from rowmill.store.connection import Connection
 from rowmill.store.layout import Layout
 from rowmill.store.statements import statement
-from rowmill.task import FinishedRowGroup
+from rowmill.task import FinishedRowGroup, TaskKey
 
-_FINISHABLE = statement("finishable_row_groups")
+_UNFINISHED = statement("unfinished_rows")
 _MOVE = statement("move_finished_rows")
 _SKIPS = statement("record_finished_skips")
 _RECORD = statement("record_finished_row_groups")
@@ -27,8 +27,11 @@ class Finishing:
     def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
         """``announces``: row groups are remembered until they were announced (K3)."""
         self._connection = connection
-        self._complete = _FINISHABLE.fill(all_done=layout.all_done)
-        self._emptied = _FINISHABLE.fill(all_done="false")
+        self._of_all = _UNFINISHED.fill(all_done=layout.all_done)
+        self._living = _UNFINISHED.fill(all_done="false")
+        """Counts every row that lives."""
+        self._unfinished: dict[int, int] = {}
+        """At least so many rows of a row group have to end before it is complete; 0 of one that is not known."""
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
         self._announces = announces
@@ -49,8 +52,10 @@ class Finishing:
 
         ``only_emptied``: rows wait for a barrier, so only row groups of which none lives are complete.
         """
-        finished = self._left_over + self._finish(now, self._emptied if only_emptied else self._complete)
+        finished = self._left_over + self._finish(now, self._living if only_emptied else self._of_all)
         self._left_over = []
+        if only_emptied:
+            self._unfinished = {}
         self.announce(finished)
         return finished
 
@@ -59,8 +64,23 @@ class Finishing:
         if self._announces:
             self._announced += [group.row_group for group in finished]
 
-    def _finish(self, now: datetime, finishable: str) -> list[FinishedRowGroup]:
-        complete = [row_group for (row_group,) in self._connection.execute(finishable)]
+    def may_be_complete(self, ended: Iterable[TaskKey]) -> bool:
+        """Whether a row group may be complete now that these tasks, after which their rows need no other, have ended.
+
+        Most turns complete nothing, and looking costs as much as a small write. Each task counts for a row, whatever
+        came of it, so this errs on the side of looking. Nothing else may have completed rows since the last look.
+        """
+        unfinished = self._unfinished
+        may = False
+        for _, row_group, row_index in ended:
+            left = unfinished.get(row_group, 0) - 1 if row_index >= 0 else 0
+            unfinished[row_group] = left
+            may = may or left <= 0
+        return may
+
+    def _finish(self, now: datetime, query: str) -> list[FinishedRowGroup]:
+        self._unfinished = dict(self._connection.execute(query))
+        complete = [row_group for row_group, unfinished in self._unfinished.items() if not unfinished]
         if not complete:
             return []
         row_groups = {"row_groups": complete}

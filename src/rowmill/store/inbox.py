@@ -112,6 +112,11 @@ class Inbox:
             else:
                 self._take_cells(node, group)
 
+    @property
+    def ended(self) -> list[TaskKey]:
+        """The tasks of all outcomes."""
+        return [row[:3] for row in self.done.rows]
+
     def _is_outdated(self, outcome: Outcome) -> bool:
         """Was this cell asked for of values that were taken back? Of a batch, single rows are: see ``live_rows``."""
         return outcome.task.key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)

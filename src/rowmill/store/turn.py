@@ -34,7 +34,7 @@ from rowmill.errors import BarrierFailed, InternalError, RowmillError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store import engine_errors
 from rowmill.store.acceptance import Acceptance, TooFewAccepted
-from rowmill.store.admission import Admission
+from rowmill.store.admission import Admission, count_active
 from rowmill.store.attempts import Attempts, clean
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
@@ -58,7 +58,6 @@ from rowmill.store.stopping import Stopping
 from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
-_ACTIVE_SUMMARY = statement("active_summary")
 _ACTIVE_ROWS = statement("active_row_count")
 _DEFERRED_SUMMARY = statement("deferred_summary")
 _CURSOR_SUMMARY = statement("cursor_summary")
@@ -188,7 +187,7 @@ class Turn:
         stop = inbox.stop.error if inbox.stop is not None else None
         stop = self._stopping.watch_results(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
-        self._in_flight.end(outcome.task.key for outcome in outcomes)
+        self._in_flight.end(inbox.ended)
         changed = self._recording.write(inbox, moment)
         if inbox.done:
             self._regeneration.arrived()
@@ -201,7 +200,7 @@ class Turn:
         self._admission.deferrals_changed(bool(has_changed))
         settled = self._settle(changed, moment, rows_admitted=self._is_first)
         stop = stop or self._stopped_by_sql
-        finished = self._finish(moment) if self._may_complete(changed | settled) else []
+        finished = self._finish(moment) if self._may_complete(inbox, changed, settled) else []
         tasks: list[Task] = []
         skipped: list[Outcome] = []
         self._came_in_last = False
@@ -292,9 +291,14 @@ class Turn:
         if drops:
             self._recording.drop(drops, now)
 
-    def _may_complete(self, changed: set[int]) -> bool:
+    def _may_complete(self, inbox: Inbox, changed: set[int], settled: set[int]) -> bool:
         """Can a row group have become complete? The last bit of its last row is that of a generator nobody needs."""
-        return self._is_first or bool(self._recording.dropped) or not self._barriers.leaves.isdisjoint(changed)
+        leaves = self._barriers.leaves
+        if self._is_first or self._recording.dropped or not leaves.isdisjoint(settled):
+            return True
+        if self._barriers.open:
+            return not leaves.isdisjoint(changed)
+        return self._finishing.may_be_complete(task for task in inbox.ended if task[0] in leaves)
 
     def _finish(self, now: datetime) -> list[FinishedRowGroup]:
         finished = self._finishing.finish(now, only_emptied=bool(self._barriers.open))
@@ -385,7 +389,7 @@ class Turn:
         now: datetime,
         free: Mapping[str, int],
     ) -> TurnResult:
-        groups, parked = self._connection.execute(_ACTIVE_SUMMARY.text)[0]
+        groups, parked = count_active(self._connection)
         deferred, not_before = 0, None
         if self._recording.has_deferred:
             deferred, not_before = self._connection.execute(_DEFERRED_SUMMARY.text, {"now": now})[0]
