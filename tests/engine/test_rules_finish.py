@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,41 @@ def test_k1_a_group_is_finished_when_every_live_row_is_done_by_every_generator(s
     assert state.take([succeeded(tasks["b", 0, 0], "x")]).finished == []
     (finished,) = state.take([succeeded(tasks["b", 0, 1], "x")]).finished
     assert (finished.row_group, finished.rows_finished, finished.rows_dropped) == (0, 2, 0)
+
+
+def test_k1_a_group_is_finished_in_the_turn_of_its_last_row_whatever_became_of_the_others(state_of: StateOf) -> None:
+    """Turns look for complete groups when enough rows have ended: tasks that end more than once, too."""
+    state = state_of(custom("a", made), custom("b", made), records=6, row_group_size=3)
+    tasks = {key: task for task in state.take().tasks for key in state.keys([task])}
+    assert state.take([succeeded(tasks["a", 0, 0], "x"), transient(tasks["b", 0, 0])]).finished == []
+    again = state.take(after_s=60.0).tasks
+    assert state.take([succeeded(task, "x") for task in again]).finished == []
+    assert state.take([succeeded(tasks[name, 1, 2], "x") for name in "ab"]).finished == []
+    assert state.take([succeeded(tasks[name, 0, 1], "x") for name in "ab"]).finished == []
+    assert state.take([rejected(tasks["a", 0, 2])]).finished[0].rows_dropped == 1
+    assert state.take([rejected(tasks["b", 1, 0])]).finished == []
+    (finished,) = state.take([succeeded(tasks[name, 1, 1], "x") for name in "ab"]).finished
+    assert (finished.row_group, finished.rows_finished, finished.rows_dropped) == (1, 2, 1)
+
+
+def test_k1_turns_in_which_no_group_can_become_complete_do_not_look(
+    state_of: StateOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = state_of(custom("a", made), records=20, row_group_size=10)
+    tasks = state.take().tasks
+    looked: list[str] = []
+    execute = state.store.connection.execute
+
+    def watched(sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        looked.extend(["look"] if "as unfinished" in sql else [])
+        return execute(sql, parameters)
+
+    monkeypatch.setattr(state.store.connection, "execute", watched)
+    for task in (*tasks[:9], *tasks[10:19]):
+        assert state.take([succeeded(task, "x")], free={}).finished == []
+    assert looked == []
+    assert [len(state.take([succeeded(task, "x")], free={}).finished) for task in (tasks[9], tasks[19])] == [1, 1]
+    assert looked == ["look", "look"]
 
 
 def test_k1_a_group_without_live_rows_is_finished_with_zero_rows(state_of: StateOf) -> None:
