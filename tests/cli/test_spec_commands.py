@@ -113,11 +113,13 @@ def test_plan_says_how_many_rows_may_be_tried(rowmill: CommandLine, quick_spec: 
     quick_spec.write_text(text.replace("records: 20", "records: {accepted: 2000, at_most: 5000}"))
     done = rowmill.output_of("plan", quick_spec)
     assert "until 2,000 are finished, at most 5,000 in all: up to 2.5 times these tasks and requests." in done
+    plan = json.loads(rowmill.output_of("plan", quick_spec, "--format", "json"))
+    assert (plan["records"], plan["most_records"]) == (2000, 5000)
 
 
 def test_plan_as_json_counts_tasks_and_requests(rowmill: CommandLine, quick_spec: Path) -> None:
     plan = json.loads(rowmill.output_of("plan", quick_spec, "--format", "json"))
-    assert (plan["records"], plan["row_groups"], plan["model_requests"]) == (20, 4, 20)
+    assert (plan["records"], plan["most_records"], plan["row_groups"], plan["model_requests"]) == (20, 20, 4, 20)
     assert plan["critical_path"][-1] == "note"
     assert _files(rowmill.directory) == {"quick.yaml"}
 

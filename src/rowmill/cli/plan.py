@@ -14,7 +14,6 @@ from rowmill.cli.output import OutputFormat, escaped, write_listing
 
 if TYPE_CHECKING:
     from rowmill.graph.explanation import Explanation
-    from rowmill.spec.records import AcceptedRecords
 
 
 class PlanFormat(StrEnum):
@@ -63,10 +62,10 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
 
         click.echo(json.dumps(explanation.as_json(), indent=2, ensure_ascii=False))
     else:
-        _print(explanation, checked.accepted_records)
+        _print(explanation)
 
 
-def _print(explanation: Explanation, accepted: AcceptedRecords | None) -> None:
+def _print(explanation: Explanation) -> None:
     import pyarrow as pa
 
     click.echo(
@@ -74,11 +73,11 @@ def _print(explanation: Explanation, accepted: AcceptedRecords | None) -> None:
         f" {plural(explanation.row_groups, 'row group')}, {plural(explanation.tasks, 'task')},"
         f" {plural(explanation.model_requests, 'model request')} (retries come on top, skips save some)"
     )
-    if accepted is not None:
-        times = accepted.most / accepted.accepted
+    if explanation.most_records > explanation.records:
+        times = explanation.most_records / explanation.records
         click.echo(
-            f"Rows are planned in the place of dropped ones until {count(accepted.accepted)} are finished, at most"
-            f" {count(accepted.most)} in all: up to {times:.3g} times these tasks and requests."
+            f"Rows are planned in the place of dropped ones until {count(explanation.records)} are finished, at most"
+            f" {count(explanation.most_records)} in all: up to {times:.3g} times these tasks and requests."
         )
     click.echo("\nGenerators, in the order in which a row passes them:")
     sys.stdout.flush()

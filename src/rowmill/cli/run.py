@@ -24,9 +24,10 @@ _LOG_INTERVAL_S = 5.0
 
 def _refuse_records(_context: click.Context, _parameter: click.Parameter, records: str | None) -> None:
     if records is not None:
+        number = records if records.isdecimal() else "N"
         raise click.UsageError(
             "How many rows a run makes is said in its spec: 'records'. For more rows of a run database that is there: "
-            f"rowmill extend DATABASE --records {records}. For a first look: rowmill preview SPEC -n 5."
+            f"rowmill extend DATABASE --records {number}. For a first look: rowmill preview SPEC -n 5."
         )
 
 

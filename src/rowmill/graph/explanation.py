@@ -48,6 +48,9 @@ class Explanation:
 
     name: str
     records: int
+    """Rows that are planned at first."""
+    most_records: int
+    """Rows that are planned at most: more where so many must be accepted, in the place of dropped ones."""
     row_groups: int
     generators: tuple[ExplainedGenerator, ...]
     """In the order in which a row passes them."""
@@ -72,6 +75,7 @@ class Explanation:
         return {
             "name": self.name,
             "records": self.records,
+            "most_records": self.most_records,
             "row_groups": self.row_groups,
             "tasks": self.tasks,
             "model_requests": self.model_requests,
@@ -112,6 +116,7 @@ def explain(spec: Spec, graph: Graph, plan: Plan) -> Explanation:
     return Explanation(
         name=spec.name,
         records=plan.rows,
+        most_records=spec.accepted_records.most if spec.accepted_records is not None else plan.rows,
         row_groups=plan.row_groups,
         generators=tuple(
             ExplainedGenerator(

@@ -389,8 +389,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes the database and lets its lock go. Safe to call twice."""
-        for name in self._staged:
-            self._staged[name].content = self._staged[name].schema.empty_table()
+        self.clear_staged()
         self._staged.clear()
         if self.has_written and self.path is not None:
             # If it fails (no space, an engine that is dead already), the log holds everything, and the next to open
