@@ -80,6 +80,11 @@ select
   (select count(*) from state.parked_row)
   - (select coalesce(sum(r.rows_resting), 0)::bigint from state.resting_row_group as r) as parked_rows;
 
+-- name: parked_for
+-- Which resources parked row groups wait for. O(active groups).
+select distinct unnest(g.parked_for) as resource
+from state.active_row_group as g;
+
 -- name: has_due_row_group
 -- Does any resting row group have work to do? O(resting groups).
 select exists (from state.resting_row_group as r where r.is_due);

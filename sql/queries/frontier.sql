@@ -27,6 +27,7 @@ candidate as (
     f.row_index,
     f.row_id,
     f.attempts,
+    f.not_before is not null as was_deferred,
     c.free,
     row_number() over (partition by f.generator order by f.row_group, f.row_index) as place
   from state.frontier as f
@@ -44,6 +45,7 @@ ordered as (
     c.row_index,
     c.row_id,
     c.attempts,
+    c.was_deferred,
     c.free,
     row_number() over (
       partition by c.resource order by s.next_tag + (c.place - 1) * s.step, c.generator, c.row_group, c.row_index
@@ -57,6 +59,7 @@ select
   i.row_group,
   i.row_index,
   i.attempts,
+  i.was_deferred,
   i.row_id,
   {inputs}
 from ordered as i

@@ -37,10 +37,10 @@ from skipped_task as o
 where o.generator = $generator and a.row_group = o.row_group and a.row_index = o.row_index and {not_done};
 
 -- name: clear_deferred
--- Tasks that ended or are deferred anew lose their old deferral. O(deferred).
+-- Deferred tasks that ended are deferred no more. O(deferred).
 delete from state.deferred_task as f
 using done_task as d
-where d.settled and f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
+where d.ends_deferral and f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
 
 -- name: merge_deferred
 -- Defers tasks of live rows until their own not_before (F4); how long a task has been deferred in all stays known. O(deferred).

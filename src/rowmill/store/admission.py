@@ -36,6 +36,7 @@ _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
 _CURSOR_SUMMARY = statement("cursor_summary")
 _PARKED_ROWS = statement("parked_rows")
+_PARKED_FOR = statement("parked_for")
 _PARKABLE = statement("parkable_row_groups")
 _MARK_PARKED = statement("mark_parked")
 _PARK_ROWS = statement("park_rows")
@@ -112,6 +113,8 @@ class Admission:
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
         self._parked_rows = self._count_parked()
+        self._parked_for = {resource for (resource,) in connection.execute(_PARKED_FOR.text)}
+        """Resources that parked row groups may wait for."""
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
@@ -155,7 +158,7 @@ class Admission:
     def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
         """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
         self.blocked_by = None
-        if self._parked_rows and wanted:
+        if not self._parked_for.isdisjoint(wanted):
             came_back = self._unpark(wanted)
             if came_back:
                 return came_back
@@ -257,6 +260,7 @@ class Admission:
         parking = Rows(_NEW_PARKING)
         for row_group, resources in parkable:
             parking.append(row_group, resources)
+            self._parked_for.update(resources)
         self._connection.stage("new_parking", parking.table())
         self._connection.execute(_MARK_PARKED.text)
         self._parked_rows += int(self._connection.execute(_PARK_ROWS.text)[0][0])
@@ -275,6 +279,8 @@ class Admission:
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
         self._parked_rows -= rows
+        if not self._parked_rows:
+            self._parked_for.clear()
         self._count("unparked", len(row_groups))
         return rows
 

@@ -234,18 +234,23 @@ class Connection:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
         parsed = self._parsed.get(sql) or self._parse(sql)
         if parsed.written is not None:
-            self._remembered.pop(parsed.written, None)
+            self.forget(parsed.written)
         return self._engine.execute(parsed.statement, parameters).fetchall()
 
-    def recall(self, sql: str, table: str) -> list[tuple[Any, ...]]:
-        """The rows of a query that reads ``table`` alone, such as ``state.run``, and has no parameters.
+    def recall(self, sql: str, table: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query that reads ``table`` alone, such as ``state.run``.
 
         It is executed only if this connection wrote to the table since: for one that nobody else writes to meanwhile.
+        Other parameters than last time do not count as a reason: see :meth:`forget`.
         """
         remembered = self._remembered.setdefault(table, {})
         if sql not in remembered:
-            remembered[sql] = self.execute(sql)
+            remembered[sql] = self.execute(sql, parameters)
         return remembered[sql]
+
+    def forget(self, table: str) -> None:
+        """Has :meth:`recall` look again at what it remembers of a table."""
+        self._remembered.pop(table, None)
 
     def _parse(self, sql: str) -> _Parsed:
         if len(self._parsed) >= _MOST_PARSED:

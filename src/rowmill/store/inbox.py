@@ -92,9 +92,9 @@ class Inbox:
             if is_barrier:
                 outcome = self._without_drops(outcome)
                 kind = outcome.kind
-            settled = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
+            ends = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
             key = task.key
-            self.done.append(*key, settled)
+            self.done.append(*key, ends and task.was_deferred)
             if is_barrier and kind is OutcomeKind.SUCCEEDED:
                 self.over_dataset.append(outcome)
             elif kind is OutcomeKind.SUCCEEDED:

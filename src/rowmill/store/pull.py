@@ -86,7 +86,7 @@ class Pull:
         )
         names = list(dict.fromkeys(name for node in cells for name in node.inputs))
         position = {name: index for index, name in enumerate(names)}
-        self._inputs_of = {node.number: [(name, 5 + position[name]) for name in node.inputs] for node in cells}
+        self._inputs_of = {node.number: [(name, 6 + position[name]) for name in node.inputs] for node in cells}
         types = dict(layout.value_columns)
         self._has_time_zones = any(_TIME_ZONE.search(types[name]) for name in names)
         self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
@@ -111,14 +111,15 @@ class Pull:
         tasks: list[Task] = []
         started: dict[int, int] = {}
         for row in rows:
-            generator, row_group, row_index, attempts, row_id = row[:5]
-            if row_group < 0:
-                tasks.append(Task(generator, row_group, None, None, attempts, self._barriers.task_rows(generator)))
-            elif row_index < 0:
-                tasks.append(self._batch(generator, row_group, attempts))
-            else:
+            generator, row_group, row_index, attempts, was_deferred, row_id = row[:6]
+            if row_index >= 0:
                 inputs = {name: row[place] for name, place in inputs_of[generator]}
-                tasks.append(Task(generator, row_group, row_index, row_id, attempts, inputs))
+                task = Task(generator, row_group, row_index, row_id, attempts, inputs)
+            elif row_group >= 0:
+                task = self._batch(generator, row_group, attempts)
+            else:
+                task = Task(generator, row_group, None, None, attempts, self._barriers.task_rows(generator))
+            tasks.append(task._replace(was_deferred=True) if was_deferred else task)
             started[generator] = started.get(generator, 0) + 1
         self._share.charge(started)
         return self._regeneration.number(tasks)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from rowmill.spec.declaration import Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.connection import Connection
+from rowmill.store.deferrals import Deferrals
 from rowmill.store.drop_log import DropLog
 from rowmill.store.dropping import ACTIVE, give_up
 from rowmill.store.inbox import Inbox
@@ -27,9 +28,6 @@ from rowmill.store.typing import Typing
 _WRITE_VALUES = statement("write_values")
 _WRITE_TOGETHER = statement("write_values_together")
 _WRITE_SKIPS = statement("write_skips")
-_CLEAR_DEFERRED = statement("clear_deferred")
-_MERGE_DEFERRED = statement("merge_deferred")
-_DELETE_STALE = statement("delete_stale_deferrals")
 _INSERT_ATTEMPTS = statement("insert_attempts")
 _TOTAL_ATTEMPTS = statement("total_attempts")
 _KEEP_ANSWERS = statement("keep_answers")
@@ -51,17 +49,22 @@ class Recording:
     """Writes what arrived. Bound to one connection, one layout and the run's settings."""
 
     def __init__(
-        self, connection: Connection, layout: Layout, settings: RunSettings, typing: Typing, drop_log: DropLog
+        self,
+        connection: Connection,
+        layout: Layout,
+        settings: RunSettings,
+        typing: Typing,
+        deferrals: Deferrals,
+        drop_log: DropLog,
     ) -> None:
         self._connection = connection
         self._layout = layout
+        self._deferrals = deferrals
         self._drop_log = drop_log
         self._patience = Patience(connection, layout, settings.give_up_after_s)
         self._no_outcomes = _no_outcomes(layout, typing)
         self.dropped: set[tuple[int, int]] = set()
         """(row group, row index) of the rows dropped since :meth:`begin`."""
-        self.has_deferred = True
-        """Whether any task may be deferred; false only if it is known that none is."""
         self._untotalled = _TOTALLED_TOGETHER  # at least: what earlier invocations left is not known
 
     def begin(self) -> None:
@@ -86,8 +89,8 @@ class Recording:
             changed |= self._write_skips(inbox.skipped)
         if inbox.done:
             self._connection.stage("done_task", inbox.done.table())
-            if self.has_deferred:
-                execute(_CLEAR_DEFERRED.text)
+            if any(ends_deferral for *_, ends_deferral in inbox.done.rows):
+                self._deferrals.end()
         if inbox.attempts.rows:
             self.record_attempts(inbox.attempts.rows)
         if inbox.attempts.answers:
@@ -102,9 +105,7 @@ class Recording:
         if inbox.drops:
             self.drop(inbox.drops, now)
         if inbox.deferrals:
-            self.has_deferred = True
-            self._connection.stage("new_deferral", inbox.deferrals.table())
-            execute(_MERGE_DEFERRED.text, {"now": now})
+            self._deferrals.add(inbox.deferrals, now)
         self._give_up(list(self._patience.exhausted(inbox, now)), now)
         return changed
 
@@ -174,8 +175,7 @@ class Recording:
         """Gives rows up with their reason; what they hold is kept beside them."""
         self._drop_log.take(drops, now)
         give_up(self._connection, ACTIVE, drops, now)
-        if self.has_deferred:
-            self.delete_stale_deferrals()
+        self._deferrals.delete_stale()
         self.dropped.update((row[1], row[2]) for row in drops.rows)
 
     def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
@@ -187,10 +187,6 @@ class Recording:
                 cell.generator, cell.row_group, cell.row_index, cell.reason, cell.error_type, cell.message, attempts
             )
         self.drop(drops, now)
-
-    def delete_stale_deferrals(self) -> None:
-        """Forgets deferrals of tasks that are none any more (R4)."""
-        self._connection.execute(_DELETE_STALE.text)
 
     def _give_up(self, tasks: Iterable[GivenUp], now: datetime) -> None:
         """Drops the rows of tasks with which patience is at an end (F1)."""

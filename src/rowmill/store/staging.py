@@ -11,7 +11,7 @@ _EPOCH = datetime(1970, 1, 1)
 
 _KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
 _FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
-DONE_TASK = pa.schema([*_KEY, ("settled", pa.bool_())])
+DONE_TASK = pa.schema([*_KEY, ("ends_deferral", pa.bool_())])
 TASK_KEY = pa.schema(_KEY)
 NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
 NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE])

@@ -39,6 +39,7 @@ from rowmill.store.attempts import Attempts, clean
 from rowmill.store.barrier import Barriers
 from rowmill.store.connection import Connection
 from rowmill.store.control import Control
+from rowmill.store.deferrals import Deferrals
 from rowmill.store.drop_log import DropLog
 from rowmill.store.error_window import Failure
 from rowmill.store.finishing import Finishing
@@ -59,7 +60,6 @@ from rowmill.store.typing import Typing
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
 _ACTIVE_ROWS = statement("active_row_count")
-_DEFERRED_SUMMARY = statement("deferred_summary")
 _CURSOR_SUMMARY = statement("cursor_summary")
 _TOUCH = statement("touch_run")
 _FINISH_RUN = statement("finish_run")
@@ -98,7 +98,8 @@ class Turn:
         self._settings = settings
         self._invocation = invocation
         self._typing = Typing(connection, layout.value_columns)
-        self._recording = Recording(connection, layout, settings, self._typing, drop_log)
+        self._deferrals = Deferrals(connection)
+        self._recording = Recording(connection, layout, settings, self._typing, self._deferrals, drop_log)
         self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
@@ -263,8 +264,8 @@ class Turn:
             if verdict is None:
                 self._recording.drop_cells(failed, now)
             self._stopped_by_sql = self._stopped_by_sql or verdict
-        elif looked_at and self._layout.has_batch and self._recording.has_deferred:
-            self._recording.delete_stale_deferrals()
+        elif looked_at and self._layout.has_batch:
+            self._deferrals.delete_stale()
         return looked_at
 
     def _regenerate(self, invalid: Sequence[InvalidCell], now: datetime) -> None:
@@ -279,8 +280,7 @@ class Turn:
             self._journal.count_rows("regenerated", self._layout.graph.generators[row.generator].name)
         if found.again:
             self._recording.record_attempts(journal.rows)
-            if self._recording.has_deferred:
-                self._recording.delete_stale_deferrals()
+            self._deferrals.delete_stale()
             if not found.cleared.isdisjoint(self._layout.graph.barriers):
                 self._barriers.reopen()
         drops = Rows(NEW_DROP)
@@ -390,10 +390,7 @@ class Turn:
         free: Mapping[str, int],
     ) -> TurnResult:
         groups, parked = count_active(self._connection)
-        deferred, not_before = 0, None
-        if self._recording.has_deferred:
-            deferred, not_before = self._connection.execute(_DEFERRED_SUMMARY.text, {"now": now})[0]
-            self._recording.has_deferred = bool(deferred)
+        deferred, not_before = self._deferrals.summary(now)
         has_groups_left = groups == 0 and self._has_groups_left()
         waits = self._barriers.hold_rows(is_any_active=groups > 0)
         complete = groups == 0 and not (has_groups_left or waits or skipped)
