@@ -5,7 +5,8 @@ process only and vanish with it: in_flight (generator, row_group, row_index) is 
 
 -- name: pull_ready_tasks
 -- Ready tasks with the values they need: per resource no more than is free, fair between generators, lowest row group
--- first (C3, C4). A task deferred into the future is left alone (F4). O(active rows).
+-- first (C3, C4). A task deferred into the future is left alone (F4). Ordered by one column, and bounded by one number
+-- for all ($most), the first selection is made without sorting all candidates. O(active rows).
 with capacity as (
   select
     unnest($resources::varchar[]) as resource,
@@ -29,13 +30,13 @@ candidate as (
     f.attempts,
     f.not_before is not null as was_deferred,
     c.free,
-    row_number() over (partition by f.generator order by f.row_group, f.row_index) as place
+    row_number() over (partition by f.generator order by f.row_id) as place
   from state.frontier as f
   inner join capacity as c on f.resource = c.resource
   anti join in_flight as i
     on f.generator = i.generator and f.row_group = i.row_group and f.row_index = i.row_index
   where f.not_before is null or f.not_before <= $now
-  qualify place <= c.free
+  qualify place <= $most
 ),
 
 ordered as (

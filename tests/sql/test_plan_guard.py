@@ -87,6 +87,7 @@ def measured(state: RunState, what: str) -> list[Operator]:
         known = {
             "resources": ["local"],
             "free": [500],
+            "most": 500,
             "generators": numbers,
             "next_tags": [0.0] * len(numbers),
             "steps": [1.0] * len(numbers),

@@ -100,6 +100,7 @@ class Pull:
             {
                 "resources": list(capacity),
                 "free": list(capacity.values()),
+                "most": max(capacity.values()),
                 **self._share.parameters(),
                 "now": now,
             }
