@@ -459,6 +459,40 @@ def test_f4_two_deferred_tasks_come_back_each_at_its_own_time(state_of: StateOf)
     assert state.keys(state.take(after_s=10.0).tasks) == [("text", 0, 1)]
 
 
+def test_f4_a_turn_says_when_the_next_deferred_task_is_due_also_when_the_clock_was_set_back(state_of: StateOf) -> None:
+    state = state_of(custom("text", made), records=3)
+    first, second, third = state.take().tasks
+
+    def due_after(after_s: float, *outcomes: Outcome) -> float | None:
+        due = state.take(outcomes, after_s=after_s, free=0).next_not_before
+        return None if due is None else due - EPOCH
+
+    assert due_after(0.0, rate_limited(first, 10.0), rate_limited(second, 20.0)) == 10.0
+    assert due_after(9.0) == 10.0
+    assert due_after(1.0) == 20.0
+    assert due_after(5.0) == 20.0
+    assert due_after(-10.0) == 10.0
+    assert due_after(1.0, rate_limited(third, 2.0)) == 8.0
+    assert due_after(15.0) is None
+
+
+def test_f4_a_deferral_is_over_when_its_task_ends_and_only_then(state_of: StateOf) -> None:
+    batch_column = custom("whole", whole, ["rating"], generation_strategy="batch")
+    state = state_of(sampler("rating"), batch_column, custom("a", made), records=2, run={"max_attempts": 10})
+    for _ in range(3):
+        tasks = state.take(after_s=60.0).tasks
+        state.take([transient(task) for task in tasks if state.is_batch(task) or task.row_index == 1])
+        assert len(state.sql("from deferred_task")) == 2
+    answered = [task for task in state.take(after_s=60.0).tasks if state.is_batch(task) or task.row_index == 1]
+    assert len(state.sql("from deferred_task")) == 2
+    (batch,) = state.of(answered, "whole")
+    (cell,) = state.of(answered, "a")
+    state.take([succeeded(cell, "x")])
+    assert state.sql("select generator from deferred_task") == [("whole",)]
+    state.take([succeeded(batch, pa.table({"row_index": [0, 1], "whole": ["x", "y"]}))])
+    assert state.sql("from deferred_task") == []
+
+
 def test_f4_a_deferred_task_goes_on_waiting_in_the_next_invocation(state_of: StateOf, tmp_path: Path) -> None:
     state = state_of(custom("text", made), records=1, path=tmp_path / "run.duckdb")
     state.take([rate_limited(state.take().tasks[0], 100.0)])
