@@ -237,11 +237,11 @@ def test_a_turn_that_fails_applies_nothing_and_says_so(state: RunState) -> None:
     state.take(free=1)
     assert pending.error is None
     failing = state.turn.control.submit(request("pause"))
-    state.sql("alter table state.active_row_group rename to gone")
+    state.sql("alter table state.active_row rename to gone")
     with pytest.raises(InternalError):
-        state.take(free={})
+        state.take(free=1)
     assert isinstance(failing.error, InternalError)
-    state.sql("alter table state.gone rename to active_row_group")
+    state.sql("alter table state.gone rename to active_row")
     assert state.sql("select verb from state.control_request") == [("drop",)]
 
 
