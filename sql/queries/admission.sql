@@ -68,10 +68,11 @@ select
   (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until;
 
 -- name: active_summary
--- How many row groups are active, and how many of them are parked (A1, A7). O(active groups).
+-- How many row groups are active, how many of them are parked, and for which resources (A1, A7). O(active groups).
 select
   count(*) as row_groups,
-  count(parked_for) as row_groups_parked
+  count(parked_for) as row_groups_parked,
+  coalesce(list_distinct(flatten(list(parked_for) filter (where parked_for is not null))), []) as parked_for
 from state.active_row_group;
 
 -- name: parked_rows
@@ -79,11 +80,6 @@ from state.active_row_group;
 select
   (select count(*) from state.parked_row)
   - (select coalesce(sum(r.rows_resting), 0)::bigint from state.resting_row_group as r) as parked_rows;
-
--- name: parked_for
--- Which resources parked row groups wait for. O(active groups).
-select distinct unnest(g.parked_for) as resource
-from state.active_row_group as g;
 
 -- name: has_due_row_group
 -- Does any resting row group have work to do? O(resting groups).

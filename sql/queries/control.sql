@@ -85,6 +85,15 @@ left join (
 ) as d on a.row_group = d.row_group and a.row_index = d.row_index
 order by a.row_id;
 
+-- name: unpark_emptied_row_groups
+-- Parked row groups of which these were the last rows wait for nothing any more: they are complete (K1). O(active groups).
+update state.active_row_group as g
+set parked_for = null
+where
+  g.parked_for is not null
+  and g.row_group in (select n.row_group from new_drop as n)
+  and g.row_group not in (select p.row_group from state.parked_row as p);
+
 -- name: delete_parked_deferrals
 -- Nothing waits for them any more. O(deferred).
 delete from state.deferred_task as d

@@ -1,7 +1,7 @@
 /*
 Making rows again that a validation column found invalid (on_invalid: regenerate). The verdict is in its row when these statements
 run, in the same transaction. A call for the row that is under way works on values that are gone now: its task is marked as outdated, in a
-TEMP table beside the marks of what is in flight, and its result will not be taken.
+TEMP table, and its result will not be taken.
 */
 
 -- name: create_outdated_task

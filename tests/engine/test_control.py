@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from run_state import RunState, succeeded, transient
-from virtual_run import EPOCH, Finished, Row, custom, model, prepared, sampler
+from run_state import RunState, rate_limited, succeeded, transient
+from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.errors import InternalError
 from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.status import Status
-from rowmill.task import Steering
+from rowmill.task import Outcome, Steering, Task
 
 StateOf = Callable[..., RunState]
 Run = Callable[..., Finished]
@@ -230,6 +230,109 @@ def test_a_request_that_comes_again_is_not_applied_again(state: RunState) -> Non
     assert state.store.steer(first, EPOCH).outcome == "applied"
     assert state.store.hand_settings().paused_at is None
     assert state.sql("select count(*) from state.control_request where verb = 'pause'") == [(1,)]
+
+
+TWO_GROUPS_BEHIND_ONE = {"records": 4, "row_group_size": 2, "run": {"max_active_rows": 2}}
+COOLING = {"simulated/writer": 0, "local": 100}
+
+
+def parked_behind(state: RunState) -> list[Task]:
+    """The first row group is parked for an endpoint that refuses; returns the local tasks of the second."""
+    tasks = state.take().tasks
+    refused = [rate_limited(task, 60.0) for task in state.of(tasks, "text")]
+    result = state.take([*refused, *(succeeded(task, "x") for task in state.of(tasks, "other"))], free=COOLING)
+    assert state.sql("select row_group, state from row_group order by 1") == [(0, "parked"), (1, "active")]
+    return result.tasks
+
+
+def worked_off(state: RunState, tasks: Sequence[Task]) -> set[int]:
+    """Answers everything until the run is complete; returns the row groups that finished."""
+    finished: set[int] = set()
+    for _ in range(9):
+        result = state.take([succeeded(task, "x") for task in tasks], after_s=61.0)
+        tasks = result.tasks
+        finished.update(group.row_group for group in result.finished)
+    assert result.complete
+    return finished
+
+
+@pytest.mark.parametrize("is_living", [True, False])
+def test_k1_a_parked_group_all_rows_of_which_are_dropped_by_hand_is_finished(
+    state_of: StateOf, tmp_path: Path, is_living: bool
+) -> None:
+    state = state_of(
+        llm("text", "go"),
+        custom("other", made),
+        models=[model()],
+        path=tmp_path / "run.duckdb",
+        **TWO_GROUPS_BEHIND_ONE,
+    )
+    tasks = parked_behind(state)
+    if is_living:
+        state.turn.control.submit(request("drop", rows=[(0, 1)], reason="no"))
+    else:
+        state.crash()
+        assert asked_directly(state, "drop", rows=[(0, 1)], reason="no").outcome == "applied"
+        state.crash()
+        tasks = []
+    result = state.take(free=COOLING)
+    assert [(group.row_group, group.rows_dropped) for group in result.finished] == [(0, 2)]
+    assert state.sql("from deferred_task where row_group = 0") == []
+    assert worked_off(state, [*tasks, *result.tasks]) == {1}
+    assert len(state.dataset()) == 2
+
+
+def test_k1_a_parked_group_that_lost_its_rows_in_an_older_version_is_finished_when_it_comes_back(
+    state_of: StateOf,
+) -> None:
+    state = state_of(llm("text", "go"), custom("other", made), models=[model()], **TWO_GROUPS_BEHIND_ONE)
+    tasks = parked_behind(state)
+    state.sql("delete from state.parked_row where row_group = 0")
+    state.sql("delete from state.deferred_task where row_group = 0")
+    assert worked_off(state, tasks) == {0, 1}
+
+
+def test_a7_a_row_revived_into_a_parked_group_comes_back_with_it(state_of: StateOf, tmp_path: Path) -> None:
+    """The group was emptied while another one came back, so nothing was parked any more."""
+    names = ("one", "two", "three")
+    state = state_of(
+        *(llm(name, "go", name) for name in names),
+        models=[model(name) for name in names],
+        records=3,
+        row_group_size=1,
+        run={"max_active_row_groups": 2},
+        path=tmp_path / "run.duckdb",
+    )
+    one, two, three = (f"simulated/{name}" for name in names)
+
+    def outcome(task: Task) -> Outcome:
+        if state.name(task.generator) == "one":
+            return rate_limited(task, 600.0)
+        return rate_limited(task, 60.0) if state.keys([task]) == [("two", 1, 0)] else succeeded(task, "x")
+
+    result = state.take([outcome(task) for task in state.take(free=2).tasks], free={one: 0, two: 0, three: 2})
+    state.take([succeeded(task, "x") for task in result.tasks], free={})
+    state.crash()
+    assert asked_directly(state, "drop", rows=[(0, 0)], reason="no").outcome == "applied"
+    state.crash()
+    result = state.take(after_s=100.0, free={one: 0, two: 2, three: 2})
+    state.turn.control.submit(request("retry_dropped", rows=[(0, 0)]))
+    result = state.take([succeeded(task, "x") for task in result.tasks], free={one: 0, two: 1, three: 1})
+    for _ in range(9):
+        result = state.take([succeeded(task, "x") for task in result.tasks], after_s=700.0)
+    assert result.complete
+    assert [row["row_id"] for row in state.dataset()] == [0, 1, 2]
+
+
+def test_a_revived_row_gets_what_the_database_evaluates_although_nothing_is_admitted(state_of: StateOf) -> None:
+    text = "cast(case when rating = 1 then 'no' else '1' end as int)"
+    state = state_of(sampler("rating"), custom("a", made), expression("e", text), records=4, row_group_size=4, seed=3)
+    tasks = state.take().tasks
+    (dropped, *_) = state.sql("select row_group, row_index from state.dropped_row")
+    state.sql("update state.dropped_row_value set rating = 2")
+    state.turn.control.submit(request("retry_dropped", rows=[dropped]))
+    assert worked_off(state, [*tasks, *state.take().tasks]) == {0}
+    assert len(state.dataset()) == len(tasks) + 1
 
 
 def test_a_turn_that_fails_applies_nothing_and_says_so(state: RunState) -> None:

@@ -36,7 +36,6 @@ _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
 _CURSOR_SUMMARY = statement("cursor_summary")
 _PARKED_ROWS = statement("parked_rows")
-_PARKED_FOR = statement("parked_for")
 _PARKABLE = statement("parkable_row_groups")
 _MARK_PARKED = statement("mark_parked")
 _PARK_ROWS = statement("park_rows")
@@ -71,6 +70,8 @@ class ActiveRowGroups(NamedTuple):
     row_groups: int
     parked: int
     """Those of them whose rows are not in the working set (A7)."""
+    parked_for: list[str]
+    """The resources they wait for."""
 
     @property
     def in_working_set(self) -> int:
@@ -106,28 +107,25 @@ class Admission:
         self.has_room = True
         """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
         self._used_up = False
-        self.has_due = self._has_due()
-        """Whether resting row groups may have work to do; false only if it is known that none has."""
         self.has_returned = False
         """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
-        self._parked_rows = self._count_parked()
-        self._parked_for = {resource for (resource,) in connection.execute(_PARKED_FOR.text)}
-        """Resources that parked row groups may wait for."""
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
         self._used_up = False
         self.has_room = True
 
-    def rows_came_back(self) -> None:
-        """Tells that revived rows joined parked row groups, or rest."""
-        self._parked_rows = self._count_parked()
-        self.has_due = self._has_due()
+    @property
+    def has_due(self) -> bool:
+        """Whether resting row groups have work to do."""
+        return bool(self._connection.recall(_HAS_DUE.text, "state.resting_row_group")[0][0])
 
-    def _count_parked(self) -> int:
-        return int(self._connection.execute(_PARKED_ROWS.text)[0][0])
+    @property
+    def _parked_rows(self) -> int:
+        found = self._connection.recall(_PARKED_ROWS.text, "state.parked_row", "state.resting_row_group")
+        return int(found[0][0])
 
     def take_counts(self) -> dict[str, int]:
         """How many row groups were admitted, parked and unparked since the last call."""
@@ -158,7 +156,7 @@ class Admission:
     def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
         """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
         self.blocked_by = None
-        if not self._parked_for.isdisjoint(wanted):
+        if not wanted.keys().isdisjoint(count_active(self._connection).parked_for):
             came_back = self._unpark(wanted)
             if came_back:
                 return came_back
@@ -204,9 +202,6 @@ class Admission:
             self._used_up = next_row_group >= row_groups
         return self._used_up
 
-    def _has_due(self) -> bool:
-        return bool(self._connection.execute(_HAS_DUE.text)[0][0])
-
     def _bring_in(self, now: datetime, wanted_rows: int) -> int:
         """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
         return self._return(wanted_rows) or self._admit(now, wanted_rows)
@@ -217,7 +212,6 @@ class Admission:
             return 0
         found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
         if not found:
-            self.has_due = self._has_due()
             return 0
         came_back = {"row_groups": [row_group for (row_group,) in found]}
         self._connection.execute(_ACTIVATE_RESTING.text, came_back)
@@ -260,10 +254,9 @@ class Admission:
         parking = Rows(_NEW_PARKING)
         for row_group, resources in parkable:
             parking.append(row_group, resources)
-            self._parked_for.update(resources)
         self._connection.stage("new_parking", parking.table())
         self._connection.execute(_MARK_PARKED.text)
-        self._parked_rows += int(self._connection.execute(_PARK_ROWS.text)[0][0])
+        self._connection.execute(_PARK_ROWS.text)
         self._connection.execute(_DELETE_PARKED.text)
         self._count("parked", len(parkable))
         return len(parkable)
@@ -278,11 +271,9 @@ class Admission:
         self._connection.execute(_MARK_UNPARKED.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
-        self._parked_rows -= rows
-        if not self._parked_rows:
-            self._parked_for.clear()
         self._count("unparked", len(row_groups))
-        return rows
+        # One of which no row is left has to be looked at, too: it is complete.
+        return max(rows, 1)
 
     # Making rows ---------------------------------------------------------------------------------
 

@@ -66,6 +66,7 @@ _COUNT_FINISHED = statement("count_finished_rows")
 _FINISHED_FACTS = statement("finished_facts")
 _NOTE_UNANNOUNCED = statement("note_unannounced")
 _FORGET_SKIPS = statement("forget_finished_skips")
+_FORGET_REGENERATIONS = statement("forget_regenerations")
 _COUNT_SKIPS = statement("count_finished_skips")
 _FORGET = statement("forget_barrier")
 _CLOSE = statement("close_barrier")
@@ -360,6 +361,7 @@ class Barriers:
             execute(_FORGET_SKIPS.text)
             execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
         if emptied["row_groups"]:
+            execute(_FORGET_REGENERATIONS.text)
             if self._announces:
                 execute(_NOTE_UNANNOUNCED.text, emptied)
             self.finished = [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]

@@ -187,8 +187,10 @@ class Connection:
         self._staged: dict[str, StagedTable] = {}
         self._parsed: dict[str, _Parsed] = {}
         """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
-        self._remembered: dict[str, dict[str, list[tuple[Any, ...]]]] = {}
-        """Per table, the rows of queries that read nothing else, since it was last written to."""
+        self._remembered: dict[str, list[tuple[Any, ...]]] = {}
+        """The rows of queries whose tables were not written to since."""
+        self._readers: dict[str, set[str]] = {}
+        """Per table, the remembered queries that read it."""
         self._identity = file_identity(path) if path is not None and not read_only else None
         self._kept_blocks = KeptBlocks(path) if path is not None and not read_only else None
 
@@ -208,6 +210,7 @@ class Connection:
         other._staged = {}
         other._parsed = {}
         other._remembered = {}
+        other._readers = {}
         other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
         other._engine = self._engine.cursor()
         return other
@@ -237,20 +240,22 @@ class Connection:
             self.forget(parsed.written)
         return self._engine.execute(parsed.statement, parameters).fetchall()
 
-    def recall(self, sql: str, table: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a query that reads ``table`` alone, such as ``state.run``.
+    def recall(self, sql: str, *tables: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query that reads ``tables`` alone, such as ``state.run``.
 
-        It is executed only if this connection wrote to the table since: for one that nobody else writes to meanwhile.
-        Other parameters than last time do not count as a reason: see :meth:`forget`.
+        It is executed only if this connection wrote to one of them since: for tables nobody else writes to meanwhile.
+        Its rows are remembered whatever the parameters were; who gives others has to :meth:`forget` them first.
         """
-        remembered = self._remembered.setdefault(table, {})
-        if sql not in remembered:
-            remembered[sql] = self.execute(sql, parameters)
-        return remembered[sql]
+        if sql not in self._remembered:
+            self._remembered[sql] = self.execute(sql, parameters)
+            for table in tables:
+                self._readers.setdefault(table, set()).add(sql)
+        return self._remembered[sql]
 
     def forget(self, table: str) -> None:
         """Has :meth:`recall` look again at what it remembers of a table."""
-        self._remembered.pop(table, None)
+        for sql in self._readers.pop(table, ()):
+            self._remembered.pop(sql, None)
 
     def _parse(self, sql: str) -> _Parsed:
         if len(self._parsed) >= _MOST_PARSED:

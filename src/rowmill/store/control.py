@@ -38,7 +38,6 @@ _INSERT_LIMIT = statement("insert_limit_by_hand")
 _SET_CONFIGURED = statement("set_configured_limit")
 _ROWS_TO_DROP = statement("rows_to_drop_by_hand")
 _DELETE_STALE = statement("delete_stale_deferrals")
-_DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
 _DROPPED_AMONG = statement("dropped_rows_among")
 _REOPEN_RUN = statement("reopen_run")
 _RETRY_DEFERRED = statement("retry_deferred_tasks")
@@ -81,7 +80,7 @@ def read_hand_settings(connection: Connection) -> HandSettings:
     return HandSettings(paused_at, paused_by, limits)
 
 
-DropRows = Callable[[Rows, datetime], None]
+DropRows = Callable[[Rows, datetime, str], None]
 ReviveRows = Callable[[Sequence[RowKey]], None]
 
 
@@ -96,7 +95,7 @@ class Control:
         *,
         is_living: bool,
     ) -> None:
-        """``drop_rows`` gives up rows of the working set, ``revive_rows`` takes dropped ones back (default: with the
+        """``drop_rows`` gives up rows of a table, ``revive_rows`` takes dropped ones back (default: with the
         statements of a turn)."""
         self._connection = connection
         self._drop_rows = drop_rows or self._drop_directly
@@ -264,26 +263,21 @@ class Control:
             for row_id in range(int(first), int(last) + 1):
                 rows.append(row_id)
         self._connection.stage("hand_drop", rows.table())
-        active, parked = Rows(NEW_DROP), Rows(NEW_DROP)
+        drops_from = {ACTIVE: Rows(NEW_DROP), PARKED: Rows(NEW_DROP)}
         for row_group, row_index, generator, attempts, is_parked in self._connection.execute(_ROWS_TO_DROP.text):
-            drops = parked if is_parked else active
+            drops = drops_from[PARKED if is_parked else ACTIVE]
             drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
-        if parked:
-            self._drop_parked(parked, now)
-        if active:
-            self._drop_rows(active, now)
-        count = len(active.rows) + len(parked.rows)
+        for table, drops in drops_from.items():
+            if drops:
+                self._drop_rows(drops, now, table)
+        count = sum(len(drops.rows) for drops in drops_from.values())
         if not count:
             return ControlAnswer("already", "None of these rows is being worked on: nothing was dropped."), None
         return ControlAnswer("applied", f"{count:,} {'row' if count == 1 else 'rows'} dropped.", count), None
 
-    def _drop_directly(self, drops: Rows, now: datetime) -> None:
-        give_up(self._connection, ACTIVE, drops, now)
+    def _drop_directly(self, drops: Rows, now: datetime, table: str) -> None:
+        give_up(self._connection, table, drops, now)
         self._connection.execute(_DELETE_STALE.text)
-
-    def _drop_parked(self, drops: Rows, now: datetime) -> None:
-        give_up(self._connection, PARKED, drops, now)
-        self._connection.execute(_DELETE_PARKED_DEFERRALS.text)
 
     def _retry_deferred(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
         tasks = Rows(_HAND_RETRY)

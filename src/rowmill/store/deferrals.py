@@ -57,7 +57,7 @@ class Deferrals:
         next_not_before = self._last.next_not_before
         if now < self._last_at or (next_not_before is not None and next_not_before <= now):
             self._connection.forget(_TABLE)
-        self._last = DeferredSummary(*self._connection.recall(_SUMMARY.text, _TABLE, {"now": now})[0])
+        self._last = DeferredSummary(*self._connection.recall(_SUMMARY.text, _TABLE, parameters={"now": now})[0])
         self._last_at = now
         self.has_any = self._last.tasks > 0
         return self._last

@@ -13,6 +13,8 @@ ACTIVE, PARKED = "active_row", "parked_row"
 _RECORD = statement("record_drops")
 _KEEP_VALUES = statement("keep_dropped_values")
 _DELETE = statement("delete_dropped_rows")
+_DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
+_UNPARK_EMPTIED = statement("unpark_emptied_row_groups")
 
 
 def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> None:
@@ -21,3 +23,6 @@ def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> N
     connection.execute(_RECORD.fill(rows_of=table), {"now": now})
     connection.execute(_KEEP_VALUES.fill(rows_of=table))
     connection.execute(_DELETE.fill(rows_of=table))
+    if table == PARKED:
+        connection.execute(_DELETE_PARKED_DEFERRALS.text)
+        connection.execute(_UNPARK_EMPTIED.text)

@@ -31,7 +31,7 @@ class Finishing:
         self._living = _UNFINISHED.fill(all_done="false")
         """Counts every row that lives."""
         self._unfinished: dict[int, int] = {}
-        """At least so many rows of a row group have to end before it is complete; 0 of one that is not known."""
+        """At least so many rows have to end before a row group is complete; none if it is missing here."""
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
         self._announces = announces
@@ -64,8 +64,8 @@ class Finishing:
         if self._announces:
             self._announced += [group.row_group for group in finished]
 
-    def may_be_complete(self, ended: Iterable[TaskKey]) -> bool:
-        """Whether a row group may be complete now that these tasks, after which their rows need no other, have ended.
+    def count_ended(self, ended: Iterable[TaskKey]) -> bool:
+        """Counts tasks that ended, after which their rows need no other; whether a row group may be complete now.
 
         Most turns complete nothing, and looking costs as much as a small write. Each task counts for a row, whatever
         came of it, so this errs on the side of looking. Nothing else may have completed rows since the last look.

@@ -171,10 +171,10 @@ class Recording:
 
     # Giving rows up --------------------------------------------------------------------------------
 
-    def drop(self, drops: Rows, now: datetime) -> None:
+    def drop(self, drops: Rows, now: datetime, table: str = ACTIVE) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
         self._drop_log.take(drops, now)
-        give_up(self._connection, ACTIVE, drops, now)
+        give_up(self._connection, table, drops, now)
         self._deferrals.delete_stale()
         self.dropped.update((row[1], row[2]) for row in drops.rows)
 

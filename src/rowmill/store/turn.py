@@ -119,6 +119,8 @@ class Turn:
         self._is_first = True
         self._stopped_by_sql: RowmillError | None = None
         """What users' SQL did that stops the run: a skip rule that says so, or too many failures."""
+        self._has_revived = False
+        """Dropped rows came back in this turn: what is evaluated in the database may be missing in them."""
         self._came_in_last = False
         """The last row groups that came in in this turn came too late for its pull."""
         self.is_untidy = False
@@ -172,6 +174,7 @@ class Turn:
         self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
     ) -> tuple[TurnResult, list[Outcome]]:
         moment = from_epoch(now)
+        self._has_revived = False
         self._recording.begin()
         self._regeneration.begin()
         self._finishing.forget_announced()
@@ -199,7 +202,7 @@ class Turn:
         steering = self.control.apply(moment)
         has_changed = inbox.deferrals or inbox.cooling or inbox.drops or self.control.has_applied
         self._admission.deferrals_changed(bool(has_changed))
-        settled = self._settle(changed, moment, rows_admitted=self._is_first)
+        settled = self._settle(changed, moment, rows_admitted=self._is_first, rows_returned=self._has_revived)
         stop = stop or self._stopped_by_sql
         finished = self._finish(moment) if self._may_complete(inbox, changed, settled) else []
         tasks: list[Task] = []
@@ -228,7 +231,7 @@ class Turn:
         """Takes dropped rows back, wherever their row groups are."""
         self._reopening.revive(rows)
         self._barriers.reopen()
-        self._admission.rows_came_back()
+        self._has_revived = True
 
     def _learn(self, learned: Mapping[str, int]) -> None:
         self._recording.learn(learned)
@@ -298,7 +301,7 @@ class Turn:
             return True
         if self._barriers.open:
             return not leaves.isdisjoint(changed)
-        return self._finishing.may_be_complete(task for task in inbox.ended if task[0] in leaves)
+        return self._finishing.count_ended(task for task in inbox.ended if task[0] in leaves)
 
     def _finish(self, now: datetime) -> list[FinishedRowGroup]:
         finished = self._finishing.finish(now, only_emptied=bool(self._barriers.open))
@@ -344,7 +347,6 @@ class Turn:
 
     def _passed(self, column: str, told: str) -> None:
         self._journal.note("barrier", column, told)
-        self._admission.has_due = True
         self._admission.has_room = True
 
     # Tasks ---------------------------------------------------------------------------------------
@@ -389,7 +391,7 @@ class Turn:
         now: datetime,
         free: Mapping[str, int],
     ) -> TurnResult:
-        groups, parked = count_active(self._connection)
+        groups, parked, _ = count_active(self._connection)
         deferred, not_before = self._deferrals.summary(now)
         has_groups_left = groups == 0 and self._has_groups_left()
         waits = self._barriers.hold_rows(is_any_active=groups > 0)
