@@ -33,6 +33,13 @@ quick (the bare client takes 165 to 180 µs of CPU a request then) and eight whi
     512, quick     97.2 to 98.3 %   99.6 to 102.7 %   24 to 29 ms        46 to 57 ms    95.5 %
     512, slow      92.7 to 97.6 %   97.9 to 102.1 %   31 to 66 ms       66 to 142 ms   92.3 to 94.0 %
 
+Later that day, since turns need fewer statements: nine runs of 15 and 30 s while the machine was quick (three of 10 s,
+in which the start weighs more: 97.4 to 98.0 %), eight while it was slow; the last column as above::
+
+    512, quick     98.0 to 98.5 %  101.4 to 103.3 %   14 to 16 ms        33 to 36 ms
+    512, slow      95.6 to 97.8 %   99.7 to 102.7 %   22 to 34 ms        50 to 76 ms    97.0, 97.2 %
+    in process, 1,024, slow: 98.5, 99.1 %
+
 *of its ideal* compares with what the endpoint really took, by its own clock: it shares the cores with its client, and
 answers up to a millisecond late.
 

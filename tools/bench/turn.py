@@ -19,14 +19,12 @@ Measured on 2026-11-20, 2 cores, 24 GiB, Python 3.11.7, DuckDB 2.0.0, machine ot
         100,000     1,000      57.75   71.35       85.39            2.0        57.7        79.39       228
         100,000    10,000     124.34  148.73      167.35            4.2        12.4       144.53       301
 
-On 2026-11-21, since the results of several generators are written by one statement::
+On 2026-11-21, since the results of several generators are written by one statement, in-flight marks and small reads are
+remembered, and the pull selects without sorting (before the last two: 22.4 and 28.1 ms at the median)::
 
-         16,384       100      22.38   24.58       32.35            1.0       223.8        25.36       252
-         16,384     1,000      28.08   55.22       67.90            1.3        28.1        34.68       269
-
-``--profile 1000:8000`` before that, under a load of 3.5 (the turn then took 85 ms): write_values 32 % (7 calls, one a
-generator), pull_ready_tasks 29 %, Python 13 %, finishable_row_groups 5 %, clear_in_flight 5 %, commit 5 %,
-mark_in_flight 4 %, the rest 7 %.
+          1,000       100      12.33   19.85       21.85            1.0       123.3        12.67       221
+         16,384       100      14.46   16.85       26.38            1.0       144.6        14.58       234
+         16,384     1,000      24.92   35.38       61.13            1.7        24.9        27.29       251
 
 A turn with one outcome on 1,000 rows is mostly the fixed cost of its statements. By the engine's own profiler, on one
 thread: of 9.7 ms the statements take 7.5, of which running the operators 1.0, optimising 2.1, planning 1.8; the
