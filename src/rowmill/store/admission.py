@@ -262,7 +262,10 @@ class Admission:
         return len(parkable)
 
     def _unpark(self, wanted: Mapping[str, int]) -> int:
-        """Brings back parked row groups that wait for these resources, lowest first; how many rows, 1 if none is left (A7)."""
+        """Brings back parked row groups that wait for these resources, lowest first (A7).
+
+        Returns how many rows came, 1 for groups without any, 0 if no group came.
+        """
         parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
         row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
         if not row_groups:
