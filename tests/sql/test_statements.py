@@ -267,6 +267,26 @@ def test_every_statement_fits_a_fresh_schema(state: RunState, name: str) -> None
         state.sql(f"prepare {name} as {text}")
 
 
+_WRITES_OUTSIDE_STATE = re.compile(r"\b(?:into|delete from|update) (?:outdated_task|barrier_\w+|retained\.|main\.)")
+
+
+@pytest.mark.parametrize("name", sorted(all_statements()))
+def test_the_connection_knows_what_every_statement_writes_to(state: RunState, name: str) -> None:
+    """What it remembers of small reads depends on it."""
+    text = all_statements()[name].fill(**slots_of(state, all_statements()[name]))
+    kinds = {
+        duckdb.StatementType.INSERT,
+        duckdb.StatementType.UPDATE,
+        duckdb.StatementType.DELETE,
+        duckdb.StatementType.MERGE_INTO,
+    }
+    writes = any(found.type in kinds for found in duckdb.extract_statements(text))
+    if writes and not _WRITES_OUTSIDE_STATE.search(text):
+        written = state.store.connection._parse(text).written
+        assert written is not None
+        assert written.startswith("state.")
+
+
 @pytest.mark.parametrize("name", sorted(all_statements()))
 def test_every_statement_says_what_it_is_for_and_what_it_costs(name: str) -> None:
     purpose = all_statements()[name].purpose

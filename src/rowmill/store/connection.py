@@ -123,9 +123,12 @@ _ROWS_PER_BATCH = 16_384
 _MOST_PARSED = 512
 """Statements: more than a run has."""
 _WRITES = re.compile(r"\b(?:insert\s+into|update|delete\s+from|merge\s+into)\s+(state\.\w+)", re.IGNORECASE)
+"""How our statements begin to write, and to which table."""
 
 
 class _Parsed(NamedTuple):
+    """A statement as the engine read it."""
+
     statement: duckdb.Statement | str
     written: str | None
     """The table it writes to."""

@@ -18,7 +18,10 @@ _UNPARK_EMPTIED = statement("unpark_emptied_row_groups")
 
 
 def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> None:
-    """Drops rows of ``table`` for the reasons in ``drops`` (NEW_DROP). They stay staged as ``new_drop``."""
+    """Drops rows of ``table`` for the reasons in ``drops`` (NEW_DROP). They stay staged as ``new_drop``.
+
+    A parked row group that loses its last row is active again: it is complete.
+    """
     connection.stage("new_drop", drops.table())
     connection.execute(_RECORD.fill(rows_of=table), {"now": now})
     connection.execute(_KEEP_VALUES.fill(rows_of=table))
