@@ -29,10 +29,12 @@ _EVALUATE_CONSTANT = statement("evaluate_constant")
 class ExpressionAnalyst:
     """Looks at SQL expressions without running them, on a private connection that :meth:`close` closes.
 
-    It is opened for the first one: that takes 10 ms, and a spec without SQL has none.
+    It is opened for the first one: that takes 10 ms, and a spec without SQL has none. ``judges``: False for a spec
+    that was accepted before, of which only the names have to be known (V6).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, judges: bool = True) -> None:
+        self._judges = judges
         self._opened: Connection | None = None
 
     @property
@@ -54,14 +56,7 @@ class ExpressionAnalyst:
         if problem:
             return SqlAnalysis((), problem)
         expression = node["select_list"][0]
-        for part in _walk(expression):
-            if part.get("class") == "WINDOW" and over_dataset:
-                problem = _order_problem(part)
-                if problem:
-                    return SqlAnalysis((), problem)
-            elif part.get("class") in _REFUSED_CLASSES:
-                return SqlAnalysis((), _REFUSED_CLASSES[part["class"]])
-        problem = self._function_problem(expression, over_dataset)
+        problem = self._problem(expression, over_dataset) if self._judges else None
         if problem:
             return SqlAnalysis((), problem)
         names = dict.fromkeys(_columns(expression, frozenset()))
@@ -91,6 +86,16 @@ class ExpressionAnalyst:
         """Closes the private connection."""
         if self._opened is not None:
             self._opened.close()
+
+    def _problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
+        for part in _walk(expression):
+            if part.get("class") == "WINDOW" and over_dataset:
+                problem = _order_problem(part)
+                if problem:
+                    return problem
+            elif part.get("class") in _REFUSED_CLASSES:
+                return _REFUSED_CLASSES[part["class"]]
+        return self._function_problem(expression, over_dataset)
 
     def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
         calls = [(str(part["function_name"]).lower(), part) for part in _walk(expression) if "function_name" in part]
