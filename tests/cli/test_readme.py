@@ -77,6 +77,7 @@ def test_links_lead_to_files() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("executed")
 def test_the_tour_works_as_written(rowmill: CommandLine) -> None:
     for arguments in _commands():
         done = rowmill(*arguments)
