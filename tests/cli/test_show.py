@@ -15,8 +15,8 @@ from run_state import RunState, moment
 from virtual_run import EPOCH, custom, llm, model, prepared, sampler
 
 from rowmill.errors import UsageError
-from rowmill.store.listing import VIEWS, Selection, listing
-from rowmill.store.reader import Reader
+from rowmill.store.reading.listing import VIEWS, Selection, listing
+from rowmill.store.reading.reader import Reader
 from rowmill.store.run_store import RunStore
 
 LISTINGS = sorted(VIEWS)

@@ -15,9 +15,9 @@ from run_state import RunState
 from terminal import Terminal
 from virtual_run import EPOCH, llm, model, prepared, sampler
 
-from rowmill.store.listing import VIEWS
+from rowmill.store.reading.listing import VIEWS
+from rowmill.store.reading.status import Details, Status
 from rowmill.store.run_store import RunStore
-from rowmill.store.status import Details, Status
 
 SLOW = """
 name: slow

@@ -161,7 +161,7 @@ def _become(request: dict[str, Any]) -> None:
         for source, target in ((nothing, 0), (errors, 1), (errors, 2)):
             os.dup2(source, target)
         from rowmill.cli.main import execute
-        from rowmill.store import connection
+        from rowmill.store.database import connection
 
         if request["checkpoints"]:
             connection.LONG_LOG_BYTES = 4 * 1024

@@ -21,11 +21,11 @@ from scenario import (
 )
 
 from rowmill.errors import Damaged
-from rowmill.store import connection as store_connection
-from rowmill.store.connection import Connection
-from rowmill.store.held_file import holding
-from rowmill.store.kept_blocks import KeptBlocks, undo_of
-from rowmill.store.log import log_of
+from rowmill.store.database import connection as store_connection
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.held_file import holding
+from rowmill.store.file.kept_blocks import KeptBlocks, undo_of
+from rowmill.store.file.log import log_of
 
 HEADERS, BLOCK, PAGE = 12_288, 262_144, 4096
 

@@ -19,7 +19,7 @@ from test_state_machine import MOST_RECORDS, RunMachine, live, made
 from virtual_run import custom, expression, model, prepared, run, sampler
 
 from rowmill.engine.preparation import Prepared
-from rowmill.store import barrier
+from rowmill.store.reshape import barrier
 from rowmill.task import Outcome, Task
 
 RATINGS = list(range(12))

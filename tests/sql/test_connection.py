@@ -8,8 +8,8 @@ from contextlib import suppress
 import duckdb
 import pytest
 
-from rowmill.store.connection import Connection
-from rowmill.store.in_flight import InFlight
+from rowmill.store.database.connection import Connection
+from rowmill.store.turn.in_flight import InFlight
 
 _COUNT = "select count(*) from state.kept"
 

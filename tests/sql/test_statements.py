@@ -13,12 +13,14 @@ import pytest
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
-from rowmill.store import admission, control, journal, rebuild, recording, regeneration, reopening, staging
-from rowmill.store.admission import Admission
-from rowmill.store.barrier import Barriers
-from rowmill.store.connection import Connection
-from rowmill.store.layout import Layout
-from rowmill.store.statements import Statement, all_statements, sql_directory
+from rowmill.store.database import staging
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.statements import Statement, all_statements, sql_directory
+from rowmill.store.layout.layout import Layout
+from rowmill.store.reshape import rebuild, regeneration, reopening
+from rowmill.store.reshape.barrier import Barriers
+from rowmill.store.turn import admission, control, journal, recording
+from rowmill.store.turn.admission import Admission
 
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 

@@ -15,12 +15,12 @@ from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
 from rowmill.spec.loading import load_spec
 from rowmill.spec.problems import in_document_order
 from rowmill.spec.spec import Spec
-from rowmill.store.blueprint import Blueprint
-from rowmill.store.connection import Connection
-from rowmill.store.dataset_sql import bindable
-from rowmill.store.expression import ExpressionAnalyst
+from rowmill.store.database.connection import Connection
+from rowmill.store.layout.blueprint import Blueprint
+from rowmill.store.layout.expression import ExpressionAnalyst
+from rowmill.store.layout.seed_reader import SeedFile, describe_seed
+from rowmill.store.reshape.dataset_sql import bindable
 from rowmill.store.run_store import RunStore
-from rowmill.store.seed_reader import SeedFile, describe_seed
 
 _log = logging.getLogger("rowmill.run")
 
