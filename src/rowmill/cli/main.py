@@ -48,7 +48,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
         return
     from importlib.metadata import version
 
-    click.echo(f"rowmill {version('rowmill')}")
+    from rowmill.cli.output import write_exactly
+
+    write_exactly(f"rowmill {version('rowmill')}\n")
     context.exit()
 
 
@@ -85,6 +87,7 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process lives
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    failure.catch_the_rest()
     code = execute(sys.argv[1:])
     _end_at_once_if_threads_hang(code)
     sys.exit(code)

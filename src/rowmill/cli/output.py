@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rowmill.cli.logs import tell
-from rowmill.cli.terminal_text import escaped
+from rowmill.cli.terminal_text import escaped, safe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,21 @@ def output_option(function: _Function) -> _Function:
         show_default=True,
         help="How to write the listing.",
     )(function)
+
+
+def say(text: str) -> None:
+    """Writes to stdout what people read: nothing in it steers a terminal. Its last line is ended."""
+    click.echo(safe(text))
+
+
+def write_exactly(text: str) -> None:
+    """Writes to stdout what programs read, as it is."""
+    click.echo(text, nl=False)
+
+
+def write_source(text: str) -> None:
+    """Writes to stdout what a program reads again (YAML, a drawing): exactly, but to a terminal what is safe there."""
+    click.echo(safe(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def write_listing(

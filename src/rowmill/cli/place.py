@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
 
 _SUFFIXES = {".duckdb", ".db", ".ddb"}
@@ -65,5 +66,5 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Say so with --yes; nothing was changed.")
-    if not click.confirm(question, err=True):
+    if not click.confirm(safe_message(question), err=True):
         raise UsageError("Nothing was changed.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from rowmill.cli.figures import count, duration, money, rate, share, short_count
 from rowmill.cli.pace import Pace, Pacemaker
+from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
@@ -64,7 +65,7 @@ class LogLines:
         if self._is_lost:
             return
         try:
-            self._stream.write(f"{datetime.now(UTC):%H:%M:%S} UTC {line}\n")
+            self._stream.write(f"{datetime.now(UTC):%H:%M:%S} UTC {escaped(line)}\n")
             self._stream.flush()
         except OSError:
             self._is_lost = True

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rowmill.cli.logs import tell
-from rowmill.cli.output import OutputFormat, write_listing
+from rowmill.cli.output import OutputFormat, write_listing, write_source
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 
@@ -117,7 +117,7 @@ def _draw(reader: Reader, where: str | None) -> None:
     from rowmill.graph.mermaid import live_mermaid
     from rowmill.store.reading.listing import Selection, listing
 
-    click.echo(live_mermaid(listing(reader, "graph", Selection(where)).read_all().to_pylist()), nl=False)
+    write_source(live_mermaid(listing(reader, "graph", Selection(where)).read_all().to_pylist()))
 
 
 def _spell(reader: Reader, where: str | None) -> None:
@@ -130,7 +130,4 @@ def _spell(reader: Reader, where: str | None) -> None:
     if not versions:
         tell("No such version of the spec.")
         return
-    # PyYAML writes control characters as escapes: no value can steer a terminal.
-    click.echo(
-        yaml.safe_dump(json.loads(versions[0]["spec"]), sort_keys=False, allow_unicode=True, width=100), nl=False
-    )
+    write_source(yaml.safe_dump(json.loads(versions[0]["spec"]), sort_keys=False, allow_unicode=True, width=100))

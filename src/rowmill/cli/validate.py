@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from rowmill.cli.figures import count, plural
+from rowmill.cli.output import say
+from rowmill.cli.terminal_text import escaped
 
 
 @click.command()
@@ -24,8 +26,8 @@ def command(spec: Path) -> None:
     prepared = prepare(spec)
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
-    click.echo(
-        f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
+    say(
+        f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
         f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
     )
