@@ -19,6 +19,7 @@ from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import check_unclaimed
 from rowmill.store.file.file_system import missing_room, network_file_system
 from rowmill.store.file.log import log_of, read_log
+from rowmill.store.file.usable import check_usable
 from rowmill.store.layout import schema
 from rowmill.store.repair import examination
 from rowmill.store.repair.recovery import Recovery, find_recovery, put_back
@@ -151,14 +152,11 @@ def sweep(path: Path) -> int:
 
 
 def _check_is_file(path: Path) -> None:
+    check_usable(path)
     if path.is_symlink() and not path.exists():
         raise UsageError(f"{path} is a link to {os.readlink(path)}, and there is no such file.")
     if not path.exists():
         raise UsageError(f"There is no run database {path}.")
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory. Name a run database.")
-    if not path.is_file():
-        raise UsageError(f"{path} is no ordinary file. Name a run database.")
     log = log_of(path)
     if not path.stat().st_size and not (log.is_file() and log.stat().st_size):
         raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC {path}' fills it.")

@@ -28,6 +28,7 @@ from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.usable import check_usable
 from rowmill.store.layout import schema
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.graph_tables import insert_graph
@@ -108,8 +109,9 @@ class RunStore:
         Raises Locked (another process holds it), Damaged, Incompatible (not a run database, or of a newer
         version) or UsageError (no such directory, no right to write).
         """
-        if not path.is_symlink() and (not path.exists() or (path.is_file() and path.stat().st_size == 0)):
-            create_private_file(path)
+        check_usable(path)
+        if not path.exists() or path.stat().st_size == 0:
+            create_private_file(path.resolve())  # also where a link leads to
         store = cls.over(Connection(path))
         for removed in remove_left_behind(path.resolve(), CHANGED):
             _log.info("Removed %s, which a process that is gone left half made", removed)

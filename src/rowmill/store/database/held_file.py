@@ -20,6 +20,7 @@ from rowmill.half_made import COPIED, half_made
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.database_file import check_unclaimed
 from rowmill.store.file.log import log_of
+from rowmill.store.file.usable import check_usable, several_names
 
 _CHUNK_BYTES = 1 << 20
 NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
@@ -97,6 +98,10 @@ def holding(path: Path, *, writable: bool = True) -> Iterator[HeldFile]:
 
     Raises Locked (another process has it open; names its pid) or UsageError (no such file, no right to open it).
     """
+    check_usable(path)
+    linked = several_names(path)
+    if linked is not None:
+        raise linked
     resolved = path.resolve()
     check_unclaimed(resolved)
     try:
