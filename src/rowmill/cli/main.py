@@ -94,11 +94,11 @@ def main() -> None:
 
 
 def _end_at_once_if_threads_hang(code: int) -> None:
-    """Ends the process if a user's function still sits in a thread after its deadline; the interpreter would wait."""
+    """Ends the process if a function or a statement still runs in a thread; the interpreter would wait for it."""
     hanging = [
         t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon and t.is_alive()
     ]
-    if not any(thread.name == "AnyIO worker thread" for thread in hanging):
+    if not any(thread.name in {"AnyIO worker thread", "rowmill-writer"} for thread in hanging):
         return
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):
