@@ -280,6 +280,7 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
         return prepared
     stored = store.stored_spec()
     store.check_plan()
+    store.check_after_crash()
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)

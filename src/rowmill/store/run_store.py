@@ -61,6 +61,8 @@ _RESOURCE_MEMORY = statement("resource_memory")
 _BEGIN_INVOCATION = statement("begin_invocation")
 _CLOSE_CRASHED = statement("close_crashed_invocations")
 _PUT_OFF_REFUSALS = statement("put_off_refusals")
+_WAS_LEFT_OPEN = statement("was_left_open")
+_CONTRADICTIONS = statement("contradictions_of_unfinished_rows")
 _END_INVOCATION = statement("end_invocation")
 _START_RUN = statement("start_run")
 _SAY_ALIVE = statement("say_alive")
@@ -217,6 +219,22 @@ class RunStore:
                 f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
                 f"were admitted, but {active} are active, {resting} rest and {finished} are finished. 'rowmill doctor' "
                 "says more."
+            )
+
+    def check_after_crash(self) -> None:
+        """Raises Damaged if nobody signed out and the rows that are worked on contradict each other (D5).
+
+        The same time however many rows are finished; ``rowmill doctor`` looks at those too.
+        """
+        with engine_errors.mapped("looking for contradictions"):
+            if not self._connection.execute(_WAS_LEFT_OPEN.text)[0][0]:
+                return
+            found = self._connection.execute(_CONTRADICTIONS.text)
+        if found:
+            said = "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
+            raise Damaged(
+                f"{self._connection.path} contradicts itself since a process that worked on it died: {said}. Going on "
+                f"could lose rows, so nothing was changed. 'rowmill doctor {self._connection.path}' says more."
             )
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
