@@ -45,6 +45,7 @@ from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
+from rowmill.inspect.waiting import open_store
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
 from rowmill.spec.spec import Spec
@@ -117,7 +118,7 @@ def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str,
             raise UsageError(f"There is no run database {database}. Name a spec to create one.")
         for config in prepared.spec.models:
             config.resolved_api_key(environ)
-    return RunStore.open(database)
+    return open_store(database)
 
 
 async def work(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.errors import UsageError
+from rowmill.inspect.waiting import open_store
 from rowmill.spec.nearest import did_you_mean
 from rowmill.store.database.connection import Connection
 from rowmill.store.file import engine_errors
@@ -135,7 +136,7 @@ def prepare_inside(database: Path) -> Prepared:
 def _opened(database: Path) -> Iterator[tuple[RunStore, Prepared]]:
     if not database.exists():
         raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
-    store = RunStore.open(database)
+    store = open_store(database)
     try:
         if store.is_new:
             raise UsageError(f"{database} is empty: no run was ever started in it.")

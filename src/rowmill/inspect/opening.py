@@ -27,7 +27,7 @@ T = TypeVar("T")
 _log = logging.getLogger("rowmill.reading")
 
 _POLL_S = 0.05
-_SILENT_PATIENCE_S = 0.5
+_SILENT_PATIENCE_S = 3.0
 """How long a holder that has not announced itself may take to let the file go, or to announce itself."""
 _ANNOUNCED_PATIENCE_S = 20.0
 """How long one that has may take to make its socket, or to end."""
@@ -74,7 +74,12 @@ class _Attached:
     def _attach(self) -> Readable:
         """The file or its holder; between the two there are moments with neither, which pass."""
         patience = Patience(self.path)
+        place = live_place(self.path)
+        give_way_until = time.monotonic() + _ANNOUNCED_PATIENCE_S
         while True:
+            if place.is_waited_for() and time.monotonic() < give_way_until:
+                time.sleep(_POLL_S)
+                continue
             try:
                 connection, self.version = open_file(self.path)
                 _log.info("Nobody works on %s: its file is read", self.path)

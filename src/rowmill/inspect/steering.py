@@ -17,6 +17,7 @@ from rowmill.errors import Locked, UsageError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import Patience
 from rowmill.inspect.place import live_place
+from rowmill.inspect.waiting import open_store
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import refuse
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
@@ -80,7 +81,7 @@ def _ask(database: Path, request: ControlRequest) -> ControlAnswer:
 def _open(database: Path) -> RunStore:
     if not database.exists():
         raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
-    store = RunStore.open(database)
+    store = open_store(database)
     if store.is_new:
         store.close()
         raise UsageError(f"{database} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")

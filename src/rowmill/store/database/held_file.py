@@ -92,6 +92,21 @@ def copy_error(error: OSError, target: Path) -> RowmillError:
     return UsageError(f"The copy {target} cannot be written: {reason}. Nothing was changed.")
 
 
+def is_only_read(path: Path) -> bool:
+    """Whether nobody holds the file but those who read it. Not for a file that this process has open: it lets go."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 @contextmanager
 def holding(path: Path, *, writable: bool = True) -> Iterator[HeldFile]:
     """Holds a file against every other process while inside.
