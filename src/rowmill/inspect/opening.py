@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,6 +70,7 @@ class _Attached:
         """The schema version of the file; of one that a run works on, it is ours."""
         self._time_limit_s = time_limit_s
         self._has_asked_a_run = False
+        self._changing = threading.Lock()
         self._connection: Readable = self._attach()
 
     def _attach(self) -> Readable:
@@ -98,11 +100,14 @@ class _Attached:
 
     def _asked(self, ask: Callable[[Readable], T]) -> T:
         while True:
+            connection = self._connection
             try:
-                return ask(self._connection)
+                return ask(connection)
             except HolderGone:
-                self._connection.close()
-                self._connection = self._attach()
+                with self._changing:
+                    if self._connection is connection:  # no other thread has seen it before
+                        connection.close()
+                        self._connection = self._attach()
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """See :class:`.Readable`."""
