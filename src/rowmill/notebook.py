@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from rowmill.counted import plural
+
 _LONGEST_CELL = 300
 _CELL = "padding:.2em .7em;border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top"
 _BAR = "background:linear-gradient(90deg,rgba(80,140,230,.35) {share:.1f}%,transparent {share:.1f}%)"
@@ -55,7 +57,7 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, bytes):
-        return f"{len(value):,} bytes"
+        return plural(len(value), "byte")
     text = value if isinstance(value, str) else _written(value)
     cut = len(text) > _LONGEST_CELL
     return escape(text[:_LONGEST_CELL]) + ("…" if cut else "")

@@ -116,7 +116,7 @@ def _salvage(path: Path, directory: Path) -> None:
 
     report = salvage(path, directory)
     for name, rows in report.rows.items():
-        tell(f"{report.directory / f'{name}.parquet'}: {rows:,} rows")
+        tell(f"{report.directory / f'{name}.parquet'}: {plural(rows, 'row')}")
     for lost in report.lost:
         tell(f"lost: {lost}")
     if not report.lost:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.figures import count, plural
+from rowmill.cli.figures import plural
 from rowmill.cli.output import say
 from rowmill.cli.terminal_text import escaped
 
@@ -29,5 +29,5 @@ def command(spec: Path) -> None:
     say(
         f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
-        f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
+        f" {plural(len(prepared.graph.generators), 'generator')}, {plural(len(checked.models), 'model')}."
     )

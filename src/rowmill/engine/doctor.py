@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rowmill.counted import plural
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
@@ -104,7 +105,9 @@ def diagnose(path: Path) -> Diagnosis:
     with connection:
         size = 0 if log is None else log.size
         commits = 0 if log is None else len(log.commits)
-        replayed = f"{commits} commits replayed from its log ({size:,} bytes)" if commits else "its log is empty"
+        replayed = (
+            f"{plural(commits, 'commit')} replayed from its log ({size:,} bytes)" if commits else "its log is empty"
+        )
         diagnosis.findings.append(Finding("opens", "ok", f"the file opens, {replayed}"))
         _examine(diagnosis, connection)
     return diagnosis
@@ -272,7 +275,9 @@ def _check_spec(diagnosis: Diagnosis, connection: Connection) -> None:
     else:
         diagnosis.findings.append(
             Finding(
-                "spec", "ok", f"the spec inside it loads: {prepared.spec.name}, {len(prepared.spec.columns)} columns"
+                "spec",
+                "ok",
+                f"the spec inside it loads: {prepared.spec.name}, {plural(len(prepared.spec.columns), 'column')}",
             )
         )
         if not diagnosis.is_older:
@@ -353,6 +358,6 @@ def _row_groups(counts: Iterable[int]) -> str:
         else:
             spans.append([number, number])
     named = [f"{first}" if first == last else f"{first}–{last}" for first, last in spans[:_MOST_NAMED]]
-    more = f" and {len(spans) - _MOST_NAMED} more ranges" if len(spans) > _MOST_NAMED else ""
+    more = f" and {plural(len(spans) - _MOST_NAMED, 'more range')}" if len(spans) > _MOST_NAMED else ""
     is_one = len(spans) == 1 and spans[0][0] == spans[0][1]
     return f"row group{'' if is_one else 's'} {', '.join(named)}{more}"

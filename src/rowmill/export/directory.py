@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.export.exported import exported_files, exported_row_ids
 from rowmill.export.format import Compression, ExportFormat
@@ -138,7 +139,8 @@ class DirectoryExport:
         gone = there.filter(pc.invert(pc.is_in(there, value_set=wanted)))
         if len(gone):
             raise UsageError(
-                f"'{target}' holds {len(gone)} rows that the dataset no longer has, like row {gone[0].as_py()}. "
+                f"'{target}' holds {plural(len(gone), 'row')} that the dataset no longer has, like row "
+                f"{gone[0].as_py()}. "
                 "Use --force to write it anew."
             )
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.export.card import CardFigures, card_of
 from rowmill.export.dataset import ExportReport, check_target, export_dataset, write_dataset
@@ -133,7 +134,7 @@ class ExportOrder:
         with tempfile.TemporaryDirectory(prefix="rowmill-push-") as temporary:
             report = order.to_directory(reader, directory or Path(temporary) / "dataset", **rest)
             rows = report.rows + report.rows_before
-            told = f"{rows:,} rows of {reader.identity().name}"
+            told = f"{plural(rows, 'row')} of {reader.identity().name}"
             address = push_to_hub(report.path, repository, private=private, endpoint=endpoint, message=told)
         return report, address
 

@@ -24,8 +24,8 @@ T = TypeVar("T")
 class FreeFile:
     """A :class:`.Readable` whose queries end at Ctrl-C, and at a time limit if there is one.
 
-    Any number of threads may ask at the same time. The engine by itself heeds Ctrl-C only now and then, and then in words
-    of its own.
+    Any number of threads may ask at the same time. The engine by itself heeds Ctrl-C only now and then, and then in
+    words of its own.
     """
 
     def __init__(self, connection: Connection, time_limit_s: float | None) -> None:

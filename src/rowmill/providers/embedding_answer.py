@@ -9,6 +9,7 @@ import math
 import sys
 from typing import Any
 
+from rowmill.counted import plural
 from rowmill.errors import Transient
 from rowmill.providers.answer import error_in_answer, token_count
 from rowmill.providers.protocol import EmbeddingAnswer
@@ -24,7 +25,7 @@ def read_embeddings(payload: bytes, endpoint: str, model: str, *, texts: int) ->
         document = json.loads(payload)
         items = sorted(document["data"], key=lambda item: item["index"])
         if [item["index"] for item in items] != list(range(texts)):
-            raise ValueError(f"it has {len(items)} vectors for {texts} texts")
+            raise ValueError(f"it has {plural(len(items), 'vector')} for {plural(texts, 'text')}")
         vectors = [_vector(item["embedding"]) for item in items]
         if len({len(vector) for vector in vectors}) > 1:
             raise ValueError("its vectors differ in length")

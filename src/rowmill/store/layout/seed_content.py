@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.seed_reader import SeedFile, read_seed
@@ -76,7 +77,7 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
     current = current_seed_content(seed_file)
     if current.digest == stored.digest:
         return None
-    rows = f", from {stored.rows} to {current.rows} rows" if stored.rows != current.rows else ""
+    rows = f", from {stored.rows} to {plural(current.rows, 'row')}" if stored.rows != current.rows else ""
     return f"the seed data changed{rows}: {_where(seed_file, marks)}"
 
 

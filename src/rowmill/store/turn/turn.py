@@ -30,6 +30,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError, RowmillError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
@@ -427,7 +428,7 @@ class Turn:
         except TooFewAccepted as error:
             return False, error
         if rows:
-            self._journal.note("extended", "plan", f"{rows} more rows are tried")
+            self._journal.note("extended", "plan", f"{plural(rows, 'more row')} tried")
             self._admission.plan_grew()
             self._barriers.reopen()
         return rows > 0, None
