@@ -66,7 +66,8 @@ async def swallows_cancellation(row) -> str:
 """
 
 
-_ENDLESS = "case when number < 8 then 1 else list_sum(list_transform(range(1000000), lambda x: len(range(x + number)))) end"
+_SUM = "list_sum(list_transform(range(1000000), lambda x: len(range(x + number))))"
+_ENDLESS = f"case when number < 8 then 1 else {_SUM} end"
 _STATEMENT = {"column_type": "expression", "name": "heavy", "dtype": "float", "sql": _ENDLESS}
 
 

@@ -37,3 +37,12 @@ def test_a_spec_whose_dataset_has_no_column_left_is_refused(spec: dict[str, obje
         build_graph(made, (), analyst.analyse)
     with closing(ExpressionAnalyst()) as analyst:
         assert build_graph(made, (), analyst.analyse, judges=False).generators  # one that was accepted goes on (V6)
+
+
+def test_a_hundred_thousand_columns_are_refused_for_what_they_are() -> None:
+    columns = [{"name": f"c{number}", "column_type": "expression", "sql": "1"} for number in range(100_000)]
+    with pytest.raises(SpecError) as refused:
+        Spec.from_data({"name": "x", "records": 1, "columns": columns})
+    assert [str(each) for each in refused.value.problems] == [
+        "The spec has 100,000 columns; a dataset may have 10,000 of them. (columns)"
+    ]
