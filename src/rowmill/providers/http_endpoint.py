@@ -35,7 +35,7 @@ import aiohttp
 from yarl import URL
 
 from rowmill.errors import InternalError, ProviderError, Rejected, RunStopping, Transient, UsageError
-from rowmill.providers.answer import error_of_status, shortened
+from rowmill.providers.refused import error_of_status, shortened
 from rowmill.secret import spellings
 
 T = TypeVar("T")

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, field_validator
 
-from rowmill.generators.json_schema import SchemaCheck, schema_problem
+from rowmill.generators.json_schema import SchemaCheck, outermost, schema_problem
 from rowmill.generators.json_type import json_type
-from rowmill.generators.prompting.answer_text import json_value
+from rowmill.generators.prompting.answer_json import Wanted, json_value
 from rowmill.generators.prompting.conversation import AnswerReader
 from rowmill.generators.prompting.json_column import JsonColumn
 from rowmill.spec.declaration import Declaration, DeclareContext
@@ -53,9 +53,10 @@ class LlmStructuredColumn(JsonColumn):
     def _reader(self) -> AnswerReader:
         check = SchemaCheck(self.output_format)
         convert = json_type(self.output_format).convert
+        wanted = Wanted(*outermost(self.output_format))
 
         def read(text: str) -> Any:
-            value = json_value(text)
+            value = json_value(text, wanted)
             check(value)
             return convert(value)
 

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from rowmill.deferral import backoff_s, cool_down_s
+from rowmill.deferral import asked_wait_s, backoff_s, cool_down_s
 from rowmill.errors import BarrierFailed, Transient
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
@@ -168,8 +168,8 @@ class Inbox:
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         base_s = declaration.backoff_base_s or self.settings.backoff_base_s
         wait = backoff_s(base_s, self.settings.backoff_max_s, failures, key)
-        if isinstance(error, Transient) and error.retry_after_s is not None:
-            wait = max(wait, error.retry_after_s)
+        if isinstance(error, Transient):
+            wait = max(wait, asked_wait_s(error.retry_after_s, 0.0))
         self._defer(outcome, error, failures, from_epoch(self.now + wait))
 
     def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:
