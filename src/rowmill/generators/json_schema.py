@@ -37,11 +37,11 @@ def schema_problem(schema: Any) -> str | None:
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)
-        return _reference_problem(schema, kind)
     except jsonschema.SchemaError as error:
         return f"This is not a valid JSON Schema: {error.message[:_LONGEST_FAULT]} ({error.json_path})"
     except RecursionError:
         return "The JSON Schema is nested too deeply."
+    return None
 
 
 def outermost(schema: object) -> tuple[tuple[type, ...], frozenset[str]]:
@@ -85,12 +85,24 @@ def _alternatives(root: object, schema: object, depth: int) -> Iterator[Mapping[
         yield schema
 
 
-def _reference_problem(schema: dict[str, Any], kind: Any) -> str | None:
-    """The first reference of a schema that leads nowhere, or only back to itself."""
+def reference_problem(schema: dict[str, Any]) -> str | None:
+    """Which reference of a schema leads nowhere, or only back to itself; None if all are good. Nothing is fetched.
+
+    The schema must be one that :func:`schema_problem` has nothing against.
+    """
+    try:
+        return _reference_problem(schema)
+    except RecursionError:
+        return "The JSON Schema is nested too deeply."
+
+
+def _reference_problem(schema: dict[str, Any]) -> str | None:
+    import jsonschema
     from referencing import Registry
     from referencing.exceptions import Unresolvable
     from referencing.jsonschema import DRAFT202012, specification_with
 
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     specification = specification_with(kind.META_SCHEMA.get("$schema", ""), default=DRAFT202012)
     root = specification.create_resource(schema)
     address = root.id() or ""

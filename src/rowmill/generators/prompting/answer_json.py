@@ -103,10 +103,10 @@ def _like(wanted: Wanted, found: list[_Found]) -> list[_Found]:
         # Words in brackets behind a block do not count, an object of its kind does.
         behind = [one for one in found if one.start >= fenced[-1].end and one.kind is dict]
         found = [*fenced, *(one for one in behind if fenced[-1].kind is dict)]
-    else:
-        found = [one for one in found if not _is_citation(one)] or found
     if wanted.kinds:
         found = [one for one in found if one.kind is None or issubclass(one.kind, wanted.kinds)] or found
+    if not fenced and list not in wanted.kinds:
+        found = [one for one in found if not _is_citation(one)] or found
     names = wanted.names or max((one for one in found), key=lambda one: one.end - one.start, default=_NOTHING).names
     return [one for one in found if one.fault is not None or not names or names & one.names] or found
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, field_validator
 
-from rowmill.generators.json_schema import SchemaCheck, outermost, schema_problem
+from rowmill.generators.json_schema import SchemaCheck, outermost, reference_problem, schema_problem
 from rowmill.generators.json_type import json_type
 from rowmill.generators.prompting.answer_json import Wanted, json_value
 from rowmill.generators.prompting.conversation import AnswerReader
@@ -39,9 +39,14 @@ class LlmStructuredColumn(JsonColumn):
 
     def declare(self, context: DeclareContext) -> Declaration:
         """The value and its side effects; says what is wrong with the schema."""
+        place = f"columns.{context.index}.output_format"
         problem = schema_problem(self.output_format)
         if problem is not None:
-            context.problem(f"columns.{context.index}.output_format", problem)
+            context.problem(place, problem)
+        else:
+            leads_nowhere = reference_problem(self.output_format)
+            if leads_nowhere is not None:
+                context.judge(place, leads_nowhere)
         return super().declare(context)
 
     def _schema(self) -> Any:
