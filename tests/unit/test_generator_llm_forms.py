@@ -211,7 +211,39 @@ def test_the_endpoint_is_told_the_schema_in_the_way_it_takes_it(setting: str, ex
     asked(provider, "llm-structured", model={"response_format": setting})
     (request,) = provider.requests
     assert request.parameters.get("response_format") == expected
-    assert ("JSON Schema" in request.messages[0]["content"]) is (setting in ("none", "json_object"))
+    assert json.dumps(ORDER) in request.messages[0]["content"]
+
+
+@pytest.mark.parametrize("setting", ["none", "json_object", "json_schema", "strict_json_schema"])
+def test_the_model_is_always_told_what_the_scores_mean_unless_that_is_left_out(setting: str) -> None:
+    provider = answers(GOOD["llm-judge"][0])
+    asked(provider, "llm-judge", model={"response_format": setting})
+    prompt = provider.requests[0].messages[0]["content"]
+    for words in ("How it reads", "1: clumsy; 2: fluent", "kind: friendly; cold: distant", '"tone"'):
+        assert words in prompt
+    provider = answers(GOOD["llm-judge"][0])
+    asked(provider, "llm-judge", model={"response_format": setting}, schema_in_prompt=False)
+    assert provider.requests[0].messages[0]["content"] == "For tea"
+
+
+@pytest.mark.parametrize("kind", ["llm-structured", "llm-judge"])
+def test_leaving_the_schema_out_is_in_the_fingerprint(kind: str) -> None:
+    column = {"name": "made", "column_type": kind, "model_alias": "writer", "prompt": "p", **COLUMNS[kind]}
+    original = declared(column)[0].fingerprint
+    assert declared(column | {"schema_in_prompt": True})[0].fingerprint == original
+    assert declared(column | {"schema_in_prompt": False})[0].fingerprint != original
+
+
+def test_a_schema_the_endpoint_takes_has_the_fingerprint_it_had_before_it_stood_in_the_prompt() -> None:
+    column = LlmStructuredColumn.model_validate(
+        {"name": "made", "model_alias": "writer", "prompt": "p", "output_format": ORDER}
+    )
+    config = handle(answers(), response_format="json_schema").config
+    assert column._shaping(config) == {
+        "instruction": "",
+        "parameters": {"response_format": {"type": "json_schema", "json_schema": {"name": "made", "schema": ORDER}}},
+        "output_format": ORDER,
+    }
 
 
 def test_the_model_is_told_what_does_not_fit_the_schema() -> None:
