@@ -26,10 +26,15 @@ def written_json(value: Any) -> str:
     if isinstance(value, WrittenNumber):
         return value.text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name)}: {written_json(item)}" for name, item in value.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(name)}: {written_json(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(written_json, value)) + "]"
-    return json.dumps(value)
+    return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(text: str) -> str:
+    """A text in JSON; lone surrogates, which nothing else takes for JSON, become U+FFFD."""
+    return json.dumps(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def _refuse_constant(name: str) -> None:
