@@ -13,6 +13,7 @@
     ├── ProviderError             a model endpoint said no
     │   ├── RateLimited           429: deferred, never counts against the attempt budget
     │   ├── Transient             time-out, 5xx, connection: deferred with back-off, counts
+    │   │   └── Unavailable       the endpoint is away: it rests, and no attempt is used
     │   └── Rejected              the same request would fail again: the row is dropped
     │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
     ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
@@ -20,7 +21,8 @@
     ├── BarrierFailed             a column over all rows failed: the run stops, nothing is dropped (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
-        └── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
+        ├── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
+        └── EndpointAway          an endpoint was away for longer than the run waits for it (exit code 75)
 
 Types decide what happens, texts never do. The dispatcher turns an exception of a generator into an
 outcome by its type alone (:func:`rowmill.task.classify`).
@@ -147,6 +149,19 @@ class Transient(ProviderError):
         super().__init__(message)
 
 
+class Unavailable(Transient):
+    """The endpoint is away: nobody listens, its name is not known, it is behind a 502, 503 or 504 (F2a).
+
+    ``is_certain``: this cannot be about the one request.
+    """
+
+    def __init__(
+        self, message: str, error_type: str, retry_after_s: float | None = None, *, is_certain: bool = False
+    ) -> None:
+        self.is_certain = is_certain
+        super().__init__(message, error_type, retry_after_s)
+
+
 class Rejected(ProviderError):
     """The same request would fail again: other 4xx, context too long, output that cannot be used."""
 
@@ -196,3 +211,7 @@ class Interrupted(RowmillError):
 
 class BudgetReached(Interrupted):
     """The budget of the spec is used up; everything that arrived is committed. Raise it and run again to go on."""
+
+
+class EndpointAway(Interrupted):
+    """An endpoint took no request for ``unavailable_after_s``. Nothing was dropped: when it is back, run again."""

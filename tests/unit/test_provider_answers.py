@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rowmill.deferral import cool_down_s
-from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
+from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient, Unavailable
 from rowmill.providers.answer import read_answer
 from rowmill.providers.anthropic_answer import error_of_message_status, read_message
 from rowmill.providers.embedding_answer import read_embeddings
@@ -294,8 +294,8 @@ def test_a_429_that_time_heals_stays_one(headers: dict[str, str], body: Any) -> 
         ({"code": "rate_limit_exceeded", "message": "x"}, RateLimited),
         ({"type": "rate_limit_error", "message": "x"}, RateLimited),
         ({"status": "RESOURCE_EXHAUSTED", "message": "x"}, RateLimited),
-        ({"code": "503", "message": "x"}, Transient),
-        ({"code": " 502 ", "message": "x"}, Transient),
+        ({"code": "503", "message": "x"}, Unavailable),
+        ({"code": " 502 ", "message": "x"}, Unavailable),
         ({"status_code": "500", "message": "x"}, Transient),
         ({"code": "server_error", "message": "x"}, Transient),
         ({"code": "TooManyRequests", "message": "x"}, RateLimited),
@@ -443,3 +443,26 @@ def test_a_wait_is_bounded_whatever_is_asked_for(value: str, seconds: float | No
 )
 def test_what_a_plug_in_asks_for_is_bounded_too(asked: Any, rest: float) -> None:
     assert cool_down_s(RateLimited("busy", asked), 2.0) == rest
+
+
+# An endpoint that is away
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_gateway_without_a_server_behind_it_says_that_the_endpoint_is_away(status: int) -> None:
+    error = error_of_status(status, {"Retry-After": "7"}, b"<html>", URL, "small", NOW)
+    assert isinstance(error, Unavailable)
+    assert (error.error_type, error.retry_after_s, error.is_certain) == (f"HTTP {status}", 7.0, False)
+
+
+@pytest.mark.parametrize("words", ["Loading model", "Model x is currently loading", "llm server loading model"])
+def test_a_model_that_is_being_loaded_says_that_the_endpoint_is_away(words: str) -> None:
+    body = json.dumps({"error": {"message": words}}).encode()
+    assert isinstance(error_of_status(500, {}, body, URL, "small", NOW), Unavailable)
+
+
+@pytest.mark.parametrize("status", [408, 409, 425, 500, 501, 520])
+def test_other_failures_are_about_the_request(status: int) -> None:
+    error = error_of_status(status, {}, b"{}", URL, "small", NOW)
+    assert isinstance(error, Transient)
+    assert not isinstance(error, Unavailable)

@@ -190,7 +190,7 @@ def _cooling(resource: ResourceStatus, now: datetime) -> str:
     left_s = (_aware(resource.cooling_until) - now).total_seconds()
     if left_s <= 0:
         return ""
-    reason = f": {escaped(resource.reason)[:60]}" if resource.reason else ""
+    reason = f": {escaped(resource.reason)[:120]}" if resource.reason else ""
     return f"cooling {left_s:.1f} s{reason}" if left_s < 60 else f"cooling {duration(left_s)}{reason}"
 
 

@@ -8,7 +8,8 @@ that its account has no quota or credit,      ``RunStopping("InsufficientQuota")
 whatever the status
 402                                           ``RunStopping("PaymentRequired")``
 401, 403, 407; an unknown model; a wrong URL  ``RunStopping``
-408, 409, 425, 5xx                            ``Transient``
+502, 503, 504, "loading model"                ``Unavailable``
+408, 409, 425, other 5xx                      ``Transient``
 that it only sends streams                    ``RunStopping("StreamingOnly")``
 a refusal of the content                      ``Rejected("Refusal")``
 any other 4xx                                 ``Rejected``
@@ -24,7 +25,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
+from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient, Unavailable
 from rowmill.providers.retry_after import retry_after_s
 from rowmill.secret import hidden
 
@@ -33,6 +34,10 @@ LONGEST_MESSAGE = 300
 
 _REFUSAL_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
 _WRONG_URL = frozenset({404, 405, 410})
+_AWAY = frozenset({502, 503, 504})
+_LOADING = re.compile(
+    r"loading model|model is (still |currently )?(being )?load(ing|ed)|currently loading", re.IGNORECASE
+)
 _WORTH_RETRYING = frozenset({408, 409, 425})
 _PAY = "Waiting does not change that: give the account credit or a higher limit, then run again"
 _NO_CREDIT = frozenset(
@@ -119,6 +124,8 @@ def error_of_status(
         return RunStopping(f"{message.rstrip('.')}. {_PAY}", "InsufficientQuota")
     if status == 429:
         return RateLimited(message, retry_after_s(headers, now))
+    if status in _AWAY or (status >= 500 and _LOADING.search(detail)):
+        return Unavailable(message, f"HTTP {status}", retry_after_s(headers, now))
     if status >= 500 or status in _WORTH_RETRYING:
         return Transient(message, f"HTTP {status}", retry_after_s(headers, now))
     if _is_refusal(error, code):

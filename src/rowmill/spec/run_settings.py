@@ -31,6 +31,8 @@ class RunSettings(StrictModel):
     """Tries of a task that fails transiently before its row is dropped (F2)."""
     give_up_after_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
     """How long an endpoint may refuse every call (429) until rows that wait for it are dropped (F1). None: for ever."""
+    unavailable_after_s: Seconds = 3600.0
+    """How long an endpoint may be away (nobody listens, 502, 503, 504) until the run stops, dropping nothing (F2a)."""
     backoff_base_s: Seconds = 1.0
     backoff_max_s: Seconds = 60.0
     rate_limit_cooldown_s: Seconds = 2.0

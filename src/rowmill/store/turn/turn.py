@@ -52,6 +52,7 @@ from rowmill.store.turn.error_window import Failure
 from rowmill.store.turn.finishing import Finishing
 from rowmill.store.turn.inbox import Inbox
 from rowmill.store.turn.journal import Journal
+from rowmill.store.turn.outages import Outages
 from rowmill.store.turn.pull import Pull
 from rowmill.store.turn.recording import Recording
 from rowmill.store.turn.settling import Settling
@@ -109,6 +110,7 @@ class Turn:
         self._in_flight = TaskMarks(connection, IN_FLIGHT)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._journal = Journal(connection)
+        self._outages = Outages()
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
@@ -186,6 +188,7 @@ class Turn:
             now,
             self._recording.live_rows,
             outdated=self._regeneration.outdated(),
+            outages=self._outages,
         )
         inbox.take(outcomes)
         stop = inbox.stop.error if inbox.stop is not None else None
