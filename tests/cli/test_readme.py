@@ -53,6 +53,7 @@ def test_the_readme_lists_every_help_page() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("executed")
 def test_the_tour_works_as_written(rowmill: CommandLine) -> None:
     for arguments in commands(TEXT):
         done = rowmill(*arguments)
