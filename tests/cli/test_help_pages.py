@@ -5,17 +5,21 @@ from __future__ import annotations
 import importlib
 import re
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
 from command_line import CommandLine
 from help_page import HELP, PAGES, REPOSITORY, block_with, blocks, commands, links
 
-from rowmill import errors
+from rowmill import RunDatabase, errors
+from rowmill.cli.help_page import entry_names, find
 from rowmill.cli.main import COMMANDS
 from rowmill.cli.main import rowmill as group
 from rowmill.spec.loading import parse_spec
+from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, REGISTRIES, SAMPLERS
 
 
 def _tool(name: str) -> ModuleType:
@@ -59,9 +63,57 @@ def test_a_command_of_a_page_is_understood(arguments: list[str]) -> None:
     command.make_context(arguments[0], arguments[1:], parent=context)
 
 
-def test_the_table_of_commands_is_the_list_of_commands() -> None:
-    table = PAGES["commands"].partition("| command | does |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE) == list(COMMANDS)
+def test_every_field_of_a_spec_is_in_a_table() -> None:
+    shown: dict[str, set[str]] = {name: set() for name in help_pages.models()}
+    for words in help_pages.parts("fields"):
+        name, fields = help_pages.shown_fields(words)
+        shown[name].update(fields)
+    for name, cls in help_pages.models().items():
+        # What a base shows counts for its subclasses; the field that names a type is the heading of its section.
+        there = {field for base in cls.__mro__ for field in shown.get(base.__name__, ())}
+        assert set(cls.model_fields) - there <= {"constraint_type"}, name
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: str(registry.noun))
+def test_everything_that_is_chosen_by_name_is_in_its_page(registry: Any) -> None:
+    topic = {"column type": "columns", "sampler": "samplers", "seed reader": "seeds", "validator": "columns"}.get(
+        registry.noun, f"{registry.noun}s".replace("providers", "models")
+    )
+    for name in registry.built_in:
+        assert f"`{name}`" in PAGES[topic] or f"\n## {name}\n" in PAGES[topic] or f"\n### {name}\n" in PAGES[topic]
+
+
+@pytest.mark.parametrize("registry", [COLUMN_TYPES, SAMPLERS, PROCESSORS], ids=lambda registry: str(registry.noun))
+def test_every_type_has_a_section(registry: Any) -> None:
+    topic = {"column type": "columns"}.get(registry.noun, f"{registry.noun}s")
+    assert set(registry.built_in) <= set(entry_names(PAGES[topic]))
+
+
+def test_every_command_has_a_section_with_its_options() -> None:
+    context = click.Context(group, **group.context_settings)
+    for name in COMMANDS:
+        section = find(PAGES["commands"], name)
+        command = group.get_command(context, name)
+        assert section is not None
+        assert command is not None
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                text = PAGES["commands"] if option.name in {"verbose", "quiet", "log_format"} else section
+                assert max(option.opts, key=len) in text or min(option.opts, key=len) in text, option.name
+
+
+def test_every_view_has_a_section_with_its_columns(quick_run: Path) -> None:
+    with RunDatabase.open(quick_run) as database:
+        query = "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+        views = database.sql(query).column("view_name").to_pylist()
+        assert sorted(views) == sorted(entry_names(PAGES["views"]))
+        for view in views:
+            section = find(PAGES["views"], view)
+            assert section is not None
+            named = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+            columns = database.sql(f"from {view} limit 0").schema.names
+            # Of these two, the columns of the spec come behind.
+            assert named == (columns[: len(named)] if view in {"live_row", "dataset"} else columns), view
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:
