@@ -10,7 +10,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from help_page import PAGES, blocks
+from help_page import PAGES, README, blocks
 
 from rowmill.errors import SpecError
 from rowmill.spec.json_schema import DRAFT, schema_text, spec_schema
@@ -57,9 +57,9 @@ def test_it_takes_the_example() -> None:
     assert problems(EXAMPLE) == []
 
 
-def help_specs() -> Iterator[Any]:
-    """Every YAML block of the help pages as a spec: a list is of columns, a mapping has fields of a spec."""
-    for topic, page in PAGES.items():
+def told_specs() -> Iterator[Any]:
+    """Every YAML block of README and help pages as a spec: a list is of columns, a mapping has fields of a spec."""
+    for topic, page in {"README": README.read_text(encoding="utf-8"), **PAGES}.items():
         for number, block in enumerate(blocks(page, "yaml")):
             data, wrong = load_yaml(block)
             assert wrong == []
@@ -68,8 +68,8 @@ def help_specs() -> Iterator[Any]:
                 yield pytest.param({"records": 1, **fields}, id=f"{topic}-{number}")
 
 
-@pytest.mark.parametrize("data", list(help_specs()))
-def test_validate_and_schema_take_every_example_of_the_help(data: dict[str, Any]) -> None:
+@pytest.mark.parametrize("data", list(told_specs()))
+def test_validate_and_schema_take_every_example_of_readme_and_help(data: dict[str, Any]) -> None:
     Spec.from_data(data)
     assert problems(data) == []
 
