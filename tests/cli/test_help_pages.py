@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,7 @@ import pytest
 from command_line import CommandLine
 from help_page import HELP, PAGES, REPOSITORY, block_with, blocks, commands, links
 
+import rowmill as rowmill_module
 from rowmill import RunDatabase, errors
 from rowmill.cli.help_page import entry_names, find
 from rowmill.cli.main import COMMANDS
@@ -168,3 +170,63 @@ def test_the_spec_the_page_builds_in_python_works(rowmill: CommandLine) -> None:
     assert parse_spec(yaml_text).records == 100
     (rowmill.directory / "stars.yaml").write_text(yaml_text)
     assert "is valid" in rowmill.output_of("validate", "stars.yaml")
+
+
+RUNNABLE = [topic for topic, text in PAGES.items() if topic != "commands" and commands(text)]
+"""Topics whose commands work one after the other on the example's run; those of the page of all commands do not."""
+
+
+@pytest.fixture(scope="module")
+def penguins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, run with few rows."""
+    rowmill = CommandLine(tmp_path_factory.mktemp("penguins"))
+    rowmill.output_of("init")
+    spec = rowmill.directory / "spec.yaml"
+    spec.write_text(
+        spec.read_text().replace("records: 2000", "records: 60").replace("row_group_size: 250", "row_group_size: 20")
+    )
+    assert rowmill("-q", "run", "spec.yaml").returncode in (0, 3)
+    return rowmill.directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topic", RUNNABLE)
+def test_the_commands_of_a_page_work_one_after_the_other(topic: str, penguins: Path, rowmill: CommandLine) -> None:
+    rowmill.directory = rowmill.directory / "copy"
+    shutil.copytree(penguins, rowmill.directory)
+    for arguments in commands(PAGES[topic]):
+        done = rowmill(*arguments)
+        assert done.returncode in (0, 3), (arguments, done.stderr)
+
+
+def test_the_functions_of_the_page_work(tmp_path: Path) -> None:
+    (code,) = (block for block in blocks(PAGES["functions"], "python") if "def words" in block)
+    (tmp_path / "functions.py").write_text(code)
+    names = re.findall(r"^(?:async )?def (\w+)", code, re.MULTILINE)
+    spec = {
+        "records": 10,
+        "row_group_size": 5,
+        "models": [{"alias": "editor", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}],
+        "columns": [
+            {"name": "note", "column_type": "expression", "expr": "A note on {{ price }}."},
+            {
+                "name": "price",
+                "column_type": "sampler",
+                "sampler_type": "category",
+                "params": {"values": [1.0, 2.0, 5.0]},
+            },
+            *(
+                {"name": name, "column_type": "custom", "generator_function": f"functions:{name}"}
+                | ({"generator_params": {"factor": 2}} if name == "measured" else {})
+                for name in names
+            ),
+        ],
+    }
+    report = rowmill_module.run(spec, tmp_path / "run.duckdb", directory=tmp_path)
+    assert (report.exit_code, report.rows_finished) == (0, 10)
+    with RunDatabase.open(tmp_path / "run.duckdb") as database:
+        rows = database.to_arrow().to_pylist()
+    assert set(names) <= set(rows[0])
+    assert [row["words"] for row in rows] == [4] * 10
+    assert [row["doubled"] for row in rows] == [2 * row["price"] for row in rows]
+    assert rows[-1]["running_sum"] == sum(row["price"] for row in rows)
