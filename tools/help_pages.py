@@ -171,7 +171,7 @@ def _commands(_words: list[str]) -> str:
         command = group.get_command(context, name)
         assert command is not None
         listed.append(_row(f"[`{name}`](#{name})", line))
-        own = click.Context(command, info_name=f"rowmill {name}", parent=None)
+        own = click.Context(command, info_name=name, parent=context)
         usage = " ".join([f"rowmill {name}", *command.collect_usage_pieces(own)])
         said, _, example = inspect.cleandoc(str(command.help)).partition("\b\nExample:\n")
         example = "\n".join(text.strip() for text in example.strip().splitlines())
