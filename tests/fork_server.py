@@ -272,7 +272,7 @@ def _run_module(arguments: list[str]) -> int:
 
 def _run_in_kill_loop(request: dict[str, Any]) -> int:
     from rowmill.cli.main import execute
-    from rowmill.store import connection
+    from rowmill.store.database import connection
 
     if request["checkpoints"]:
         connection.LONG_LOG_BYTES = 4 * 1024

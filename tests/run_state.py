@@ -14,9 +14,9 @@ from rowmill.engine.binding import skip_conditions
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import RateLimited, Rejected, Transient
 from rowmill.spec.declaration import Strategy
+from rowmill.store.database.staging import from_epoch
 from rowmill.store.run_store import RunStore
-from rowmill.store.staging import from_epoch
-from rowmill.store.turn import Turn
+from rowmill.store.turn.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult
 
 TaskKey = tuple[str, int, int | None]

@@ -10,7 +10,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from rowmill.store import schema, statements
+from rowmill.store.database import statements
+from rowmill.store.layout import schema
 
 _MIGRATION = """
 /* What migrations may do: a new table, a new column of a table and of the wide tables, a table replaced. */

@@ -97,7 +97,7 @@ create or replace temp macro sample_category(seed, column_name, row_id, choices)
 -- name: sample_weighted_category
 -- One of several choices with given weights, by Walker's alias method (ACM TOMS 3, 1977, 253-256): n equally likely
 -- slots, slot i holding choice 2i + 1 below its threshold and choice 2i + 2 from it on, so that a look-up never searches.
--- Cost: as sample_category. The tables come from rowmill.generators.alias_table.
+-- Cost: as sample_category. The tables come from rowmill.generators.samplers.alias_table.
 create or replace temp macro sample_weighted_category(seed, column_name, row_id, slot_choices, thresholds) as
   slot_choices[
     1
@@ -158,7 +158,7 @@ create or replace temp macro sample_timedelta(seed, column_name, row_id, referen
 -- name: sample_count
 -- A whole number whose distribution is a table: Walker's alias method as in sample_weighted_category, but with the second
 -- uniform number of the draw to choose within a slot, so that every number is as likely as it should be to 2^-53 / slots.
--- Cost: as sample_category. The tables, exact to 96 bits, come from rowmill.generators.count_table.
+-- Cost: as sample_category. The tables, exact to 96 bits, come from rowmill.generators.samplers.count_table.
 create or replace temp macro sample_count(seed, column_name, row_id, slot_counts, thresholds) as
   slot_counts[
     1

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rowmill import config, errors
     from rowmill.errors import RowmillError, SpecError
-    from rowmill.generators.decorator import generator
+    from rowmill.generators.custom.decorator import generator
     from rowmill.run_database import AsyncRunDatabase, RunDatabase, preview, preview_async, run, run_async
     from rowmill.spec.loading import load_spec
     from rowmill.spec.spec import Spec
@@ -44,7 +44,7 @@ _HOMES = {
     "RunDatabase": "rowmill.run_database",
     "Spec": "rowmill.spec.spec",
     "SpecError": "rowmill.errors",
-    "generator": "rowmill.generators.decorator",
+    "generator": "rowmill.generators.custom.decorator",
     "load_spec": "rowmill.spec.loading",
     "preview": "rowmill.run_database",
     "preview_async": "rowmill.run_database",

@@ -18,24 +18,22 @@ Objects are checked where they are made (pydantic's ``ValidationError``, a ``Val
 
 from __future__ import annotations
 
-from rowmill.generators.category_parameters import CategoryParameters, SubcategoryParameters
-from rowmill.generators.count_parameters import BinomialParameters, PoissonParameters
-from rowmill.generators.custom import CustomColumn
-from rowmill.generators.decorator import generator
-from rowmill.generators.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
-from rowmill.generators.embedding import EmbeddingColumn
+from rowmill.generators.custom.column import CustomColumn
+from rowmill.generators.custom.decorator import generator
 from rowmill.generators.expression import ExpressionColumn
-from rowmill.generators.faker_person import FakerPersonParameters
-from rowmill.generators.image import ImageColumn
-from rowmill.generators.llm_code import LlmCodeColumn
-from rowmill.generators.llm_judge import LlmJudgeColumn, Score
-from rowmill.generators.llm_structured import LlmStructuredColumn
-from rowmill.generators.llm_text import LlmTextColumn
-from rowmill.generators.media import AudioContext, ImageContext, VideoContext
 from rowmill.generators.over_dataset import DeduplicateColumn, RankColumn, SelectColumn
-from rowmill.generators.person_file import PersonParameters
-from rowmill.generators.sampler import SamplerColumn
-from rowmill.generators.sampler_parameters import (
+from rowmill.generators.prompting.embedding import EmbeddingColumn
+from rowmill.generators.prompting.image import ImageColumn
+from rowmill.generators.prompting.llm_code import LlmCodeColumn
+from rowmill.generators.prompting.llm_judge import LlmJudgeColumn, Score
+from rowmill.generators.prompting.llm_structured import LlmStructuredColumn
+from rowmill.generators.prompting.llm_text import LlmTextColumn
+from rowmill.generators.prompting.media import AudioContext, ImageContext, VideoContext
+from rowmill.generators.samplers.category_parameters import CategoryParameters, SubcategoryParameters
+from rowmill.generators.samplers.count_parameters import BinomialParameters, PoissonParameters
+from rowmill.generators.samplers.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
+from rowmill.generators.samplers.faker_person import FakerPersonParameters
+from rowmill.generators.samplers.parameters import (
     BernoulliParameters,
     DatetimeParameters,
     GaussianParameters,
@@ -43,6 +41,8 @@ from rowmill.generators.sampler_parameters import (
     UniformParameters,
     UuidParameters,
 )
+from rowmill.generators.samplers.person_file import PersonParameters
+from rowmill.generators.samplers.sampler import SamplerColumn
 from rowmill.generators.seed_dataset import SeedDatasetColumn
 from rowmill.generators.validation import ValidationColumn
 from rowmill.generators.validators.parameters import (

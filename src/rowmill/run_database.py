@@ -31,10 +31,10 @@ from rowmill.inspect.opening import open_reader, said_in_words
 from rowmill.report.page import write_report
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 
 if TYPE_CHECKING:
-    from rowmill.store.status import Status
+    from rowmill.store.reading.status import Status
 
 SpecSource = str | Path | Spec | LoadedSpec | Mapping[str, Any]
 """A spec file, a loaded spec, or the spec as objects or plain data."""

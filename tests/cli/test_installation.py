@@ -53,7 +53,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_sql_and_runs_a_job_from_another_directory(installed: Path, tmp_path: Path) -> None:
     python = installed.with_name("python")
-    found = _run(python, "-c", "import rowmill.store.statements as s; print(s.sql_directory())", cwd=tmp_path).strip()
+    found = _run(
+        python, "-c", "import rowmill.store.database.statements as s; print(s.sql_directory())", cwd=tmp_path
+    ).strip()
     assert Path(found).is_relative_to(installed.parents[1])
     assert (Path(found) / "schema").is_dir()
     rowmill = CommandLine(tmp_path, command=(str(installed),))

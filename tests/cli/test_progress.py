@@ -14,8 +14,8 @@ from rowmill.cli import figures, overview
 from rowmill.cli.pace import Pace, Pacemaker
 from rowmill.cli.panel import Panel, console_on, panel
 from rowmill.cli.progress import LogLines, progress_line
-from rowmill.store import status as status_values
-from rowmill.store.status import ColumnProgress, ResourceStatus, Status
+from rowmill.store.reading import status as status_values
+from rowmill.store.reading.status import ColumnProgress, ResourceStatus, Status
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 

@@ -18,7 +18,7 @@ from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 from rowmill.inspect.steering import steer
 from rowmill.run_database import run
-from rowmill.store.listing import VIEWS, Selection, listing
+from rowmill.store.reading.listing import VIEWS, Selection, listing
 
 pytestmark = pytest.mark.usefixtures("sockets")
 

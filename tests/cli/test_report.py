@@ -19,7 +19,7 @@ from rowmill.report.chart import Series, area_chart, histogram, line_chart, stac
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.page import write_report
 from rowmill.run_database import RunDatabase, run
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 
 HOSTILE = '</text><script>alert(1)</script>&"'
 

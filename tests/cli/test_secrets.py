@@ -19,7 +19,7 @@ from command_line import CommandLine
 from loopback_server import ONE_ANSWER, LoopbackHandler, LoopbackServer, serving
 
 from rowmill.inspect.opening import open_reader
-from rowmill.store.listing import VIEWS, Selection, listing
+from rowmill.store.reading.listing import VIEWS, Selection, listing
 
 pytestmark = pytest.mark.usefixtures("sockets", "executed")
 

@@ -17,8 +17,8 @@ from virtual_run import EPOCH, custom, llm, model, prepared, sampler
 
 from rowmill.cli.main import execute
 from rowmill.errors import UsageError
-from rowmill.store.listing import VIEWS, Selection, listing
-from rowmill.store.reader import Reader
+from rowmill.store.reading.listing import VIEWS, Selection, listing
+from rowmill.store.reading.reader import Reader
 from rowmill.store.run_store import RunStore
 
 LISTINGS = sorted(VIEWS)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 from typing import Any, Self
 
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 
 _COUNTED = frozenset({"execute", "sql", "begin", "commit"})
 """A rollback is not: it is what the crash itself sets off."""

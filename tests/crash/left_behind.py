@@ -10,7 +10,7 @@ from killed_spec import PAID_COLUMNS
 from scenario import copy_of_database
 
 from rowmill.engine.doctor import diagnose
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 from rowmill.store.run_store import RunStore
 
 _TABLES = ("active_row", "parked_row", "dataset_row", "dropped_row_value")

@@ -10,7 +10,7 @@ from typing import Any
 from crashing_connection import CrashingConnection
 from scenario import Driver, Specs, World, contradictions, new_world, outcome_of, written_results
 
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 
 RELEASED = Path(__file__).parents[1] / "released"
 RELEASED_VERSIONS = sorted(int(re.findall(r"\d+", file.name)[0]) for file in RELEASED.glob("schema_*.duckdb.gz"))

@@ -22,9 +22,9 @@ from crashing_connection import CrashingConnection
 from rowmill.engine.binding import skip_conditions
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.errors import ProviderError, RateLimited, Rejected, Transient
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 from rowmill.store.run_store import RunStore
-from rowmill.store.turn import Turn
+from rowmill.store.turn.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult, classify
 
 T = TypeVar("T")

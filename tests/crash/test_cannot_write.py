@@ -17,9 +17,9 @@ from command_line import CommandLine
 from patient_endpoint import patient_endpoint
 
 from rowmill.run_database import RunDatabase
-from rowmill.store.connection import Connection
-from rowmill.store.database_file import create_private_file
-from rowmill.store.log import log_of
+from rowmill.store.database.connection import Connection
+from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.log import log_of
 from rowmill.store.run_store import RunStore
 
 _PROGRAM = Path(__file__).resolve().parent / "limited_run.py"

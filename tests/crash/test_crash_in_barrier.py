@@ -24,7 +24,7 @@ from scenario import copy_of_database
 from virtual_run import EPOCH, custom, expression, prepared, sampler
 
 from rowmill.engine.preparation import Prepared, prepare
-from rowmill.store import barrier as barriers
+from rowmill.store.reshape import barrier as barriers
 from rowmill.store.run_store import RunStore
 from rowmill.task import Outcome, OutcomeKind, Task
 

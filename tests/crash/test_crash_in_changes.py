@@ -25,7 +25,7 @@ from rowmill.engine.writer import InlineWriter
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.export.dataset import export_dataset
 from rowmill.inspect.steering import steer
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 from rowmill.store.run_store import RunStore
 
 _SPEC = """

@@ -22,9 +22,9 @@ from watched_engine import watched_engine
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.steering import steer
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 from rowmill.store.run_store import RunStore
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 Facts = dict[str, list[tuple[Any, ...]]]
 
@@ -146,7 +146,7 @@ def test_a_crash_at_any_statement_leaves_a_request_applied_whole_or_not_at_all(
 _KILLED_RUN = """
 import os, signal, sys
 import rowmill
-from rowmill.store.control import Control
+from rowmill.store.turn.control import Control
 
 def kills(name, is_before):
     original = getattr(Control, name)

@@ -22,8 +22,8 @@ from scenario import Driver, Specs, contradictions, copy_of_database, new_world,
 
 from rowmill.engine.migration import migrate, migrate_open, prepare_old
 from rowmill.errors import WriteFailed
-from rowmill.store import schema
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
+from rowmill.store.layout import schema
 
 NOW = 1_800_001_000.0
 _HERE = Path(__file__).resolve().parent

@@ -13,7 +13,7 @@ from watched_engine import watched_engine
 from watched_files import files_in, put_files, watched_files
 
 from rowmill.engine.doctor import diagnose, repair
-from rowmill.store.log import read_log
+from rowmill.store.file.log import read_log
 
 NOW = 1_800_003_000.0
 

@@ -14,8 +14,8 @@ from scenario import Driver, Specs, copy_of_database, new_world, outcome_of, wri
 
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.run_database import RunDatabase
-from rowmill.store.database_file import check_log
-from rowmill.store.log import read_log
+from rowmill.store.file.database_file import check_log
+from rowmill.store.file.log import read_log
 from rowmill.store.run_store import RunStore
 
 

@@ -35,10 +35,10 @@ from rowmill.cli import main
 from rowmill.engine.doctor import Diagnosis, describe_loss, diagnose, repair
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.export.salvage import salvage
-from rowmill.store import schema
-from rowmill.store.file_system import network_file_system
-from rowmill.store.log import header_for, read_log
-from rowmill.store.recovery import find_recovery
+from rowmill.store.file.file_system import network_file_system
+from rowmill.store.file.log import header_for, read_log
+from rowmill.store.layout import schema
+from rowmill.store.repair.recovery import find_recovery
 from rowmill.store.run_store import RunStore
 
 NOW = 1_800_002_000.0

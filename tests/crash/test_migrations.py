@@ -18,12 +18,13 @@ from rowmill.engine.migration import migrate, migrate_open, prepare_old
 from rowmill.engine.preparation import prepare_stored
 from rowmill.errors import Incompatible, UsageError
 from rowmill.run_database import RunDatabase
-from rowmill.store import migration, schema, statements
-from rowmill.store.connection import Connection
-from rowmill.store.layout import Layout
+from rowmill.store.database import statements
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.staging import from_epoch
+from rowmill.store.database.statements import fill_script, script
+from rowmill.store.layout import migration, schema
+from rowmill.store.layout.layout import Layout
 from rowmill.store.run_store import RunStore
-from rowmill.store.staging import from_epoch
-from rowmill.store.statements import fill_script, script
 
 NOW = 1_800_001_000.0
 

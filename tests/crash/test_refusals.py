@@ -23,8 +23,8 @@ from scenario import Specs, copy_of_database, new_world, write_specs
 
 from rowmill.cli.main import COMMANDS, execute
 from rowmill.engine.preparation import prepare
-from rowmill.store.connection import Connection
-from rowmill.store.log import log_of
+from rowmill.store.database.connection import Connection
+from rowmill.store.file.log import log_of
 from rowmill.store.run_store import RunStore
 
 _HERE = Path(__file__).resolve().parent

@@ -42,9 +42,9 @@ from rowmill.engine.preparation import Prepared  # noqa: E402
 from rowmill.errors import RunStopping  # noqa: E402
 from rowmill.graph.endpoint import endpoints  # noqa: E402
 from rowmill.spec.model import ModelConfig  # noqa: E402
-from rowmill.store.connection import Connection  # noqa: E402
-from rowmill.store.error_window import TooManyFailures  # noqa: E402
+from rowmill.store.database.connection import Connection  # noqa: E402
 from rowmill.store.run_store import RunStore  # noqa: E402
+from rowmill.store.turn.error_window import TooManyFailures  # noqa: E402
 from rowmill.task import Outcome, TurnResult  # noqa: E402
 
 P = ParamSpec("P")

@@ -12,9 +12,9 @@ from simulated_world import Interruption
 from virtual_run import EPOCH
 
 from rowmill.dispatch.dispatcher import Dispatcher
+from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.run_store import RunStore
-from rowmill.store.staging import from_epoch, to_epoch
-from rowmill.store.turn import Turn
+from rowmill.store.turn.turn import Turn
 from rowmill.task import FinishedRowGroup, Outcome, Request, Task, TurnResult
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from virtual_run import Finished, Row, custom, prepared, sampler
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.reopening import extend
 from rowmill.errors import SpecError, UsageError
-from rowmill.store.acceptance import TooFewAccepted
+from rowmill.store.turn.acceptance import TooFewAccepted
 
 Run = Callable[..., Finished]
 

@@ -18,7 +18,7 @@ import pytest
 
 import rowmill
 from rowmill.store import run_store
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 
 FEW, MANY = 100_000, 800_000
 ALLOWED_MIB = 20.0

@@ -14,8 +14,8 @@ from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, pr
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.errors import InternalError
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.status import Status
+from rowmill.store.reading.status import Status
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.task import Outcome, Steering, Task
 
 StateOf = Callable[..., RunState]

@@ -17,7 +17,7 @@ from rowmill.engine.invocation import run
 from rowmill.engine.preparation import prepare
 from rowmill.engine.preview import preview
 from rowmill.errors import RunStopping
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.providers.opening import open_provider
 from rowmill.run_database import RunDatabase
 from rowmill.spec.spec import Spec

@@ -22,14 +22,14 @@ from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.server import LiveServer
-from rowmill.store import connection as store_connection
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.kept_blocks import undo_of
-from rowmill.store.listing import VIEWS, Selection, listing
-from rowmill.store.log import log_of
-from rowmill.store.reader import Reader
-from rowmill.store.statements import all_statements
-from rowmill.store.status import Status
+from rowmill.store.database import connection as store_connection
+from rowmill.store.database.statements import all_statements
+from rowmill.store.file.kept_blocks import undo_of
+from rowmill.store.file.log import log_of
+from rowmill.store.reading.listing import VIEWS, Selection, listing
+from rowmill.store.reading.reader import Reader
+from rowmill.store.reading.status import Status
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 ENDLESS = "select count(*) from range(10000000) as a, range(10000000) as b where a.range + b.range = -1"
 LONG = "select range as number, repeat('x', 100) as filler from range(20000000)"

@@ -8,8 +8,8 @@ from pathlib import Path
 from run_state import RunState, rate_limited, succeeded
 from virtual_run import EPOCH, llm, model
 
-from rowmill.store.layout import Layout
-from rowmill.store.reopening import Reopening
+from rowmill.store.layout.layout import Layout
+from rowmill.store.reshape.reopening import Reopening
 from rowmill.task import InvalidRow, Outcome, OutcomeKind, Task
 
 StateOf = Callable[..., RunState]

@@ -11,7 +11,7 @@ from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, pr
 
 from rowmill.engine.reopening import extend, rerun, retry_dropped
 from rowmill.errors import UsageError
-from rowmill.store.rebuild import COPIED_TABLES, REBUILT_TABLES
+from rowmill.store.reshape.rebuild import COPIED_TABLES, REBUILT_TABLES
 from rowmill.store.run_store import RunStore
 
 Run = Callable[..., Finished]

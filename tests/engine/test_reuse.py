@@ -20,7 +20,7 @@ from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import prepare
 from rowmill.engine.writer import WriterThread
 from rowmill.errors import UsageError
-from rowmill.generators.answer_directory import AnswerDirectory
+from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.run_database import RunDatabase
 from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore

@@ -17,8 +17,8 @@ from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, pr
 
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import RateLimited, Transient
-from rowmill.store.error_window import TooManyFailures
 from rowmill.store.run_store import RunStore
+from rowmill.store.turn.error_window import TooManyFailures
 from rowmill.task import FinishedRowGroup
 
 StateOf = Callable[..., RunState]

@@ -22,7 +22,7 @@ from rowmill.inspect.allowance import CALL_CPU_S, SHARE, Allowance, Turnstile
 from rowmill.inspect.message import HolderGone, decoded_status, encoded_status
 from rowmill.inspect.query import MAX_WORKING, Queries, QueryStatistics
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 
 READERS = 8
 LOOKING = """

@@ -31,7 +31,7 @@ from set_model import MAX_ATTEMPTS, Key, SetModel
 from virtual_run import EPOCH, custom, expression, model, prepared, run, sampler
 
 from rowmill.engine.preparation import Prepared
-from rowmill.store.staging import to_epoch
+from rowmill.store.database.staging import to_epoch
 from rowmill.task import Outcome, OutcomeKind, Task
 
 MOST_RECORDS = 60

@@ -20,7 +20,7 @@ from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, live_long
 from virtual_run import custom, expression, model, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
-from rowmill.store import barrier
+from rowmill.store.reshape import barrier
 from rowmill.task import Outcome, Task
 
 RATINGS = list(range(12))

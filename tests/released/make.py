@@ -21,7 +21,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE.parent / "crash")]
 
 from scenario import Driver, new_world, write_specs  # noqa: E402
 
-from rowmill.store import schema  # noqa: E402
+from rowmill.store.layout import schema  # noqa: E402
 
 _TURNS = 12
 

@@ -9,12 +9,12 @@ from finished_rows import finished_run
 from query_plan import work_of
 from run_state import RunState
 
-from rowmill.store import listing as listing_module
-from rowmill.store.details import read_details
-from rowmill.store.listing import VIEWS, Selection, listing
-from rowmill.store.reader import Reader
-from rowmill.store.statements import statement
-from rowmill.store.status import read_status
+from rowmill.store.database.statements import statement
+from rowmill.store.reading import listing as listing_module
+from rowmill.store.reading.details import read_details
+from rowmill.store.reading.listing import VIEWS, Selection, listing
+from rowmill.store.reading.reader import Reader
+from rowmill.store.reading.status import read_status
 
 ROW_GROUPS = 10
 OVER_ALL_ROWS = {"columns", "rows", "attempts"}

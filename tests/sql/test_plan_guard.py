@@ -12,8 +12,8 @@ from query_plan import Operator, operators_of
 from run_state import RunState, moment
 from virtual_run import custom, model, sampler
 
-from rowmill.store.layout import Layout
-from rowmill.store.statements import statement
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
 
 StateOf = Callable[..., RunState]
 

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 
 from rowmill.errors import UsageError
-from rowmill.store.connection import Connection
-from rowmill.store.question import check_question
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.question import check_question
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from rowmill.generators.category_parameters import CategoryParameters, SubcategoryParameters
-from rowmill.generators.count_parameters import BinomialParameters, PoissonParameters
-from rowmill.generators.sampler_parameters import DatetimeParameters, TimedeltaParameters, UuidParameters
+from rowmill.generators.samplers.category_parameters import CategoryParameters, SubcategoryParameters
+from rowmill.generators.samplers.count_parameters import BinomialParameters, PoissonParameters
+from rowmill.generators.samplers.parameters import DatetimeParameters, TimedeltaParameters, UuidParameters
 from rowmill.spec.declaration import ColumnValue, SamplerCall
 
 MACROS = (Path(__file__).parents[2] / "sql" / "functions" / "sampler.sql").read_text()

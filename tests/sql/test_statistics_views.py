@@ -6,7 +6,7 @@ import pytest
 from run_state import RunState
 from virtual_run import expression, prepared, sampler
 
-from rowmill.store.layout import _as_text
+from rowmill.store.layout.layout import _as_text
 
 COLUMNS = [
     sampler("rating"),

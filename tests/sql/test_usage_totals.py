@@ -10,9 +10,9 @@ import pytest
 from run_state import RunState, moment, rejected, request, succeeded, transient
 from virtual_run import EPOCH, llm, model, prepared, sampler
 
-from rowmill.store import recording
-from rowmill.store.details import read_details, time_left
-from rowmill.store.status import ColumnProgress, RecentRequests, Status, read_status
+from rowmill.store.reading.details import read_details, time_left
+from rowmill.store.reading.status import ColumnProgress, RecentRequests, Status, read_status
+from rowmill.store.turn import recording
 
 StateOf = Callable[..., RunState]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
 from rowmill.spec.model import ModelConfig
 

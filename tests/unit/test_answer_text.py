@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rowmill.generators.answer_text import code_block, fenced_blocks, json_value
-from rowmill.generators.conversation import UnusableAnswer
+from rowmill.generators.prompting.answer_text import code_block, fenced_blocks, json_value
+from rowmill.generators.protocol import UnusableAnswer
 
 PYTHON = frozenset({"python", "py"})
 

@@ -15,10 +15,10 @@ import pytest
 import scipy.stats
 from generator_context import declared, problems
 
-from rowmill.generators.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
-from rowmill.generators.drawn_parameters import DrawnParameters, draw_number, open_unit, second_unit
-from rowmill.generators.faker_person import OLDEST, REFERENCE_DATE, FakerPersonParameters
-from rowmill.generators.person_file import PersonParameters
+from rowmill.generators.samplers.distribution_parameters import BernoulliMixtureParameters, ScipyParameters
+from rowmill.generators.samplers.drawn_parameters import DrawnParameters, draw_number, open_unit, second_unit
+from rowmill.generators.samplers.faker_person import OLDEST, REFERENCE_DATE, FakerPersonParameters
+from rowmill.generators.samplers.person_file import PersonParameters
 from rowmill.spec.declaration import Strategy
 
 MACROS = (Path(__file__).parents[2] / "sql" / "functions" / "sampler.sql").read_text()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rowmill.store.error_window import ErrorWindow, Failure
+from rowmill.store.turn.error_window import ErrorWindow, Failure
 
 
 def failure(number: int, kind: str = "ValueError") -> Failure:

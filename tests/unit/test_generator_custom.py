@@ -15,10 +15,10 @@ import pytest
 from generator_context import declared, problems
 
 from rowmill.errors import GeneratorError, RateLimited
-from rowmill.generators.custom import CustomColumn
-from rowmill.generators.custom_function import load_function
-from rowmill.generators.decorator import generator
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.custom.column import CustomColumn
+from rowmill.generators.custom.decorator import generator
+from rowmill.generators.custom.function import load_function
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.simulated import SimulatedProvider

@@ -12,7 +12,7 @@ from generator_context import declared, problems
 from scripted_provider import handle
 
 from rowmill.errors import GeneratorError, RateLimited, Rejected, RunStopping, SpecError
-from rowmill.generators.embedding import EmbeddingColumn
+from rowmill.generators.prompting.embedding import EmbeddingColumn
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer, ChatRequest, EmbeddingAnswer, EmbeddingRequest

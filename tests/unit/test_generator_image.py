@@ -18,8 +18,8 @@ from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import ProviderError, Rejected, RunStopping, Transient, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of, folder_of, link_files
-from rowmill.generators.image import ImageColumn
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.prompting.image import ImageColumn
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.image_answer import as_answer, read_picture

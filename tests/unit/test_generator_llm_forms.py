@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError, Transient
-from rowmill.generators.llm_judge import LlmJudgeColumn
-from rowmill.generators.llm_structured import LlmStructuredColumn
+from rowmill.generators.prompting.llm_judge import LlmJudgeColumn
+from rowmill.generators.prompting.llm_structured import LlmStructuredColumn
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer

@@ -13,8 +13,8 @@ from generator_context import declared, problems
 from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError, InternalError, RateLimited, Rejected
-from rowmill.generators.llm_text import LlmTextColumn
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.prompting.llm_text import LlmTextColumn
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer, ChatRequest

@@ -12,8 +12,8 @@ from generator_context import declared, problems
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.generators.alias_table import alias_table
-from rowmill.generators.sampler_parameters import DatetimeParameters
+from rowmill.generators.samplers.alias_table import alias_table
+from rowmill.generators.samplers.parameters import DatetimeParameters
 from rowmill.spec.declaration import ColumnValue, SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.spec.spec import Spec
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from rowmill.generators.conversation import UnusableAnswer
 from rowmill.generators.json_type import json_type
+from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.dtype import sql_type
 
 TREE: dict[str, Any] = {

@@ -15,8 +15,8 @@ from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.file_directory import FileDirectory
-from rowmill.generators.llm_text import LlmTextColumn
-from rowmill.generators.media import MediaContext, media_parts
+from rowmill.generators.prompting.llm_text import LlmTextColumn
+from rowmill.generators.prompting.media import MediaContext, media_parts
 from rowmill.generators.protocol import Call
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.protocol import ChatAnswer

@@ -9,8 +9,8 @@ import anyio
 import pytest
 from scripted_provider import ScriptedProvider, handle
 
+from rowmill.generators.prompting.tool_turns import ToolTurns
 from rowmill.generators.protocol import Call
-from rowmill.generators.tool_turns import ToolTurns
 from rowmill.providers.answer import read_answer
 from rowmill.providers.mcp_tools import Tool
 from rowmill.providers.protocol import ChatAnswer, ToolCall

@@ -37,8 +37,8 @@ from statistics import median
 from typing import Any
 
 from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.store.database.staging import from_epoch
 from rowmill.store.run_store import RunStore
-from rowmill.store.staging import from_epoch
 
 from .engine_run import prepared_spec
 from .gauge import Gauge, in_own_process

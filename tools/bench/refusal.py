@@ -26,8 +26,8 @@ from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
 from rowmill.run_database import RunDatabase
+from rowmill.store.reading.status import Status
 from rowmill.store.run_store import RunStore
-from rowmill.store.status import Status
 
 from .engine_run import prepared_spec
 from .gauge import in_own_process

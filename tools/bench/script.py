@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from rowmill.store.statements import fill_script, without_comments
+from rowmill.store.database.statements import fill_script, without_comments
 
 _DIRECTORY = Path(__file__).with_name("sql")
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.spec.declaration import Strategy
-from rowmill.store.connection import Connection, quote
-from rowmill.store.layout import Layout
-from rowmill.store.macros import create_sampler_macros
-from rowmill.store.statements import statement
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.macros import create_sampler_macros
 
 from .engine_run import prepared_spec, run_engine
 from .gauge import Gauge, in_own_process

@@ -12,10 +12,10 @@ from itertools import accumulate
 from statistics import median
 from typing import Any
 
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.statements import all_statements
 from rowmill.store.run_store import RunStore
-from rowmill.store.statements import all_statements
-from rowmill.store.turn import Turn
+from rowmill.store.turn.turn import Turn
 from rowmill.task import Outcome, TurnResult
 
 _SLOT = re.compile(r"\\\{[a-z_]+\\\}")

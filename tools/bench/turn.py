@@ -42,7 +42,7 @@ from typing import Any
 
 from rowmill.spec.declaration import LOCAL
 from rowmill.store.run_store import RunStore
-from rowmill.store.turn import Turn
+from rowmill.store.turn.turn import Turn
 from rowmill.task import Outcome, OutcomeKind, Request, Task
 
 from .engine_run import prepared_spec

@@ -41,7 +41,7 @@ def command(
     """
     from rowmill.inspect.selection import live_rows, parsed_ranges
     from rowmill.inspect.steering import steer
-    from rowmill.store.control_request import ControlAnswer
+    from rowmill.store.turn.control_request import ControlAnswer
 
     if (row_ids is None) == (where is None):
         raise UsageError('Say which rows: --rows 3,17,100-199 or --where "a condition".')

@@ -96,7 +96,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        from rowmill.cli.output import escaped
+        from rowmill.cli.terminal_text import escaped
 
         when = datetime.fromtimestamp(record.created, UTC)
         return f"{when:%H:%M:%S} UTC {record.levelname.lower()}: {escaped(record.getMessage())}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rowmill.cli.logs import tell
+from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -199,13 +200,6 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
-
-
-def escaped(text: str) -> str:
-    """``text`` on one line, every control character as its escape."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from rowmill.cli.figures import count, duration, money, plural, rate, share, short_count
-from rowmill.cli.output import escaped
+from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
     from rowmill.cli.pace import Pace as LivePace
-    from rowmill.store.status import Details, ResourceStatus, Status
+    from rowmill.store.reading.status import Details, ResourceStatus, Status
 
 _LONGEST_MESSAGE = 200
 

@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from rowmill.store.status import Status
+    from rowmill.store.reading.status import Status
 
 _WINDOW_S = 30.0
 

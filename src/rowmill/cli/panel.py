@@ -20,13 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from rowmill.cli.figures import count, share
-from rowmill.cli.output import escaped
 from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
 from rowmill.cli.pace import Pace, Pacemaker
 from rowmill.cli.progress import DRAINING
+from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
-    from rowmill.store.status import ColumnProgress, Status
+    from rowmill.store.reading.status import ColumnProgress, Status
 
 WIDE = 120
 NARROW = 60

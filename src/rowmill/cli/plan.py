@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rowmill.cli.figures import count, plural
-from rowmill.cli.output import OutputFormat, escaped, write_listing
+from rowmill.cli.output import OutputFormat, write_listing
+from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
     from rowmill.graph.explanation import Explanation

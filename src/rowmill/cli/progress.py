@@ -12,7 +12,7 @@ from rowmill.cli.figures import count, duration, money, rate, share, short_count
 from rowmill.cli.pace import Pace, Pacemaker
 
 if TYPE_CHECKING:
-    from rowmill.store.status import Status
+    from rowmill.store.reading.status import Status
 
 
 DRAINING = "Stopping: waiting for the running calls to finish. Interrupt again to cut them off."

@@ -81,7 +81,7 @@ def _answer(path: Path, query: str, time_limit_s: float, output_format: OutputFo
 
 def _views(path: Path, time_limit_s: float) -> dict[str, list[str]]:
     from rowmill.inspect.opening import open_reader
-    from rowmill.store.listing import view_columns
+    from rowmill.store.reading.listing import view_columns
 
     try:
         with open_reader(path, time_limit_s) as reader:

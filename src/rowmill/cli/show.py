@@ -17,7 +17,7 @@ from rowmill.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rowmill.store.reader import Reader
+    from rowmill.store.reading.reader import Reader
 
 
 class ShowFormat(StrEnum):
@@ -86,7 +86,7 @@ def command(
     if show_format in _OWN_FORMATS.values() and show_format is not own:
         raise UsageError(f"'{what}' cannot be written as {show_format}; use table, json, jsonl or csv.")
     from rowmill.inspect.opening import open_reader
-    from rowmill.store.listing import Selection, listing
+    from rowmill.store.reading.listing import Selection, listing
 
     with open_reader(existing_database(database)) as reader:
         if show_format is ShowFormat.MERMAID:
@@ -115,7 +115,7 @@ def _write(
 
 def _draw(reader: Reader, where: str | None) -> None:
     from rowmill.graph.mermaid import live_mermaid
-    from rowmill.store.listing import Selection, listing
+    from rowmill.store.reading.listing import Selection, listing
 
     click.echo(live_mermaid(listing(reader, "graph", Selection(where)).read_all().to_pylist()), nl=False)
 
@@ -124,7 +124,7 @@ def _spell(reader: Reader, where: str | None) -> None:
     """The newest spec as YAML, which ``rowmill run`` takes again."""
     import yaml
 
-    from rowmill.store.listing import Selection, listing
+    from rowmill.store.reading.listing import Selection, listing
 
     versions = listing(reader, "spec", Selection(where, limit=1)).read_all().to_pylist()
     if not versions:

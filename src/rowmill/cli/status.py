@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count
-from rowmill.cli.output import OutputFormat, escaped, output_option, write_listing
+from rowmill.cli.output import OutputFormat, output_option, write_listing
 from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
 from rowmill.cli.place import database_argument, existing_database
+from rowmill.cli.terminal_text import escaped
 from rowmill.errors import UsageError
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
-    from rowmill.store.status import ColumnProgress, Status
+    from rowmill.store.reading.status import ColumnProgress, Status
 
 _NESTED = ("columns", "resources", "details")
 _PANEL_INTERVAL_S = 1.0

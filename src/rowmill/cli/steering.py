@@ -13,7 +13,7 @@ from rowmill.cli.logs import tell
 from rowmill.cli.place import existing_database
 
 if TYPE_CHECKING:
-    from rowmill.store.control_request import ControlAnswer
+    from rowmill.store.turn.control_request import ControlAnswer
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 

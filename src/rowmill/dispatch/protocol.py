@@ -37,5 +37,5 @@ class TakeTurn(Protocol):
     async def __call__(
         self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
     ) -> TurnResult:
-        """See :class:`rowmill.store.turn.Turn`. ``now`` is seconds since the epoch."""
+        """See :class:`rowmill.store.turn.turn.Turn`. ``now`` is seconds since the epoch."""
         ...

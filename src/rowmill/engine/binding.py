@@ -10,7 +10,7 @@ from rowmill.dispatch.protocol import Traits
 from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
-from rowmill.generators.model_handle import ModelHandle
+from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Generator, Model, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.endpoint import endpoints
@@ -20,9 +20,9 @@ from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
-from rowmill.store.control import HandSettings
 from rowmill.store.run_store import ResourceMemory
-from rowmill.store.skipping import SkipCondition
+from rowmill.store.turn.control import HandSettings
+from rowmill.store.turn.skipping import SkipCondition
 
 OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
 """Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""

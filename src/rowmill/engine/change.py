@@ -15,13 +15,14 @@ from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
 from rowmill.generators.file_directory import link_files
 from rowmill.half_made import CHANGED, half_made
-from rowmill.store import engine_errors, schema
-from rowmill.store.change import Change, compare
-from rowmill.store.connection import Connection
-from rowmill.store.database_file import create_private_file
-from rowmill.store.held_file import holding, sync_directory
-from rowmill.store.log import log_of
-from rowmill.store.rebuild import Rebuild, purge_retained
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.held_file import holding, sync_directory
+from rowmill.store.file import engine_errors
+from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.log import log_of
+from rowmill.store.layout import schema
+from rowmill.store.reshape.change import Change, compare
+from rowmill.store.reshape.rebuild import Rebuild, purge_retained
 
 
 def look_at_change(prepared: Prepared, database: Path) -> Change:

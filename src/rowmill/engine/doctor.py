@@ -13,13 +13,15 @@ from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
 from rowmill.half_made import CHANGED, left_behind
 from rowmill.spec.spec import Spec
-from rowmill.store import engine_errors, examination, schema
-from rowmill.store.connection import Connection
-from rowmill.store.database_file import check_unclaimed
-from rowmill.store.file_system import missing_room, network_file_system
-from rowmill.store.held_file import holding
-from rowmill.store.log import log_of, read_log
-from rowmill.store.recovery import Recovery, find_recovery, put_back
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.held_file import holding
+from rowmill.store.file import engine_errors
+from rowmill.store.file.database_file import check_unclaimed
+from rowmill.store.file.file_system import missing_room, network_file_system
+from rowmill.store.file.log import log_of, read_log
+from rowmill.store.layout import schema
+from rowmill.store.repair import examination
+from rowmill.store.repair.recovery import Recovery, find_recovery, put_back
 from rowmill.store.run_store import RunStore
 
 State = Literal["ok", "warning", "wrong"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rowmill.dispatch.settings import Ending
 from rowmill.errors import Interrupted
-from rowmill.store.status import DropReason, Status
+from rowmill.store.reading.status import DropReason, Status
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from rowmill.errors import WriteFailed
 from rowmill.generators.file_directory import files_of, folder_of, is_ours
 from rowmill.spec.spec import Spec
-from rowmill.store import examination
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
+from rowmill.store.repair import examination
 
 _IMAGE = "image"
 

@@ -39,8 +39,8 @@ from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
 from rowmill.errors import BudgetReached, RowmillError, UsageError, WriteFailed
-from rowmill.generators.answer_directory import AnswerDirectory
 from rowmill.generators.file_directory import FileDirectory, files_of
+from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
@@ -48,10 +48,10 @@ from rowmill.inspect.steering import request_of
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
 from rowmill.spec.spec import Spec
-from rowmill.store.control import HandSettings
-from rowmill.store.details import read_details
+from rowmill.store.reading.details import read_details
+from rowmill.store.reading.status import Details, Status, read_drop_reasons, read_status
 from rowmill.store.run_store import RunStore
-from rowmill.store.status import Details, Status, read_drop_reasons, read_status
+from rowmill.store.turn.control import HandSettings
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
 
 _log = logging.getLogger("rowmill.run")

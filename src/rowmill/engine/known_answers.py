@@ -11,10 +11,10 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from rowmill.engine.writer import Writer
-from rowmill.generators.answer_directory import AnswerDirectory
-from rowmill.store.answers import find_answers
-from rowmill.store.attempts import answers_to_keep
+from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.store.run_store import RunStore
+from rowmill.store.turn.answers import find_answers
+from rowmill.store.turn.attempts import answers_to_keep
 from rowmill.task import Outcome
 
 _MOST = 256
@@ -22,7 +22,7 @@ _MOST = 256
 
 
 class AnswerLookup:
-    """The :class:`~rowmill.generators.answer_reuse.KnownAnswers` of an open run database.
+    """The :class:`~rowmill.generators.prompting.answer_reuse.KnownAnswers` of an open run database.
 
     The event loop never waits for the database: look-ups are made on the writer's thread between two turns. Whoever
     asks first asks for all who came meanwhile.
@@ -36,7 +36,7 @@ class AnswerLookup:
         self._is_asking = False
 
     async def find(self, keys: Sequence[int]) -> dict[int, str]:
-        """See :class:`~rowmill.generators.answer_reuse.KnownAnswers`."""
+        """See :class:`~rowmill.generators.prompting.answer_reuse.KnownAnswers`."""
         all_asked = {key: _Asked() for key in keys}
         for key, asked in all_asked.items():
             self._waiting.setdefault(key, []).append(asked)

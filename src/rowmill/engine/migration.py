@@ -8,13 +8,13 @@ from pathlib import Path
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.errors import Locked, SpecError, UsageError
 from rowmill.graph.fingerprint import fingerprint
-from rowmill.store import migration, schema
-from rowmill.store.connection import Connection
-from rowmill.store.engine_errors import mapped
-from rowmill.store.held_file import holding
-from rowmill.store.layout import Layout
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.held_file import holding
+from rowmill.store.database.staging import from_epoch
+from rowmill.store.file.engine_errors import mapped
+from rowmill.store.layout import migration, schema
+from rowmill.store.layout.layout import Layout
 from rowmill.store.run_store import RunStore
-from rowmill.store.staging import from_epoch
 
 
 @dataclass(frozen=True, slots=True)

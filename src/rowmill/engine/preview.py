@@ -16,9 +16,9 @@ from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
 from rowmill.errors import UsageError
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
+from rowmill.store.reading.status import DropReason
 from rowmill.store.run_store import RunStore
-from rowmill.store.status import DropReason
 
 
 @dataclass(frozen=True, slots=True)

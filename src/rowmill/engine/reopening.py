@@ -10,11 +10,11 @@ from pathlib import Path
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.errors import UsageError
 from rowmill.spec.nearest import did_you_mean
-from rowmill.store import engine_errors
-from rowmill.store.connection import Connection
-from rowmill.store.expression import ExpressionAnalyst
-from rowmill.store.layout import Layout
-from rowmill.store.reopening import Reopening
+from rowmill.store.database.connection import Connection
+from rowmill.store.file import engine_errors
+from rowmill.store.layout.expression import ExpressionAnalyst
+from rowmill.store.layout.layout import Layout
+from rowmill.store.reshape.reopening import Reopening
 from rowmill.store.run_store import RunStore
 
 _DROPPED_ROW = {

@@ -23,10 +23,10 @@ from rowmill.engine.writer import Writer
 from rowmill.errors import StateError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.place import LivePlace, live_place
-from rowmill.store.connection import Connection
-from rowmill.store.control import Control
-from rowmill.store.control_request import ControlAnswer, ControlRequest
+from rowmill.store.database.connection import Connection
 from rowmill.store.run_store import RunStore
+from rowmill.store.turn.control import Control
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 if TYPE_CHECKING:
     from rowmill.inspect.server import LiveServer, Steer

@@ -36,7 +36,7 @@ _OLD = "old"
 
 
 class GrowingSource(DatasetSource, Protocol):
-    """A source that can be asked for some of its rows: ``rowmill.store.reader.Reader``."""
+    """A source that can be asked for some of its rows: ``rowmill.store.reading.reader.Reader``."""
 
     def dataset_row_ids(self) -> pa.Array:
         """The ``row_id`` of every finished row, in order."""

@@ -25,8 +25,8 @@ from rowmill.export.transform import Transformed
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
 from rowmill.spec.registry import PROCESSORS
-from rowmill.store.reader import RunIdentity
-from rowmill.store.status import Status
+from rowmill.store.reading.reader import RunIdentity
+from rowmill.store.reading.status import Status
 from rowmill.version import VERSION
 
 Layout = Literal["file", "directory", "huggingface"]
@@ -35,7 +35,7 @@ _WHOLE = "train"
 
 
 class RunReader(GrowingSource, Protocol):
-    """The part of ``rowmill.store.reader.Reader`` an order needs."""
+    """The part of ``rowmill.store.reading.reader.Reader`` an order needs."""
 
     def identity(self) -> RunIdentity:
         """Which run it is."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 from rowmill.errors import Damaged, UsageError
 from rowmill.export.format import ExportFormat
 from rowmill.export.writer import open_writer
-from rowmill.store.salvage import Salvage, salvaging
+from rowmill.store.repair.salvage import Salvage, salvaging
 
 _VIEWS = ("dropped_row", "attempt", "event", "invocation", "row_group")
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 
 class DatasetSource(Protocol):
-    """The part of ``rowmill.store.reader.Reader`` used by exports."""
+    """The part of ``rowmill.store.reading.reader.Reader`` used by exports."""
 
     def dataset_schema(self) -> pa.Schema:
         """The columns of the view ``dataset``."""

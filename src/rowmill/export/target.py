@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.half_made import PART, half_made
-from rowmill.store.held_file import NO_ROOM
+from rowmill.store.database.held_file import NO_ROOM
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rowmill.errors import GeneratorError
-from rowmill.generators.conversation import UnusableAnswer
+from rowmill.generators.protocol import UnusableAnswer
 
 _MAX_FAULTS = 5
 _LONGEST_FAULT = 300

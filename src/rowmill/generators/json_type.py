@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rowmill.generators.conversation import UnusableAnswer
+from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.name import column_name_problem, fold
 
 _DEEPEST = 32

@@ -21,6 +21,10 @@ from rowmill.spec.spec import Spec
 from rowmill.task import Request, Row
 
 
+class UnusableAnswer(Exception):
+    """An answer that is not what was asked for. The message tells the model what to do about it."""
+
+
 class Call:
     """One call of a generator: who it is for, and the requests made on its behalf.
 

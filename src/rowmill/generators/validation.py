@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from rowmill.errors import GeneratorError
-from rowmill.generators.custom_function import FunctionProblem, load_function
+from rowmill.generators.custom.function import FunctionProblem, load_function
 from rowmill.generators.json_schema import schema_problem
 from rowmill.generators.protocol import Call, CellGenerator, Runtime
 from rowmill.generators.validators import python_code, sql_code

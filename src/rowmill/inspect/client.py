@@ -29,16 +29,16 @@ from rowmill.inspect.message import (
     encoded_request,
 )
 from rowmill.inspect.place import LivePlace, live_place
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.database_file import file_identity
-from rowmill.store.status import Status
+from rowmill.store.file.database_file import file_identity
+from rowmill.store.reading.status import Status
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 T = TypeVar("T")
 _HANDSHAKE_S = 10.0
 
 
 class LiveConnection:
-    """A :class:`~rowmill.store.connection.Readable` whose answers come from the process that holds the file."""
+    """A :class:`.Readable` whose answers come from the process that holds the file."""
 
     def __init__(self, database: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> None:
         """Connects to the run that holds ``database``. ``time_limit_s``: of each query.
@@ -71,12 +71,12 @@ class LiveConnection:
             raise HolderGone("Who answers is no run of Rowmill.") from error
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         table = self.arrow(sql, parameters)
         return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
-        """See :class:`~rowmill.store.connection.Readable`; the holder takes every query for a user's and checks it.
+        """See :class:`.Readable`; the holder takes every query for a user's and checks it.
 
         Raises what the query raises there, or HolderGone.
         """
@@ -86,7 +86,7 @@ class LiveConnection:
     def batches(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
     ) -> pa.RecordBatchReader:
-        """See :class:`~rowmill.store.connection.Readable`. Closing the reader, or dropping it, stops the query."""
+        """See :class:`.Readable`. Closing the reader, or dropping it, stops the query."""
         question = self._question(sql, parameters)
         reader = self._asked(question, lambda: self._client.do_get(_ticket(question)))
         return pa.RecordBatchReader.from_batches(reader.schema, self._chunks(question, reader))

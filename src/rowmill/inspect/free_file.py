@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rowmill.errors import QueryStopped
 from rowmill.inspect.errand import Errand
-from rowmill.store.connection import Connection
+from rowmill.store.database.connection import Connection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class FreeFile:
-    """A :class:`~rowmill.store.connection.Readable` whose queries end at Ctrl-C, and at a time limit if there is one.
+    """A :class:`.Readable` whose queries end at Ctrl-C, and at a time limit if there is one.
 
     The engine by itself heeds Ctrl-C only now and then, and then in words of its own.
     """
@@ -31,17 +31,17 @@ class FreeFile:
         self._time_limit_s = time_limit_s
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         return self._asked(lambda: self._connection.execute(sql, parameters), self._time_limit_s)
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
-        """See :class:`~rowmill.store.connection.Readable`. Raises QueryStopped at the time limit."""
+        """See :class:`.Readable`. Raises QueryStopped at the time limit."""
         return self._asked(lambda: self._connection.arrow(sql, parameters, is_question=is_question), self._time_limit_s)
 
     def batches(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
     ) -> pa.RecordBatchReader:
-        """See :class:`~rowmill.store.connection.Readable`. The time limit counts what the engine takes."""
+        """See :class:`.Readable`. The time limit counts what the engine takes."""
         import pyarrow as pa
 
         began = time.monotonic()
@@ -67,11 +67,11 @@ class FreeFile:
         return
 
     def interrupt(self) -> None:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         self._connection.close()
 
     def _asked(self, call: Callable[[], T], time_left_s: float | None) -> T:

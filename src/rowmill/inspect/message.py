@@ -10,8 +10,8 @@ from typing import Any
 
 from rowmill import errors
 from rowmill.errors import RowmillError
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.status import Status
+from rowmill.store.reading.status import Status
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 LIVING = "living"
 """The action that says who answers. No argument; answers a :class:`Living`."""
@@ -19,7 +19,7 @@ INTERRUPT = "interrupt"
 """The action that stops a query. Argument: its key."""
 
 STATUS = "status"
-"""The action that says where the run stands. No argument; answers a :class:`~rowmill.store.status.Status`."""
+"""The action that says where the run stands. No argument; answers a :class:`~rowmill.store.reading.status.Status`."""
 
 CONTROL = "control"
 """The action that steers the run. Argument: a request; answers what became of it, once it is durable."""

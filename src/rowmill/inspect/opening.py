@@ -14,13 +14,13 @@ from rowmill.errors import Locked, RowmillError
 from rowmill.inspect.free_file import FreeFile
 from rowmill.inspect.message import DEFAULT_TIME_LIMIT_S, HolderGone
 from rowmill.inspect.place import live_place
-from rowmill.store.connection import Readable
-from rowmill.store.reader import Reader, open_file
+from rowmill.store.reading.readable import Readable
+from rowmill.store.reading.reader import Reader, open_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from rowmill.store.status import Status
+    from rowmill.store.reading.status import Status
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Patience:
 
 
 class _Attached:
-    """A :class:`~rowmill.store.connection.Readable` that stays connected when the run that answered ends."""
+    """A :class:`.Readable` that stays connected when the run that answered ends."""
 
     def __init__(self, path: Path, time_limit_s: float) -> None:
         self.path = path
@@ -100,29 +100,29 @@ class _Attached:
                 self._connection = self._attach()
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         return self._asked(lambda connection: connection.execute(sql, parameters))
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         return self._asked(lambda connection: connection.arrow(sql, parameters, is_question=is_question))
 
     def batches(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
     ) -> pa.RecordBatchReader:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         return self._asked(lambda connection: connection.batches(sql, parameters, is_question=is_question))
 
     def known_status(self) -> Status | None:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         return self._asked(lambda connection: connection.known_status())
 
     def interrupt(self) -> None:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         self._connection.interrupt()
 
     def close(self) -> None:
-        """See :class:`~rowmill.store.connection.Readable`."""
+        """See :class:`.Readable`."""
         self._connection.close()
 
 

@@ -24,8 +24,8 @@ from typing import Protocol
 from rowmill.errors import QueryStopped, RowmillError
 from rowmill.inspect.allowance import CALL_CPU_S, LONGEST_PAUSE_S, Allowance
 from rowmill.inspect.message import HolderGone
-from rowmill.store.connection import Connection
-from rowmill.store.snapshot import MemoryGauge, Snapshot
+from rowmill.store.database.connection import Connection
+from rowmill.store.reading.snapshot import MemoryGauge, Snapshot
 
 MAX_QUERIES = 8
 """Queries that are answered at once, with those whose readers take their time; others wait, within their time limit."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from rowmill.errors import UsageError
 from rowmill.inspect.opening import open_reader
-from rowmill.store.reader import Reader
-from rowmill.store.statements import statement
+from rowmill.store.database.statements import statement
+from rowmill.store.reading.reader import Reader
 
 Range = tuple[int, int]
 """Row numbers, both ends included."""

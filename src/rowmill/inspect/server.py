@@ -31,10 +31,10 @@ from rowmill.inspect.message import (
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
-from rowmill.store.connection import Connection
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.database_file import file_identity
-from rowmill.store.snapshot import Snapshot
+from rowmill.store.database.connection import Connection
+from rowmill.store.file.database_file import file_identity
+from rowmill.store.reading.snapshot import Snapshot
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.version import VERSION
 
 _SHUTDOWN_PATIENCE_S = 2.0

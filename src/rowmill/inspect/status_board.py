@@ -16,9 +16,9 @@ from typing import Generic, TypeVar
 
 from rowmill.inspect.allowance import SHARE
 from rowmill.inspect.message import HolderGone, encoded_status
-from rowmill.store.connection import Connection
-from rowmill.store.snapshot import Snapshot
-from rowmill.store.status import Details, Status
+from rowmill.store.database.connection import Connection
+from rowmill.store.reading.snapshot import Snapshot
+from rowmill.store.reading.status import Details, Status
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from typing import Any
 from rowmill.errors import Locked, UsageError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import Patience
-from rowmill.store.control import refuse
-from rowmill.store.control_request import ControlAnswer, ControlRequest
 from rowmill.store.run_store import RunStore
+from rowmill.store.turn.control import refuse
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 
 def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None) -> ControlAnswer:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from rowmill.store.reader import Reader
-from rowmill.store.statements import Statement, statement
-from rowmill.store.status import Status
+from rowmill.store.database.statements import Statement, statement
+from rowmill.store.reading.reader import Reader
+from rowmill.store.reading.status import Status
 
 _SPAN = statement("report_span")
 _PROGRESS = statement("report_progress")

@@ -19,7 +19,7 @@ from rowmill.export.target import whole_file
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.findings import Findings, Rows, TimeAxis, find
-from rowmill.store.reader import Reader
+from rowmill.store.reading.reader import Reader
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LONGEST_CELL = 400

@@ -18,7 +18,7 @@ from rowmill.errors import Problem, SpecError
 from rowmill.spec.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from rowmill.generators.sampler_parameters import SamplerParameters
+    from rowmill.generators.samplers.parameters import SamplerParameters
     from rowmill.generators.validators.parameters import ValidatorParameters
     from rowmill.providers.protocol import ProviderPlugIn
     from rowmill.seeds.reader import SeedReader
@@ -167,16 +167,16 @@ COLUMN_TYPES: Registry[ColumnConfig] = Registry(
     "rowmill.spec.column:ColumnConfig",
     {
         "seed-dataset": "rowmill.generators.seed_dataset:SeedDatasetColumn",
-        "sampler": "rowmill.generators.sampler:SamplerColumn",
+        "sampler": "rowmill.generators.samplers.sampler:SamplerColumn",
         "expression": "rowmill.generators.expression:ExpressionColumn",
-        "llm-text": "rowmill.generators.llm_text:LlmTextColumn",
-        "llm-code": "rowmill.generators.llm_code:LlmCodeColumn",
-        "llm-structured": "rowmill.generators.llm_structured:LlmStructuredColumn",
-        "llm-judge": "rowmill.generators.llm_judge:LlmJudgeColumn",
-        "embedding": "rowmill.generators.embedding:EmbeddingColumn",
-        "image": "rowmill.generators.image:ImageColumn",
+        "llm-text": "rowmill.generators.prompting.llm_text:LlmTextColumn",
+        "llm-code": "rowmill.generators.prompting.llm_code:LlmCodeColumn",
+        "llm-structured": "rowmill.generators.prompting.llm_structured:LlmStructuredColumn",
+        "llm-judge": "rowmill.generators.prompting.llm_judge:LlmJudgeColumn",
+        "embedding": "rowmill.generators.prompting.embedding:EmbeddingColumn",
+        "image": "rowmill.generators.prompting.image:ImageColumn",
         "validation": "rowmill.generators.validation:ValidationColumn",
-        "custom": "rowmill.generators.custom:CustomColumn",
+        "custom": "rowmill.generators.custom.column:CustomColumn",
         "deduplicate": "rowmill.generators.over_dataset:DeduplicateColumn",
         "rank": "rowmill.generators.over_dataset:RankColumn",
         "select": "rowmill.generators.over_dataset:SelectColumn",
@@ -184,22 +184,22 @@ COLUMN_TYPES: Registry[ColumnConfig] = Registry(
 )
 SAMPLERS: Registry[SamplerParameters] = Registry(
     "sampler",
-    "rowmill.generators.sampler_parameters:SamplerParameters",
+    "rowmill.generators.samplers.parameters:SamplerParameters",
     {
-        "category": "rowmill.generators.category_parameters:CategoryParameters",
-        "subcategory": "rowmill.generators.category_parameters:SubcategoryParameters",
-        "uniform": "rowmill.generators.sampler_parameters:UniformParameters",
-        "gaussian": "rowmill.generators.sampler_parameters:GaussianParameters",
-        "bernoulli": "rowmill.generators.sampler_parameters:BernoulliParameters",
-        "binomial": "rowmill.generators.count_parameters:BinomialParameters",
-        "poisson": "rowmill.generators.count_parameters:PoissonParameters",
-        "uuid": "rowmill.generators.sampler_parameters:UuidParameters",
-        "datetime": "rowmill.generators.sampler_parameters:DatetimeParameters",
-        "timedelta": "rowmill.generators.sampler_parameters:TimedeltaParameters",
-        "scipy": "rowmill.generators.distribution_parameters:ScipyParameters",
-        "bernoulli_mixture": "rowmill.generators.distribution_parameters:BernoulliMixtureParameters",
-        "person": "rowmill.generators.person_file:PersonParameters",
-        "person_from_faker": "rowmill.generators.faker_person:FakerPersonParameters",
+        "category": "rowmill.generators.samplers.category_parameters:CategoryParameters",
+        "subcategory": "rowmill.generators.samplers.category_parameters:SubcategoryParameters",
+        "uniform": "rowmill.generators.samplers.parameters:UniformParameters",
+        "gaussian": "rowmill.generators.samplers.parameters:GaussianParameters",
+        "bernoulli": "rowmill.generators.samplers.parameters:BernoulliParameters",
+        "binomial": "rowmill.generators.samplers.count_parameters:BinomialParameters",
+        "poisson": "rowmill.generators.samplers.count_parameters:PoissonParameters",
+        "uuid": "rowmill.generators.samplers.parameters:UuidParameters",
+        "datetime": "rowmill.generators.samplers.parameters:DatetimeParameters",
+        "timedelta": "rowmill.generators.samplers.parameters:TimedeltaParameters",
+        "scipy": "rowmill.generators.samplers.distribution_parameters:ScipyParameters",
+        "bernoulli_mixture": "rowmill.generators.samplers.distribution_parameters:BernoulliMixtureParameters",
+        "person": "rowmill.generators.samplers.person_file:PersonParameters",
+        "person_from_faker": "rowmill.generators.samplers.faker_person:FakerPersonParameters",
     },
 )
 SEED_READERS: Registry[SeedReader] = Registry(

@@ -23,25 +23,26 @@ from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.half_made import CHANGED, remove_left_behind
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
-from rowmill.store import engine_errors, schema
-from rowmill.store.acceptance import Acceptance
-from rowmill.store.barrier import reopen_barriers
-from rowmill.store.blueprint import Blueprint
-from rowmill.store.change import compare
-from rowmill.store.connection import STORAGE_ROWS, Connection
-from rowmill.store.control import Control, HandSettings, read_hand_settings
-from rowmill.store.control_request import ControlAnswer, ControlRequest
-from rowmill.store.database_file import create_private_file
-from rowmill.store.drop_log import DropLog
-from rowmill.store.graph_tables import insert_graph
-from rowmill.store.layout import Layout
-from rowmill.store.macros import create_sampler_macros
-from rowmill.store.seed_content import keep_new_marks, keep_seed_content, seed_content_of
-from rowmill.store.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
-from rowmill.store.skipping import SkipCondition
-from rowmill.store.staging import from_epoch, to_epoch
-from rowmill.store.statements import statement
-from rowmill.store.turn import Turn
+from rowmill.store.database.connection import STORAGE_ROWS, Connection
+from rowmill.store.database.staging import from_epoch, to_epoch
+from rowmill.store.database.statements import statement
+from rowmill.store.file import engine_errors
+from rowmill.store.file.database_file import create_private_file
+from rowmill.store.layout import schema
+from rowmill.store.layout.blueprint import Blueprint
+from rowmill.store.layout.graph_tables import insert_graph
+from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.macros import create_sampler_macros
+from rowmill.store.layout.seed_content import keep_new_marks, keep_seed_content, seed_content_of
+from rowmill.store.layout.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
+from rowmill.store.reshape.barrier import reopen_barriers
+from rowmill.store.reshape.change import compare
+from rowmill.store.turn.acceptance import Acceptance
+from rowmill.store.turn.control import Control, HandSettings, read_hand_settings
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+from rowmill.store.turn.drop_log import DropLog
+from rowmill.store.turn.skipping import SkipCondition
+from rowmill.store.turn.turn import Turn
 from rowmill.version import VERSION
 
 _log = logging.getLogger("rowmill.run")

@@ -11,7 +11,7 @@ import anyio.to_thread
 import pyarrow as pa
 
 from rowmill.errors import GeneratorError
-from rowmill.generators.custom_function import CustomFunction
+from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.protocol import Call
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
 from rowmill.task import Row

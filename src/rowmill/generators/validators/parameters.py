@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
-from rowmill.generators.custom_function import function_name
+from rowmill.generators.custom.function import function_name
 from rowmill.generators.validators.verdict import Validator
 from rowmill.spec.column import StrictModel
 

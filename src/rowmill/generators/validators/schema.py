@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rowmill.generators.conversation import UnusableAnswer
 from rowmill.generators.json_schema import SchemaCheck
-from rowmill.generators.protocol import Call
+from rowmill.generators.protocol import Call, UnusableAnswer
 from rowmill.generators.validators.verdict import Validator, Verdict
 from rowmill.task import Row
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rowmill.errors import GeneratorError
-from rowmill.generators.conversation import UnusableAnswer
 from rowmill.generators.json_schema import SchemaCheck
 from rowmill.generators.json_type import JsonType, json_type
-from rowmill.generators.protocol import Call
+from rowmill.generators.protocol import Call, UnusableAnswer
 from rowmill.task import Row
 
 Verdict = dict[str, Any]

@@ -1,0 +1,36 @@
+/*
+How a connection is set up: what is attached to it, and what it may do from then on. The linter's grammar knows neither ATTACH with
+options nor this pragma, so this file is not linted.
+*/
+
+-- name: keep_log_when_closed
+-- Closing does not fold the log into the file by itself: a process that changed nothing leaves every byte as it was. O(1).
+pragma disable_checkpoint_on_shutdown;
+
+-- name: attach_source
+-- The run database to copy from, read-only. O(its log).
+attach {path} as source (read_only);
+
+-- name: forbid_external_access
+-- From here on no SQL of this connection reaches another file. O(1).
+set enable_external_access = false;
+
+-- name: use_utc
+-- The time zone in which everything is evaluated and shown, on every connection to this database (V5). O(1).
+set global timezone = 'UTC';
+
+-- name: use_gregorian_calendar
+-- The calendar of everything. O(1).
+set global calendar = 'gregorian';
+
+-- name: allow_setting_threads
+-- The one setting that may change once the configuration is locked. O(1).
+set allowed_configs = ['threads'];
+
+-- name: lock_configuration
+-- From here on no setting changes. O(1).
+set lock_configuration = true;
+
+-- name: use_one_thread
+-- Statements run on the thread that asks for them alone. O(1).
+set threads = 1;

@@ -1,0 +1,203 @@
+"""Finding a user's function and reading what it is: how many parameters, sync or async, row or batch."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+import threading
+import types
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rowmill.generators.custom.decorator import Traits, traits_of
+from rowmill.spec.nearest import did_you_mean
+
+_import_lock = threading.RLock()
+_ROWS = ("Table", "RecordBatch", "DataFrame")
+_STREAM = "RecordBatchReader"
+_DTYPES = {int: "int", float: "float", str: "str", bool: "bool"}
+
+
+class FunctionProblem(Exception):
+    """Why a function cannot be used, in words for the spec's author."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomFunction:
+    """A user's function and what its signature tells."""
+
+    function: Callable[..., Any]
+    reference: str
+    """``module:qualified_name``."""
+    parameters: int
+    """1: fn(row), 2: fn(row, params), 3: fn(row, params, models); one more if it keeps a state between calls."""
+    signature: str
+    """Its reference and parameters, for messages."""
+    is_async: bool
+    takes_rows: bool
+    """Its first parameter is annotated as a table."""
+    takes_stream: bool
+    """Its first parameter is annotated as a stream of record batches: it looks at the whole dataset."""
+    dtype: str | None
+    """int, float, str or bool by its return annotation."""
+    source_sha256: str
+    """Of the whole module, so that a changed helper beside the function counts too (V2)."""
+    traits: Traits
+
+
+def load_function(reference: str | Callable[..., Any], directory: Path | None) -> CustomFunction:
+    """The function named ``module:function``, or the callable itself. Raises FunctionProblem.
+
+    A module that lies beside the spec (``directory``) comes before an installed one of the same name.
+    """
+    function = _import_function(reference, directory) if isinstance(reference, str) else reference
+    name = reference if isinstance(reference, str) else function_name(function)
+    if not callable(function):
+        raise FunctionProblem(f"'{name}' is not callable but {type(function).__name__}.")
+    parameters = _count_parameters(function, name)
+    hints = _annotations(function)
+    first = next(iter(inspect.signature(function).parameters))
+    return CustomFunction(
+        function=function,
+        reference=name,
+        parameters=parameters,
+        signature=f"{name}{inspect.signature(function)}",
+        is_async=inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__),
+        takes_rows=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] in _ROWS,
+        takes_stream=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] == _STREAM,
+        dtype=_dtype(hints.get("return")),
+        source_sha256=_source_digest(function),
+        traits=traits_of(function),
+    )
+
+
+def function_name(function: Callable[..., Any]) -> str:
+    """The ``module:qualified_name`` of a callable."""
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _import_function(reference: str, directory: Path | None) -> Any:
+    module_name, _, path = reference.partition(":")
+    try:
+        module = import_module(module_name, directory)
+    except ModuleNotFoundError as error:
+        if error.name and (module_name == error.name or module_name.startswith(error.name + ".")):
+            beside = f" It is neither installed nor beside the spec in {directory}." if directory else ""
+            raise FunctionProblem(f"Module '{module_name}' is not found.{beside}") from error
+        raise FunctionProblem(f"Module '{module_name}' cannot be imported: {error}.") from error
+    except (Exception, SystemExit) as error:  # a user's module may raise anything; it becomes a problem of the spec
+        kind = type(error).__name__
+        raise FunctionProblem(f"Module '{module_name}' raises when it is imported: {kind}: {error}") from error
+    found: Any = module
+    for part in path.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            hint = did_you_mean(part, [name for name in vars(module) if not name.startswith("_")])
+            raise FunctionProblem(f"Module '{module_name}' has no function '{path}'.{hint}") from None
+    return found
+
+
+def import_module(name: str, directory: Path | None) -> types.ModuleType:
+    """The module of that name, looked for in ``directory`` first.
+
+    A single file there is loaded under a name of its own, so that specs of two directories may both have
+    a ``functions.py``; it can import its neighbours while it is being imported. ``sys.path`` is as before
+    when this returns.
+    """
+    with _import_lock, _first_on_path(directory):
+        file = directory / f"{name}.py" if directory is not None and name.isidentifier() else None
+        if file is not None and file.is_file():
+            return _load_file(name, file.resolve())
+        importlib.invalidate_caches()
+        return importlib.import_module(name)
+
+
+@contextlib.contextmanager
+def _first_on_path(directory: Path | None) -> Iterator[None]:
+    if directory is None:
+        yield
+        return
+    entry = str(directory.resolve())
+    sys.path.insert(0, entry)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(entry)
+
+
+def _load_file(name: str, file: Path) -> types.ModuleType:
+    digest = hashlib.sha256(str(file).encode() + b"\0" + file.read_bytes()).hexdigest()
+    unique = f"{name}@{digest[:16]}"
+    if unique in sys.modules:
+        return sys.modules[unique]
+    spec = importlib.util.spec_from_file_location(unique, file)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[unique] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[unique]
+        raise
+    return module
+
+
+def _count_parameters(function: Callable[..., Any], name: str) -> int:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise FunctionProblem(f"The parameters of '{name}' cannot be read: {error}.") from error
+    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
+    needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if needed or not 1 <= len(positional) <= 4:
+        raise FunctionProblem(
+            f"'{name}{inspect.signature(function)}' cannot be called: a generator function is "
+            "fn(row), fn(row, params) or fn(row, params, models)."
+        )
+    return len(positional)
+
+
+def _annotations(function: Callable[..., Any]) -> dict[str, Any]:
+    target = function if inspect.isroutine(function) or inspect.isclass(function) else type(function).__call__
+    try:
+        return typing.get_type_hints(target)
+    except Exception:  # noqa: BLE001  an annotation may be anything; unresolved, its text tells the simple types
+        return dict(getattr(target, "__annotations__", {}))
+
+
+def _annotation_name(annotation: object) -> str:
+    return annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+
+
+def _dtype(annotation: object) -> str | None:
+    if isinstance(annotation, str):
+        return annotation if annotation in _DTYPES.values() else None
+    inner = [part for part in typing.get_args(annotation) if part is not type(None)]
+    if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
+        return _dtype(inner[0]) if len(inner) == 1 else None
+    return _DTYPES.get(annotation) if isinstance(annotation, type) else None
+
+
+def _source_digest(function: Callable[..., Any]) -> str:
+    plain: Any = inspect.unwrap(function)
+    while isinstance(plain, functools.partial):
+        plain = plain.func
+    named = plain if inspect.isroutine(plain) or inspect.isclass(plain) else type(plain)
+    try:
+        source = Path(inspect.getsourcefile(named) or "").read_bytes()
+    except (OSError, TypeError):  # typed into an interpreter, or written in C
+        code = getattr(named, "__code__", None)
+        source = repr((code.co_code, code.co_names) if code else function_name(named)).encode()
+    return hashlib.sha256(source).hexdigest()

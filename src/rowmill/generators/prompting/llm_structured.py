@@ -1,0 +1,65 @@
+"""Columns of type ``llm-structured``: values of a JSON Schema, made by a model from a prompt."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Literal
+
+from pydantic import BaseModel, JsonValue, field_validator
+
+from rowmill.generators.json_schema import SchemaCheck, schema_problem
+from rowmill.generators.json_type import json_type
+from rowmill.generators.prompting.answer_text import json_value
+from rowmill.generators.prompting.conversation import AnswerReader
+from rowmill.generators.prompting.json_column import JsonColumn
+from rowmill.spec.declaration import Declaration, DeclareContext
+from rowmill.spec.model import ModelConfig
+from rowmill.spec.registry import register_column_type
+
+
+@register_column_type
+class LlmStructuredColumn(JsonColumn):
+    """A value of ``output_format``, checked against it. Its type follows from the schema (``json_type``)."""
+
+    column_type: Literal["llm-structured"] = "llm-structured"
+    output_format: dict[str, JsonValue]
+    """A JSON Schema; in Python also a pydantic class, which stands for its schema."""
+
+    @field_validator("output_format", mode="before")
+    @classmethod
+    def _schema_of_class(cls, value: object) -> object:
+        if inspect.isclass(value) and issubclass(value, BaseModel):
+            return value.model_json_schema()
+        if isinstance(value, str):
+            raise ValueError(
+                f"Expected a JSON Schema, not the text '{value[:80]}'. A pydantic class can be given from Python "
+                "(rowmill.config); its schema for a file is what its model_json_schema() returns."
+            )
+        return value
+
+    def declare(self, context: DeclareContext) -> Declaration:
+        """The value and its side effects; says what is wrong with the schema."""
+        problem = schema_problem(self.output_format)
+        if problem is not None:
+            context.problem(f"columns.{context.index}.output_format", problem)
+        return super().declare(context)
+
+    def _schema(self) -> Any:
+        return self.output_format
+
+    def _sql_type(self) -> str:
+        return json_type(self.output_format).sql_type
+
+    def _reader(self) -> AnswerReader:
+        check = SchemaCheck(self.output_format)
+        convert = json_type(self.output_format).convert
+
+        def read(text: str) -> Any:
+            value = json_value(text)
+            check(value)
+            return convert(value)
+
+        return read
+
+    def _shaping(self, model: ModelConfig | None) -> dict[str, Any]:
+        return super()._shaping(model) | {"output_format": self.output_format}

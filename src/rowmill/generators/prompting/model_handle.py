@@ -1,0 +1,206 @@
+"""A model ready to be asked: its provider, its parameters, and the journal of what was asked."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from rowmill.errors import RunStopping
+from rowmill.generators.prompting.answer_reuse import (
+    KnownAnswers,
+    answer_key,
+    read,
+    read_vector,
+    vector_key,
+    written,
+    written_vector,
+)
+from rowmill.generators.protocol import Call
+from rowmill.providers.protocol import (
+    ChatAnswer,
+    ChatRequest,
+    Embedder,
+    EmbeddingRequest,
+    Illustrator,
+    ImageAnswer,
+    ImageRequest,
+    Provider,
+)
+from rowmill.spec.model import ModelConfig
+from rowmill.task import Request, error_type
+
+_log = logging.getLogger("rowmill.requests")
+_prompts = logging.getLogger("rowmill.prompts")
+_PROMPT_LEVEL = 5
+"""Below DEBUG: nobody gets prompts and answers into a log without asking for just them."""
+
+
+class ModelHandle:
+    """One model of the spec over an open provider. Every request is recorded in ``call.requests``, failed ones too."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        provider: Provider,
+        wall_clock: Callable[[], float] = time.time,
+        seed: int = 0,
+        known: KnownAnswers | None = None,
+    ) -> None:
+        """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn;
+        ``known`` are the answers to use again if the model is to (``reuse_answers``)."""
+        self._known = known if config.reuse_answers else None
+        self._wall_clock = wall_clock
+        self._seed = seed
+        self._draws = config.inference_parameters.has_distributions
+        self._config = config
+        self._provider = provider
+        self._parameters = config.inference_parameters.request_parameters()
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's configuration."""
+        return self._config
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], call: Call, parameters: Mapping[str, Any] | None = None
+    ) -> ChatAnswer:
+        """Makes exactly one request; ``parameters`` override the model's own. Provider errors pass through."""
+        merged = self._drawn(call)
+        if parameters:
+            merged = {**merged, **parameters}
+        key = None
+        if self._known is not None and not call.regeneration:
+            key = answer_key(self._config, messages, merged)
+            kept = {} if key is None else await self._known.find([key])
+            if key in kept:
+                self._record(call, self._wall_clock(), None, None, is_reused=True)
+                return read(kept[key])
+        request = ChatRequest(messages, merged, self._config.timeout_s)
+        started_at = self._wall_clock()
+        try:
+            answer = await self._provider.chat(request)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
+            raise
+        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        if _prompts.isEnabledFor(_PROMPT_LEVEL):
+            fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
+            _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
+        if key is not None and not answer.tool_calls:
+            call.requests[-1] = call.requests[-1]._replace(answers=((key, written(answer)),))
+        return answer
+
+    async def embed(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
+        """Makes one request for the vectors of all texts, or of those that are not known; none if all are.
+
+        Provider errors pass through.
+        """
+        if self._known is None or call.regeneration:
+            return await self._embedded(texts, call)
+        keys = [vector_key(self._config, text) for text in texts]
+        vectors: dict[str, Sequence[float]] = {}
+        kept = await self._known.find([key for key in dict.fromkeys(keys) if key is not None])
+        for text, key in zip(texts, keys, strict=True):
+            if key in kept:
+                vectors[text] = read_vector(kept[key])
+        if vectors:
+            self._record(call, self._wall_clock(), None, None, is_reused=True)
+        missing = {text: key for text, key in zip(texts, keys, strict=True) if text not in vectors}
+        if missing:
+            made = await self._embedded(list(missing), call)
+            vectors |= zip(missing, made, strict=True)
+            new = [(key, vector) for key, vector in zip(missing.values(), made, strict=True) if key is not None]
+            answers = tuple((key, written_vector(vector)) for key, vector in new if all(map(_is_number, vector)))
+            call.requests[-1] = call.requests[-1]._replace(answers=answers)
+        return [vectors[text] for text in texts]
+
+    async def _embedded(self, texts: Sequence[str], call: Call) -> Sequence[Sequence[float]]:
+        if not isinstance(self._provider, Embedder):
+            raise RunStopping(f"Provider '{self._config.provider}' makes no embeddings", "NoEmbeddings")
+        parameters = self._config.inference_parameters.embedding_parameters()
+        request = EmbeddingRequest(texts, parameters, self._config.timeout_s)
+        started_at = self._wall_clock()
+        try:
+            answer = await self._provider.embed(request)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
+            raise
+        self._record(call, started_at, None, None, answer.input_tokens)
+        return answer.vectors
+
+    async def draw(self, prompt: str, parts: Sequence[Mapping[str, Any]], call: Call) -> ImageAnswer:
+        """Makes exactly one request for a picture. Provider errors pass through."""
+        if not isinstance(self._provider, Illustrator):
+            raise RunStopping(f"Provider '{self._config.provider}' draws no pictures", "NoImages")
+        in_chat = self._config.image_route == "chat"
+        given = self._config.inference_parameters.extra_body
+        again = self._another_seed(call.regeneration) if call.regeneration else {}
+        parameters = self._drawn(call) if in_chat else {**given, **again}
+        request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s)
+        started_at = self._wall_clock()
+        try:
+            answer = await self._provider.draw(request)
+        except BaseException as error:  # recorded as an attempt, and raised again
+            self._record_failure(call, started_at, error)
+            raise
+        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        return answer
+
+    def _drawn(self, call: Call) -> Mapping[str, Any]:
+        """The parameters of a chat for this call, those that differ from row to row, or when asked again, included."""
+        again = call.regeneration
+        if not self._draws and not again:
+            return self._parameters
+        purpose = f"{call.column}\0regeneration {again}" if again else call.column
+        drawn = self._config.inference_parameters.drawn_parameters(self._seed, purpose, call.draw_id)
+        return {**self._parameters, **drawn, **(self._another_seed(again) if again else {})}
+
+    def _another_seed(self, again: int) -> dict[str, int]:
+        """What makes an endpoint with a seed answer differently: the seeds that follow the given one."""
+        given = self._parameters.get("seed")
+        if isinstance(given, int):
+            return {"seed": given + again}
+        return {"seed": again} if self._config.provider == "simulated" else {}
+
+    def _record_failure(self, call: Call, started_at: float, error: BaseException) -> None:
+        if isinstance(error, anyio.get_cancelled_exc_class()):
+            self._record(call, started_at, "Cancelled", "given up while waiting for the answer")
+        elif isinstance(error, Exception):
+            used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
+            self._record(call, started_at, error_type(error), str(error), *used)
+
+    def _record(
+        self,
+        call: Call,
+        started_at: float,
+        error: str | None,
+        message: str | None,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        *,
+        is_reused: bool = False,
+    ) -> None:
+        if error is not None:
+            fields = {"column": call.column, "model": self._config.model, "error_type": error}
+            _log.debug("Request of column '%s' failed (%s): %s", call.column, error, message, extra=fields)
+        call.requests.append(
+            Request(
+                model=self._config.model,
+                started_at=started_at,
+                duration_ms=max(0.0, self._wall_clock() - started_at) * 1000,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_usd=self._config.cost_usd(input_tokens, output_tokens),
+                error_type=error,
+                message=message,
+                is_reused=is_reused,
+            )
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53)

@@ -1,0 +1,211 @@
+"""The sampler ``person``: people of a parquet or csv file the user names, such as a Nemotron-Personas dataset.
+
+The people that fit the parameters are counted in the order of the file, and a row takes the one its number points to.
+The columns that are used are held in memory while a run goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from rowmill.generators.samplers.drawn_parameters import DrawnParameters, ParametersProblem, RowSampler
+from rowmill.generators.samplers.faker_person import OLDEST, AgeRange, Cities, Sex
+from rowmill.spec.column import Items
+from rowmill.spec.name import fold
+from rowmill.spec.nearest import did_you_mean
+
+_TRAITS = frozenset(
+    {
+        "aspects",
+        "career_goals_and_ambitions",
+        "cultural_background",
+        "digital_skill",
+        "hobbies_and_interests",
+        "hobbies_and_interests_list",
+        "linguistic_background",
+        "religious_background",
+        "skills_and_expertise",
+        "skills_and_expertise_list",
+        "openness",
+        "conscientiousness",
+        "extraversion",
+        "agreeableness",
+        "neuroticism",
+    }
+)
+"""Columns about a person's character: with those named persona or …_persona, what ``with_synthetic_personas`` adds."""
+
+
+class PersonParameters(DrawnParameters):
+    """One of the people of a file who fit."""
+
+    file: Annotated[str, Field(min_length=1)]
+    """A parquet or csv file with a person a row; relative paths start at the spec's directory."""
+    locale: str = "en_US"
+    """Compared with the file's column ``locale``; if it has none, all its people have this one."""
+    sex: Sex | None = None
+    city: Cities = None
+    age_range: AgeRange = (18, OLDEST)
+    """Both included."""
+    select_field_values: dict[str, Annotated[Items[str], Field(min_length=1)]] | None = None
+    """Column → the values that fit."""
+    with_synthetic_personas: bool = False
+
+    def sampler(self, directory: Path | None) -> RowSampler:
+        return _FilePeople(self._people(directory))
+
+    def sql_type_in(self, directory: Path | None) -> str:
+        schema = _opened(self._path(directory)).schema
+        names = [fold(name) for name in schema.names]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ParametersProblem(f"'{self.file}' has two columns named '{twice}'.", "file")
+        fields = ", ".join(f"{_quoted(name)} {_sql_type(kind)}" for name, kind in self._columns(schema).items())
+        return f"STRUCT({fields})"
+
+    def content(self, directory: Path | None) -> dict[str, Any]:
+        return {"file_sha256": _digest(*_identity(self._path(directory)))}
+
+    def _path(self, directory: Path | None) -> Path:
+        path = (directory or Path()) / Path(self.file).expanduser()
+        if not path.is_file():
+            raise ParametersProblem(f"There is no file '{self.file}' (looked for {path}).", "file")
+        return path
+
+    def _columns(self, schema: pa.Schema) -> dict[str, pa.DataType]:
+        """Names and types of the person's fields: the file's columns, and the locale."""
+        kinds = {
+            field.name: field.type for field in schema if self.with_synthetic_personas or not _is_persona(field.name)
+        }
+        return kinds if "locale" in kinds else {**kinds, "locale": pa.string()}
+
+    def _filters(self, schema: pa.Schema) -> dict[str, Any]:
+        wanted: dict[str, Any] = {}
+        if "locale" in schema.names:
+            wanted["locale"] = [self.locale]
+        if self.sex is not None:
+            wanted["sex"] = [self.sex]
+        if self.city is not None:
+            wanted["city"] = [self.city] if isinstance(self.city, str) else list(self.city)
+        for name, values in (self.select_field_values or {}).items():
+            wanted[name] = list(values)
+        for name in [*wanted, "age"]:
+            if name not in schema.names:
+                field = f"select_field_values.{name}" if name in (self.select_field_values or {}) else "file"
+                hint = did_you_mean(name, schema.names) or f" It has: {', '.join(schema.names[:20])}."
+                raise ParametersProblem(f"'{self.file}' has no column '{name}', which is asked for.{hint}", field)
+        return wanted
+
+    def _fitting(self, schema: pa.Schema) -> Any:
+        """What a person of the file must be, as an expression over its columns."""
+        least, greatest = self.age_range
+        fits = (pc.field("age") >= least) & (pc.field("age") <= greatest)
+        for name, values in self._filters(schema).items():
+            fits &= pc.field(name).cast(pa.string()).isin(values)
+        return fits
+
+    def check_sampler(self, directory: Path | None) -> None:
+        """Counts who fits, without reading more of them than that takes."""
+        opened = _opened(self._path(directory))
+        fits = self._fitting(opened.schema)
+        with self._reading():
+            count = opened.count_rows(filter=fits)
+        if not count:
+            raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
+
+    def _people(self, directory: Path | None) -> pa.Table:
+        opened = _opened(self._path(directory))
+        columns = self._columns(opened.schema)
+        with self._reading():
+            read = [name for name in opened.schema.names if name in columns]
+            people = opened.to_table(columns=read, filter=self._fitting(opened.schema))
+        if not people.num_rows:
+            raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
+        if "locale" not in people.column_names:
+            people = people.append_column("locale", pa.array([self.locale] * people.num_rows))
+        return pa.table({name: _as_kept(people.column(name)) for name in columns})
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise ParametersProblem(f"'{self.file}' cannot be read: {error}", "file") from error
+
+
+def _as_kept(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Kinds that are kept as text become text."""
+    return column.cast(pa.string()) if _sql_type(column.type) == "VARCHAR" else column
+
+
+class _FilePeople:
+    """People in the order of their file."""
+
+    def __init__(self, people: pa.Table) -> None:
+        self._people = people
+
+    def draw(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        count = self._people.num_rows
+        # 128 bits scaled to the count: every person is as likely as the other to 1 in 2^100.
+        chosen = [(number * count) >> 128 for number in numbers]
+        people: list[dict[str, Any]] = self._people.take(chosen).to_pylist()
+        return people
+
+
+def _is_persona(name: str) -> bool:
+    return name == "persona" or name.endswith("_persona") or name in _TRAITS
+
+
+def _opened(path: Path) -> Any:
+    from pyarrow import dataset  # a tenth of a second, which only specs with such a column pay
+
+    kind = "csv" if path.suffix.lower() == ".csv" else "parquet"
+    try:
+        return dataset.dataset(path, format=kind)
+    except (pa.ArrowException, OSError) as error:
+        raise ParametersProblem(f"'{path}' cannot be read as {kind}: {error}", "file") from error
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+_SQL_TYPES = (
+    (pa.types.is_boolean, "BOOLEAN"),
+    (pa.types.is_integer, "BIGINT"),
+    (pa.types.is_floating, "DOUBLE"),
+    (pa.types.is_date, "DATE"),
+    (pa.types.is_timestamp, "TIMESTAMP"),
+)
+
+
+def _sql_type(kind: pa.DataType) -> str:
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return f"{_sql_type(kind.value_type)}[]"
+    return next((sql_type for is_kind, sql_type in _SQL_TYPES if is_kind(kind)), "VARCHAR")
+
+
+class _Identity(NamedTuple):
+    path: Path
+    size: int
+    modified_ns: int
+
+
+def _identity(path: Path) -> _Identity:
+    status = path.stat()
+    return _Identity(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, size: int, modified_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

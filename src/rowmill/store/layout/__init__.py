@@ -1,0 +1,1 @@
+"""How a spec lies in a run database: its tables, columns, expressions, samplers and seed rows."""

@@ -1,0 +1,212 @@
+"""Users' SQL expressions: which columns they name, and whether they may run at all.
+
+An expression may only be a deterministic scalar over the columns of its row: no subquery, no aggregate, no
+table, nothing that reads a clock, a file or chance (V1). One that is evaluated over the whole dataset may use window
+functions, and row_id; where their result depends on the order of equal rows, row_id must decide it. Expressions are
+parsed and bound in a private in-memory connection without access to anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import duckdb
+
+from rowmill.spec.declaration import SqlAnalysis
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.literal import literal
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.sql_functions import is_repeatable
+
+_PARSE = statement("parse_expression")
+_KINDS_OF_FUNCTIONS = statement("kinds_of_functions")
+_BIND = statement("bind_expression")
+_EVALUATE_CONSTANT = statement("evaluate_constant")
+
+
+class ExpressionAnalyst:
+    """Looks at SQL expressions without running them, on a private connection that :meth:`close` closes.
+
+    It is opened for the first one: that takes 10 ms, and a spec without SQL has none. ``judges``: False for a spec
+    that was accepted before, of which only the names have to be known (V6).
+    """
+
+    def __init__(self, *, judges: bool = True) -> None:
+        self._judges = judges
+        self._opened: Connection | None = None
+
+    @property
+    def _connection(self) -> Connection:
+        if self._opened is None:
+            self._opened = Connection(None, threads=1)
+        return self._opened
+
+    def analyse(self, text: str, *, over_dataset: bool = False) -> SqlAnalysis:
+        """The columns an expression names, in order, or why it is refused.
+
+        ``over_dataset``: it may have window functions and name row_id, which is not among the columns returned.
+        """
+        tree = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
+        if tree.get("error"):
+            return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.")
+        node = tree["statements"][0]["node"]
+        problem = _shape_problem(tree["statements"], node)
+        if problem:
+            return SqlAnalysis((), problem)
+        expression = node["select_list"][0]
+        problem = self._problem(expression, over_dataset) if self._judges else None
+        if problem:
+            return SqlAnalysis((), problem)
+        names = dict.fromkeys(_columns(expression, frozenset()))
+        return SqlAnalysis(tuple(name for name in names if not (over_dataset and name.lower() == _ROW_ID)))
+
+    def binding_problem(self, expression: str, columns: Mapping[str, str], *, over_dataset: bool = False) -> str | None:
+        """Why an expression does not fit the types of its columns (name → SQL type), or None."""
+        nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
+        try:
+            bound = expression if over_dataset else f"try({expression})"
+            self._connection.execute(_BIND.fill(expression=bound, typed_nulls=nulls or "null"))
+        except duckdb.Error as error:
+            return str(error).strip().splitlines()[0]
+        return None
+
+    def value_problem(self, value: object, sql_type: str) -> str | None:
+        """Why a value of the spec does not fit a column's type, or None."""
+        try:
+            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=f"cast({literal(value)} as {sql_type})"))
+        except TypeError as error:
+            return str(error)
+        except duckdb.Error as error:
+            return str(error).strip().splitlines()[0]
+        return None
+
+    def close(self) -> None:
+        """Closes the private connection."""
+        if self._opened is not None:
+            self._opened.close()
+
+    def _problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
+        for part in _walk(expression):
+            if part.get("class") == "WINDOW" and over_dataset:
+                problem = _order_problem(part)
+                if problem:
+                    return problem
+            elif part.get("class") in _REFUSED_CLASSES:
+                return _REFUSED_CLASSES[part["class"]]
+        return self._function_problem(expression, over_dataset)
+
+    def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
+        calls = [(str(part["function_name"]).lower(), part) for part in _walk(expression) if "function_name" in part]
+        if not calls:
+            return None
+        names = sorted({name for name, _ in calls})
+        kinds = dict(self._connection.execute(_KINDS_OF_FUNCTIONS.text, {"names": names}))
+        for name, part in sorted(calls, key=lambda call: call[0]):
+            if not is_repeatable(name, len(part.get("arguments") or ())):
+                return (
+                    f"{name}() does not give the same value on every run. "
+                    "Use a sampler column for chance, and a seed or parameter for the date."
+                )
+            known = kinds.get(name, ["scalar"])
+            if part.get("class") != "WINDOW" and "scalar" not in known and "macro" not in known:
+                if over_dataset:
+                    return f"{name}() gives one value for many rows; write {name}(…) over (…) to have it in each."
+                kind = "an aggregate" if "aggregate" in known else "not a scalar function"
+                return f"{name}() is {kind}; an expression sees one row only."
+        return None
+
+
+_REFUSED_CLASSES = {
+    "SUBQUERY": "A subquery is not allowed: an expression sees one row only.",
+    "WINDOW": "A window function is not allowed: an expression sees one row only.",
+    "STAR": "'*' is not allowed: name the columns.",
+    "PARAMETER": "A parameter ($name or ?) is not allowed: name columns, or write the value.",
+    "DEFAULT": "DEFAULT is not allowed in an expression.",
+    "POSITIONAL_REFERENCE": "A positional reference (#1) is not allowed: name the column.",
+}
+
+
+_ROW_ID = "row_id"
+
+_BY_POSITION = frozenset(
+    {
+        "WINDOW_ROW_NUMBER",
+        "WINDOW_NTILE",
+        "WINDOW_LEAD",
+        "WINDOW_LAG",
+        "WINDOW_FIRST_VALUE",
+        "WINDOW_LAST_VALUE",
+        "WINDOW_NTH_VALUE",
+    }
+)
+"""Window functions that tell rows apart that their ORDER BY does not."""
+
+_BY_ORDER = frozenset(
+    {"any_value", "arbitrary", "array_agg", "first", "group_concat", "last", "list", "listagg", "string_agg"}
+)
+"""Aggregates whose result depends on the order of their rows."""
+
+
+def _order_problem(window: Mapping[str, Any]) -> str | None:
+    """Why a window function could give other values on the next run, or None."""
+    name = str(window["function_name"]).lower()
+    has_row_frame = any(str(window.get(end, "")).endswith("_ROWS") for end in ("start", "end"))
+    if window.get("type") not in _BY_POSITION and name not in _BY_ORDER and not has_row_frame:
+        return None
+    orders = [*(window.get("orders") or []), *(window.get("arg_orders") or [])]
+    named = [order["expression"].get("column_names", [""])[-1].lower() for order in orders]
+    if _ROW_ID in named:
+        return None
+    return (
+        f"{name}() depends on the order of rows that its ORDER BY finds equal, which may differ from run to run. "
+        "Put row_id last: over (order by …, row_id)."
+    )
+
+
+def _shape_problem(statements: Sequence[Any], node: Mapping[str, Any]) -> str | None:
+    if len(statements) != 1 or node.get("type") != "SELECT_NODE":
+        return "One scalar expression is expected, not a query."
+    if len(node["select_list"]) != 1:
+        return "One expression is expected; there is a comma at the top level."
+    extra = (
+        node["from_table"].get("type") != "EMPTY"
+        or node["modifiers"]
+        or node["cte_map"]["map"]
+        or any(node.get(part) for part in ("where_clause", "having", "sample", "qualify", "group_expressions"))
+    )
+    if extra:
+        return "An expression must not have a FROM, WHERE, GROUP BY, ORDER BY or LIMIT of its own."
+    if node["select_list"][0].get("alias"):
+        return "An expression must not have an alias; the column's name is its name."
+    return None
+
+
+def _walk(part: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(part, dict):
+        yield part
+        for value in part.values():
+            yield from _walk(value)
+    elif isinstance(part, list):
+        for value in part:
+            yield from _walk(value)
+
+
+def _columns(part: Any, bound: frozenset[str]) -> Iterator[str]:
+    """Column names in order of appearance; names that a lambda binds are not columns."""
+    if isinstance(part, list):
+        for value in part:
+            yield from _columns(value, bound)
+    elif isinstance(part, dict):
+        if part.get("class") == "COLUMN_REF":
+            name = str(part["column_names"][0])
+            if name.lower() not in bound:
+                yield name
+            return
+        if part.get("class") == "LAMBDA":
+            inner = bound | {name.lower() for name in _columns(part.get("lhs"), frozenset())}
+            yield from _columns(part.get("expr"), inner)
+            return
+        for value in part.values():
+            yield from _columns(value, bound)

@@ -1,0 +1,44 @@
+"""Bringing a run database to the newest schema version: one transaction, followed at once by a checkpoint.
+
+Migrations are numbered and only go forward. The views are dropped before and made anew after them, so that a
+migration may change or replace any table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.statements import statement
+from rowmill.store.file import engine_errors
+from rowmill.store.layout import schema
+from rowmill.store.layout.layout import Layout
+
+_VIEWS = statement("own_views")
+_DROP_VIEW = statement("drop_view")
+_UPDATE_FINGERPRINT = statement("update_fingerprint")
+_INSERT_EVENT = statement("insert_event")
+
+
+def apply(
+    connection: Connection, layout: Layout, version: int, fingerprints: Mapping[int, str], kept: str, now: datetime
+) -> None:
+    """Raises the schema of the database from ``version`` to the newest one: all of it, or nothing.
+
+    ``fingerprints`` per generator as this Rowmill computes them; ``kept`` is where the old file was copied to.
+    Raises WriteFailed or Damaged.
+    """
+    with engine_errors.mapped("migrating the run database"):
+        with connection.transaction():
+            for schema_name, name in connection.execute(_VIEWS.text):
+                connection.script(_DROP_VIEW.fill(view=f"{quote(schema_name)}.{quote(name)}"))
+            for number, _ in schema.pending(version):
+                schema.migrate_tables(connection, layout, number, now)
+            schema.create_views(connection, layout)
+            for generator, digest in fingerprints.items():
+                connection.execute(_UPDATE_FINGERPRINT.text, {"generator": generator, "fingerprint": digest})
+            detail = f"from schema version {version} to {schema.newest_version()}; the old file is kept as {kept}"
+            parameters = {"now": now, "kind": "migrated", "subject": "run database", "detail": detail}
+            connection.execute(_INSERT_EVENT.text, parameters)
+        connection.checkpoint()

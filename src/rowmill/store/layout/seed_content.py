@@ -1,0 +1,113 @@
+"""The content of the seed data a run was made from: its digest, and whether it is still the same (V2).
+
+The digest is made of the rows as they were copied, in the pass that copied them. Beside it rests a mark of each
+file (size and time of the last change, or what a file system gives for it). As long as the marks are the same
+nothing is read again; files with other marks are, and only other rows count as a change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.seed_reader import SeedFile, read_seed
+
+_DIGEST = statement("seed_digest")
+_INSERT_CONTENT = statement("insert_seed_content")
+_INSERT_FILES = statement("insert_seed_files")
+_DELETE_FILES = statement("delete_seed_files")
+_STORED_CONTENT = statement("stored_seed_content")
+_STORED_FILES = statement("stored_seed_files")
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SeedContent:
+    """What seed data holds: how many rows, and a digest of their values, order, and columns with their types."""
+
+    rows: int
+    digest: str
+
+
+def seed_content_of(connection: Connection, seed_file: SeedFile, rows: pa.Table) -> SeedContent:
+    """The content of the rows of :func:`~rowmill.store.layout.seed_reader.read_seed`. O(rows), in constant memory."""
+    columns = ", ".join(quote(name) for name, _ in seed_file.columns)
+    types = ", ".join(f"{name} {sql_type}" for name, sql_type in seed_file.columns)
+    connection.stage("new_seed", rows)
+    try:
+        counted, digest = connection.execute(_DIGEST.fill(columns=columns), {"types": types})[0]
+    finally:
+        connection.unstage("new_seed")
+    return SeedContent(counted, digest)
+
+
+def current_seed_content(seed_file: SeedFile) -> SeedContent:
+    """The content of the files as they are now; reads them all. Raises SpecError if that is not possible."""
+    with Connection(None) as private:
+        return seed_content_of(private, seed_file, read_seed(seed_file))
+
+
+def stored_seed_content(connection: Connection) -> SeedContent | None:
+    """The content a run database was made from; None if it has no seed rows, or is of a version without digests."""
+    rows = connection.execute(_STORED_CONTENT.text)
+    return SeedContent(*rows[0]) if rows else None
+
+
+def keep_seed_content(connection: Connection, seed_file: SeedFile, content: SeedContent) -> None:
+    """Writes the content and the marks of the files down, once, when the run database is created."""
+    connection.execute(_INSERT_CONTENT.text, {"rows": content.rows, "digest": content.digest})
+    _keep_marks(connection, seed_file)
+
+
+def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
+    """How the seed data differs from what the run was made from, with the files it is in; None if it does not.
+
+    Reads the files only if one of them has another mark. Raises SpecError if the files cannot be read.
+    """
+    stored = stored_seed_content(connection)
+    if stored is None:
+        return None
+    marks = dict(connection.execute(_STORED_FILES.text))
+    if _has_marks(seed_file, marks):
+        return None
+    current = current_seed_content(seed_file)
+    if current.digest == stored.digest:
+        return None
+    rows = f", from {stored.rows} to {current.rows} rows" if stored.rows != current.rows else ""
+    return f"the seed data changed{rows}: {_where(seed_file, marks)}"
+
+
+def keep_new_marks(connection: Connection, seed_file: SeedFile) -> None:
+    """Keeps the marks the files have now, where :func:`seed_difference` found the same content behind others."""
+    if stored_seed_content(connection) is not None:
+        marks = dict(connection.execute(_STORED_FILES.text))
+        if not _has_marks(seed_file, marks):
+            with connection.transaction():
+                connection.execute(_DELETE_FILES.text)
+                _keep_marks(connection, seed_file)
+
+
+def _has_marks(seed_file: SeedFile, stored: dict[str, str]) -> bool:
+    return bool(seed_file.source.names) and stored == dict(seed_file.source.marks)
+
+
+def _keep_marks(connection: Connection, seed_file: SeedFile) -> None:
+    marks = seed_file.source.marks
+    table = pa.table({"path": pa.array(marks, type=pa.string()), "mark": pa.array(marks.values(), type=pa.string())})
+    connection.stage("new_seed_file", table)
+    try:
+        connection.execute(_INSERT_FILES.text)
+    finally:
+        connection.unstage("new_seed_file")
+
+
+def _where(seed_file: SeedFile, stored: dict[str, str]) -> str:
+    marks = seed_file.source.marks
+    told = [f"{path} is new" for path in marks if path not in stored]
+    told += [f"{path} changed" for path, mark in marks.items() if path in stored and stored[path] != mark]
+    told += [f"{path} is gone" for path in stored if path not in marks]
+    more = [f"and {len(told) - _SHOWN} more"] if len(told) > _SHOWN else []
+    return ", ".join([*told[:_SHOWN], *more]) or seed_file.source.title

@@ -1,0 +1,1 @@
+"""Looking at a run database: status, listings, SQL, snapshots beside the writer."""

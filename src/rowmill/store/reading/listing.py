@@ -1,0 +1,140 @@
+"""Listings: the public views as ``rowmill show`` puts them, with a condition, chosen columns and a limit.
+
+They go through a :class:`~rowmill.store.reading.reader.Reader`'s queries alone, so that they work on a file and on a
+living run alike.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.store.database.connection import column_list
+from rowmill.store.database.statements import Statement, statement
+from rowmill.store.reading.reader import Reader
+
+_VIEW_COLUMNS = statement("view_columns")
+_PUBLIC_COLUMNS = statement("public_columns")
+
+_SLICE_ROWS = 50_000
+
+VIEWS = {
+    "rows": "dataset",
+    "groups": "row_group",
+    "ready": "ready_task",
+    "deferred": "deferred_task",
+    "dropped": "dropped_row",
+    "attempts": "attempt",
+    "events": "event",
+    "usage": "usage",
+    "resources": "resource",
+    "admission": "admission",
+    "invocations": "invocation",
+    "spec": "spec_version",
+    "graph": "graph",
+    "columns": "column_statistics",
+}
+"""What can be listed → the public view it comes from."""
+
+_STATEMENTS = {what: statement(f"show_{what}") for what in VIEWS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Sliced:
+    """A listing that may be too long to be sorted at once: its rows lie in the order of a number they have."""
+
+    bounds: Statement
+    """The least and the greatest of these numbers, and how many rows there are."""
+    between: Statement
+    is_backwards: bool
+
+
+_SLICED = {
+    "rows": _Sliced(statement("finished_row_bounds"), statement("show_rows_between"), is_backwards=False),
+    "attempts": _Sliced(statement("attempt_bounds"), statement("show_attempts_between"), is_backwards=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which part of a listing: a condition in SQL, columns (none: all), the greatest number of rows (None: all)."""
+
+    where: str | None = None
+    columns: Sequence[str] = ()
+    limit: int | None = None
+
+
+def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchReader:
+    """A listing as a stream. ``what`` is a key of :data:`VIEWS`.
+
+    Raises UsageError for a column the view does not have (names the nearest) and for a condition that does not run.
+    """
+    columns = _chosen(reader, VIEWS[what], selection.columns)
+    # On lines of its own, so that a comment in the condition ends with it.
+    slots = {"columns": columns, "predicate": f"(\n{selection.where}\n)" if selection.where else "true"}
+    try:
+        if what in _SLICED and (selection.limit is None or selection.where is None):
+            return _slice_by_slice(reader, _SLICED[what], slots, selection.limit)
+        return _query(reader, _STATEMENTS[what], slots, {"limit": selection.limit})
+    except UsageError as error:
+        if selection.where is None:
+            raise
+        raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}") from error
+
+
+def view_columns(reader: Reader) -> dict[str, list[str]]:
+    """The public views and their columns."""
+    found: dict[str, list[str]] = {}
+    for row in reader.table(_PUBLIC_COLUMNS.text).to_pylist():
+        found.setdefault(row["view"], []).append(row["column_name"])
+    return found
+
+
+def _query(
+    reader: Reader, query: Statement, slots: dict[str, str], parameters: dict[str, int | None]
+) -> pa.RecordBatchReader:
+    return reader.batches(query.fill(**slots), parameters)
+
+
+def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str], limit: int | None) -> pa.RecordBatchReader:
+    """Every row, or the first ones: sorting them all at once would need them all at once."""
+    query = sliced.between.fill(**slots)
+    first, last, rows = reader.table(sliced.bounds.text).to_pylist()[0].values()
+    # An empty range tells the types, and whether the condition runs at all.
+    schema = reader.table(query, {"first": 0, "last": -1}).schema
+    if not rows:
+        return pa.RecordBatchReader.from_batches(schema, [])
+
+    def slices() -> Iterator[pa.RecordBatch]:
+        low, high = first, last  # what is still to read
+        left, slice_rows = limit, min(limit or _SLICE_ROWS, _SLICE_ROWS)
+        while low <= high and left != 0:
+            width = max(slice_rows * (last - first + 1) // rows, 1)
+            if sliced.is_backwards:
+                start, end = max(high - width + 1, low), high
+                high = start - 1
+            else:
+                start, end = low, min(low + width - 1, high)
+                low = end + 1
+            table = reader.table(query, {"first": start, "last": end}).slice(0, left)
+            left = None if left is None else left - table.num_rows
+            slice_rows = min(2 * slice_rows, _SLICE_ROWS)  # where rows are missing, not many small slices
+            yield from table.to_batches()
+
+    return pa.RecordBatchReader.from_batches(schema, slices())
+
+
+def _chosen(reader: Reader, view: str, columns: Sequence[str]) -> str:
+    if not columns:
+        return "*"
+    known = reader.table(_VIEW_COLUMNS.text, {"view": view})["column_name"].to_pylist()
+    for column in columns:
+        if column not in known:
+            near = difflib.get_close_matches(column, known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise UsageError(f"The view '{view}' has no column '{column}'.{hint} It has: {', '.join(known)}.")
+    return column_list(columns)

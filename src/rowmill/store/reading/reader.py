@@ -1,0 +1,286 @@
+"""Reading a run database: status, SQL, the finished rows. Read-only, and without access to any other file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+
+from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
+from rowmill.store.database.connection import Connection, column_list
+from rowmill.store.database.statements import statement
+from rowmill.store.file import engine_errors
+from rowmill.store.layout import schema
+from rowmill.store.reading.details import read_details
+from rowmill.store.reading.readable import Readable
+from rowmill.store.reading.status import Status, read_status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DATASET_COLUMNS = statement("dataset_columns")
+_BOUNDS = statement("finished_row_bounds")
+_SLICE = statement("dataset_slice")
+_NEWEST_SPEC = statement("newest_spec")
+_SCHEMA = statement("dataset_schema")
+_ROW_IDS = statement("dataset_row_ids")
+_ROWS = statement("dataset_rows")
+_TYPES = statement("dataset_types")
+_SUMMARY = statement("dataset_summary")
+_USAGE = statement("usage_of_models")
+_IDENTITY = statement("run_identity")
+_STORED_GENERATORS = statement("stored_generators")
+_SEED_CONTENT = statement("stored_seed_content")
+_LAST_REMAKING = statement("last_remaking")
+
+_SLICE_ROWS = 50_000
+
+
+class Reader:
+    """A run database opened for reading, its file or, while a run holds that, a snapshot of the run."""
+
+    def __init__(self, connection: Readable, version: int | None = None) -> None:
+        """``version``: the schema version of the file (default: the newest)."""
+        self._connection = connection
+        self._version = schema.newest_version() if version is None else version
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens the file ``path``; raises as :func:`open_file` does."""
+        return cls(*open_file(path))
+
+    @contextmanager
+    def _as_far_as_views_go(self) -> Iterator[None]:
+        """What an older file does not have yet is no fault of anybody's: says how to get it."""
+        try:
+            yield
+        except (InternalError, UsageError, duckdb.Error) as error:
+            cause = error if isinstance(error, duckdb.Error) else error.__cause__
+            is_missing = isinstance(cause, (duckdb.BinderException, duckdb.CatalogException))
+            if not is_missing or self._version == schema.newest_version():
+                raise
+            raise schema.older(self._connection.path, self._version) from error
+
+    def check_version(self) -> None:
+        """Raises Incompatible if the file was made by an older Rowmill: before it is changed it must be migrated."""
+        if self._version < schema.newest_version():
+            raise schema.older(self._connection.path, self._version)
+
+    def status(self) -> Status:
+        """Where the run stands."""
+        with self._as_far_as_views_go():
+            return read_status(self._connection)
+
+    def detailed_status(self, now: float) -> Status:
+        """The same with its details: pace, failures, what it waits for. ``now``: seconds since the epoch.
+
+        That of a living run may be a quarter of a second old, its details a second, both some seconds where readers
+        never pause; they say when they were read.
+        """
+        known = self._connection.known_status()
+        if known is not None:
+            return known
+        with self._as_far_as_views_go():
+            status = read_status(self._connection)
+            return replace(status, details=read_details(self._connection, status, now))
+
+    def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """The result of a user's query as an Arrow table. UsageError for SQL that does not run or would write."""
+        try:
+            return self._connection.arrow(sql, parameters, is_question=True)
+        except duckdb.Error as error:
+            raise self._query_error(error) from error
+
+    def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
+        """The same as a stream of record batches, without holding the result in memory."""
+        try:
+            return self._connection.batches(sql, parameters, is_question=True)
+        except duckdb.Error as error:
+            raise self._query_error(error) from error
+
+    def _query_error(self, error: duckdb.Error) -> RowmillError:
+        found = query_error(error)
+        is_missing = isinstance(error, (duckdb.BinderException, duckdb.CatalogException))
+        if not is_missing or self._version == schema.newest_version():
+            return found
+        return UsageError(f"{found} ({schema.older(self._connection.path, self._version)})")
+
+    def seed_files(self) -> list[Path]:
+        """The files the run's seed rows came from, as far as they are still there: nothing may overwrite them."""
+        from rowmill.spec.seed import SeedDatasetConfig  # not for a status, which is to be quick
+
+        rows = self._connection.execute(_NEWEST_SPEC.text)
+        seed_dataset = json.loads(rows[0][0]).get("seed_dataset") if rows else None
+        if seed_dataset is None:
+            return []
+        try:
+            config = SeedDatasetConfig.model_validate(seed_dataset)
+            return [] if config.is_remote else config.files(Path(rows[0][1]))
+        except SpecError:
+            return []  # they are gone: there is nothing to protect
+
+    def newest_spec(self) -> str:
+        """The spec the run goes on with, as JSON."""
+        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+
+    def dataset_columns(self) -> list[str]:
+        """The columns of the view ``dataset``, in order."""
+        with self._as_far_as_views_go():
+            return [name for (name,) in self._connection.execute(_DATASET_COLUMNS.text)]
+
+    def dataset_schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
+        """Names and Arrow types of the dataset's columns (default: all)."""
+        return self._connection.arrow(_SCHEMA.fill(columns=self._column_list(columns))).schema
+
+    def dataset_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The finished rows in ``row_id`` order, slice by slice: memory holds a slice, not the dataset (K4)."""
+        with self._as_far_as_views_go():
+            first, last, rows = self._connection.execute(_BOUNDS.text)[0]
+        if not rows:
+            return
+        query = _SLICE.fill(columns=self._column_list(columns))
+        width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // max(rows, 1))
+        for start in range(first, last + 1, width):
+            bounds = {"first_row": start, "last_row": min(start + width - 1, last)}
+            yield from self._connection.arrow(query, bounds).to_batches()
+
+    def dataset_row_ids(self) -> pa.Array:
+        """The ``row_id`` of every finished row, in order."""
+        with self._as_far_as_views_go():
+            return self._connection.arrow(_ROW_IDS.text)["row_id"].combine_chunks()
+
+    def only(self, row_ids: pa.Array) -> SomeRows:
+        """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
+        return SomeRows(self, row_ids)
+
+    def rows_of(self, row_ids: pa.Array) -> Iterator[pa.RecordBatch]:
+        """The finished rows among ``row_ids`` (which are in order), in bounded memory."""
+        query = _ROWS.fill(columns=self._column_list(None))
+        for start in range(0, len(row_ids), _SLICE_ROWS):
+            wanted = row_ids.slice(start, _SLICE_ROWS).to_pylist()
+            bounds = {"first_row": wanted[0], "last_row": wanted[-1], "row_ids": wanted}
+            yield from self._connection.arrow(query, bounds).to_batches()
+
+    def dataset_summary(self) -> list[dict[str, Any]]:
+        """Per column: column_name, column_type, distinct (about), filled (values that are not null). Reads all rows."""
+        with self._as_far_as_views_go():
+            columns = self._column_list(None)
+            types = self._connection.execute(_TYPES.text)
+            (figures,) = self._connection.execute(_SUMMARY.fill(columns=columns))
+        return [
+            {"column_name": name, "column_type": sql_type, "distinct": min(distinct, filled), "filled": filled}
+            for (name, sql_type), distinct, filled in zip(
+                types, figures[: len(types)], figures[len(types) :], strict=True
+            )
+        ]
+
+    def usage_of_models(self) -> list[dict[str, Any]]:
+        """Per model: model, requests, input_tokens, output_tokens, cost_usd, over all invocations."""
+        with self._as_far_as_views_go():
+            return list(self._connection.arrow(_USAGE.text).to_pylist())
+
+    def identity(self) -> RunIdentity:
+        """Which run this is, and a digest of all that shapes its values."""
+        with self._as_far_as_views_go():
+            name, made_at, seed = self._connection.execute(_IDENTITY.text)[0]
+            fingerprints = [row[2] for row in self._connection.execute(_STORED_GENERATORS.text)]
+            seed_digests = [digest for _, digest in self._connection.execute(_SEED_CONTENT.text)]
+            remade_at = self._connection.execute(_LAST_REMAKING.text)[0][0]
+        parts = [str(seed), str(remade_at), *seed_digests, *fingerprints]
+        content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        return RunIdentity(name, made_at.isoformat(), seed, content)
+
+    def spec_text(self) -> str:
+        """The newest spec inside the database, as JSON."""
+        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+
+    def _column_list(self, columns: Sequence[str] | None) -> str:
+        known = self.dataset_columns()
+        unknown = [name for name in columns or () if name not in known]
+        if unknown:
+            raise UsageError(f"The dataset has no column {unknown[0]!r}. It has: {', '.join(known)}.")
+        return column_list(columns or known)
+
+    def interrupt(self) -> None:
+        """Stops a running query from another thread."""
+        self._connection.interrupt()
+
+    def close(self) -> None:
+        """Closes the file and lets its lock go."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """Which run a database holds."""
+
+    name: str
+    made_at: str
+    """ISO 8601, UTC."""
+    seed: int
+    content: str
+    """A digest of all that shapes its values (V2), and of when some were last made again."""
+
+
+class SomeRows:
+    """Some of the finished rows of a :class:`Reader`, as a source of their own."""
+
+    def __init__(self, reader: Reader, row_ids: pa.Array) -> None:
+        self._reader = reader
+        self._row_ids = row_ids
+
+    def dataset_schema(self) -> pa.Schema:
+        """The columns of the view ``dataset``."""
+        return self._reader.dataset_schema()
+
+    def dataset_batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in the order of ``row_id``."""
+        return self._reader.rows_of(self._row_ids)
+
+
+def open_file(path: Path) -> tuple[Connection, int]:
+    """Opens the file of a run database read-only, holding its lock until it is closed; also says its schema version.
+
+    A file of an older Rowmill can be read as far as its views go. Raises UsageError (no such file), Locked (another
+    process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
+    """
+    if not path.exists():
+        raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+    connection = Connection(path, read_only=True)
+    try:
+        if schema.is_new(connection):
+            raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")
+        return connection, schema.version_of(connection)
+    except duckdb.Error as error:
+        connection.close()
+        raise engine_errors.opening_error(error, path) from error
+    except BaseException:
+        connection.close()
+        raise
+
+
+def query_error(error: duckdb.Error) -> RowmillError:
+    """What a failing query of a user means, in the engine's words without its stack."""
+    text = str(error).strip()
+    if engine_errors.is_corruption(error):
+        return Damaged(f"The run database is damaged: {text}. 'rowmill doctor FILE' says what can be done.")
+    if isinstance(error, duckdb.PermissionException):
+        return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")
+    if isinstance(error, (duckdb.InvalidInputException, duckdb.TransactionException)) and "read-only" in text:
+        return UsageError("The query would write; SQL on a run database only reads.")
+    return UsageError(f"The query does not run: {text}")

@@ -1,0 +1,1 @@
+"""What changes rows that were finished: barriers, reopening, regeneration, and another spec."""

@@ -1,0 +1,417 @@
+"""Barriers: generators that look at all rows at once (R6).
+
+While a barrier is open, row groups come as far as they can without it and rest. When all rest, the first open one
+runs: in the database, or as a task. What it decided is written in one transaction: its values, its drops, and which row
+groups have work to do now. It is written slice by slice, so that memory holds a slice of the rows. Rows of an extended
+run that are in the dataset already take part again; what comes after the barrier is only made again for those of which
+its values changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from rowmill.errors import BarrierFailed, InternalError
+from rowmill.graph.graph import GeneratorNode
+from rowmill.spec.declaration import Deduplicate, KeepOfDataset
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.statements import statement
+from rowmill.store.database.typing import Typing
+from rowmill.store.file import engine_errors
+from rowmill.store.layout.layout import Layout
+from rowmill.store.reshape.dataset_rows import DatasetRows
+from rowmill.store.reshape.dataset_sql import decision
+from rowmill.task import FinishedRowGroup
+
+_CLOSED = statement("closed_barriers")
+_READY = statement("ready_barrier")
+_HAS_RESTING = statement("has_resting_row_group")
+_RESTABLE = statement("restable_row_groups")
+_REST_ROWS = statement("rest_rows")
+_REST_ROW_GROUPS = statement("rest_row_groups")
+_DELETE_DEFERRALS = statement("delete_deferrals_of_resting")
+_DELETE_ROWS = statement("delete_finished_rows")
+_DELETE_ROW_GROUPS = statement("delete_finished_row_groups")
+_SKIP_ROWS = statement("skip_rows_of_barrier")
+_ROWS = statement("barrier_rows")
+_TAKE_RESULT = statement("take_result")
+_RESULT_PROBLEM = statement("result_problem")
+_DECIDE_BY_RESULT = statement("decide_by_result")
+_DECIDED_SLICE = statement("decided_slice")
+_BOUNDS = statement("dataset_bounds")
+_TASK_ROWS = statement("dataset_task_rows")
+_DELETE_OVERRULED = statement("delete_overruled_drops")
+_RECORD_DROPS = statement("record_decided_drops")
+_KEEP_VALUES = statement("keep_decided_values")
+_DELETE_RESTING = statement("delete_decided_resting")
+_DELETE_FINISHED = statement("delete_decided_finished")
+_NOTE_CHANGED = statement("note_changed_rows")
+_MOVE_CHANGED = statement("move_changed_rows")
+_DELETE_CHANGED_FINISHED = statement("delete_changed_finished")
+_DELETE_CHANGED_DROPS = statement("delete_changed_drops")
+_DELETE_CHANGED_DROP_VALUES = statement("delete_changed_drop_values")
+_WRITE_ROWS = statement("write_decided_rows")
+_DELETE_UNDECIDED = statement("delete_undecided_rows")
+_REST_TOUCHED = statement("rest_touched_row_groups")
+_DELETE_RESTED = statement("delete_rested_row_groups")
+_FINISH_EMPTIED = statement("finish_emptied_row_groups")
+_DELETE_EMPTIED = statement("delete_emptied_row_groups")
+_COUNT_RESTING = statement("count_resting_rows")
+_COUNT_FINISHED = statement("count_finished_rows")
+_FINISHED_FACTS = statement("finished_facts")
+_NOTE_UNANNOUNCED = statement("note_unannounced")
+_FORGET_SKIPS = statement("forget_finished_skips")
+_FORGET_REGENERATIONS = statement("forget_regenerations")
+_COUNT_SKIPS = statement("count_finished_skips")
+_FORGET = statement("forget_barrier")
+_CLOSE = statement("close_barrier")
+_UPDATE_DUE = statement("update_due")
+_CLEAR_DECIDED = statement("clear_decided")
+_CLEAR_RETURNED = statement("clear_returned")
+_STALE = statement("stale_barriers")
+_REOPEN = statement("reopen_barriers")
+_COUNT_RETURNING = statement("count_returning_rows")
+_REST_RETURNING_GROUPS = statement("rest_returning_row_groups")
+_ACTIVATE_RETURNING = statement("activate_returning_rows")
+_REST_RETURNING = statement("rest_returning_rows")
+_DELETE_RETURNED_VALUES = statement("delete_returned_values")
+_DELETE_RETURNED_DROPS = statement("delete_returned_drops")
+_DELETE_DEFERRED = statement("delete_deferred_barriers")
+
+_SLICE_ROWS = 50_000
+_LEAST_ROW_ID, _GREATEST_ROW_ID = -(2**63), 2**63 - 1
+
+
+def reopen_barriers(connection: Connection, changed: Iterable[int] = ()) -> list[int]:
+    """Opens barriers again that have not seen all rows, and those that ``changed``; returns their numbers.
+
+    Call it in the transaction that extends the plan, revives rows, or clears done bits of live rows. Rows these
+    barriers dropped come back with the values they had, so that the next run decides over all rows; resting row groups
+    become due, or wait, as their rows need it.
+    """
+    stale = sorted({*changed, *(number for (number,) in connection.execute(_STALE.text))})
+    if stale:
+        barriers = {"generators": stale}
+        connection.execute(_REOPEN.text, barriers)
+        connection.execute(_DELETE_DEFERRED.text, barriers)
+        connection.execute(_COUNT_RETURNING.text, barriers)
+        connection.execute(_REST_RETURNING_GROUPS.text, barriers)
+        connection.execute(_DELETE_RESTED.text)
+        connection.execute(_ACTIVATE_RETURNING.text, barriers)
+        connection.execute(_REST_RETURNING.text, barriers)
+        connection.execute(_DELETE_RETURNED_VALUES.text, barriers)
+        connection.execute(_DELETE_RETURNED_DROPS.text, barriers)
+    connection.execute(_UPDATE_DUE.text)
+    return stale
+
+
+class Barriers:
+    """The barriers of one graph, and what rows need while they are open. Bound to one connection and one layout."""
+
+    def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
+        """``announces``: row groups a barrier finishes are remembered until they were announced (K3)."""
+        self._connection = connection
+        self._layout = layout
+        self._announces = announces
+        self._types = dict(layout.value_columns)
+        self.open: tuple[int, ...] = ()
+        """Numbers of the barriers that have not run over all rows that are there."""
+        self.leaves: frozenset[int] = frozenset()
+        """Generators with whose outcome a row group becomes complete: no other one that is needed comes after them.
+
+        While a barrier is open again, those after it are among them: their last call may end when all else is done.
+        """
+        self.ready: int | None = None
+        """The barrier to be evaluated in the database next."""
+        self.finished: list[FinishedRowGroup] = []
+        """Row groups the last barrier finished, because none of their rows was left."""
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Reads which barriers are open, and what rows need meanwhile."""
+        graph = self._layout.graph
+        closed = {number for (number,) in self._connection.execute(_CLOSED.text)} if graph.barriers else set()
+        self.open = tuple(number for number in graph.barriers if number not in closed)
+        needed = frozenset(graph.needed(self.open))
+        self.leaves = frozenset(
+            n.number for n in graph.generators if not needed.intersection(graph.dependents(n.number))
+        )
+        self._restable = _RESTABLE.fill(all_done=self._layout.contains("done", sorted(needed)))
+
+    def reopen(self) -> None:
+        """Opens barriers again after rows came back in this transaction (see :func:`reopen_barriers`)."""
+        if self._layout.graph.barriers:
+            reopen_barriers(self._connection)
+            self.look_again()
+
+    def rest(self) -> int:
+        """Active row groups that can come no further before the open barriers ran rest; returns how many."""
+        if not self.open:
+            return 0
+        found = [row_group for (row_group,) in self._connection.execute(self._restable)]
+        if found:
+            row_groups = {"row_groups": found}
+            self._connection.execute(_REST_ROWS.fill(columns=self._layout.all_columns), row_groups)
+            self._connection.execute(_REST_ROW_GROUPS.text, row_groups)
+            self._connection.execute(_DELETE_DEFERRALS.text, row_groups)
+            self._connection.execute(_DELETE_ROWS.text, row_groups)
+            self._connection.execute(_DELETE_ROW_GROUPS.text, row_groups)
+        return len(found)
+
+    def hold_rows(self, *, is_any_active: bool) -> bool:
+        """True if there are rows that only wait for an open barrier. Notes which one the database can evaluate now."""
+        self.ready = None
+        if not self.open or is_any_active:
+            return False
+        ready = self._connection.execute(_READY.text)
+        for (number,) in ready:
+            if not self._layout.graph.generators[number].is_task:
+                self.ready = number
+        return bool(ready) or bool(self._connection.execute(_HAS_RESTING.text)[0][0])
+
+    def generator_rows(self, node: GeneratorNode, inputs: Sequence[str] | None = None) -> str:
+        """The SQL of the rows a barrier looks at, with the columns it reads."""
+        names = node.inputs if inputs is None else inputs
+        return _ROWS.fill(
+            inputs=", ".join(f"a.{quote(name)}" for name in names) or "null as no_inputs",
+            columns=self._layout.all_columns,
+            is_done=self._layout.contains("done", [node.number]),
+            is_later=self._layout.one_of("d.generator", self._after(node)),
+            upstream_done=self._layout.contains("a.done", node.upstream),
+            is_skipped=self._layout.intersects("a.skipped", [node.number]),
+        )
+
+    def _after(self, node: GeneratorNode) -> list[int]:
+        """Generators that only work on rows that came past this barrier; others may have dropped a row since."""
+        graph = self._layout.graph
+        before = graph.needed(number for number in graph.barriers if number >= node.number)
+        return sorted({other.number for other in graph.generators} - {*before, node.number})
+
+    # Running ---------------------------------------------------------------------------------------
+
+    def run(self, now: datetime) -> str:
+        """Runs the ready barrier in a transaction of its own, and returns what came of it, for people.
+
+        Raises BarrierFailed if its SQL fails for the rows that are there; then nothing is written.
+        """
+        assert self.ready is not None, "a barrier runs when it is ready"
+        node = self._layout.graph.generators[self.ready]
+        with self._connection.transaction():
+            self._skip_rows(node)
+            slices = self._slices(self.generator_rows(node))
+            self._decide(node)
+            told = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
+            self._connection.execute(_CLEAR_DECIDED.text)
+        self.ready = None
+        self.look_again()
+        return told
+
+    def _decide(self, node: GeneratorNode) -> None:
+        source = node.declaration.dataset_sql
+        parameters = {"message": source.message} if isinstance(source, KeepOfDataset) else None
+        deciding = decision(node, self.generator_rows(node), self._types)
+        try:
+            self._connection.execute(deciding, parameters)
+        except duckdb.Error as error:
+            if not engine_errors.is_fault_of_sql(error):
+                raise
+            raise BarrierFailed(node.name, str(error).strip().splitlines()[0], "SqlError") from error
+
+    def take_result(
+        self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing, now: datetime
+    ) -> BarrierFailed | str | None:
+        """Writes what a barrier's task returned, in the caller's transaction; returns what came of it, for people.
+
+        A result that does not fit its rows or the types of its columns is returned as the error it is, and nothing of
+        it is written. None: the barrier cannot run (any more), the result is discarded (R9).
+        """
+        if (node.number,) not in self._connection.execute(_READY.text):
+            return None
+        checked = _CheckedResult(node, result, typing)
+        self._connection.stage_stream("barrier_result", checked.reader())
+        self._connection.execute(_TAKE_RESULT.text)
+        self._connection.unstage("barrier_result")
+        rows = self.generator_rows(node)
+        slices = self._slices(rows)
+        failed = checked.problem or self._misfit(node, rows, slices)
+        told: BarrierFailed | str
+        if failed:
+            told = BarrierFailed(node.name, failed)
+        else:
+            values = ", ".join(f"b.value_{position}" for position in node.kept)
+            deciding = _DECIDE_BY_RESULT.fill(generator_rows=rows, values=values)
+            parameters = {"message": f"{node.name} returned no row for it."}
+            told = self._apply(node, (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices), now)
+            self.look_again()
+        self._connection.execute(_CLEAR_RETURNED.text)
+        return told
+
+    def task_rows(self, number: int) -> DatasetRows:
+        """The rows a barrier's task looks at, for the call that is about to start."""
+        node = self._layout.graph.generators[number]
+        self._skip_rows(node)
+        rows = self.generator_rows(node)
+        first, last, row_count = self._bounds(rows)
+        inputs = ",\n  ".join(f"r.{quote(name)}" for name in node.inputs)
+        query = _TASK_ROWS.fill(generator_rows=rows, inputs=inputs or "null as no_inputs")
+        schema = self._connection.arrow(query, {"first_row": 0, "last_row": -1}).schema
+        return DatasetRows(self._connection, query, schema, (first, last), row_count)
+
+    def _bounds(self, rows: str) -> tuple[int, int, int]:
+        first, last, row_count = self._connection.execute(_BOUNDS.fill(generator_rows=rows))[0]
+        return first or 0, last or 0, row_count
+
+    def _slices(self, rows: str) -> list[dict[str, int]]:
+        """Ranges of row ids, each with some of the rows, that cover all there can be."""
+        first, last, row_count = self._bounds(rows)
+        width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // max(row_count, 1))
+        starts = [_LEAST_ROW_ID, *range(first + width, last + 1, width)]
+        ends = [*(start - 1 for start in starts[1:]), _GREATEST_ROW_ID]
+        return [{"first_row": start, "last_row": end} for start, end in zip(starts, ends, strict=True)]
+
+    def _skip_rows(self, node: GeneratorNode) -> None:
+        sources = [number for number in node.required if number in self._layout.skippable]
+        if node.declaration.propagate_skip and sources:
+            self._connection.execute(
+                _SKIP_ROWS.fill(
+                    assignments=self._layout.assign_skip(node),
+                    set_done=self._layout.add("done", node.number),
+                    set_skipped=self._layout.add("skipped", node.number),
+                    upstream_done=self._layout.contains("done", node.upstream),
+                    not_done=self._layout.lacks("done", node.number),
+                    upstream_skipped=self._layout.intersects("skipped", sources),
+                )
+            )
+
+    def _misfit(self, node: GeneratorNode, rows: str, slices: Sequence[Mapping[str, int]]) -> str | None:
+        """Why the rows of a result are not those that were given, or None."""
+        finding = _RESULT_PROBLEM.fill(generator_rows=rows)
+        missing, missing_row = 0, None
+        for slice_ in slices:
+            lacking, lacking_row, foreign, foreign_row, repeated, repeated_row = self._connection.execute(
+                finding, slice_
+            )[0]
+            if foreign:
+                return f"It returned row_id {foreign_row}, which was not among the {self._bounds(rows)[2]} rows given."
+            if repeated:
+                return f"It returned row_id {repeated_row} more than once."
+            missing += lacking
+            missing_row = lacking_row if missing_row is None else missing_row
+        if missing and not node.declaration.may_drop_rows:
+            given = self._bounds(rows)[2]
+            return (
+                f"It returned {given - missing} of {given} rows (row_id {missing_row} is missing). Return every row_id "
+                "given, or declare that it may drop rows (may_drop_rows: true)."
+            )
+        return None
+
+    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> str:
+        """Writes a decision: values and drops, the row groups they touch, and that the barrier is closed."""
+        execute = self._connection.execute
+        rows_in = rows_out = 0
+        for decided in slices:
+            rows_in += decided.num_rows
+            rows_out += decided.column("keep").to_pylist().count(True)
+            self._write(node, decided, now)
+        self._regroup(now)
+        execute(_FORGET.text, {"generator": node.number})
+        execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
+        execute(_UPDATE_DUE.text)
+        return f"{rows_out} of {rows_in} rows passed"
+
+    def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
+        """Writes what was decided about a slice of the rows. Raises InternalError if a row would be there twice."""
+        execute = self._connection.execute
+        layout = self._layout
+        columns, is_new = layout.all_columns, layout.is_new(node)
+        reason = "duplicate" if isinstance(node.declaration.dataset_sql, Deduplicate) else "filtered"
+        self._connection.stage("barrier_decision", decided)
+        execute(_DELETE_OVERRULED.text)
+        execute(_RECORD_DROPS.text, {"generator": node.number, "reason": reason, "now": now})
+        execute(_KEEP_VALUES.fill(columns=columns))
+        execute(_DELETE_RESTING.text)
+        execute(_DELETE_FINISHED.text)
+        changed = self._connection.arrow(_NOTE_CHANGED.fill(is_new=is_new))
+        if changed.num_rows:
+            self._connection.stage("barrier_change", changed)
+            execute(_MOVE_CHANGED.fill(columns=columns))
+            execute(_DELETE_CHANGED_FINISHED.text)
+            execute(_DELETE_CHANGED_DROPS.text)
+            execute(_DELETE_CHANGED_DROP_VALUES.text)
+        ((written,),) = execute(_WRITE_ROWS.fill(decided=layout.decided(node), is_new=is_new))
+        ((replaced,),) = execute(_DELETE_UNDECIDED.fill(is_new=is_new))
+        if written != replaced:
+            raise InternalError(f"{node.name}: {written} rows passed the barrier, {replaced} were replaced by them.")
+
+    def _regroup(self, now: datetime) -> None:
+        """Row groups follow their rows: those that have work to do rest, those without a row left are finished."""
+        execute = self._connection.execute
+        execute(_REST_TOUCHED.text)
+        execute(_DELETE_RESTED.text)
+        emptied = {"row_groups": [row_group for (row_group,) in execute(_FINISH_EMPTIED.text, {"now": now})]}
+        execute(_DELETE_EMPTIED.text)
+        execute(_COUNT_FINISHED.text)
+        execute(_COUNT_RESTING.text)
+        if self._layout.skippable:
+            execute(_FORGET_SKIPS.text)
+            execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+        if emptied["row_groups"]:
+            execute(_FORGET_REGENERATIONS.text)
+            if self._announces:
+                execute(_NOTE_UNANNOUNCED.text, emptied)
+            self.finished = [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
+
+    def take_finished(self) -> list[FinishedRowGroup]:
+        """Row groups that barriers finished since the last call, lowest first."""
+        finished, self.finished = self.finished, []
+        return finished
+
+
+class _CheckedResult:
+    """A result on its way into the database, batch by batch: row ids and values of the right types (V3)."""
+
+    def __init__(self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing) -> None:
+        self._node = node
+        self._result = result
+        self._typing = typing
+        self.problem: str | None = None
+        """Why the result cannot be used; the stream ends at the first such batch."""
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The stream: row_id and value_0, value_1, …"""
+        named = zip(self._node.kept, self._node.columns, strict=True)
+        values = [(f"value_{position}", self._typing.empty(output.name).type) for position, output in named]
+        schema = pa.schema([("row_id", pa.int64()), *values])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def _batches(self, schema: pa.Schema) -> Iterable[pa.RecordBatch]:
+        names = ["row_id", *(output.name for output in self._node.columns)]
+        absent = [name for name in names if name not in self._result.schema.names]
+        if absent:
+            self.problem = f"The returned table has no column {', '.join(map(repr, absent))}."
+            return
+        for batch in self._result:
+            arrays: list[Any] = []
+            for name in names:
+                array = self._checked(name, pa.chunked_array([batch.column(name)]))
+                if array is None:
+                    return
+                arrays.append(array)
+            yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+    def _checked(self, name: str, values: pa.ChunkedArray) -> pa.Array | None:
+        if name == "row_id":
+            if not pa.types.is_integer(values.type) or values.null_count:
+                self.problem = f"Its row_id is {values.type}, or null for some row; return the row_id given."
+                return None
+            return values.cast(pa.int64()).combine_chunks()
+        array = self._typing.checked(name, values)
+        if array is None:
+            misfit = next(value for value in values.to_pylist() if not self._typing.fits(name, value))
+            self.problem = self._typing.misfit(name, misfit)
+        return array

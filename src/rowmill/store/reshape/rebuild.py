@@ -1,0 +1,248 @@
+"""Rebuilding: a run database under another spec, made beside the old one, which is only read.
+
+That is how a changed spec is accepted (the new file then takes the old one's place, in one rename) and how a run is
+forked. Whatever happens on the way, the old file is as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from rowmill.graph.graph import WORD_BITS, Graph
+from rowmill.spec.declaration import SeedColumn, Strategy
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.staging import from_epoch
+from rowmill.store.database.statements import statement
+from rowmill.store.layout import schema
+from rowmill.store.layout.blueprint import Blueprint
+from rowmill.store.layout.graph_tables import insert_graph
+from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.seed_content import keep_seed_content, seed_content_of
+from rowmill.store.layout.seed_reader import copy_seed, read_seed
+from rowmill.store.reshape.barrier import reopen_barriers
+from rowmill.store.reshape.change import Change
+
+_INSERT_SPEC = statement("insert_spec_version")
+_INSERT_EVENT = statement("insert_event")
+_RUN = statement("rebuild_run")
+_TABLE = statement("rebuild_table")
+_NEWEST_VERSION = statement("newest_spec_version")
+_GENERATORS = statement("source_generators")
+_RETIRED = statement("source_retired_generators")
+_COLUMNS = statement("source_columns")
+_INSERT_RETIRED = statement("rebuild_retired_generators")
+_RENUMBERED = [
+    statement("rebuild_attempts"),
+    statement("total_attempts"),
+    statement("rebuild_dropped_rows"),
+    statement("rebuild_generator_state"),
+    statement("rebuild_regenerations"),
+]
+_ROWS = statement("rebuild_rows")
+_ROW_GROUPS = [
+    statement("rebuild_resting_row_groups"),
+    statement("rebuild_active_row_groups"),
+    statement("rebuild_finished_row_groups"),
+]
+_SKIPS = statement("rebuild_finished_skips")
+_BARRIERS = statement("rebuild_barriers")
+_RETAIN = statement("retain_column")
+_SOURCE_RETAINED = statement("source_retained_tables")
+_KEEP_RETAINED = statement("keep_retained_table")
+_RETAINED = statement("retained_tables")
+_PURGE = statement("purge_retained_table")
+
+COPIED_TABLES = (
+    "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
+    "control_request", "pause", "limit_by_hand", "refusal",
+)  # fmt: skip
+"""Tables that do not depend on the spec."""
+SEED_TABLES = ("seed_content", "seed_file")
+REBUILT_TABLES = (
+    "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "dropped_row",
+    "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
+    "active_row_group", "resting_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
+    "schema_version", "deferred_task",
+)  # fmt: skip
+"""Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts."""
+
+_GENERATOR_MAP = pa.schema([("generator", pa.int32()), ("renamed", pa.int32()), ("is_kept", pa.bool_())])
+_NEW_RETIRED = pa.schema([("generator", pa.int32()), ("name", pa.string())])
+
+
+class Rebuild:
+    """One rebuild, from the database attached as ``source`` into a new one on the same connection."""
+
+    def __init__(self, connection: Connection, blueprint: Blueprint, change: Change, *, purge: bool = False) -> None:
+        """``change`` is what :func:`~rowmill.store.reshape.change.compare` said; ``purge`` gives retained values up."""
+        self._connection = connection
+        self._blueprint = blueprint
+        self._change = change
+        self._purge = purge
+        self._layout = Layout(blueprint.graph, blueprint.spec.seed)
+        stored = connection.execute(_GENERATORS.text)
+        self._old = {str(name): int(number) for number, name, _, _ in stored}
+        self._strategies = {name: strategy for _, name, strategy, _ in stored}
+        self._fingerprints = {name: digest for _, name, _, digest in stored}
+        self._kept = [node for node in blueprint.graph.generators if node.name not in change.made_again]
+
+    def is_up_to_date(self) -> bool:
+        """Whether the source is still the database that was compared with the spec."""
+        return self._fingerprints == dict(self._change.stored)
+
+    def copy(self, now: float, *, event: str, detail: str) -> None:
+        """Makes all tables and copies everything, in one transaction, then checkpoints."""
+        moment = from_epoch(now)
+        connection = self._connection
+        seed_file = self._blueprint.seed_file
+        seed_rows = read_seed(seed_file) if seed_file is not None and self._reads_seed_again() else None
+        with connection.transaction():
+            schema.create_tables(connection, self._layout, list(seed_file.columns) if seed_file else [], moment)
+            connection.execute(
+                _RUN.text,
+                {
+                    "name": self._blueprint.spec.name,
+                    "seed": self._blueprint.spec.seed,
+                    "spec_directory": str(self._blueprint.spec_directory),
+                    "lacks_values": not self._change.is_free,
+                    "now": moment,
+                },
+            )
+            version = int(connection.execute(_NEWEST_VERSION.text)[0][0])
+            for table in COPIED_TABLES:
+                connection.execute(_TABLE.fill(table=table))
+            connection.execute(_INSERT_SPEC.text, {"spec": self._blueprint.spec.to_json(), "now": moment})
+            insert_graph(connection, self._blueprint.graph, self._layout)
+            self._copy_seed_rows(seed_rows)
+            self._copy_renumbered()
+            self._copy_rows()
+            if not self._purge:
+                self._retain(version)
+            connection.execute(
+                _INSERT_EVENT.text, {"now": moment, "kind": event, "subject": "spec", "detail": detail[:2000]}
+            )
+        connection.checkpoint()
+
+    def _copy_seed_rows(self, seed_rows: pa.Table | None) -> None:
+        """The seed rows inside the source, unless the seed dataset is another one: then the rows just read."""
+        seed_file = self._blueprint.seed_file
+        if seed_file is None:
+            return
+        if seed_rows is None:
+            for table in ("seed_row", *SEED_TABLES):
+                self._connection.execute(_TABLE.fill(table=table))
+            return
+        content = seed_content_of(self._connection, seed_file, seed_rows)
+        copy_seed(self._connection, seed_file, seed_rows, self._blueprint.spec.seed)
+        keep_seed_content(self._connection, seed_file, content)
+
+    def _reads_seed_again(self) -> bool:
+        is_seed = {
+            node.name for node in self._blueprint.graph.generators if isinstance(node.declaration.sql, SeedColumn)
+        }
+        return self._change.seeds is not None or not is_seed.isdisjoint(self._change.made_again)
+
+    def _copy_renumbered(self) -> None:
+        """Attempts, drops and states of generators, under the numbers these have now."""
+        connection = self._connection
+        numbers = {node.name: node.number for node in self._blueprint.graph.generators}
+        retired = [(int(number), str(name)) for number, name in connection.execute(_RETIRED.text)]
+        for name in self._change.removed:
+            retired.append((-1 - len(retired), name))
+        mapped = [(number, number, False) for number, _ in retired if number not in self._old.values()]
+        places = {name: number for number, name in retired}
+        kept = {node.name for node in self._kept}
+        for name, number in self._old.items():
+            mapped.append((number, numbers[name] if name in numbers else places[name], name in kept))
+        connection.stage("new_retired", _table(_NEW_RETIRED, retired))
+        connection.stage("generator_map", _table(_GENERATOR_MAP, mapped))
+        connection.execute(_INSERT_RETIRED.text)
+        for each in _RENUMBERED:
+            connection.execute(each.text)
+
+    def _copy_rows(self) -> None:
+        finished = "parked_row" if not self._change.is_free else "dataset_row"
+        targets = {
+            "dataset_row": finished,
+            "active_row": "parked_row",
+            "parked_row": "parked_row",
+            "dropped_row_value": "dropped_row_value",
+        }
+        values = ", ".join(self._values())
+        for table, target in targets.items():
+            self._connection.execute(
+                _ROWS.fill(target=target, table=table, columns=self._layout.all_columns, values=values)
+            )
+        for each in _ROW_GROUPS:
+            self._connection.execute(each.text)
+        self._connection.execute(_BARRIERS.text)
+        again = self._change.made_again
+        barriers = (self._blueprint.graph.generators[number] for number in self._blueprint.graph.barriers)
+        reopen_barriers(self._connection, [node.number for node in barriers if node.name in again])
+        if self._layout.skippable:
+            self._connection.execute(_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+
+    def _values(self) -> list[str]:
+        """What each column of a wide table takes from the source, in the order of the new layout."""
+        kept = {output.name for node in self._kept for output in node.columns}
+        values = ["a.row_group", "a.row_index", "a.row_id"]
+        for word in range(self._layout.words):
+            values += [self._moved_bits("done", word), self._moved_bits("skipped", word)]
+        values += [
+            f"a.{quote(name)}" if name in kept else f"cast(null as {sql_type})"
+            for name, sql_type in self._layout.value_columns
+        ]
+        return values
+
+    def _moved_bits(self, kind: str, word: int) -> str:
+        """A word of the new set: the bits of kept generators, shifted from where the source has them."""
+        shifts: dict[tuple[int, int], int] = {}
+        for node in self._kept:
+            new_word, new_bit = divmod(node.number, WORD_BITS)
+            old_word, old_bit = divmod(self._old[node.name], WORD_BITS)
+            if new_word == word:
+                key = (old_word, new_bit - old_bit)
+                shifts[key] = shifts.get(key, 0) | 1 << old_bit
+        parts = []
+        for (old_word, distance), mask in sorted(shifts.items()):
+            bits = f"(a.{kind}_{old_word} & {mask}::ubigint)"
+            if distance:
+                # Through 128 bits: the engine refuses to shift a bit into the highest place of 64.
+                operator = "<<" if distance > 0 else ">>"
+                bits = f"({bits}::uhugeint {operator} {abs(distance)})::ubigint"
+            parts.append(bits)
+        return " | ".join(parts) or "0::ubigint"
+
+    # Values the new spec would lose -------------------------------------------------------------------
+
+    def _retain(self, version: int) -> None:
+        """Keeps what calls made for columns that are removed or made again, under "column@version"."""
+        connection = self._connection
+        for (name,) in connection.execute(_SOURCE_RETAINED.text):
+            connection.execute(_KEEP_RETAINED.fill(table=quote(name)))
+        lost = {*self._change.removed, *self._change.made_again} & self._old.keys()
+        names = {number: name for name, number in self._old.items()}
+        for column, number in connection.execute(_COLUMNS.text):
+            name = names[number]
+            if name in lost and self._strategies[name] != Strategy.SQL:
+                word, bit = Graph.bit(number)
+                is_made = f"(a.done_{word} & {bit}::ubigint) <> 0"
+                connection.execute(
+                    _RETAIN.fill(table=quote(f"{column}@{version}"), column=quote(column), is_made=is_made)
+                )
+
+
+def purge_retained(connection: Connection) -> list[str]:
+    """Gives the values kept from earlier specs up for good; returns the names of their tables."""
+    names = [str(name) for (name,) in connection.execute(_RETAINED.text)]
+    with connection.transaction():
+        for name in names:
+            connection.execute(_PURGE.fill(table=quote(name)))
+    connection.checkpoint()
+    return names
+
+
+def _table(kind: pa.Schema, rows: Sequence[tuple[object, ...]]) -> pa.Table:
+    return pa.Table.from_pylist([dict(zip(kind.names, row, strict=True)) for row in rows], schema=kind)

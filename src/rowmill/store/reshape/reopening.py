@@ -1,0 +1,118 @@
+"""Reopening: dropped rows come back, cells are made again. Everything that was paid for stays where it is.
+
+Each method belongs into a transaction of the caller's and leaves a state that any turn can go on from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pyarrow as pa
+
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.staging import Rows
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
+
+_DROPPED_WHERE = statement("dropped_rows_where")
+_REVIVE = [
+    statement("grow_resting_of_revived"),
+    statement("rest_finished_of_revived"),
+    statement("delete_rested_from_finished"),
+    statement("revive_rows"),
+    statement("revive_resting_rows"),
+    statement("delete_revived_drops"),
+    statement("delete_revived_values"),
+    statement("forget_regenerations_of_revived"),
+]
+_REST_ACTIVE = [
+    statement("rest_active_rows"),
+    statement("delete_all_active_rows"),
+    statement("rest_active_row_groups"),
+    statement("delete_rested_from_active"),
+    statement("delete_all_deferrals"),
+]
+_MADE_WHERE = statement("made_rows_where")
+_CLEAR_RESTING = statement("clear_resting_cells")
+_GROW_RESTING = statement("grow_resting_of_remade")
+_REST_FINISHED = statement("rest_finished_of_remade")
+_DELETE_RESTED = statement("delete_rested_from_finished")
+_TAKE = statement("take_from_dataset")
+_DELETE_TAKEN = statement("delete_taken_from_dataset")
+_FORGET_SKIPS = statement("forget_skips_of_remade")
+_COUNT_SKIPS = statement("count_skips_of_remade")
+_FORGET_STATE = statement("forget_generator_state")
+_FORGET_REGENERATIONS = statement("forget_regenerations_of_remade")
+
+ROW_KEY = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
+
+RowKey = tuple[int, int]
+"""Row group and index: which row."""
+
+
+class Reopening:
+    """Brings rows back. Bound to one connection and one layout."""
+
+    def __init__(self, connection: Connection, layout: Layout) -> None:
+        self._connection = connection
+        self._layout = layout
+
+    def dropped_rows(self, predicate: str) -> list[RowKey]:
+        """The dropped rows for which an SQL condition over the view ``dropped_row`` holds."""
+        return [(group, index) for group, index in self._connection.execute(_DROPPED_WHERE.fill(predicate=predicate))]
+
+    def made_rows(self, generator: int, predicate: str) -> list[RowKey]:
+        """The rows that have the generator's cell and for which an SQL condition over their columns holds."""
+        query = _MADE_WHERE.fill(is_made=self._layout.contains("m.done", [generator]), predicate=predicate)
+        return [(group, index) for group, index in self._connection.execute(query)]
+
+    def revive(self, rows: Iterable[RowKey]) -> None:
+        """:func:`revive` on this connection."""
+        revive(self._connection, rows)
+
+    def rest_active(self) -> None:
+        """Puts all active and parked row groups to rest, so that everything comes back lowest first."""
+        for each in _REST_ACTIVE:
+            self._connection.execute(each.text)
+
+    def make_again(self, generators: Sequence[int], rows: Sequence[RowKey]) -> None:
+        """Clears the cells of ``generators`` in ``rows``; they are made again when their row groups come back.
+
+        ``generators`` must hold everything downstream of its members. No task may be in flight.
+        """
+        self.rest_active()
+        self._connection.stage("remade_row", _keys(rows))
+        cleared = self._layout.cleared(generators)
+        self._connection.execute(_CLEAR_RESTING.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared)))
+        self._connection.execute(_GROW_RESTING.text)
+        self._connection.execute(_REST_FINISHED.text)
+        self._connection.execute(_DELETE_RESTED.text)
+        self._connection.execute(_TAKE.fill(cleared=", ".join(f"d.{bits} as {word}" for word, bits in cleared)))
+        self._connection.execute(_DELETE_TAKEN.text)
+        if self._layout.skippable:
+            self._connection.execute(_FORGET_SKIPS.text)
+            self._connection.execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+        if self._layout.regenerating:
+            self._connection.execute(_FORGET_REGENERATIONS.text, {"generators": list(generators)})
+        nodes = self._layout.graph.generators
+        ordered = [number for number in generators if nodes[number].declaration.is_ordered]
+        if ordered:
+            self._connection.execute(_FORGET_STATE.text, {"generators": ordered})
+
+    def ordered(self, generators: Iterable[int]) -> list[str]:
+        """Those that work on one row group after the other: they can only be made again as a whole (R10)."""
+        nodes = (self._layout.graph.generators[number] for number in generators)
+        return [node.name for node in nodes if node.declaration.is_ordered]
+
+
+def revive(connection: Connection, rows: Iterable[RowKey]) -> None:
+    """Takes dropped rows back with the values they had; finished row groups will come back for them (F6)."""
+    connection.stage("new_revival", _keys(rows))
+    for each in _REVIVE:
+        connection.execute(each.text)
+
+
+def _keys(rows: Iterable[RowKey]) -> pa.Table:
+    keys = Rows(ROW_KEY)
+    keys.rows = list(dict.fromkeys(rows))
+    return keys.table()

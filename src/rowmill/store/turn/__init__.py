@@ -1,0 +1,1 @@
+"""The turn: one transaction that moves the run on, and its parts."""

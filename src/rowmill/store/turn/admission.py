@@ -1,0 +1,329 @@
+"""Letting row groups in: in plan order, within bounds, when there is a use for them (A1 to A5), and parking (A7).
+
+Everything SQL alone can make (seed values, samplers, expressions over them) is computed by the INSERT that
+creates the rows. A user's expression that fails for a row leaves its bit clear there; settling finds it.
+
+The order in which work is found for a resource that could do more: parked row groups that wait for it come back,
+lowest first; else, unless deferral blocks it, resting row groups that have work to do come back, then new ones
+enter; if the bounds stand in the way, row groups that only wait for cooling resources are parked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from rowmill.graph.graph import WORD_BITS
+from rowmill.spec.declaration import SeedColumn, Strategy
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
+from rowmill.store.database.staging import Rows
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
+
+_TOUCH = statement("touch_run")
+_ACTIVE_SUMMARY = statement("active_summary")
+_ADMIT = statement("admit_row_groups")
+_ADVANCE = statement("advance_cursor")
+_INSERT_ROWS = statement("insert_active_rows")
+_ROW = statement("admitted_row")
+_ROW_WITH_SEED = statement("admitted_row_with_seed")
+_LEVEL = statement("admitted_level")
+_ROOT_RESOURCES = statement("root_resources")
+_DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
+_CURSOR_SUMMARY = statement("cursor_summary")
+_PARKED_ROWS = statement("parked_rows")
+_PARKABLE = statement("parkable_row_groups")
+_MARK_PARKED = statement("mark_parked")
+_PARK_ROWS = statement("park_rows")
+_DELETE_PARKED = statement("delete_parked_from_active")
+_UNPARKABLE = statement("unparkable_row_groups")
+_MARK_UNPARKED = statement("mark_unparked")
+_UNPARK_ROWS = statement("unpark_rows")
+_DELETE_UNPARKED = statement("delete_unparked_rows")
+_HAS_DUE = statement("has_due_row_group")
+_DUE = statement("due_row_groups")
+_ACTIVATE_RESTING = statement("activate_resting_row_groups")
+_DELETE_ACTIVATED = statement("delete_activated_row_groups")
+
+_BULK_ROWS = STORAGE_ROWS
+"""Rows admitted at once when no row waits for a task."""
+
+_BOUNDS = "the bounds on active or parked rows and row groups"
+
+_NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
+
+
+class _DeferralVerdict(NamedTuple):
+    """Whether deferred tasks block admission, and until when the first cooling resource rests (None: none does)."""
+
+    blocks: bool
+    cools_until: datetime | None
+
+
+class ActiveRowGroups(NamedTuple):
+    """How many row groups entered and are neither finished nor resting."""
+
+    row_groups: int
+    parked: int
+    """Those of them whose rows are not in the working set (A7)."""
+    parked_for: list[str]
+    """The resources they wait for."""
+
+    @property
+    def in_working_set(self) -> int:
+        """Those of which rows can have ready tasks."""
+        return self.row_groups - self.parked
+
+
+def count_active(connection: Connection) -> ActiveRowGroups:
+    """Counts active row groups; by the connection of the process that works on the run."""
+    return ActiveRowGroups(*connection.recall(_ACTIVE_SUMMARY.text, "state.active_row_group")[0])
+
+
+class Admission:
+    """Brings row groups into the working set. Bound to one connection, one layout and the run's settings."""
+
+    def __init__(self, connection: Connection, layout: Layout, settings: RunSettings, seed_rows: int) -> None:
+        self._connection = connection
+        self._seed_rows = seed_rows
+        self._max_parked_rows = settings.max_parked_rows
+        called = (Strategy.CELL, Strategy.BATCH)
+        self._only_sql = not any(node.strategy in called for node in layout.graph.generators)
+        # Groups that finish in the turn that admits them are never active when it commits, so A2 holds for any size.
+        self._bounds = {
+            "max_active_rows": max(settings.max_active_rows, _BULK_ROWS)
+            if self._only_sql
+            else settings.max_active_rows,
+            "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
+        }
+        self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
+        self.blocked_by: str | None = None
+        """Why the last search for work let no row group in, although there was a use for one."""
+        self._counts: dict[str, int] = {}
+        self.has_room = True
+        """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
+        self._used_up = False
+        self.has_returned = False
+        """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
+        self._deferral_verdict: _DeferralVerdict | None = None
+        self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
+
+    def plan_grew(self) -> None:
+        """Tells that there are row groups again that were not admitted."""
+        self._used_up = False
+        self.has_room = True
+
+    @property
+    def has_due(self) -> bool:
+        """Whether resting row groups have work to do."""
+        return bool(self._connection.recall(_HAS_DUE.text, "state.resting_row_group")[0][0])
+
+    @property
+    def _parked_rows(self) -> int:
+        found = self._connection.recall(_PARKED_ROWS.text, "state.parked_row", "state.resting_row_group")
+        return int(found[0][0])
+
+    def take_counts(self) -> dict[str, int]:
+        """How many row groups were admitted, parked and unparked since the last call."""
+        counts, self._counts = self._counts, {}
+        return counts
+
+    def find_work(self, unused: Mapping[str, int], now: datetime, *, has_tasks: bool) -> int:
+        """Brings rows in for resources that could do more, and returns how many came in (A3).
+
+        ``unused``: per resource how many tasks it could still take after the pull; ``has_tasks``: the pull found some.
+        """
+        self.blocked_by = None
+        self.has_returned = False
+        if self._only_sql:
+            return self._bring_in(now, _BULK_ROWS)
+        wanted = {resource: count for resource, count in unused.items() if count > 0}
+        demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
+        came_in = self._let_in(wanted, demand, now)
+        if came_in:
+            return came_in
+        if not has_tasks and not count_active(self._connection).in_working_set:
+            return self._bring_in(now, max(demand, 1))
+        if self.blocked_by == _BOUNDS and self._park(now):
+            came_in = self._let_in(wanted, demand, now)
+        self.has_room = self.blocked_by != _BOUNDS
+        return came_in
+
+    def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
+        """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
+        self.blocked_by = None
+        if not wanted.keys().isdisjoint(count_active(self._connection).parked_for):
+            came_back = self._unpark(wanted)
+            if came_back:
+                return came_back
+        if self.has_due:
+            demand = max(wanted.values(), default=0)
+        if not demand or (not self.has_due and self._is_used_up()):
+            return 0
+        if self._deferral_blocks(now):
+            self.blocked_by = "deferred tasks"
+            return 0
+        # Twice the demand: the next turn then finds work without a second pull.
+        admitted = self._bring_in(now, 2 * demand) if self.has_room else 0
+        if not admitted:
+            self.blocked_by = _BOUNDS
+        return admitted
+
+    def deferrals_changed(self, changed: bool) -> None:
+        """Tells that deferrals or cool-downs came or went in this turn."""
+        if changed:
+            self._deferral_verdict = None
+
+    def _deferral_blocks(self, now: datetime) -> bool:
+        """Whether a new row group would bring no work independent of deferred tasks (A4).
+
+        The answer holds until deferrals change or the first resource stops cooling down.
+        """
+        verdict = self._deferral_verdict
+        if verdict is None or (verdict.cools_until is not None and now >= verdict.cools_until):
+            # The views of cooling resources look at the time of the last turn, which is this one from here on.
+            self._connection.execute(_TOUCH.text, {"now": now})
+            verdict = _DeferralVerdict(*self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0])
+            self._deferral_verdict = verdict
+        return verdict.blocks
+
+    def _something_cools(self, now: datetime) -> bool:
+        self._deferral_blocks(now)
+        return self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
+
+    def _is_used_up(self) -> bool:
+        """Whether no row group of the plan is left; once true, true for this invocation."""
+        if not self._used_up and not self.has_room:
+            next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
+            self._used_up = next_row_group >= row_groups
+        return self._used_up
+
+    def _bring_in(self, now: datetime, wanted_rows: int) -> int:
+        """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
+        return self._return(wanted_rows) or self._admit(now, wanted_rows)
+
+    def _return(self, wanted_rows: int) -> int:
+        """Brings back resting row groups that have work to do, lowest first; returns how many rows came."""
+        if not self.has_due:
+            return 0
+        found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
+        if not found:
+            return 0
+        came_back = {"row_groups": [row_group for (row_group,) in found]}
+        self._connection.execute(_ACTIVATE_RESTING.text, came_back)
+        self._connection.execute(_DELETE_ACTIVATED.text, came_back)
+        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
+        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self.has_returned = True
+        self._count("returned", len(found))
+        return rows
+
+    def _admit(self, now: datetime, wanted_rows: int) -> int:
+        """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
+        bounds = {"now": now, "wanted_rows": wanted_rows, **self._bounds}
+        admitted = self._connection.execute(_ADMIT.text, bounds)
+        if not admitted:
+            return 0
+        self._count("admitted", len(admitted))
+        first = min(row_group for row_group, _ in admitted)
+        last = max(row_group for row_group, _ in admitted)
+        self._connection.execute(_ADVANCE.text, {"next_row_group": last + 1})
+        parameters = {"first_admitted": first}
+        if self._seed_rows:
+            parameters["seed_rows"] = self._seed_rows
+        self._connection.execute(self._insert, parameters)
+        return sum(rows for _, rows in admitted)
+
+    def _count(self, kind: str, row_groups: int) -> None:
+        self._counts[kind] = self._counts.get(kind, 0) + row_groups
+
+    # Parking -------------------------------------------------------------------------------------
+
+    def _park(self, now: datetime) -> int:
+        """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
+        if self._parked_rows >= self._max_parked_rows or not self._something_cools(now):
+            return 0
+        self.has_room = True
+        parkable = self._connection.execute(_PARKABLE.text, {"now": now})
+        if not parkable:
+            return 0
+        parking = Rows(_NEW_PARKING)
+        for row_group, resources in parkable:
+            parking.append(row_group, resources)
+        self._connection.stage("new_parking", parking.table())
+        self._connection.execute(_MARK_PARKED.text)
+        self._connection.execute(_PARK_ROWS.text)
+        self._connection.execute(_DELETE_PARKED.text)
+        self._count("parked", len(parkable))
+        return len(parkable)
+
+    def _unpark(self, wanted: Mapping[str, int]) -> int:
+        """Brings back parked row groups that wait for these resources, lowest first (A7).
+
+        Returns how many rows came, 1 for groups without any, 0 if no group came.
+        """
+        parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
+        row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
+        if not row_groups:
+            return 0
+        came_back = {"row_groups": row_groups}
+        self._connection.execute(_MARK_UNPARKED.text, came_back)
+        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
+        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self._count("unparked", len(row_groups))
+        # One of which no row is left has to be looked at, too: it is complete.
+        return max(rows, 1)
+
+    # Making rows ---------------------------------------------------------------------------------
+
+    def _source(self, layout: Layout) -> str:
+        """The rows of admitted groups with all their SQL columns: one nested level per level of the graph."""
+        source = (_ROW_WITH_SEED if self._seed_rows else _ROW).text
+        made: set[str] = set()
+        done: list[int] = []
+        tried: list[int] = []
+        for nodes in layout.admission_levels:
+            values = []
+            for node in nodes:
+                name = node.columns[0].name
+                made.add(name)
+                if isinstance(node.declaration.sql, SeedColumn):
+                    if node.declaration.sql.name != name:
+                        values.append(f"{quote(node.declaration.sql.name)} as {quote(name)}")
+                elif layout.can_fail(node):
+                    tried.append(node.number)
+                    attempted = _attempted(node.number)
+                    values.append(f"try(struct_pack(v := {layout.expression(node)})) as {attempted}")
+                    values.append(f"struct_extract({attempted}, 'v') as {quote(name)}")
+                    continue
+                else:
+                    values.append(f"{layout.expression(node)} as {quote(name)}")
+                done.append(node.number)
+            if values:
+                source = _LEVEL.fill(values=",\n  ".join(values), source=source)
+        last = [f"{self._word(word, mask, tried)} as done_{word}" for word, mask in enumerate(layout.word_masks(done))]
+        last += [f"0::ubigint as skipped_{word}" for word in range(layout.words)]
+        last += [f"null as {quote(name)}" for name, _ in layout.value_columns if name not in made]
+        if not layout.value_columns:
+            last.append("null as no_columns")
+        return _LEVEL.fill(values=",\n  ".join(last), source=source)
+
+    @staticmethod
+    def _word(word: int, mask: int, tried: list[int]) -> str:
+        """A word of the done set of a new row: what cannot fail, and what was tried and did not."""
+        bits = [f"{mask}::ubigint"]
+        bits += [
+            f"(case when {_attempted(number)} is null then 0 else {1 << (number % WORD_BITS)} end)::ubigint"
+            for number in tried
+            if number // WORD_BITS == word
+        ]
+        return " | ".join(bits)
+
+
+def _attempted(number: int) -> str:
+    """A helper column of the INSERT; no column of a spec can have a control character in its name."""
+    return quote(f"\x1f{number}")

@@ -1,0 +1,105 @@
+"""Attempts: every request a call made, and every call that failed, as rows of ``state.attempt`` (D4).
+
+A request costs something whatever becomes of its row, so it is recorded even if the row is gone (R9).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+from rowmill.secret import hidden
+from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
+from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
+
+_MESSAGE_LENGTH = 1000
+_REUSED = "reused"
+"""The outcome of a request that was not made, as its answer was kept."""
+_REGENERATED = "regenerated"
+"""The outcome of a verdict that has its row made again."""
+
+
+class Attempts:
+    """The attempts of one turn."""
+
+    def __init__(self, invocation: int, now: float) -> None:
+        self.rows = Rows(NEW_ATTEMPT)
+        self.answers: dict[int, str] = {}
+        """Answers to keep, by their key: those of calls that succeeded."""
+        self._invocation = invocation
+        self._now = now
+
+    def note(self, outcome: Outcome) -> None:
+        """Records the requests of an outcome; of a failure that was none of a request's, the failed call itself too."""
+        last = len(outcome.requests) - 1
+        for key, answer in answers_to_keep(outcome):
+            self.answers.setdefault(key, answer)
+        for position, request in enumerate(outcome.requests):
+            if request.is_reused:
+                self._append(outcome, _REUSED, request)
+                continue
+            if request.error_type is None:
+                kind = OutcomeKind.SUCCEEDED
+            else:
+                kind = outcome.kind if position == last else OutcomeKind.TRANSIENT
+            self._append(outcome, kind, request)
+        if outcome.error is not None and (last < 0 or outcome.requests[last].error_type is None):
+            self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
+
+    def kept_answers(self) -> Rows:
+        """The answers to keep, as rows of a staged table."""
+        rows = Rows(NEW_ANSWER)
+        for key, answer in self.answers.items():
+            rows.append(Decimal(key), answer)
+        return rows
+
+    def note_failed_call(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
+        """Records a call that failed without a request, or whose result could not be used."""
+        started_at = outcome.started_at or self._now
+        self._append(outcome, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
+
+    def note_regeneration(self, task: Task, message: str) -> None:
+        """Records that a row was found invalid and is made again; ``task.attempts`` says how often it was before."""
+        request = Request("", self._now, 0.0, 0, 0, None, "InvalidRow", message)
+        self._append(Outcome(OutcomeKind.REJECTED, task), _REGENERATED, request)
+
+    def _append(self, outcome: Outcome, kind: str, request: Request) -> None:
+        task = outcome.task
+        self.rows.append(
+            self._invocation,
+            *task.key,
+            task.row_id,
+            task.attempts + 1,
+            str(kind),
+            request.error_type,
+            clean(request.message) if request.message is not None else None,
+            None if request.is_reused else request.model or None,
+            from_epoch(request.started_at),
+            request.duration_ms,
+            request.input_tokens,
+            request.output_tokens,
+            request.cost_usd,
+        )
+
+
+def answers_to_keep(outcome: Outcome) -> Iterator[tuple[int, str]]:
+    """The answers of an outcome's requests that may be used again: only of a call that succeeded."""
+    if outcome.kind is OutcomeKind.SUCCEEDED:
+        for request in outcome.requests:
+            yield from request.answers
+
+
+def clean(text: str) -> str:
+    """Text as it may be stored: without secrets and lone surrogates, not longer than people read."""
+    text = hidden(text)
+    shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+    return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def error_text(error: BaseException) -> str:
+    """What an error says. A user's error may fail to say anything."""
+    try:
+        text = str(error)
+    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
+        text = f"(its message cannot be made: {type(unspeakable).__name__})"
+    return clean(text or type(error).__name__)

@@ -1,0 +1,58 @@
+"""The budget: what all invocations together may cost, in dollars, tokens and requests, and until when they may work.
+
+What earlier invocations used is summed up once; each turn adds what it journals itself. A run whose budget is
+reached drains: the calls that run already are finished and paid for.
+"""
+
+from __future__ import annotations
+
+from rowmill.errors import BudgetReached
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.statements import statement
+
+_USED = statement("used_so_far")
+_USED_NOW = statement("used_by_new_attempts")
+
+
+class Budget:
+    """The budget of one run. Used by the turn, after it has journalled its attempts."""
+
+    def __init__(self, connection: Connection, settings: RunSettings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self.deadline = settings.deadline.timestamp() if settings.deadline is not None else None
+        """Seconds since the epoch; None: none."""
+        bounds = settings.max_cost_usd, settings.max_tokens, settings.max_requests
+        self._counts = any(bound is not None for bound in bounds)
+        self._requests, self._tokens, self._cost_usd = 0, 0, 0.0
+        if self._counts:
+            self._add(_USED.text)
+
+    def _add(self, query: str) -> None:
+        requests, tokens, cost_usd = self._connection.execute(query)[0]
+        self._requests += requests
+        self._tokens += tokens
+        self._cost_usd += cost_usd
+
+    def reached(self, now: float, *, has_attempts: bool) -> BudgetReached | None:
+        """What is used up, if anything is; ``now`` is seconds since the epoch.
+
+        ``has_attempts``: attempts of this turn are staged and not counted yet.
+        """
+        if self._counts and has_attempts:
+            self._add(_USED_NOW.text)
+        settings = self._settings
+        if settings.max_cost_usd is not None and self._cost_usd >= settings.max_cost_usd:
+            return _reached("max_cost_usd", f"${self._cost_usd:,.2f} of ${settings.max_cost_usd:,.2f} are spent")
+        if settings.max_tokens is not None and self._tokens >= settings.max_tokens:
+            return _reached("max_tokens", f"{self._tokens:,} of {settings.max_tokens:,} tokens are used")
+        if settings.max_requests is not None and self._requests >= settings.max_requests:
+            return _reached("max_requests", f"{self._requests:,} of {settings.max_requests:,} requests are made")
+        if self.deadline is not None and now >= self.deadline:
+            return _reached("deadline", f"{settings.deadline:%Y-%m-%d %H:%M:%S %Z} has passed")
+        return None
+
+
+def _reached(field: str, what: str) -> BudgetReached:
+    return BudgetReached(f"The budget is reached: {what}. Raise run.{field} in the spec and run again to go on.")

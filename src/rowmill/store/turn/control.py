@@ -1,0 +1,329 @@
+"""Steering a run by hand: requests become rows in the transaction that applies them.
+
+On a living run the next turn applies them; on a stopped one the same code does, in a transaction of its own. A
+request has a key its asker chose, so one that is repeated because its answer was lost is not applied again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from rowmill.errors import UsageError
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch
+from rowmill.store.database.statements import statement
+from rowmill.store.reshape.barrier import reopen_barriers
+from rowmill.store.reshape.reopening import ROW_KEY, RowKey, revive
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+from rowmill.store.turn.dropping import ACTIVE, PARKED, give_up
+from rowmill.task import Steering
+
+_INSERT_REQUEST = statement("insert_control_request")
+_KNOWN_REQUEST = statement("known_control_request")
+_INSERT_EVENT = statement("insert_event")
+_RUN_STATE = statement("run_state")
+_READ_PAUSE = statement("read_pause")
+_PAUSE = statement("pause_run")
+_RESUME = statement("resume_run")
+_LIMITS = statement("limits_by_hand")
+_DELETE_LIMIT = statement("delete_limit_by_hand")
+_INSERT_LIMIT = statement("insert_limit_by_hand")
+_SET_CONFIGURED = statement("set_configured_limit")
+_ROWS_TO_DROP = statement("rows_to_drop_by_hand")
+_DELETE_STALE = statement("delete_stale_deferrals")
+_DROPPED_AMONG = statement("dropped_rows_among")
+_REOPEN_RUN = statement("reopen_run")
+_RETRY_DEFERRED = statement("retry_deferred_tasks")
+
+_HAND_DROP = pa.schema([("row_id", pa.int64())])
+_HAND_RETRY = pa.schema([("generator", pa.string()), ("row_group", pa.int64()), ("row_index", pa.int64())])
+_MOST_RECORDED = 2000
+"""Characters of a request's arguments that are kept: a million row numbers are not worth it."""
+
+
+@dataclass
+class PendingRequest:
+    """A request on its way to the next turn."""
+
+    request: ControlRequest
+    answer: ControlAnswer | None = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class HandSettings:
+    """What people decided and the next invocation starts from."""
+
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    limits: Mapping[str | None, int] = field(default_factory=dict)
+    """Calls at once per resource; None: all tasks in flight."""
+
+    def limited(self, configured: Mapping[str, int]) -> dict[str, int]:
+        """The limits of the spec, lowered by hand."""
+        return {name: min(limit, self.limits.get(name, limit)) for name, limit in configured.items()}
+
+
+def read_hand_settings(connection: Connection) -> HandSettings:
+    """What holds by hand. O(resources)."""
+    pause = connection.execute(_READ_PAUSE.text)
+    limits = dict(connection.execute(_LIMITS.text))
+    paused_at, paused_by = pause[0] if pause else (None, None)
+    return HandSettings(paused_at, paused_by, limits)
+
+
+DropRows = Callable[[Rows, datetime, str], None]
+ReviveRows = Callable[[Sequence[RowKey]], None]
+
+
+class Control:
+    """Takes requests from any thread and applies them where the writer says."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        drop_rows: DropRows | None = None,
+        revive_rows: ReviveRows | None = None,
+        *,
+        is_living: bool,
+    ) -> None:
+        """``drop_rows`` gives up rows of a table, ``revive_rows`` takes dropped ones back (default: with the
+        statements of a turn)."""
+        self._connection = connection
+        self._drop_rows = drop_rows or self._drop_directly
+        self._revive_rows = revive_rows or self._revive_directly
+        self._is_living = is_living
+        self._waiting: deque[PendingRequest] = deque()
+        self._applied: list[PendingRequest] = []
+
+    # From any thread ------------------------------------------------------------------------------
+
+    def submit(self, request: ControlRequest) -> PendingRequest:
+        """Puts a request in line for the next turn."""
+        pending = PendingRequest(request)
+        self._waiting.append(pending)
+        return pending
+
+    def withdraw(self, pending: PendingRequest) -> bool:
+        """Takes a request out of the line again; False if a turn has it already."""
+        try:
+            self._waiting.remove(pending)
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def has_applied(self) -> bool:
+        """True from :meth:`apply` to the end of its transaction if there was anything to apply."""
+        return bool(self._applied)
+
+    # In the writer's thread -----------------------------------------------------------------------
+
+    def apply(self, now: datetime) -> Steering | None:
+        """Applies what waits, inside the open transaction; returns what the dispatcher has to know."""
+        steering: Steering | None = None
+        while self._waiting:
+            pending = self._waiting.popleft()
+            self._applied.append(pending)
+            pending.answer, change = self.apply_one(pending.request, now)
+            if change is not None:
+                steering = change if steering is None else steering.followed_by(change)
+        return steering
+
+    def committed(self) -> None:
+        """What was applied is durable: whoever asked may know."""
+        self._settle(None)
+
+    def failed(self, error: BaseException) -> None:
+        """The transaction is gone, and with it what was applied in it."""
+        self._settle(error)
+
+    def _settle(self, error: BaseException | None) -> None:
+        for pending in self._applied:
+            pending.error = error
+            pending.done.set()
+        self._applied = []
+
+    def apply_one(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        """Applies one request and records it; one that was applied before gets the answer it had."""
+        known = self._connection.execute(_KNOWN_REQUEST.text, {"request_id": request.key})
+        if known:
+            return ControlAnswer(*known[0]), None
+        verb = _VERBS.get(request.verb)
+        steering: Steering | None = None
+        if verb is None:
+            answer = ControlAnswer("refused", f"This Rowmill does not know '{request.verb}'.")
+        else:
+            try:
+                answer, steering = verb(self, request, now)
+            except (KeyError, TypeError, ValueError) as error:
+                answer = ControlAnswer("refused", f"The arguments of '{request.verb}' cannot be read: {error!r}.")
+        arguments = json.dumps(request.arguments)
+        if len(arguments) > _MOST_RECORDED:
+            arguments = json.dumps({name: value for name, value in request.arguments.items() if name == "reason"})
+        self._connection.execute(
+            _INSERT_REQUEST.text,
+            {
+                "request_id": request.key,
+                "verb": request.verb,
+                "arguments": arguments,
+                "requested_by": request.requested_by,
+                "requested_at": from_epoch(request.requested_at),
+                "now": now,
+                "outcome": answer.outcome,
+                "result": answer.message,
+                "rows_affected": answer.rows,
+            },
+        )
+        if answer.outcome == "applied":
+            self._connection.execute(
+                _INSERT_EVENT.text,
+                {
+                    "now": now,
+                    "kind": request.verb.replace("_", " "),
+                    "subject": "run",
+                    "detail": f"{answer.message} By {request.requested_by}.",
+                },
+            )
+        return answer, steering
+
+    # The verbs ------------------------------------------------------------------------------------
+
+    def _pause(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        state = self._state()
+        if state == "finished":
+            return ControlAnswer("already", "The run is complete; there is nothing to pause."), None
+        pause = self._connection.execute(_READ_PAUSE.text)
+        if pause:
+            at, by = pause[0]
+            return ControlAnswer("already", f"Already paused, since {at:%Y-%m-%d %H:%M:%S} UTC, by {by}."), None
+        self._connection.execute(_PAUSE.text, {"now": now, "requested_by": request.requested_by})
+        message = "Paused: running calls finish, nothing new starts until 'rowmill resume'."
+        if not self._is_living:
+            message = "Paused: 'rowmill run' will start nothing until 'rowmill resume'."
+        return ControlAnswer("applied", message), Steering(paused=True)
+
+    def _resume(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        if not self._connection.execute(_READ_PAUSE.text):
+            return ControlAnswer("already", "Not paused: there is nothing to resume."), None
+        self._connection.execute(_RESUME.text)
+        message = "Resumed." if self._is_living else "Resumed: 'rowmill run' goes on with the run."
+        return ControlAnswer("applied", message), Steering(paused=False)
+
+    def _drain(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        if not self._is_living:
+            return self._not_living(), None
+        return ControlAnswer("applied", "Draining: running calls finish, then the run stops."), Steering(drain=True)
+
+    def _cancel(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        if not self._is_living:
+            return self._not_living(), None
+        return ControlAnswer("applied", "Cancelled: running calls are cut off, the run stops."), Steering(cancel=True)
+
+    def _not_living(self) -> ControlAnswer:
+        is_complete = self._state() == "finished"
+        message = "Already complete." if is_complete else "Already stopped: nothing works on the run."
+        return ControlAnswer("already", message)
+
+    def _limit(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        resource, calls = request.arguments["resource"], request.arguments["calls"]
+        spec_calls = int(request.arguments["spec_calls"])
+        wanted = spec_calls if calls is None else int(calls)
+        subject = resource or "all tasks in flight"
+        if wanted < 1 or (resource is not None and wanted > spec_calls):
+            return ControlAnswer(
+                "refused", f"The limit of {subject} must be from 1 to {spec_calls}, as the spec says."
+            ), None
+        before = dict(self._connection.execute(_LIMITS.text)).get(resource, spec_calls)
+        if before == wanted:
+            return ControlAnswer("already", f"The limit of {subject} is {wanted} already."), None
+        self._connection.execute(_DELETE_LIMIT.text, {"resource": resource})
+        if wanted != spec_calls:
+            values = {"resource": resource, "calls": wanted, "now": now, "requested_by": request.requested_by}
+            self._connection.execute(_INSERT_LIMIT.text, values)
+        if resource is None:
+            steering = Steering(max_in_flight=wanted)
+        else:
+            self._connection.execute(_SET_CONFIGURED.text, {"resource": resource, "calls": wanted})
+            steering = Steering(limits={resource: wanted})
+        return ControlAnswer("applied", f"The limit of {subject} is {wanted} now, it was {before}."), steering
+
+    def _drop(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        reason = str(request.arguments["reason"])
+        rows = Rows(_HAND_DROP)
+        for first, last in request.arguments["rows"]:
+            for row_id in range(int(first), int(last) + 1):
+                rows.append(row_id)
+        self._connection.stage("hand_drop", rows.table())
+        drops_from = {ACTIVE: Rows(NEW_DROP), PARKED: Rows(NEW_DROP)}
+        for row_group, row_index, generator, attempts, is_parked in self._connection.execute(_ROWS_TO_DROP.text):
+            drops = drops_from[PARKED if is_parked else ACTIVE]
+            drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
+        for table, drops in drops_from.items():
+            if drops:
+                self._drop_rows(drops, now, table)
+        count = sum(len(drops.rows) for drops in drops_from.values())
+        if not count:
+            return ControlAnswer("already", "None of these rows is being worked on: nothing was dropped."), None
+        return ControlAnswer("applied", f"{count:,} {'row' if count == 1 else 'rows'} dropped.", count), None
+
+    def _drop_directly(self, drops: Rows, now: datetime, table: str) -> None:
+        give_up(self._connection, table, drops, now)
+        self._connection.execute(_DELETE_STALE.text)
+
+    def _retry_deferred(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        tasks = Rows(_HAND_RETRY)
+        for generator, row_group, row_index in request.arguments["tasks"]:
+            tasks.append(str(generator), int(row_group), int(row_index))
+        self._connection.stage("hand_retry", tasks.table())
+        count = len(self._connection.execute(_RETRY_DEFERRED.text, {"now": now}))
+        if not count:
+            return ControlAnswer("already", "None of these tasks waits: there is nothing to retry."), None
+        noun = "task" if count == 1 else "tasks"
+        return ControlAnswer("applied", f"{count:,} deferred {noun} ready again.", count), None
+
+    def _retry_dropped(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+        wanted = Rows(ROW_KEY)
+        for row_group, row_index in request.arguments["rows"]:
+            wanted.append(int(row_group), int(row_index))
+        self._connection.stage("hand_revival", wanted.table())
+        rows = [(group, index) for group, index in self._connection.execute(_DROPPED_AMONG.text)]
+        if not rows:
+            return ControlAnswer("already", "None of these rows is dropped: nothing to bring back."), None
+        self._revive_rows(rows)
+        self._connection.execute(_REOPEN_RUN.text, {"reason": "dropped rows were revived", "now": now})
+        return ControlAnswer("applied", f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} back.", len(rows)), None
+
+    def _revive_directly(self, rows: Sequence[RowKey]) -> None:
+        revive(self._connection, rows)
+        reopen_barriers(self._connection)
+
+    def _state(self) -> str:
+        return str(self._connection.execute(_RUN_STATE.text)[0][1])
+
+
+Verb = Callable[[Control, ControlRequest, datetime], tuple[ControlAnswer, Steering | None]]
+_VERBS: Mapping[str, Verb] = {
+    "pause": Control._pause,
+    "resume": Control._resume,
+    "drain": Control._drain,
+    "cancel": Control._cancel,
+    "limit": Control._limit,
+    "drop": Control._drop,
+    "retry_deferred": Control._retry_deferred,
+    "retry_dropped": Control._retry_dropped,
+}
+
+
+def refuse(answer: ControlAnswer) -> None:
+    """Raises UsageError if the answer is a refusal."""
+    if answer.outcome == "refused":
+        raise UsageError(answer.message)

@@ -1,0 +1,95 @@
+"""Finishing row groups: complete ones move to the dataset in the turn's transaction (K1, K2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
+from rowmill.task import FinishedRowGroup, TaskKey
+
+_UNFINISHED = statement("unfinished_rows")
+_MOVE = statement("move_finished_rows")
+_SKIPS = statement("record_finished_skips")
+_RECORD = statement("record_finished_row_groups")
+_UNANNOUNCED = statement("unannounced_row_groups")
+_NOTE_UNANNOUNCED = statement("note_unannounced")
+_FORGET_ANNOUNCED = statement("forget_announced")
+_DELETE_ROWS = statement("delete_finished_rows")
+_DELETE_GROUPS = statement("delete_finished_row_groups")
+
+
+class Finishing:
+    """Finishes row groups. Bound to one connection and one layout."""
+
+    def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
+        """``announces``: row groups are remembered until they were announced (K3)."""
+        self._connection = connection
+        self._of_all = _UNFINISHED.fill(all_done=layout.all_done)
+        self._living = _UNFINISHED.fill(all_done="false")
+        """Counts every row that lives."""
+        self._unfinished: dict[int, int] = {}
+        """At least so many rows have to end before a row group is complete; none if it is missing here."""
+        self._move = _MOVE.fill(columns=layout.all_columns)
+        self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
+        self._announces = announces
+        self._left_over = self._unannounced() if announces else []
+        self._announced: list[int] = []
+
+    def _unannounced(self) -> list[FinishedRowGroup]:
+        return [FinishedRowGroup(*row) for row in self._connection.execute(_UNANNOUNCED.text)]
+
+    def forget_announced(self) -> None:
+        """What the last turn returned was announced since: its callbacks have run."""
+        if self._announced:
+            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": self._announced})
+            self._announced = []
+
+    def finish(self, now: datetime, *, only_emptied: bool = False) -> list[FinishedRowGroup]:
+        """Finishes every complete active row group and returns what is to be announced, lowest first.
+
+        ``only_emptied``: rows wait for a barrier, so only row groups of which none lives are complete.
+        """
+        finished = self._left_over + self._finish(now, self._living if only_emptied else self._of_all)
+        self._left_over = []
+        if only_emptied:
+            self._unfinished = {}
+        self.announce(finished)
+        return finished
+
+    def announce(self, finished: Iterable[FinishedRowGroup]) -> None:
+        """Notes that these row groups are announced with the result of this turn."""
+        if self._announces:
+            self._announced += [group.row_group for group in finished]
+
+    def count_ended(self, ended: Iterable[TaskKey]) -> bool:
+        """Counts tasks that ended, after which their rows need no other; whether a row group may be complete now.
+
+        Most turns complete nothing, and looking costs as much as a small write. Each task counts for a row, whatever
+        came of it, so this errs on the side of looking. Nothing else may have completed rows since the last look.
+        """
+        unfinished = self._unfinished
+        may = False
+        for _, row_group, row_index in ended:
+            left = unfinished.get(row_group, 0) - 1 if row_index >= 0 else 0
+            unfinished[row_group] = left
+            may = may or left <= 0
+        return may
+
+    def _finish(self, now: datetime, query: str) -> list[FinishedRowGroup]:
+        self._unfinished = dict(self._connection.execute(query))
+        complete = [row_group for row_group, unfinished in self._unfinished.items() if not unfinished]
+        if not complete:
+            return []
+        row_groups = {"row_groups": complete}
+        self._connection.execute(self._move, row_groups)
+        if self._skips:
+            self._connection.execute(self._skips, row_groups)
+        recorded = self._connection.execute(_RECORD.text, {**row_groups, "now": now})
+        if self._announces:
+            self._connection.execute(_NOTE_UNANNOUNCED.text, row_groups)
+        self._connection.execute(_DELETE_ROWS.text, row_groups)
+        self._connection.execute(_DELETE_GROUPS.text, row_groups)
+        return sorted((FinishedRowGroup(*row) for row in recorded), key=lambda group: group.row_group)

@@ -1,0 +1,346 @@
+"""The outcomes of one turn as Arrow tables: what was a list of Python values becomes columns for SQL.
+
+Values are checked against their column's type here (V3): one that does not fit turns its outcome into a drop
+with reason ``rejected``, and the rest of the turn goes on. A batch result is attached by ``row_index``,
+never by position (R5).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import pyarrow as pa
+
+from rowmill.deferral import backoff_s, cool_down_s
+from rowmill.errors import BarrierFailed, Transient
+from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.staging import (
+    DONE_TASK,
+    NEW_COOLING,
+    NEW_DEFERRAL,
+    NEW_DROP,
+    NEW_STATE,
+    TASK_KEY,
+    Rows,
+    from_epoch,
+)
+from rowmill.store.database.typing import Typing
+from rowmill.store.reshape.regeneration import InvalidCell
+from rowmill.store.turn.attempts import Attempts, clean, error_text
+from rowmill.store.turn.error_window import Failure
+from rowmill.task import InvalidRow, Outcome, OutcomeKind, TaskKey, error_type
+
+
+@dataclass
+class Inbox:
+    """What one turn has to write, sorted by what happens to it."""
+
+    graph: Graph
+    settings: RunSettings
+    typing: Typing
+    invocation: int
+    now: float
+    live_rows: Callable[[int, int], list[int]]
+    """The live, unskipped rows of (row group, generator): what a batch task stands for."""
+
+    values: dict[int, pa.Table] = field(default_factory=dict)
+    """Per generator: row_group, row_index, value_0, …"""
+    done: Rows = field(default_factory=lambda: Rows(DONE_TASK))
+    skipped: Rows = field(default_factory=lambda: Rows(TASK_KEY))
+    deferrals: Rows = field(default_factory=lambda: Rows(NEW_DEFERRAL))
+    drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
+    cooling: Rows = field(default_factory=lambda: Rows(NEW_COOLING))
+    states: Rows = field(default_factory=lambda: Rows(NEW_STATE))
+    attempts: Attempts = field(init=False)
+    results: list[Failure | None] = field(default_factory=list)
+    """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Endpoints that refused a call (429): kind and message of the error."""
+    answered: set[str] = field(default_factory=set)
+    """Resources that answered one."""
+    _place: dict[TaskKey, int] = field(default_factory=dict)
+    invalid: list[InvalidCell] = field(default_factory=list)
+    """Verdicts that rows are not valid and to be made again."""
+    outdated: frozenset[TaskKey] = frozenset()
+    """Cells that were asked for of values taken back since: what came of them is not taken."""
+    stop: Outcome | None = None
+    """The first outcome that stops the run, if any."""
+    over_dataset: list[Outcome] = field(default_factory=list)
+    """Results of tasks over the whole dataset: one at most, unless late ones arrive (R6)."""
+
+    def __post_init__(self) -> None:
+        self.attempts = Attempts(self.invocation, self.now)
+
+    def take(self, outcomes: Iterable[Outcome]) -> None:
+        """Sorts outcomes into the tables."""
+        succeeded: dict[int, list[Outcome]] = {}
+        for outcome in outcomes:
+            kind = outcome.kind
+            task = outcome.task
+            self.attempts.note(outcome)
+            if _is_answered(outcome):
+                self.answered.add(str(self.graph.generators[task.generator].declaration.resource))
+            if self._is_outdated(outcome):
+                outcome = outcome._replace(kind=OutcomeKind.RELEASED)
+                kind = OutcomeKind.RELEASED
+            is_barrier = self.graph.generators[task.generator].strategy is Strategy.DATASET
+            if is_barrier:
+                outcome = self._without_drops(outcome)
+                kind = outcome.kind
+            ends = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
+            key = task.key
+            self.done.append(*key, ends and task.was_deferred)
+            if is_barrier and kind is OutcomeKind.SUCCEEDED:
+                self.over_dataset.append(outcome)
+            elif kind is OutcomeKind.SUCCEEDED:
+                succeeded.setdefault(task.generator, []).append(outcome)
+                self._place[key] = len(self.results)
+                self.results.append(None)
+            elif kind is OutcomeKind.SKIPPED:
+                self.skipped.append(*key)
+            elif kind is not OutcomeKind.RELEASED:
+                self._take_failure(outcome)
+        for number, group in succeeded.items():
+            node = self.graph.generators[number]
+            if group[0].task.row_index is None:
+                self._take_batches(node, group)
+            else:
+                self._take_cells(node, group)
+
+    @property
+    def ended(self) -> list[TaskKey]:
+        """The tasks of all outcomes."""
+        return [row[:3] for row in self.done.rows]
+
+    def _is_outdated(self, outcome: Outcome) -> bool:
+        """Was this cell asked for of values that were taken back? Of a batch, single rows are: see ``live_rows``."""
+        return outcome.task.key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)
+
+    # Failures ------------------------------------------------------------------------------------
+
+    def _without_drops(self, outcome: Outcome) -> Outcome:
+        """The outcome of a task over the whole dataset: a failure that would drop its rows stops the run (R6)."""
+        task, error = outcome.task, outcome.error
+        if outcome.kind is OutcomeKind.TRANSIENT and task.attempts + 1 < self.settings.max_attempts:
+            return outcome
+        if outcome.kind not in (OutcomeKind.TRANSIENT, OutcomeKind.REJECTED) or error is None:
+            return outcome
+        text = error_text(error)
+        if outcome.kind is OutcomeKind.TRANSIENT:
+            text = f"{text} (after {task.attempts + 1} attempts)"
+        failed = BarrierFailed(self.graph.generators[task.generator].name, text, error_type(error))
+        failed.__cause__ = error
+        return outcome._replace(kind=OutcomeKind.STOP, error=failed)
+
+    def _take_failure(self, outcome: Outcome) -> None:
+        error = outcome.error or RuntimeError("no error given")
+        if outcome.kind is OutcomeKind.STOP:
+            self.stop = self.stop or outcome
+        elif outcome.kind is OutcomeKind.RATE_LIMITED:
+            self._defer_rate_limited(outcome, error)
+        elif outcome.kind is OutcomeKind.TRANSIENT:
+            self._defer_transient(outcome, error)
+        else:
+            self._drop(outcome, "rejected", error_type(error), error_text(error), outcome.task.attempts + 1)
+
+    def _defer_rate_limited(self, outcome: Outcome, error: BaseException) -> None:
+        """A rate-limited task never uses up its attempts (F1): ``attempts`` stays what it was."""
+        task = outcome.task
+        until = from_epoch(self.now + cool_down_s(error, self.settings.rate_limit_cooldown_s))
+        resource = self.graph.generators[task.generator].declaration.resource
+        self._defer(outcome, error, task.attempts, until)
+        if resource not in LOCAL_RESOURCES:
+            self.cooling.append(resource, until, f"rate limited: {error_text(error)[:200]}")
+            self.refused[str(resource)] = error_type(error), error_text(error)
+
+    def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
+        task = outcome.task
+        failures = task.attempts + 1
+        declaration = self.graph.generators[task.generator].declaration
+        if failures >= (declaration.max_attempts or self.settings.max_attempts):
+            self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures)
+            return
+        key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
+        base_s = declaration.backoff_base_s or self.settings.backoff_base_s
+        wait = backoff_s(base_s, self.settings.backoff_max_s, failures, key)
+        if isinstance(error, Transient) and error.retry_after_s is not None:
+            wait = max(wait, error.retry_after_s)
+        self._defer(outcome, error, failures, from_epoch(self.now + wait))
+
+    def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:
+        self.deferrals.append(*outcome.task.key, error_type(error), error_text(error), attempts, not_before)
+
+    def _drop(self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int) -> None:
+        task = outcome.task
+        indices = [task.row_index] if task.row_index is not None else self.live_rows(task.row_group, task.generator)
+        for index in indices:
+            self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts)
+        rows = tuple((task.row_group, index) for index in indices)
+        failure = Failure(self.graph.generators[task.generator].name, rows, kind, message)
+        place = self._place.get(task.key)
+        if place is None:
+            self.results.append(failure)
+        else:
+            self.results[place] = failure
+
+    # Results -------------------------------------------------------------------------------------
+
+    def _take_cells(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
+        outputs = node.declaration.outputs
+        outcomes = [judged for outcome in outcomes if (judged := self._judged(node, outcome)) is not None]
+        kept = [outcome for outcome in outcomes if self._has_right_width(outcome, len(outputs))]
+        columns = self._arrays(node, kept)
+        if columns is None:
+            kept = [outcome for outcome in kept if self._fits(node, outcome)]
+            columns = self._arrays(node, kept)
+            assert columns is not None, "values that fit one by one fit together"
+        self._put(node, [o.task.row_group for o in kept], [o.task.row_index for o in kept], columns)
+
+    def _judged(self, node: GeneratorNode, outcome: Outcome) -> Outcome | None:
+        """The outcome with its plain values; None for a row that was judged and is to be dropped.
+
+        The call succeeded: an invalid row is no failure (F6).
+        """
+        found = outcome.values
+        if not isinstance(found, InvalidRow):
+            return outcome
+        _, row_group, row_index, *_ = outcome.task
+        assert row_index is not None, "a verdict is about one row"
+        if node.declaration.regeneration is not None:
+            self.invalid.append(InvalidCell(node.number, row_group, row_index, clean(found.message)))
+            return outcome._replace(values=found.values)
+        self.drops.append(node.number, row_group, row_index, "invalid", None, clean(found.message), 0)
+        return None
+
+    def _has_right_width(self, outcome: Outcome, width: int) -> bool:
+        if len(outcome.values) == width:
+            return True
+        message = f"The generator returned {len(outcome.values)} values, {width} are declared."
+        self._reject(outcome, "GeneratorError", message)
+        return False
+
+    def _arrays(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> list[pa.Array] | None:
+        arrays = []
+        for position, output in zip(node.kept, node.columns, strict=True):
+            array = self.typing.to_array(output.name, [outcome.values[position] for outcome in outcomes])
+            if array is None:
+                return None
+            arrays.append(array)
+        return arrays
+
+    def _fits(self, node: GeneratorNode, outcome: Outcome) -> bool:
+        for position, output in zip(node.kept, node.columns, strict=True):
+            value = outcome.values[position]
+            if not self.typing.fits(output.name, value):
+                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
+                return False
+        return True
+
+    def _take_batches(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
+        """Attaches each batch result to its rows by ``row_index`` (R5)."""
+        groups: list[int] = []
+        indices: list[int] = []
+        parts: list[list[pa.Array]] = []
+        for outcome in outcomes:
+            task = outcome.task
+            live = self.live_rows(task.row_group, task.generator)
+            checked = self._checked_batch(node, outcome, live)
+            if checked is None:
+                continue
+            if node.declaration.is_ordered and not self._keep_state(outcome):
+                continue
+            given, columns = checked
+            missing = sorted(set(live) - set(given))
+            for index in missing:
+                message = f"{node.declaration.name} returned no row for it."
+                self.drops.append(task.generator, task.row_group, index, "filtered", None, message, 0)
+            groups += [task.row_group] * len(given)
+            indices += given
+            parts.append(columns)
+        columns = [
+            pa.concat_arrays([part[position] for part in parts]) if parts else self.typing.empty(output.name)
+            for position, output in enumerate(node.columns)
+        ]
+        self._put(node, groups, indices, columns)
+
+    def _keep_state(self, outcome: Outcome) -> bool:
+        """Takes the state an ordered generator wants back; false after rejecting one that is no plain JSON (R10)."""
+        try:
+            text = json.dumps(outcome.state, ensure_ascii=True, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._reject(outcome, "GeneratorError", f"The returned state cannot be kept as JSON: {error}")
+            return False
+        self.states.append(outcome.task.generator, outcome.task.row_group, text)
+        return True
+
+    def _checked_batch(
+        self, node: GeneratorNode, outcome: Outcome, live: Sequence[int]
+    ) -> tuple[list[int], list[pa.Array]] | None:
+        """Row indices and output columns of a batch result, or None after rejecting it."""
+        table: pa.Table = outcome.values
+        problem = None
+        names = [output.name for output in node.columns]
+        absent = [name for name in ("row_index", *names) if name not in table.column_names]
+        if absent:
+            problem = f"The returned table has no column {', '.join(map(repr, absent))}."
+            self._reject(outcome, "GeneratorError", problem)
+            return None
+        given = table.column("row_index").to_pylist()
+        sent = set(outcome.task.inputs.column("row_index").to_pylist())
+        foreign = [index for index in given if index not in sent]
+        if foreign:
+            problem = (
+                f"The returned table has row_index {foreign[0]!r}, which was not among the {len(sent)} rows given."
+            )
+        elif len(set(given)) != len(given):
+            problem = "The returned table has the same row_index more than once."
+        elif len(given) < len(sent) and not node.declaration.may_drop_rows:
+            problem = (
+                f"The returned table has {len(given)} of {len(sent)} rows. "
+                "Return every row_index given, or declare that the generator may drop rows."
+            )
+        if problem:
+            self._reject(outcome, "GeneratorError", problem)
+            return None
+        wanted = set(live)
+        keep = [position for position, index in enumerate(given) if index in wanted]
+        if len(keep) < len(given):
+            table, given = table.take(pa.array(keep, type=pa.int64())), [given[position] for position in keep]
+        columns = []
+        for output in node.columns:
+            values = table.column(output.name)
+            array = self.typing.checked(output.name, values)
+            if array is None:
+                value = next(v for v in values.to_pylist() if not self.typing.fits(output.name, v))
+                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
+                return None
+            columns.append(array)
+        return given, columns
+
+    def _reject(self, outcome: Outcome, kind: str, message: str) -> None:
+        self.attempts.note_failed_call(outcome, OutcomeKind.REJECTED, kind, message)
+        self._drop(outcome, "rejected", kind, message, outcome.task.attempts + 1)
+
+    def _put(
+        self, node: GeneratorNode, groups: Sequence[int], indices: Sequence[int | None], columns: Sequence[pa.Array]
+    ) -> None:
+        if groups:
+            self.values[node.number] = pa.table(
+                {
+                    "row_group": pa.array(groups, type=pa.int64()),
+                    "row_index": pa.array(indices, type=pa.int64()),
+                    **{f"value_{position}": column for position, column in zip(node.kept, columns, strict=True)},
+                }
+            )
+
+
+def _is_answered(outcome: Outcome) -> bool:
+    """Did the endpoint answer a request of this call, whatever became of the call? A call without any is one itself."""
+    if outcome.requests:
+        return any(request.error_type is None and not request.is_reused for request in outcome.requests)
+    return outcome.kind is OutcomeKind.SUCCEEDED

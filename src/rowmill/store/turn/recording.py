@@ -1,0 +1,241 @@
+"""Recording: what arrived is written into the run database. Values, skips, deferrals, drops, attempts, limits.
+
+Everything here is written so that doing it twice changes nothing (R9): values only enter live rows whose bit is
+clear, a row is dropped once, a deferral replaces the one before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+import pyarrow as pa
+
+from rowmill.spec.declaration import Strategy
+from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.connection import Connection
+from rowmill.store.database.staging import NEW_DROP, Rows
+from rowmill.store.database.statements import statement
+from rowmill.store.database.typing import Typing
+from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.deferrals import Deferrals
+from rowmill.store.turn.drop_log import DropLog
+from rowmill.store.turn.dropping import ACTIVE, give_up
+from rowmill.store.turn.inbox import Inbox
+from rowmill.store.turn.patience import GivenUp, Patience
+from rowmill.store.turn.settling import FailedCell
+
+_WRITE_VALUES = statement("write_values")
+_WRITE_TOGETHER = statement("write_values_together")
+_WRITE_SKIPS = statement("write_skips")
+_INSERT_ATTEMPTS = statement("insert_attempts")
+_TOTAL_ATTEMPTS = statement("total_attempts")
+_KEEP_ANSWERS = statement("keep_answers")
+_LIVE_ROWS = statement("live_rows_of_group")
+_COOL = statement("cool_resources")
+_LEARN_LIMITS = statement("learn_limits")
+_KEEP_STATE = statement("keep_generator_state")
+
+_TOTALLED_TOGETHER = 20_000
+"""Attempts that are summed up together: so many at most are added up each time somebody asks for the usage."""
+_WRITTEN_TOGETHER = 2_000
+"""Results of several generators that are written by one statement: more are faster written generator by generator."""
+_WIDEST_TOGETHER = 64
+"""Columns a statement for all generators may have."""
+_NEW_LIMIT = pa.schema([("resource", pa.string()), ("learned_limit", pa.int32())])
+
+
+class Recording:
+    """Writes what arrived. Bound to one connection, one layout and the run's settings."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        layout: Layout,
+        settings: RunSettings,
+        typing: Typing,
+        deferrals: Deferrals,
+        drop_log: DropLog,
+    ) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._deferrals = deferrals
+        self._drop_log = drop_log
+        self._patience = Patience(connection, layout, settings.give_up_after_s)
+        self._no_outcomes = _no_outcomes(layout, typing)
+        self.dropped: set[tuple[int, int]] = set()
+        """(row group, row index) of the rows dropped since :meth:`begin`."""
+        self._untotalled = _TOTALLED_TOGETHER  # at least: what earlier invocations left is not known
+
+    def begin(self) -> None:
+        """Starts a turn: nothing is dropped yet."""
+        self.dropped = set()
+
+    def write(self, inbox: Inbox, now: datetime) -> set[int]:
+        """Writes all of an inbox; returns the generators that got values or skips."""
+        execute = self._connection.execute
+        changed = set(inbox.values)
+        together = self._no_outcomes
+        if (
+            len(inbox.values) > 1
+            and together is not None
+            and sum(table.num_rows for table in inbox.values.values()) <= _WRITTEN_TOGETHER
+        ):
+            self._write_together(inbox.values, together)
+        else:
+            for number, table in inbox.values.items():
+                self._write_values(number, table)
+        if inbox.skipped:
+            changed |= self._write_skips(inbox.skipped)
+        if inbox.done:
+            self._connection.stage("done_task", inbox.done.table())
+            if any(ends_deferral for *_, ends_deferral in inbox.done.rows):
+                self._deferrals.end()
+        if inbox.attempts.rows:
+            self.record_attempts(inbox.attempts.rows)
+        if inbox.attempts.answers:
+            self._connection.stage("new_answer", inbox.attempts.kept_answers().table())
+            execute(_KEEP_ANSWERS.text)
+        if inbox.states:
+            self._connection.stage("new_state", inbox.states.table())
+            execute(_KEEP_STATE.text)
+        if inbox.cooling:
+            self._connection.stage("new_cooling", _latest_per_resource(inbox.cooling).table())
+            execute(_COOL.text)
+        if inbox.drops:
+            self.drop(inbox.drops, now)
+        if inbox.deferrals:
+            self._deferrals.add(inbox.deferrals, now)
+        self._give_up(list(self._patience.exhausted(inbox, now)), now)
+        return changed
+
+    def record_attempts(self, attempts: Rows) -> None:
+        """Journals requests and failed calls (R9)."""
+        if self._untotalled >= _TOTALLED_TOGETHER:
+            # Before this turn's attempts are inserted: until the commit they have no row numbers of their own.
+            self._connection.execute(_TOTAL_ATTEMPTS.text)
+            self._untotalled = 0
+        self._connection.stage("new_attempt", attempts.table())
+        self._connection.execute(_INSERT_ATTEMPTS.text)
+        self._untotalled += len(attempts.rows)
+
+    def _write_values(self, number: int, table: pa.Table) -> None:
+        self._connection.stage(f"outcome_{number}", table)
+        self._connection.execute(
+            _WRITE_VALUES.fill(
+                outcome=f"outcome_{number}",
+                assignments=self._layout.assign_values(self._layout.graph.generators[number]),
+                set_done=self._layout.add("done", number, "a."),
+                not_done=self._layout.lacks("a.done", number),
+            )
+        )
+
+    def _write_together(self, values: Mapping[int, pa.Table], none: pa.Table) -> None:
+        """Writes the results of several generators in one statement."""
+        nodes = [self._layout.graph.generators[number] for number in sorted(values)]
+        # All columns, whoever made something in this turn: a staged table keeps its schema.
+        parts = [none]
+        for node in nodes:
+            table = values[node.number]
+            names = ["row_group", "row_index", *(output.name for output in node.columns)]
+            bits = [
+                pa.repeat(pa.scalar(mask, pa.uint64()), table.num_rows)
+                for mask in self._layout.word_masks([node.number])
+            ]
+            words = [f"done_{word}" for word in range(self._layout.words)]
+            parts.append(pa.Table.from_arrays([*table.columns, *bits], names=[*names, *words]))
+        self._connection.stage("outcome_together", pa.concat_tables(parts, promote_options="default"))
+        self._connection.execute(
+            _WRITE_TOGETHER.fill(
+                assignments=self._layout.assign_together(nodes),
+                merged=self._layout.merge_together(nodes),
+                set_done=self._layout.per_word("done_# = a.done_# | o.done_#", ", "),
+            )
+        )
+
+    def _write_skips(self, skipped: Rows) -> set[int]:
+        self._connection.stage("skipped_task", skipped.table())
+        numbers = {row[0] for row in skipped.rows}
+        for number in sorted(numbers):
+            node = self._layout.graph.generators[number]
+            self._connection.execute(
+                _WRITE_SKIPS.fill(
+                    assignments=self._layout.assign_skip(node),
+                    set_done=self._layout.add("done", number, "a."),
+                    set_skipped=self._layout.add("skipped", number, "a."),
+                    not_done=self._layout.lacks("a.done", number),
+                ),
+                {"generator": number},
+            )
+        return numbers
+
+    # Giving rows up --------------------------------------------------------------------------------
+
+    def drop(self, drops: Rows, now: datetime, table: str = ACTIVE) -> None:
+        """Gives rows up with their reason; what they hold is kept beside them."""
+        self._drop_log.take(drops, now)
+        give_up(self._connection, table, drops, now)
+        self._deferrals.delete_stale()
+        self.dropped.update((row[1], row[2]) for row in drops.rows)
+
+    def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
+        """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""
+        drops = Rows(NEW_DROP)
+        for cell in failed:
+            attempts = 1 if cell.error_type is not None else 0
+            drops.append(
+                cell.generator, cell.row_group, cell.row_index, cell.reason, cell.error_type, cell.message, attempts
+            )
+        self.drop(drops, now)
+
+    def _give_up(self, tasks: Iterable[GivenUp], now: datetime) -> None:
+        """Drops the rows of tasks with which patience is at an end (F1)."""
+        drops = Rows(NEW_DROP)
+        for number, row_group, row_index, attempts, kind, message in tasks:
+            indices = [row_index] if row_index >= 0 else self.live_rows(row_group, number)
+            for index in indices:
+                drops.append(number, row_group, index, "given_up", kind, message, attempts)
+        if drops:
+            self.drop(drops, now)
+
+    def live_rows(self, row_group: int, generator: int) -> list[int]:
+        """Row indices of the live rows of a row group that the generator has not done: what a batch task stands for."""
+        query = _LIVE_ROWS.fill(not_done=self._layout.lacks("a.done", generator))
+        parameters = {"row_group": row_group, "generator": generator}
+        return [index for (index,) in self._connection.execute(query, parameters)]
+
+    def learn(self, limits: Mapping[str, int]) -> None:
+        """Keeps what was learned of the resources for the next invocation (C2)."""
+        rows = Rows(_NEW_LIMIT)
+        for resource, limit in limits.items():
+            rows.append(resource, limit)
+        self._connection.stage("new_limit", rows.table())
+        self._connection.execute(_LEARN_LIMITS.text)
+
+
+def _no_outcomes(layout: Layout, typing: Typing) -> pa.Table | None:
+    """The staged table of results of several generators, empty; None if there are too many columns for it to pay."""
+    columns = [
+        output.name for node in layout.graph.generators if node.strategy is not Strategy.SQL for output in node.columns
+    ]
+    if len(columns) > _WIDEST_TOGETHER:
+        return None
+    return pa.table(
+        {
+            "row_group": pa.array([], type=pa.int64()),
+            "row_index": pa.array([], type=pa.int64()),
+            **{name: typing.empty(name) for name in columns},
+            **{f"done_{word}": pa.array([], type=pa.uint64()) for word in range(layout.words)},
+        }
+    )
+
+
+def _latest_per_resource(cooling: Rows) -> Rows:
+    latest: dict[str, tuple[object, ...]] = {}
+    for row in cooling.rows:
+        known = latest.get(row[0])
+        if known is None or known[1] < row[1]:
+            latest[row[0]] = row
+    rows = Rows(cooling.schema)
+    rows.rows = list(latest.values())
+    return rows

@@ -1,0 +1,215 @@
+"""Set-wise work inside the turn: SQL generators and skips, in topological order (R7, S1, S2).
+
+Only generators that can have something to do are looked at, and only when something they depend on
+changed in this turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import duckdb
+
+from rowmill.errors import GeneratorError
+from rowmill.graph.graph import GeneratorNode
+from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
+from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.statements import statement
+from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.macros import create_sampler_macros
+from rowmill.store.layout.sampling import unformatted_value
+from rowmill.store.layout.shelter import sheltered
+from rowmill.store.reshape.regeneration import InvalidCell
+
+_SETTLE_EXPRESSION = statement("settle_expression")
+_SETTLE_VERDICT = statement("settle_verdict")
+_SETTLE_SEED_COLUMN = statement("settle_seed_column")
+_UNSETTLED_ROWS = statement("unsettled_rows")
+_VALUES_OF_ROW = statement("values_of_row")
+_EVALUATE_FOR_ROW = statement("evaluate_for_row")
+_PROPAGATED_SKIP = statement("settle_propagated_skip")
+_PREDICATE_SKIP = statement("settle_predicate_skip")
+_PREDICATE_OR_ERROR_SKIP = statement("settle_predicate_or_error_skip")
+_FAILED_PREDICATES = statement("failed_predicates")
+_INVALID_ROWS = statement("invalid_rows")
+
+_EXPLAINED_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class FailedCell:
+    """A row whose SQL could not be evaluated: it is dropped with this reason (F3, S4)."""
+
+    generator: int
+    row_group: int
+    row_index: int
+    error_type: str | None
+    message: str
+    reason: str = "rejected"
+
+
+class Settling:
+    """Evaluates what needs no task. Bound to one connection and one layout."""
+
+    def __init__(self, connection: Connection, layout: Layout, seed_rows: int) -> None:
+        self._connection = connection
+        self._layout = layout
+        self._seed_rows = seed_rows
+        self._nodes = layout.settled_in_turn
+        self.stopped_by: GeneratorError | None = None
+        """The failing skip rule that stops the run (``on_error: stop``)."""
+        self.succeeded = 0
+        """How many SQL cells the last :meth:`settle` made."""
+        self.to_regenerate: list[InvalidCell] = []
+        """What it found invalid, where that is to be made again."""
+
+    def settle(
+        self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False
+    ) -> tuple[set[int], list[FailedCell]]:
+        """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
+
+        ``rows_returned``: rows came in that were made before, so that any column may be missing, also those an
+        admission makes by itself. Returns the generators that were looked at and the rows that failed; those rows are
+        still there, the caller drops them.
+        """
+        self.succeeded = 0
+        self.to_regenerate = []
+        touched = set(changed)
+        looked_at: set[int] = set()
+        failed: list[FailedCell] = []
+        for node in self._layout.set_wise if rows_returned else self._nodes:
+            if rows_admitted or rows_returned or not touched.isdisjoint(node.upstream):
+                failed += self._settle_one(node)
+                touched.add(node.number)
+                looked_at.add(node.number)
+        return looked_at, failed
+
+    def _settle_one(self, node: GeneratorNode) -> list[FailedCell]:
+        failed: list[FailedCell] = []
+        pending = {
+            "upstream_done": self._layout.contains("done", node.upstream),
+            "not_done": self._layout.lacks("done", node.number),
+        }
+        if node.number in self._layout.skippable:
+            failed += self._settle_skips(node, pending)
+        if isinstance(node.declaration.sql, SeedColumn):
+            self._connection.execute(
+                _SETTLE_SEED_COLUMN.fill(
+                    column=quote(node.columns[0].name),
+                    seed_column=quote(node.declaration.sql.name),
+                    set_done=self._layout.add("done", node.number, "a."),
+                    not_done=self._layout.lacks("a.done", node.number),
+                ),
+                {"seed_rows": self._seed_rows},
+            )
+        elif node.declaration.strategy is Strategy.SQL:
+            expression = self._layout.expression(node)
+            slots = {
+                "column": quote(node.columns[0].name),
+                "expression": expression,
+                "set_done": self._layout.add("done", node.number),
+                **pending,
+            }
+            if node.declaration.regeneration is None:
+                self.succeeded += int(self._connection.execute(_SETTLE_EXPRESSION.fill(**slots))[0][0])
+            else:
+                self._judge(node, slots)
+            unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
+            failed += self._explain(node, expression, unsettled, "SqlError")
+            if node.declaration.drops_invalid:
+                failed += self._invalid(node)
+        return failed
+
+    def _judge(self, node: GeneratorNode, slots: Mapping[str, str]) -> None:
+        """Evaluates a verdict, and notes the rows that are not valid by it."""
+        judged = self._connection.execute(_SETTLE_VERDICT.fill(**slots))
+        self.succeeded += len(judged)
+        self.to_regenerate += [
+            InvalidCell(node.number, row_group, row_index, message or "not valid")
+            for row_group, row_index, is_valid, message in judged
+            if is_valid is False
+        ]
+
+    def _invalid(self, node: GeneratorNode) -> list[FailedCell]:
+        """Rows whose verdict says that they are not valid; those that were found before are gone."""
+        verdict = quote(node.columns[0].name)
+        query = _INVALID_ROWS.fill(
+            all_done=self._layout.contains("done", [node.number]),
+            predicate=f"not {verdict}.is_valid",
+            expression=f"{verdict}.error_messages",
+        )
+        return [
+            FailedCell(node.number, row_group, row_index, None, message, "invalid")
+            for row_group, row_index, message in self._connection.execute(query)
+        ]
+
+    def _settle_skips(self, node: GeneratorNode, pending: dict[str, str]) -> list[FailedCell]:
+        slots = {
+            "assignments": self._layout.assign_skip(node),
+            "set_done": self._layout.add("done", node.number),
+            "set_skipped": self._layout.add("skipped", node.number),
+            **pending,
+        }
+        sources = [number for number in node.required if number in self._layout.skippable]
+        if node.declaration.propagate_skip and sources:
+            skipped = self._layout.intersects("skipped", sources)
+            self._connection.execute(_PROPAGATED_SKIP.fill(upstream_skipped=skipped, **slots))
+        rule = node.declaration.skip
+        if rule is None or rule.sql is None:
+            return []
+        predicate = sheltered(f"({rule.sql}\n)")
+        statement = _PREDICATE_OR_ERROR_SKIP if rule.on_error == "skip" else _PREDICATE_SKIP
+        self._connection.execute(statement.fill(predicate=predicate, **slots))
+        if rule.on_error == "skip":
+            return []
+        failing = self._connection.execute(_FAILED_PREDICATES.fill(predicate=predicate, **pending))
+        failed = self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
+        if failed and rule.on_error == "stop":
+            where = f"row {failing[0][2]}, column {node.name!r}"
+            self.stopped_by = GeneratorError(f"skip.when fails for {where}: {failed[0].message}", "SkipError")
+            return []
+        return failed
+
+    def _explain(
+        self, node: GeneratorNode, expression: str, rows: list[tuple[int, int, int]], kind: str
+    ) -> list[FailedCell]:
+        failed = []
+        message = ""
+        source = node.declaration.sql
+        sampled = source if isinstance(source, SampledValue) and kind != "SkipError" else None
+        for place, (row_group, row_index, row_id) in enumerate(rows):
+            if place < _EXPLAINED_ROWS:
+                if sampled is None:
+                    message = self._reason(expression, row_id)
+                else:
+                    kind, message = self._sampling_reason(sampled, node.name, row_id)
+            failed.append(FailedCell(node.number, row_group, row_index, kind, message))
+        return failed
+
+    def _sampling_reason(self, value: SampledValue, column: str, row_id: int) -> tuple[str, str]:
+        """Why a row has no sampled value: a condition or a call that fails, or bounds that were not met."""
+        expression = unformatted_value(value, self._layout.seed, column)
+        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        with Connection(None, threads=1) as scratch:
+            create_sampler_macros(scratch, [expression])
+            scratch.stage("failing_row", row)
+            try:
+                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+            except duckdb.Error as error:
+                return "SqlError", str(error).strip().splitlines()[0]
+        return "ConstraintNotMet", value.unmet
+
+    def _reason(self, expression: str, row_id: int) -> str:
+        """The engine's own words on why an expression fails for a row.
+
+        Asked of a private in-memory database, since an error in the run database would abort the turn.
+        """
+        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        with Connection(None, threads=1) as scratch:
+            scratch.stage("failing_row", row)
+            try:
+                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+            except duckdb.Error as error:
+                return str(error).strip().splitlines()[0]
+        return "The expression failed among other rows, but not for this row alone."
