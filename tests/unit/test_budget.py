@@ -52,7 +52,7 @@ def test_places_are_tried_once_in_an_order_the_seed_fixes(clock: list[float]) ->
 
 def test_there_must_be_as_many_places_as_are_to_be_tried() -> None:
     with pytest.raises(AssertionError, match="at least 3 are to be tried, and there are 2"):
-        Budget().some_of([1, 2], 10.0, least=3)
+        list(Budget().some_of([1, 2], 10.0, least=3))
 
 
 def test_the_environment_gives_more_time_and_the_seed(monkeypatch: pytest.MonkeyPatch) -> None:
