@@ -47,7 +47,7 @@ def spec_schema() -> dict[str, Any]:
 
 def schema_text() -> str:
     """The JSON Schema as the text of a file."""
-    return json.dumps(spec_schema(), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(spec_schema(), indent=1) + "\n"
 
 
 def model_schemas(models: Iterable[type[BaseModel]]) -> dict[str, dict[str, Any]]:
