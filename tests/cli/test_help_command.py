@@ -154,3 +154,23 @@ def test_a_name_that_is_none_is_a_clear_error(name: str, capsys: pytest.CaptureF
         shown = capsys.readouterr()
         assert shown.err.startswith("Error: ")
         assert len(shown.err) < 2000
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("rowmill help co", {"columns", "commands"}),
+        ("rowmill help columns llm-j", {"llm-judge"}),
+        ("rowmill help rules F2", {"F2", "F2a"}),
+    ],
+)
+def test_a_shell_completes_topics_and_entries(rowmill: CommandLine, typed: str, completed: set[str]) -> None:
+    words = typed.split()
+    rowmill.environment = {
+        "_ROWMILL_COMPLETE": "bash_complete",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    rowmill.executes = True
+    rowmill.command = (sys.executable, "-c", "from rowmill.cli.main import rowmill; rowmill(prog_name='rowmill')")
+    assert {line.partition(",")[2] for line in rowmill.output_of().splitlines()} == completed
