@@ -21,7 +21,8 @@ class JsonColumn(FormattedColumn):
     """The base of columns whose answers are JSON of one schema."""
 
     schema_in_prompt: bool = True
-    """Add the JSON Schema to the prompt: its names, descriptions and options. Without it, say all of that yourself."""
+    """Add the JSON Schema with its names, descriptions and options to the prompt, whatever ``response_format`` the
+    model takes: a server that takes a schema never shows it to the model. ``false``: say all of that yourself."""
 
     @abstractmethod
     def _schema(self) -> Any:

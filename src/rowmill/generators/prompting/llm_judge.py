@@ -31,9 +31,12 @@ class Score(StrictModel):
     """One thing to judge: what it is about, and what each score means."""
 
     name: str = Field(min_length=1, max_length=255)
+    """Names the score: a field of the column's struct."""
     description: str
+    """What it is about, for the model."""
     options: dict[int | str, str] = Field(min_length=1, max_length=1000)
-    """From score to meaning. Scores are whole numbers if all of them look like ones, else texts."""
+    """From score to meaning. Scores are whole numbers if all of them look like ones, else texts. A score in an answer
+    that only one option is like is that option: ``Yes`` for ``yes``, ``3.0`` for 3, whatever blanks are around it."""
 
     @field_validator("name")
     @classmethod
@@ -78,6 +81,7 @@ class LlmJudgeColumn(JsonColumn):
 
     column_type: Literal["llm-judge"] = "llm-judge"
     scores: Items[Score] = Field(min_length=1, max_length=100)
+    """What to judge by: one or more scores."""
 
     @field_validator("scores")
     @classmethod

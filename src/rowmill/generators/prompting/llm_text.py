@@ -22,12 +22,9 @@ class LlmTextColumn(PromptColumn):
 
     column_type: Literal["llm-text"] = "llm-text"
     on_length: Literal["keep", "retry", "drop"] = "keep"
-    """What to do with a text that ended at its limit (``max_tokens``).
-
-    ``keep``: take it as it is; ``rowmill status`` counts such texts, and ``attempt.finish_reason`` is ``length``.
-    ``retry``: tell the model to be shorter and ask again, twice at most, then drop the row. ``drop``: drop the row at
-    once. Rows are dropped as ``OutputLimit``.
-    """
+    """What to do with a text that ended at its limit (``max_tokens``). ``keep``: take it as it is; ``status`` counts
+    such texts. ``retry``: tell the model to be shorter and ask again, twice at most, then drop the row. ``drop``: drop
+    the row at once. Rows are dropped as ``OutputLimit``."""
 
     def _reader(self) -> AnswerReader:
         return str
