@@ -20,13 +20,10 @@ class Absence:
         self.since: float | None = None
         """Of the first failure without an answer since."""
         self.rests_until = float("-inf")
+        self.is_away = False
+        """It is taken to be away."""
         self._in_a_row = 0
         self._rests = 0
-
-    @property
-    def is_away(self) -> bool:
-        """Is it taken to be away?"""
-        return self._rests > 0
 
     def failed(self, now: float, asked_s: float, *, is_certain: bool) -> bool:
         """Takes note of a call that found nobody; returns whether the endpoint is away. ``asked_s``: a wait it asked
@@ -41,11 +38,13 @@ class Absence:
         rest = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0 ** min(self._rests, 20))
         self.rests_until = now + max(rest, asked_s)
         self._rests += 1
+        self.is_away = True
         return True
 
     def answered(self) -> None:
         """Takes note of an answer: it is there."""
-        if self._in_a_row or self._rests:
+        if self.since is not None:
             self.since = None
             self.rests_until = float("-inf")
+            self.is_away = False
             self._in_a_row = self._rests = 0

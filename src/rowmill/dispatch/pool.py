@@ -130,7 +130,8 @@ class Pool:
     def succeeded(self) -> None:
         """A call succeeded: after 25 of them the resource is trusted with one more at once."""
         self._is_refusing = False
-        self.answered()
+        if self._absence.since is not None:
+            self._absence.answered()
         self._successes += 1
         if self._successes >= _SUCCESSES_TO_GROW and self._learned < self._configured:
             self._successes = 0
@@ -148,8 +149,7 @@ class Pool:
 
     def answered(self) -> None:
         """The endpoint answered, whatever it said: it is not away."""
-        if self._absence.since is not None:
-            self._absence.answered()
+        self._absence.answered()
 
     def unavailable(self, now: float, asked_s: float, *, is_certain: bool) -> None:
         """A call found the endpoint away: it rests, and takes one call at a time until it answers one (F2a)."""

@@ -90,7 +90,8 @@ class Inbox:
             if _is_answered(outcome):
                 resource = str(self.graph.generators[task.generator].declaration.resource)
                 self.answered.add(resource)
-                self.outages.answered(resource, outcome.started_at)
+                if resource not in LOCAL_RESOURCES:
+                    self.outages.answered(resource, outcome.started_at)
             if self._is_outdated(outcome):
                 outcome = outcome._replace(kind=OutcomeKind.RELEASED)
                 kind = OutcomeKind.RELEASED
@@ -105,7 +106,8 @@ class Inbox:
                 self.over_dataset.append(outcome)
             elif kind is OutcomeKind.SUCCEEDED:
                 succeeded.setdefault(task.generator, []).append(outcome)
-                self.outages.ended(key)
+                if self.outages.has_failed:
+                    self.outages.ended(key)
                 self._place[key] = len(self.results)
                 self.results.append(None)
             elif kind is OutcomeKind.SKIPPED:

@@ -44,10 +44,14 @@ class Outages:
         if absence is not None:
             absence.answered()
 
+    @property
+    def has_failed(self) -> bool:
+        """Is there a task :meth:`ended` has to be told of?"""
+        return bool(self._failed)
+
     def ended(self, key: TaskKey) -> None:
         """Takes note of a task that has its result."""
-        if self._failed:
-            self._failed.pop(key, None)
+        self._failed.pop(key, None)
 
     def failed(self, resource: str, key: TaskKey, error: Unavailable, now: float) -> Finding:
         """Takes note of a call that found an endpoint away."""
