@@ -14,9 +14,11 @@ FIXED_SEEDS = (1, 2, 3, 9, 10, 11, 12, 18, 20, 22, 23, 25, 26, 27, 31, 33, 36, 4
 LARGER_SEEDS = range(1001, 1021)
 
 
-@pytest.mark.parametrize("seed", FIXED_SEEDS)
-def test_a_run_in_a_seeded_world_keeps_every_promise(seed: int, tmp_path: Path) -> None:
-    simulation.simulate(seed, tmp_path, tasks=20)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seconds", [0, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_run_in_a_seeded_world_keeps_every_promise(tmp_path: Path, budget: Budget, seconds: float) -> None:
+    for seed in budget.some_of(FIXED_SEEDS, seconds, least=12):
+        _simulate(seed, tmp_path, tasks=20)
 
 
 def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
