@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -110,6 +110,24 @@ def reopen_barriers(connection: Connection, changed: Iterable[int] = ()) -> list
     return stale
 
 
+class Passed(NamedTuple):
+    """What came of a barrier that ran."""
+
+    told: str
+    """For people."""
+    finished: list[FinishedRowGroup]
+    """Row groups it finished, because none of their rows was left; lowest first."""
+
+
+class Held(NamedTuple):
+    """Whether rows wait for open barriers."""
+
+    waits: bool
+    """There are rows that only wait for one."""
+    ready: int | None = None
+    """The barrier to be evaluated in the database next."""
+
+
 class Barriers:
     """The barriers of one graph, and what rows need while they are open. Bound to one connection and one layout."""
 
@@ -126,10 +144,6 @@ class Barriers:
 
         While a barrier is open again, those after it are among them: their last call may end when all else is done.
         """
-        self.ready: int | None = None
-        """The barrier to be evaluated in the database next."""
-        self.finished: list[FinishedRowGroup] = []
-        """Row groups the last barrier finished, because none of their rows was left."""
         self.look_again()
 
     def look_again(self) -> None:
@@ -163,16 +177,14 @@ class Barriers:
             self._connection.execute(_DELETE_ROW_GROUPS.text, row_groups)
         return len(found)
 
-    def hold_rows(self, *, is_any_active: bool) -> bool:
-        """True if there are rows that only wait for an open barrier. Notes which one the database can evaluate now."""
-        self.ready = None
+    def hold_rows(self, *, is_any_active: bool) -> Held:
+        """Whether there are rows that only wait for an open barrier, and which one the database can evaluate now."""
         if not self.open or is_any_active:
-            return False
-        ready = self._connection.execute(_READY.text)
-        for (number,) in ready:
-            if not self._layout.graph.generators[number].is_task:
-                self.ready = number
-        return bool(ready) or bool(self._connection.execute(_HAS_RESTING.text)[0][0])
+            return Held(False)
+        ready = [number for (number,) in self._connection.execute(_READY.text)]
+        evaluated = [number for number in ready if not self._layout.graph.generators[number].is_task]
+        waits = bool(ready) or bool(self._connection.execute(_HAS_RESTING.text)[0][0])
+        return Held(waits, evaluated[0] if evaluated else None)
 
     def generator_rows(self, node: GeneratorNode, inputs: Sequence[str] | None = None) -> str:
         """The SQL of the rows a barrier looks at, with the columns it reads."""
@@ -194,22 +206,20 @@ class Barriers:
 
     # Running ---------------------------------------------------------------------------------------
 
-    def run(self, now: datetime) -> str:
-        """Runs the ready barrier in a transaction of its own, and returns what came of it, for people.
+    def run(self, number: int, now: datetime) -> Passed:
+        """Runs the barrier of that number, which is ready, in a transaction of its own.
 
         Raises BarrierFailed if its SQL fails for the rows that are there; then nothing is written.
         """
-        assert self.ready is not None, "a barrier runs when it is ready"
-        node = self._layout.graph.generators[self.ready]
+        node = self._layout.graph.generators[number]
         with self._connection.transaction():
             self._skip_rows(node)
             slices = self._slices(self.generator_rows(node))
             self._decide(node)
-            told = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
+            passed = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
             self._connection.execute(_CLEAR_DECIDED.text)
-        self.ready = None
         self.look_again()
-        return told
+        return passed
 
     def _decide(self, node: GeneratorNode) -> None:
         source = node.declaration.dataset_sql
@@ -224,8 +234,8 @@ class Barriers:
 
     def take_result(
         self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing, now: datetime
-    ) -> BarrierFailed | str | None:
-        """Writes what a barrier's task returned, in the caller's transaction; returns what came of it, for people.
+    ) -> BarrierFailed | Passed | None:
+        """Writes what a barrier's task returned, in the caller's transaction; returns what came of it.
 
         A result that does not fit its rows or the types of its columns is returned as the error it is, and nothing of
         it is written. None: the barrier cannot run (any more), the result is discarded (R9).
@@ -239,17 +249,18 @@ class Barriers:
         rows = self.generator_rows(node)
         slices = self._slices(rows)
         failed = checked.problem or self._misfit(node, rows, slices)
-        told: BarrierFailed | str
+        outcome: BarrierFailed | Passed
         if failed:
-            told = BarrierFailed(node.name, failed)
+            outcome = BarrierFailed(node.name, failed)
         else:
             values = ", ".join(f"b.value_{position}" for position in node.kept)
             deciding = _DECIDE_BY_RESULT.fill(generator_rows=rows, values=values)
             parameters = {"message": f"{node.name} returned no row for it."}
-            told = self._apply(node, (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices), now)
+            decided = (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices)
+            outcome = self._apply(node, decided, now)
             self.look_again()
         self._connection.execute(_CLEAR_RETURNED.text)
-        return told
+        return outcome
 
     def task_rows(self, number: int) -> DatasetRows:
         """The rows a barrier's task looks at, for the call that is about to start."""
@@ -310,7 +321,7 @@ class Barriers:
             )
         return None
 
-    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> str:
+    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> Passed:
         """Writes a decision: values and drops, the row groups they touch, and that the barrier is closed."""
         execute = self._connection.execute
         rows_in = rows_out = 0
@@ -318,11 +329,11 @@ class Barriers:
             rows_in += decided.num_rows
             rows_out += decided.column("keep").to_pylist().count(True)
             self._write(node, decided, now)
-        self._regroup(now)
+        finished = self._regroup(now)
         execute(_FORGET.text, {"generator": node.number})
         execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
         execute(_UPDATE_DUE.text)
-        return f"{rows_out} of {rows_in} rows passed"
+        return Passed(f"{rows_out} of {rows_in} rows passed", finished)
 
     def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
         """Writes what was decided about a slice of the rows. Raises InternalError if a row would be there twice."""
@@ -348,7 +359,7 @@ class Barriers:
         if written != replaced:
             raise InternalError(f"{node.name}: {written} rows passed the barrier, {replaced} were replaced by them.")
 
-    def _regroup(self, now: datetime) -> None:
+    def _regroup(self, now: datetime) -> list[FinishedRowGroup]:
         """Row groups follow their rows: those that have work to do rest, those without a row left are finished."""
         execute = self._connection.execute
         execute(_REST_TOUCHED.text)
@@ -360,16 +371,12 @@ class Barriers:
         if self._layout.skippable:
             execute(_FORGET_SKIPS.text)
             execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
-        if emptied["row_groups"]:
-            execute(_FORGET_REGENERATIONS.text)
-            if self._announces:
-                execute(_NOTE_UNANNOUNCED.text, emptied)
-            self.finished = [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
-
-    def take_finished(self) -> list[FinishedRowGroup]:
-        """Row groups that barriers finished since the last call, lowest first."""
-        finished, self.finished = self.finished, []
-        return finished
+        if not emptied["row_groups"]:
+            return []
+        execute(_FORGET_REGENERATIONS.text)
+        if self._announces:
+            execute(_NOTE_UNANNOUNCED.text, emptied)
+        return [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
 
 
 class _CheckedResult:

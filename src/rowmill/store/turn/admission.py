@@ -23,6 +23,7 @@ from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.ledger import TurnLedger
 
 _TOUCH = statement("touch_run")
 _ACTIVE_SUMMARY = statement("active_summary")
@@ -64,6 +65,15 @@ class _DeferralVerdict(NamedTuple):
     cools_until: datetime | None
 
 
+class CameIn(NamedTuple):
+    """What a search for work brought into the working set."""
+
+    rows: int
+    """At least one if any row group came in."""
+    returned: bool = False
+    """Row groups that had rested came back: any SQL column may be missing in them."""
+
+
 class ActiveRowGroups(NamedTuple):
     """How many row groups entered and are neither finished nor resting."""
 
@@ -101,14 +111,9 @@ class Admission:
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
         self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
-        self.blocked_by: str | None = None
-        """Why the last search for work let no row group in, although there was a use for one."""
-        self._counts: dict[str, int] = {}
         self.has_room = True
         """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
         self._used_up = False
-        self.has_returned = False
-        """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
 
@@ -127,51 +132,45 @@ class Admission:
         found = self._connection.recall(_PARKED_ROWS.text, "state.parked_row", "state.resting_row_group")
         return int(found[0][0])
 
-    def take_counts(self) -> dict[str, int]:
-        """How many row groups were admitted, parked and unparked since the last call."""
-        counts, self._counts = self._counts, {}
-        return counts
+    def find_work(self, unused: Mapping[str, int], ledger: TurnLedger) -> CameIn:
+        """Brings rows in for resources that could do more (A3); the ledger notes what stood in the way.
 
-    def find_work(self, unused: Mapping[str, int], now: datetime, *, has_tasks: bool) -> int:
-        """Brings rows in for resources that could do more, and returns how many came in (A3).
-
-        ``unused``: per resource how many tasks it could still take after the pull; ``has_tasks``: the pull found some.
+        ``unused``: per resource how many tasks it could still take after the pull.
         """
-        self.blocked_by = None
-        self.has_returned = False
+        ledger.blocked_by = None
         if self._only_sql:
-            return self._bring_in(now, _BULK_ROWS)
+            return self._bring_in(_BULK_ROWS, ledger)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
         demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
-        came_in = self._let_in(wanted, demand, now)
-        if came_in:
+        came_in = self._let_in(wanted, demand, ledger)
+        if came_in.rows:
             return came_in
-        if not has_tasks and not count_active(self._connection).in_working_set:
-            return self._bring_in(now, max(demand, 1))
-        if self.blocked_by == _BOUNDS and self._park(now):
-            came_in = self._let_in(wanted, demand, now)
-        self.has_room = self.blocked_by != _BOUNDS
+        if not ledger.tasks and not count_active(self._connection).in_working_set:
+            return self._bring_in(max(demand, 1), ledger)
+        if ledger.blocked_by == _BOUNDS and self._park(ledger):
+            came_in = self._let_in(wanted, demand, ledger)
+        self.has_room = ledger.blocked_by != _BOUNDS
         return came_in
 
-    def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
-        """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
-        self.blocked_by = None
+    def _let_in(self, wanted: Mapping[str, int], demand: int, ledger: TurnLedger) -> CameIn:
+        """Row groups that come back first, then new ones; the ledger notes what stood in the way."""
+        ledger.blocked_by = None
         if not wanted.keys().isdisjoint(count_active(self._connection).parked_for):
-            came_back = self._unpark(wanted)
+            came_back = self._unpark(wanted, ledger)
             if came_back:
-                return came_back
+                return CameIn(came_back)
         if self.has_due:
             demand = max(wanted.values(), default=0)
         if not demand or (not self.has_due and self._is_used_up()):
-            return 0
-        if self._deferral_blocks(now):
-            self.blocked_by = "deferred tasks"
-            return 0
+            return CameIn(0)
+        if self._deferral_blocks(ledger.now):
+            ledger.blocked_by = "deferred tasks"
+            return CameIn(0)
         # Twice the demand: the next turn then finds work without a second pull.
-        admitted = self._bring_in(now, 2 * demand) if self.has_room else 0
-        if not admitted:
-            self.blocked_by = _BOUNDS
-        return admitted
+        came_in = self._bring_in(2 * demand, ledger) if self.has_room else CameIn(0)
+        if not came_in.rows:
+            ledger.blocked_by = _BOUNDS
+        return came_in
 
     def deferrals_changed(self, changed: bool) -> None:
         """Tells that deferrals or cool-downs came or went in this turn."""
@@ -202,11 +201,12 @@ class Admission:
             self._used_up = next_row_group >= row_groups
         return self._used_up
 
-    def _bring_in(self, now: datetime, wanted_rows: int) -> int:
+    def _bring_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
         """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
-        return self._return(wanted_rows) or self._admit(now, wanted_rows)
+        came_back = self._return(wanted_rows, ledger)
+        return CameIn(came_back, returned=True) if came_back else CameIn(self._admit(wanted_rows, ledger))
 
-    def _return(self, wanted_rows: int) -> int:
+    def _return(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Brings back resting row groups that have work to do, lowest first; returns how many rows came."""
         if not self.has_due:
             return 0
@@ -218,17 +218,16 @@ class Admission:
         self._connection.execute(_DELETE_ACTIVATED.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
-        self.has_returned = True
-        self._count("returned", len(found))
+        ledger.counts["returned"] += len(found)
         return rows
 
-    def _admit(self, now: datetime, wanted_rows: int) -> int:
+    def _admit(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
-        bounds = {"now": now, "wanted_rows": wanted_rows, **self._bounds}
+        bounds = {"now": ledger.now, "wanted_rows": wanted_rows, **self._bounds}
         admitted = self._connection.execute(_ADMIT.text, bounds)
         if not admitted:
             return 0
-        self._count("admitted", len(admitted))
+        ledger.counts["admitted"] += len(admitted)
         first = min(row_group for row_group, _ in admitted)
         last = max(row_group for row_group, _ in admitted)
         self._connection.execute(_ADVANCE.text, {"next_row_group": last + 1})
@@ -238,17 +237,14 @@ class Admission:
         self._connection.execute(self._insert, parameters)
         return sum(rows for _, rows in admitted)
 
-    def _count(self, kind: str, row_groups: int) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + row_groups
-
     # Parking -------------------------------------------------------------------------------------
 
-    def _park(self, now: datetime) -> int:
+    def _park(self, ledger: TurnLedger) -> int:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
-        if self._parked_rows >= self._max_parked_rows or not self._something_cools(now):
+        if self._parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
             return 0
         self.has_room = True
-        parkable = self._connection.execute(_PARKABLE.text, {"now": now})
+        parkable = self._connection.execute(_PARKABLE.text, {"now": ledger.now})
         if not parkable:
             return 0
         parking = Rows(_NEW_PARKING)
@@ -258,10 +254,10 @@ class Admission:
         self._connection.execute(_MARK_PARKED.text)
         self._connection.execute(_PARK_ROWS.text)
         self._connection.execute(_DELETE_PARKED.text)
-        self._count("parked", len(parkable))
+        ledger.counts["parked"] += len(parkable)
         return len(parkable)
 
-    def _unpark(self, wanted: Mapping[str, int]) -> int:
+    def _unpark(self, wanted: Mapping[str, int], ledger: TurnLedger) -> int:
         """Brings back parked row groups that wait for these resources, lowest first (A7).
 
         Returns how many rows came, 1 for groups without any, 0 if no group came.
@@ -274,7 +270,7 @@ class Admission:
         self._connection.execute(_MARK_UNPARKED.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
-        self._count("unparked", len(row_groups))
+        ledger.counts["unparked"] += len(row_groups)
         # One of which no row is left has to be looked at, too: it is complete.
         return max(rows, 1)
 

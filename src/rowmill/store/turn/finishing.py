@@ -8,6 +8,7 @@ from datetime import datetime
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import FinishedRowGroup, TaskKey
 
 _UNFINISHED = statement("unfinished_rows")
@@ -35,34 +36,29 @@ class Finishing:
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
         self._announces = announces
-        self._left_over = self._unannounced() if announces else []
-        self._announced: list[int] = []
 
-    def _unannounced(self) -> list[FinishedRowGroup]:
+    def forget_announced(self, ledger: TurnLedger) -> None:
+        """What the last turn returned was announced since: its callbacks have run."""
+        if self._announces and ledger.last is not None and ledger.last.announced:
+            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": list(ledger.last.announced)})
+
+    def unannounced(self) -> list[FinishedRowGroup]:
+        """What earlier invocations finished and may not have announced, lowest first."""
+        if not self._announces:
+            return []
         return [FinishedRowGroup(*row) for row in self._connection.execute(_UNANNOUNCED.text)]
 
-    def forget_announced(self) -> None:
-        """What the last turn returned was announced since: its callbacks have run."""
-        if self._announced:
-            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": self._announced})
-            self._announced = []
-
-    def finish(self, now: datetime, *, only_emptied: bool = False) -> list[FinishedRowGroup]:
-        """Finishes every complete active row group and returns what is to be announced, lowest first.
+    def finish(self, ledger: TurnLedger, *, only_emptied: bool = False) -> int:
+        """Finishes every complete active row group and returns how many; the ledger gets them, lowest first.
 
         ``only_emptied``: rows wait for a barrier, so only row groups of which none lives are complete.
         """
-        finished = self._left_over + self._finish(now, self._living if only_emptied else self._of_all)
-        self._left_over = []
+        finished = self._finish(ledger.now, self._living if only_emptied else self._of_all)
         if only_emptied:
             self._unfinished = {}
-        self.announce(finished)
-        return finished
-
-    def announce(self, finished: Iterable[FinishedRowGroup]) -> None:
-        """Notes that these row groups are announced with the result of this turn."""
-        if self._announces:
-            self._announced += [group.row_group for group in finished]
+        ledger.finished += finished
+        ledger.counts["finished"] += len(finished)
+        return len(finished)
 
     def count_ended(self, ended: Iterable[TaskKey]) -> bool:
         """Counts tasks that ended, after which their rows need no other; whether a row group may be complete now.
