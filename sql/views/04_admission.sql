@@ -101,19 +101,19 @@ with bound as (
 
 active as (
   select
-    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
+    (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
     (select count(*) from state.active_row) as live_rows,
-    (select count(*) from state.parked_row as p semi join state.active_row_group as g on p.row_group = g.row_group)
+    (select coalesce(sum(g.rows_parked), 0)::bigint from state.admitted_row_group as g where g.state = 'parked')
       as parked_rows,
-    exists (from state.resting_row_group as w where not w.is_due) as waits_for_barrier
+    exists (from state.admitted_row_group as w where w.state = 'waiting') as waits_for_barrier
 ),
 
 candidate as (
   select
     d.row_group as next_row_group,
-    d.rows_resting as row_count
-  from state.resting_row_group as d
-  where d.is_due
+    d.rows_parked as row_count
+  from state.admitted_row_group as d
+  where d.state = 'due'
   union all
   select
     r.next_row_group,

@@ -4,8 +4,8 @@ Everything SQL alone can make (seed values, samplers, expressions over them) is 
 creates the rows. A user's expression that fails for a row leaves its bit clear there; settling finds it.
 
 The order in which work is found for a resource that could do more: parked row groups that wait for it come back,
-lowest first; else, unless deferral blocks it, resting row groups that have work to do come back, then new ones
-enter; if the bounds stand in the way, row groups that only wait for cooling resources are parked first.
+lowest first; else, unless deferral blocks it, row groups that are due come back, then new ones enter; if the bounds
+stand in the way, row groups that only wait for cooling resources are parked first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.ledger import TurnLedger
 
 _TOUCH = statement("touch_run")
-_ACTIVE_SUMMARY = statement("active_summary")
+_SUMMARY = statement("row_group_summary")
 _ADMIT = statement("admit_row_groups")
 _ADVANCE = statement("advance_cursor")
 _INSERT_ROWS = statement("insert_active_rows")
@@ -36,19 +36,16 @@ _LEVEL = statement("admitted_level")
 _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
 _CURSOR_SUMMARY = statement("cursor_summary")
-_PARKED_ROWS = statement("parked_rows")
 _PARKABLE = statement("parkable_row_groups")
-_MARK_PARKED = statement("mark_parked")
+_PARK = statement("park_row_groups")
 _PARK_ROWS = statement("park_rows")
 _DELETE_PARKED = statement("delete_parked_from_active")
 _UNPARKABLE = statement("unparkable_row_groups")
-_MARK_UNPARKED = statement("mark_unparked")
+_UNPARK = statement("unpark_row_groups")
 _UNPARK_ROWS = statement("unpark_rows")
 _DELETE_UNPARKED = statement("delete_unparked_rows")
-_HAS_DUE = statement("has_due_row_group")
 _DUE = statement("due_row_groups")
-_ACTIVATE_RESTING = statement("activate_resting_row_groups")
-_DELETE_ACTIVATED = statement("delete_activated_row_groups")
+_RETURN = statement("return_row_groups")
 
 _BULK_ROWS = STORAGE_ROWS
 """Rows admitted at once when no row waits for a task."""
@@ -71,27 +68,30 @@ class CameIn(NamedTuple):
     rows: int
     """At least one if any row group came in."""
     returned: bool = False
-    """Row groups that had rested came back: any SQL column may be missing in them."""
+    """Row groups that were due came back: any SQL column may be missing in them."""
 
 
-class ActiveRowGroups(NamedTuple):
-    """How many row groups entered and are neither finished nor resting."""
+class RowGroupCounts(NamedTuple):
+    """How many admitted row groups are in which state: see ``row_groups.sql``."""
 
-    row_groups: int
+    active: int
     parked: int
-    """Those of them whose rows are not in the working set (A7)."""
+    waiting: int
+    due: int
+    parked_rows: int
+    """Rows of those that are parked."""
     parked_for: list[str]
-    """The resources they wait for."""
+    """The resources these wait for."""
 
     @property
-    def in_working_set(self) -> int:
-        """Those of which rows can have ready tasks."""
-        return self.row_groups - self.parked
+    def working(self) -> int:
+        """Those that are not held back by a barrier and did not come back."""
+        return self.active + self.parked
 
 
-def count_active(connection: Connection) -> ActiveRowGroups:
-    """Counts active row groups; by the connection of the process that works on the run."""
-    return ActiveRowGroups(*connection.recall(_ACTIVE_SUMMARY.text, "state.active_row_group")[0])
+def count_row_groups(connection: Connection) -> RowGroupCounts:
+    """Counts admitted row groups; by the connection of the process that works on the run."""
+    return RowGroupCounts(*connection.recall(_SUMMARY.text, "state.admitted_row_group")[0])
 
 
 class Admission:
@@ -123,14 +123,13 @@ class Admission:
         self.has_room = True
 
     @property
-    def has_due(self) -> bool:
-        """Whether resting row groups have work to do."""
-        return bool(self._connection.recall(_HAS_DUE.text, "state.resting_row_group")[0][0])
+    def _row_groups(self) -> RowGroupCounts:
+        return count_row_groups(self._connection)
 
     @property
-    def _parked_rows(self) -> int:
-        found = self._connection.recall(_PARKED_ROWS.text, "state.parked_row", "state.resting_row_group")
-        return int(found[0][0])
+    def has_due(self) -> bool:
+        """Whether row groups that came back have work to do."""
+        return self._row_groups.due > 0
 
     def find_work(self, unused: Mapping[str, int], ledger: TurnLedger) -> CameIn:
         """Brings rows in for resources that could do more (A3); the ledger notes what stood in the way.
@@ -145,7 +144,7 @@ class Admission:
         came_in = self._let_in(wanted, demand, ledger)
         if came_in.rows:
             return came_in
-        if not ledger.tasks and not count_active(self._connection).in_working_set:
+        if not ledger.tasks and not self._row_groups.active:
             return self._bring_in(max(demand, 1), ledger)
         if ledger.blocked_by == _BOUNDS and self._park(ledger):
             came_in = self._let_in(wanted, demand, ledger)
@@ -155,7 +154,7 @@ class Admission:
     def _let_in(self, wanted: Mapping[str, int], demand: int, ledger: TurnLedger) -> CameIn:
         """Row groups that come back first, then new ones; the ledger notes what stood in the way."""
         ledger.blocked_by = None
-        if not wanted.keys().isdisjoint(count_active(self._connection).parked_for):
+        if not wanted.keys().isdisjoint(self._row_groups.parked_for):
             came_back = self._unpark(wanted, ledger)
             if came_back:
                 return CameIn(came_back)
@@ -202,20 +201,19 @@ class Admission:
         return self._used_up
 
     def _bring_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
-        """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
+        """Lets about ``wanted_rows`` rows in: row groups that are due first, else new ones."""
         came_back = self._return(wanted_rows, ledger)
         return CameIn(came_back, returned=True) if came_back else CameIn(self._admit(wanted_rows, ledger))
 
     def _return(self, wanted_rows: int, ledger: TurnLedger) -> int:
-        """Brings back resting row groups that have work to do, lowest first; returns how many rows came."""
+        """Brings back row groups that are due, lowest first; returns how many rows came."""
         if not self.has_due:
             return 0
         found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
         if not found:
             return 0
         came_back = {"row_groups": [row_group for (row_group,) in found]}
-        self._connection.execute(_ACTIVATE_RESTING.text, came_back)
-        self._connection.execute(_DELETE_ACTIVATED.text, came_back)
+        self._connection.execute(_RETURN.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
         ledger.counts["returned"] += len(found)
@@ -241,7 +239,7 @@ class Admission:
 
     def _park(self, ledger: TurnLedger) -> int:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
-        if self._parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
+        if self._row_groups.parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
             return 0
         self.has_room = True
         parkable = self._connection.execute(_PARKABLE.text, {"now": ledger.now})
@@ -251,7 +249,7 @@ class Admission:
         for row_group, resources in parkable:
             parking.append(row_group, resources)
         self._connection.stage("new_parking", parking.table())
-        self._connection.execute(_MARK_PARKED.text)
+        self._connection.execute(_PARK.text)
         self._connection.execute(_PARK_ROWS.text)
         self._connection.execute(_DELETE_PARKED.text)
         ledger.counts["parked"] += len(parkable)
@@ -267,7 +265,7 @@ class Admission:
         if not row_groups:
             return 0
         came_back = {"row_groups": row_groups}
-        self._connection.execute(_MARK_UNPARKED.text, came_back)
+        self._connection.execute(_UNPARK.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
         ledger.counts["unparked"] += len(row_groups)

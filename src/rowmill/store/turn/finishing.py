@@ -14,12 +14,12 @@ from rowmill.task import FinishedRowGroup, TaskKey
 _UNFINISHED = statement("unfinished_rows")
 _MOVE = statement("move_finished_rows")
 _SKIPS = statement("record_finished_skips")
-_RECORD = statement("record_finished_row_groups")
+_FINISH = statement("finish_row_groups")
+_FORGET_ADMITTED = statement("forget_admitted_row_groups")
 _UNANNOUNCED = statement("unannounced_row_groups")
 _NOTE_UNANNOUNCED = statement("note_unannounced")
 _FORGET_ANNOUNCED = statement("forget_announced")
 _DELETE_ROWS = statement("delete_finished_rows")
-_DELETE_GROUPS = statement("delete_finished_row_groups")
 
 
 class Finishing:
@@ -83,9 +83,9 @@ class Finishing:
         self._connection.execute(self._move, row_groups)
         if self._skips:
             self._connection.execute(self._skips, row_groups)
-        recorded = self._connection.execute(_RECORD.text, {**row_groups, "now": now})
+        recorded = self._connection.execute(_FINISH.text, {**row_groups, "now": now})
         if self._announces:
             self._connection.execute(_NOTE_UNANNOUNCED.text, row_groups)
         self._connection.execute(_DELETE_ROWS.text, row_groups)
-        self._connection.execute(_DELETE_GROUPS.text, row_groups)
+        self._connection.execute(_FORGET_ADMITTED.text, row_groups)
         return sorted((FinishedRowGroup(*row) for row in recorded), key=lambda group: group.row_group)

@@ -44,7 +44,7 @@ from rowmill.store.reshape.barrier import Barriers, Passed
 from rowmill.store.reshape.regeneration import InvalidCell, Regeneration
 from rowmill.store.reshape.reopening import Reopening, RowKey
 from rowmill.store.turn.acceptance import Acceptance, TooFewAccepted
-from rowmill.store.turn.admission import Admission, count_active
+from rowmill.store.turn.admission import Admission, count_row_groups
 from rowmill.store.turn.attempts import Attempts, clean
 from rowmill.store.turn.control import Control, RowHands
 from rowmill.store.turn.deferrals import Deferrals
@@ -300,9 +300,9 @@ class Turn:
         finished = self._finishing.finish(ledger, only_emptied=bool(self._barriers.open))
         if finished:
             self._regeneration.forget_finished()
-        rested = self._barriers.rest()
-        ledger.counts["resting"] += rested
-        if finished or rested or ledger.dropped:
+        held_back = self._barriers.hold_back()
+        ledger.counts["resting"] += held_back
+        if finished or held_back or ledger.dropped:
             self._admission.has_room = True
 
     # Barriers ------------------------------------------------------------------------------------
@@ -362,12 +362,12 @@ class Turn:
 
     def _conclude(self, free: Mapping[str, int], ledger: TurnLedger) -> None:
         """Notes where the run stands, and whether it is complete. Raises InternalError if it can never go on (F9)."""
-        groups, parked, _ = count_active(self._connection)
+        groups = count_row_groups(self._connection)
         deferred, not_before = self._deferrals.summary(ledger.now)
-        has_groups_left = groups == 0 and self._has_groups_left()
-        held = self._barriers.hold_rows(is_any_active=groups > 0)
+        has_groups_left = groups.working == 0 and (groups.due > 0 or self._has_groups_left())
+        held = self._barriers.look(groups.working, groups.waiting + groups.due)
         ledger.ready_barrier = held.ready
-        ledger.complete = groups == 0 and not (has_groups_left or held.waits or ledger.skipped)
+        ledger.complete = groups.working == 0 and not (has_groups_left or held.waits or ledger.skipped)
         if ledger.complete and ledger.stop is None and self._plan_missing(ledger):
             ledger.complete, has_groups_left = False, True
         elif ledger.stop_reason is Stop.TOO_FEW_ACCEPTED:
@@ -376,13 +376,13 @@ class Turn:
         for kind, row_groups in ledger.counts.items():
             self._journal.count(kind, row_groups)
         self._journal.write(ledger.now, at_once=ledger.complete)
-        self._touch(ledger, is_patient=bool(deferred or parked))
+        self._touch(ledger, is_patient=bool(deferred or groups.parked))
         ledger.again = bool(ledger.skipped) or has_groups_left or ledger.came_in_last or held.ready is not None
         could_take_any = bool(free) and all(count > 0 for count in free.values())
-        has_more = ledger.complete or ledger.again or ledger.tasks or deferred or parked
+        has_more = ledger.complete or ledger.again or ledger.tasks or deferred or groups.parked
         if could_take_any and ledger.stop is None and not has_more and not self._in_flight:
             raise InternalError(
-                f"Nothing is ready, in flight or deferred, and {groups} row groups are unfinished. "
+                f"Nothing is ready, in flight or deferred, and {groups.working} row groups are unfinished. "
                 f"{self._contradiction()}"
             )
         wakes = [to_epoch(not_before)] if not_before is not None else []
@@ -404,7 +404,7 @@ class Turn:
 
     def _has_groups_left(self) -> bool:
         next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
-        return bool(next_row_group < row_groups) or self._admission.has_due
+        return bool(next_row_group < row_groups)
 
     def _touch(self, ledger: TurnLedger, *, is_patient: bool) -> None:
         """Notes when the run moved on: by the second, and in every turn while something waits for a point in time."""
