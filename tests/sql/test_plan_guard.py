@@ -91,6 +91,7 @@ def measured(state: RunState, what: str) -> list[Operator]:
             "generators": numbers,
             "next_tags": [0.0] * len(numbers),
             "steps": [1.0] * len(numbers),
+            "rows_per_call": [1] * len(numbers),
             "wanted_rows": 8192,
             "turn": 1,
             "now": moment(0),
