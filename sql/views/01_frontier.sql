@@ -50,6 +50,12 @@ group by
   g.admitted_at,
   g.rows_finished;
 
+/* What the bounds on admission look at (A2): one row. */
+create view state.working_set as
+select
+  (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
+  (select count(*) from state.active_row) as live_rows;
+
 /* The row group an ordered generator is at: the lowest one it has not finished (R10). */
 create view state.ordered_place as
 select

@@ -188,9 +188,10 @@ def test_c4_what_goes_into_one_call_stays_together(state_of: StateOf) -> None:
         row_group_size=6,
     )
     tasks = state.take(free={"local": 9}).tasks
-    assert [state.name(task.generator) for task in tasks] == ["many", "many", "many", "one", "one", "one"] + [
-        "many",
-        "many",
+    assert [state.name(task.generator) for task in tasks] == [
+        *["many"] * 3,
+        *["one"] * 3,
+        *["many"] * 2,
         "one",
     ]
 

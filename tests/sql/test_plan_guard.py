@@ -98,6 +98,8 @@ def measured(state: RunState, what: str) -> list[Operator]:
             "deferred_before": moment(0),
             "max_active_rows": 8192,
             "max_active_row_groups": 64,
+            "max_parked_rows": 8192,
+            "deferral_blocks": False,
         }
         parameters = {name: value for name, value in known.items() if f"${name}" in text}
     state.sql("begin transaction")

@@ -105,7 +105,13 @@ _GONE = "delete from state.dataset_row where row_id = 8"
 CASES = {
     "admit_row_groups": Case(
         {5: ("plan", "active")},
-        parameters={"max_active_row_groups": 9, "max_active_rows": 99, "wanted_rows": 99, "now": moment(0)},
+        parameters={
+            "max_active_row_groups": 9,
+            "max_active_rows": 99,
+            "wanted_rows": 99,
+            "now": moment(0),
+            "deferral_blocks": False,
+        },
         then="advance_cursor",
     ),
     "park_row_groups": Case({0: ("active", "parked")}),

@@ -10,17 +10,35 @@ select distinct resource
 from state.root_generator;
 
 -- name: deferral_blocks_admission
--- Would the next row group bring no work independent of the deferred tasks (A4)? O(columns + deferred).
+-- Would the next row group bring no work independent of the deferred tasks (A4)? And until when the first resource rests. O(columns
+-- + deferred).
 select
-  (
-    exists (from state.blocking_deferral)
-    and not exists (from state.independent_generator)
-  ) as blocks,
-  (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until;
+  v.blocks,
+  (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until
+from state.deferral_verdict as v;
+
+-- name: why_no_row_group_enters
+-- The reason why none entered although there is a use for one, in the words of the view admission (A5). O(admitted row groups
+-- + segments).
+select
+  state.admission_refusal(
+    f.row_count,
+    f.waits,
+    f.row_groups,
+    f.live_rows,
+    f.parked_rows,
+    $max_active_rows,
+    $max_active_row_groups,
+    $max_parked_rows,
+    $deferral_blocks,
+    true,
+    true
+  ) as reason
+from state.admission_fact as f;
 
 -- name: due_row_groups
--- Row groups that have work to do, lowest first, about as many rows as are wanted, within the bounds on active ones; at
--- least one row group if none is active (A1, A2). O(admitted row groups + active rows).
+-- Row groups that have work to do, lowest first, about as many rows as are wanted, as long as nothing refuses them (A1, A2,
+-- A4). O(admitted row groups + active rows).
 select p.row_group
 from (
   select
@@ -38,18 +56,22 @@ from (
     limit $max_active_row_groups
   ) as g
 ) as p
-cross join (
-  select
-    (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
-    (select count(*) from state.active_row) as live_rows
-) as a
+cross join state.working_set as a
 where
-  (
-    p.rows_so_far - p.rows_parked < $wanted_rows
-    and a.row_groups + p.place <= $max_active_row_groups
-    and a.live_rows + p.rows_so_far <= $max_active_rows
-  )
-  or (a.row_groups = 0 and p.place = 1)
+  (p.rows_so_far - p.rows_parked < $wanted_rows or p.place = 1)
+  and state.admission_refusal(
+    p.rows_parked,
+    false,
+    a.row_groups + p.place - 1,
+    a.live_rows + p.rows_so_far - p.rows_parked,
+    0,
+    $max_active_rows,
+    $max_active_row_groups,
+    1,
+    $deferral_blocks,
+    true,
+    true
+  ) is null
 order by p.row_group;
 
 -- name: parkable_row_groups
@@ -91,18 +113,22 @@ from (
   from state.admitted_row_group as g
   where g.state = 'parked' and list_has_any(g.parked_for, $resources)
 ) as p
-cross join (
-  select
-    (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
-    (select count(*) from state.active_row) as live_rows
-) as a
+cross join state.working_set as a
 where
-  (
-    p.rows_so_far - p.row_count < $wanted_rows
-    and a.row_groups + p.place <= $max_active_row_groups
-    and a.live_rows + p.rows_so_far <= $max_active_rows
-  )
-  or (a.row_groups = 0 and p.place = 1)
+  (p.rows_so_far - p.row_count < $wanted_rows or p.place = 1)
+  and state.admission_refusal(
+    p.row_count,
+    false,
+    a.row_groups + p.place - 1,
+    a.live_rows + p.rows_so_far - p.row_count,
+    0,
+    $max_active_rows,
+    $max_active_row_groups,
+    1,
+    false,
+    true,
+    true
+  ) is null
 order by p.row_group;
 
 -- name: unpark_rows

@@ -29,20 +29,14 @@ rows has the row groups follow them in the same transaction, by the statements o
 */
 
 -- name: admit_row_groups
--- Row groups of the plan become active (plan → active): about as many rows as are wanted, as far as the bounds allow; at
--- least one row group if none is active (A1, A2). O(groups admitted + admitted row groups).
+-- Row groups of the plan become active (plan → active): about as many rows as are wanted, as long as nothing refuses them
+-- (A1, A2, A4). O(groups admitted + admitted row groups).
 insert into state.admitted_row_group (row_group, first_row, row_count, admitted_at)
-with active as (
-  select
-    (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
-    (select count(*) from state.active_row) as live_rows
-),
-
-candidate as (
+with candidate as (
   select
     c.row_group,
-    p.first_row + (c.row_group - p.first_row_group) * p.row_group_size as first_row,
-    least(p.row_group_size, p."rows" - (c.row_group - p.first_row_group) * p.row_group_size) as row_count
+    state.planned_first_row(c.row_group, p) as first_row,
+    state.planned_row_count(c.row_group, p) as row_count
   from (
     select unnest(range(r.next_row_group, r.next_row_group + $max_active_row_groups)) as row_group
     from state.run as r
@@ -67,14 +61,22 @@ select
   p.row_count,
   $now
 from placed as p
-cross join active as a
+cross join state.working_set as a
 where
-  (
-    a.row_groups + p.place <= $max_active_row_groups
-    and a.live_rows + p.rows_so_far <= $max_active_rows
-    and p.rows_so_far - p.row_count < $wanted_rows
-  )
-  or (a.row_groups = 0 and p.place = 1)
+  (p.rows_so_far - p.row_count < $wanted_rows or p.place = 1)
+  and state.admission_refusal(
+    p.row_count,
+    false,
+    a.row_groups + p.place - 1,
+    a.live_rows + p.rows_so_far - p.row_count,
+    0,
+    $max_active_rows,
+    $max_active_row_groups,
+    1,
+    $deferral_blocks,
+    true,
+    true
+  ) is null
 order by p.row_group
 returning row_group, row_count;
 

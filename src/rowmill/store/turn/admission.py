@@ -35,7 +35,7 @@ _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
 _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
-_CURSOR_SUMMARY = statement("cursor_summary")
+_WHY_NONE = statement("why_no_row_group_enters")
 _PARKABLE = statement("parkable_row_groups")
 _PARK = statement("park_row_groups")
 _PARK_ROWS = statement("park_rows")
@@ -50,7 +50,11 @@ _RETURN = statement("return_row_groups")
 _BULK_ROWS = STORAGE_ROWS
 """Rows admitted at once when no row waits for a task."""
 
-_BOUNDS = "the bounds on active or parked rows and row groups"
+_NO_ROOM = frozenset({"max rows", "max groups", "max parked rows"})
+"""Reasons of the bounds on rows and row groups (A2)."""
+_DEFERRED = "deferred tasks"
+_REFUSALS = _NO_ROOM | {_DEFERRED}
+"""Reasons for which row groups that are left do not enter; with any other one there is none."""
 
 _NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
 
@@ -111,16 +115,17 @@ class Admission:
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
         self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
-        self.has_room = True
-        """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
         self._used_up = False
+        """No row group of the plan is left: true for this invocation, unless the plan grows."""
+        self._refused_by: str | None = None
+        """Why the next row group may not enter: holds until room is made, or until deferral blocks it no more."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
         self._used_up = False
-        self.has_room = True
+        self._refused_by = None
 
     @property
     def _row_groups(self) -> RowGroupCounts:
@@ -140,36 +145,51 @@ class Admission:
         if self._only_sql:
             return self._bring_in(_BULK_ROWS, ledger)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
-        demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
-        came_in = self._let_in(wanted, demand, ledger)
-        if came_in.rows:
-            return came_in
-        if not ledger.tasks and not self._row_groups.active:
-            return self._bring_in(max(demand, 1), ledger)
-        if ledger.blocked_by == _BOUNDS and self._park(ledger):
-            came_in = self._let_in(wanted, demand, ledger)
-        self.has_room = ledger.blocked_by != _BOUNDS
-        return came_in
-
-    def _let_in(self, wanted: Mapping[str, int], demand: int, ledger: TurnLedger) -> CameIn:
-        """Row groups that come back first, then new ones; the ledger notes what stood in the way."""
-        ledger.blocked_by = None
-        if not wanted.keys().isdisjoint(self._row_groups.parked_for):
-            came_back = self._unpark(wanted, ledger)
-            if came_back:
-                return CameIn(came_back)
-        if self.has_due:
-            demand = max(wanted.values(), default=0)
-        if not demand or (not self.has_due and self._is_used_up()):
-            return CameIn(0)
-        if self._deferral_blocks(ledger.now):
-            ledger.blocked_by = "deferred tasks"
+        came_back = self._unpark(wanted, ledger)
+        if came_back:
+            return CameIn(came_back)
+        demand = self._demand(wanted)
+        if not demand and self._row_groups.active:
             return CameIn(0)
         # Twice the demand: the next turn then finds work without a second pull.
-        came_in = self._bring_in(2 * demand, ledger) if self.has_room else CameIn(0)
-        if not came_in.rows:
-            ledger.blocked_by = _BOUNDS
+        came_in = self._let_in(2 * demand, ledger)
+        if ledger.blocked_by in _NO_ROOM and not self._deferral_blocks(ledger.now) and self._park(ledger):
+            came_back = self._unpark(wanted, ledger)
+            came_in = CameIn(came_back) if came_back else self._let_in(2 * demand, ledger)
         return came_in
+
+    def _demand(self, wanted: Mapping[str, int]) -> int:
+        """How many tasks a resource could take that a row group brings: any that is due, else those it starts with."""
+        is_due = self.has_due
+        return max((count for resource, count in wanted.items() if is_due or resource in self._roots), default=0)
+
+    def _let_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
+        """Row groups that are due, or new ones, unless something refuses them; the ledger notes what (A5)."""
+        ledger.blocked_by = None
+        if self._used_up and not self.has_due:
+            return CameIn(0)
+        if self._refused_by == _DEFERRED and not self._deferral_blocks(ledger.now):
+            self._refused_by = None
+        if self._refused_by is None or not self._row_groups.active:
+            came_in = self._bring_in(max(wanted_rows, 1), ledger)
+            reason = None if came_in.rows else self._why_none(ledger.now)
+            self._refused_by = reason if reason in _REFUSALS else None
+            self._used_up = self._used_up or (reason is not None and self._refused_by is None)
+            if self._refused_by is None:
+                return came_in
+        ledger.blocked_by = self._refused_by
+        return CameIn(0)
+
+    def _why_none(self, now: datetime) -> str | None:
+        """Why no row group came in, in the words of the view ``admission``."""
+        facts = {**self._bounds, "max_parked_rows": self._max_parked_rows}
+        reason = self._connection.execute(_WHY_NONE.text, {**facts, "deferral_blocks": self._deferral_blocks(now)})
+        return None if reason[0][0] is None else str(reason[0][0])
+
+    def make_room(self) -> None:
+        """Tells that a row group or a row left the working set."""
+        if self._refused_by in _NO_ROOM:
+            self._refused_by = None
 
     def deferrals_changed(self, changed: bool) -> None:
         """Tells that deferrals or cool-downs came or went in this turn."""
@@ -193,23 +213,21 @@ class Admission:
         self._deferral_blocks(now)
         return self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
 
-    def _is_used_up(self) -> bool:
-        """Whether no row group of the plan is left; once true, true for this invocation."""
-        if not self._used_up and not self.has_room:
-            next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
-            self._used_up = next_row_group >= row_groups
-        return self._used_up
-
     def _bring_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
         """Lets about ``wanted_rows`` rows in: row groups that are due first, else new ones."""
         came_back = self._return(wanted_rows, ledger)
         return CameIn(came_back, returned=True) if came_back else CameIn(self._admit(wanted_rows, ledger))
 
+    def _asked(self, wanted_rows: int, now: datetime) -> dict[str, object]:
+        """What the statements that let row groups in are told."""
+        blocks = not self._only_sql and self._deferral_blocks(now)
+        return {"wanted_rows": wanted_rows, "deferral_blocks": blocks, **self._bounds}
+
     def _return(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Brings back row groups that are due, lowest first; returns how many rows came."""
         if not self.has_due:
             return 0
-        found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
+        found = self._connection.execute(_DUE.text, self._asked(wanted_rows, ledger.now))
         if not found:
             return 0
         came_back = {"row_groups": [row_group for (row_group,) in found]}
@@ -221,8 +239,7 @@ class Admission:
 
     def _admit(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
-        bounds = {"now": ledger.now, "wanted_rows": wanted_rows, **self._bounds}
-        admitted = self._connection.execute(_ADMIT.text, bounds)
+        admitted = self._connection.execute(_ADMIT.text, {"now": ledger.now, **self._asked(wanted_rows, ledger.now)})
         if not admitted:
             return 0
         ledger.counts["admitted"] += len(admitted)
@@ -241,7 +258,6 @@ class Admission:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
         if self._row_groups.parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
             return 0
-        self.has_room = True
         parkable = self._connection.execute(_PARKABLE.text, {"now": ledger.now})
         if not parkable:
             return 0
@@ -253,6 +269,7 @@ class Admission:
         self._connection.execute(_PARK_ROWS.text)
         self._connection.execute(_DELETE_PARKED.text)
         ledger.counts["parked"] += len(parkable)
+        self.make_room()
         return len(parkable)
 
     def _unpark(self, wanted: Mapping[str, int], ledger: TurnLedger) -> int:
@@ -260,6 +277,8 @@ class Admission:
 
         Returns how many rows came, 1 for groups without any, 0 if no group came.
         """
+        if wanted.keys().isdisjoint(self._row_groups.parked_for):
+            return 0
         parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
         row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
         if not row_groups:

@@ -303,7 +303,7 @@ class Turn:
         held_back = self._barriers.hold_back()
         ledger.counts["resting"] += held_back
         if finished or held_back or ledger.dropped:
-            self._admission.has_room = True
+            self._admission.make_room()
 
     # Barriers ------------------------------------------------------------------------------------
 
@@ -334,7 +334,7 @@ class Turn:
     def _passed(self, column: str, passed: Passed, ledger: TurnLedger) -> None:
         ledger.finished += passed.finished
         self._journal.note("barrier", column, passed.told)
-        self._admission.has_room = True
+        self._admission.make_room()
 
     # Tasks ---------------------------------------------------------------------------------------
 
