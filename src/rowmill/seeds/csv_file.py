@@ -15,10 +15,10 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rowmill.seeds.agreement import check_agreement
 from rowmill.seeds.location import Location
 from rowmill.seeds.text_file import decoded, malformed, open_text
 from rowmill.seeds.text_rows import RowPlaces, TextRows, doubled
-from rowmill.spec.nearest import did_you_mean
 
 _SEPARATORS = ",;\t|"
 _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -44,8 +44,8 @@ def read_csv_files(location: Location, names: Sequence[str]) -> TextRows:
         with open_text(location, name) as file:
             parser = _Parser(name, file)
             table = parser.table(places)
-        if tables and set(table.column_names) != set(tables[0].column_names):
-            raise malformed(name, parser.header_line, _other_columns(table.column_names, tables[0], names[0]))
+        if tables:
+            check_agreement(_texts(tables[0]), _texts(table), names[0], name)
         tables.append(table.select(tables[0].column_names) if tables else table)
         usual = "\t" if ".tsv" in name.lower() else ","
         if parser.separator != usual:
@@ -53,16 +53,8 @@ def read_csv_files(location: Location, names: Sequence[str]) -> TextRows:
     return TextRows(pa.concat_tables(tables), places, tuple(remarks))
 
 
-def _other_columns(found: Sequence[str], first: pa.Table, first_name: str) -> str:
-    missing = [each for each in first.column_names if each not in found]
-    extra = [each for each in found if each not in first.column_names]
-    told = []
-    if missing:
-        told.append(f"it lacks {', '.join(map(repr, missing[:10]))}")
-    if extra:
-        told.append(f"{first_name} has no {', '.join(map(repr, extra[:10]))}")
-    hint = did_you_mean(extra[0], missing) if missing and extra else ""
-    return f"other columns than in {first_name}: {' and '.join(told)}.{hint} All files have the same columns."
+def _texts(table: pa.Table) -> dict[str, str]:
+    return dict.fromkeys(table.column_names, "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +269,7 @@ class _Parser:
 
 def _has_old_ends(text: str) -> bool:
     """Does the first line that is not empty end in a carriage return alone?"""
-    outside = _outside_of_marks(text[: _HEADER_BYTES]).lstrip("\r\n")
+    outside = _outside_of_marks(text[:_HEADER_BYTES]).lstrip("\r\n")
     end = re.search(r"\r\n|\r|\n", outside)
     return end is not None and end[0] == "\r"
 

@@ -11,11 +11,13 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import pyarrow as pa
 
+from rowmill.seeds.agreement import disagreement
 from rowmill.seeds.json_kind import BigNumberError, Kind, Spelled, json_text
 from rowmill.seeds.location import Location
 from rowmill.seeds.text_file import decoded, malformed, open_text
@@ -27,14 +29,17 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 _Row = dict[str, Any]
 
 
+@dataclass
 class TypedRows(TextRows):
     """All rows of some files, with the types their values have."""
 
-    types: dict[str, str]
+    types: dict[str, str] = field(default_factory=dict)
     """The SQL types of the columns."""
 
 
-def read_json_files(location: Location, names: Sequence[str], *, by_lines: bool, as_text: Callable[[str], bool]) -> TypedRows:
+def read_json_files(
+    location: Location, names: Sequence[str], *, by_lines: bool, as_text: Callable[[str], bool]
+) -> TypedRows:
     """The rows of all files. Raises SpecError with file and line, OSError.
 
     ``as_text``: of which columns the values are wanted as texts, as they stand in the file; they are VARCHAR then.
@@ -44,9 +49,8 @@ def read_json_files(location: Location, names: Sequence[str], *, by_lines: bool,
     if table is None:  # a later value changed the type of a column: now all are known
         table = reading.table()
     assert table is not None
-    found = TypedRows(table, reading.places)
-    found.types = {name: reading.sql_type(name) for name in table.column_names}
-    return found
+    types = {name: reading.sql_type(name) for name in table.column_names}
+    return TypedRows(table, reading.places, types=types)
 
 
 class _Reading:
@@ -99,7 +103,9 @@ class _Reading:
                 raise malformed(name, line, "a field has no name.")
             found.update(dict.fromkeys(row))
             if twice := doubled([*dict.fromkeys([*self._kinds, *found])]):
-                message = f"fields differ only in the case of their names: {', '.join(map(repr, twice))}. Rename all but one."
+                message = (
+                    f"fields differ only in the case of their names: {', '.join(map(repr, twice))}. Rename all but one."
+                )
                 raise malformed(name, line, message)
 
     def _columns(self, rows: list[_Row], found: dict[str, None], name: str) -> dict[str, tuple[str, pa.Array]]:
@@ -113,7 +119,7 @@ class _Reading:
                 else:
                     kind.learn(values)
                     columns[column] = kind.sql_type, kind.array(values)
-            except (BigNumberError, UnicodeEncodeError) as error:
+            except (BigNumberError, UnicodeEncodeError, RecursionError) as error:
                 raise self._misfit(rows, column, name, error) from error
         return columns
 
@@ -125,6 +131,8 @@ class _Reading:
             line = next(
                 (self._line(len(rows), at) for at, row in enumerate(rows) if _has_surrogate(row.get(column))), None
             )
+        elif isinstance(error, RecursionError):
+            told = f"column {column!r} is nested too deeply."
         elif isinstance(error, BigNumberError):
             told = f"column {column!r} holds {error.shown}, {error.reason}. Say a type: seed_dataset: {{types: {{{column}: str}}}}"
             line = next(
@@ -141,11 +149,7 @@ class _Reading:
         lacks = [each for each in known if each not in found]
         extra = [each for each in found if each not in known]
         if found and known and (lacks or extra):
-            told = ([f"it lacks {', '.join(map(repr, lacks[:10]))}"] if lacks else []) + (
-                [f"{first} has no {', '.join(map(repr, extra[:10]))}"] if extra else []
-            )
-            message = f"other columns than in {first}: {' and '.join(told)}. All files have the same columns."
-            raise malformed(name, None, message)
+            raise disagreement(lacks, extra, first, name)
 
     # Objects ----------------------------------------------------------------------------------
 
@@ -268,9 +272,7 @@ def _constant(text: str) -> Any:
 
 class _Decoder(json.JSONDecoder):
     def __init__(self) -> None:
-        super().__init__(
-            object_pairs_hook=_pairs, parse_int=_whole, parse_float=_fraction, parse_constant=_constant
-        )
+        super().__init__(object_pairs_hook=_pairs, parse_int=_whole, parse_float=_fraction, parse_constant=_constant)
 
     def read(self, text: str, at: int, name: str, line: int) -> tuple[Any, int]:
         """The value that begins there, and where it ends. Raises SpecError."""

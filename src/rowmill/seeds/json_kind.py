@@ -12,6 +12,8 @@ import pyarrow as pa
 from rowmill.seeds.said import is_spelling
 from rowmill.seeds.text_rows import doubled
 
+_DEEPEST = 16
+"""Lists and objects further inside are JSON."""
 _MOST_FIELDS = 200
 """Objects with more names than that between them are maps: their names are data."""
 _LEAST, _MOST, _MOST_UNSIGNED, _MOST_DIGITS = -(2**63), 2**63 - 1, 2**64 - 1, 10**38 - 1
@@ -41,8 +43,9 @@ class BigNumberError(Exception):
 class Kind:
     """Learns values, and never forgets one."""
 
-    def __init__(self) -> None:
-        self._has_bool = self._has_text = self._has_float = False
+    def __init__(self, depth: int = 0) -> None:
+        self._depth = depth
+        self._has_bool = self._has_text = self._has_float = self._is_too_deep = False
         self._least: int | None = None
         self._most: int | None = None
         self._inexact: str | None = None
@@ -67,8 +70,11 @@ class Kind:
                     self._learn_spelled(value)
         if self._has_float and self._inexact is not None:
             raise BigNumberError(self._inexact, "which no float is exactly, beside numbers that are no integers")
+        if self._depth == _DEEPEST and kinds & {list, dict}:
+            self._is_too_deep = True
+            return
         if list in kinds:
-            self._element = self._element or Kind()
+            self._element = self._element or Kind(self._depth + 1)
             self._element.learn(each for value in values if type(value) is list for each in value)
         if dict in kinds:
             self._learn_objects([value for value in values if type(value) is dict])
@@ -94,10 +100,10 @@ class Kind:
             self._fields = {} if self._fields is None else self._fields
             names = dict.fromkeys(name for value in values for name in value)
             for name in names:
-                kind = self._fields.setdefault(name, Kind())
+                kind = self._fields.setdefault(name, Kind(self._depth + 1))
                 kind.learn(value[name] for value in values if name in value)
             if len(self._fields) > _MOST_FIELDS:
-                self._value = Kind()
+                self._value = Kind(self._depth + 1)
                 for kind in self._fields.values():
                     self._value.merge(kind)
                 self._fields = {}
@@ -109,6 +115,7 @@ class Kind:
         self._has_bool |= other._has_bool
         self._has_text |= other._has_text
         self._has_float |= other._has_float
+        self._is_too_deep |= other._is_too_deep
         self._inexact = self._inexact or other._inexact
         if other._least is not None and other._most is not None:
             self._least = other._least if self._least is None else min(self._least, other._least)
@@ -116,14 +123,14 @@ class Kind:
         if self._has_float and self._inexact is not None:
             raise BigNumberError(self._inexact, "which no float is exactly, beside numbers that are no integers")
         if other._element is not None:
-            self._element = self._element or Kind()
+            self._element = self._element or Kind(self._depth + 1)
             self._element.merge(other._element)
         if other._fields is not None or other._value is not None:
             self._fields = self._fields or {}
             for name, kind in (other._fields or {}).items():
-                self._fields.setdefault(name, Kind()).merge(kind)
+                self._fields.setdefault(name, Kind(self._depth + 1)).merge(kind)
             if other._value is not None or self._value is not None:
-                self._value = self._value or Kind()
+                self._value = self._value or Kind(self._depth + 1)
                 for kind in [*self._fields.values(), *([other._value] if other._value else [])]:
                     self._value.merge(kind)
                 self._fields = {}
@@ -138,8 +145,8 @@ class Kind:
     def is_json(self) -> bool:
         """Have the values no type in common but that of all JSON?"""
         bases = [self._has_bool, self._is_number, self._has_text, self._element is not None, self._fields is not None]
-        if sum(bases) != 1:
-            return sum(bases) > 1
+        if sum(bases) != 1 or self._is_too_deep:
+            return sum(bases) > 1 or self._is_too_deep
         if self._value is not None:
             return self._value.is_json or self._value.is_empty
         if self._fields is not None:
@@ -150,7 +157,12 @@ class Kind:
     def is_empty(self) -> bool:
         """Was there nothing but null?"""
         return not (
-            self._has_bool or self._is_number or self._has_text or self._element is not None or self._fields is not None
+            self._is_too_deep
+            or self._has_bool
+            or self._is_number
+            or self._has_text
+            or self._element is not None
+            or self._fields is not None
         )
 
     @property
@@ -196,7 +208,9 @@ class Kind:
         """The values with what has a type of its own in Arrow only in another form."""
         if self.is_json:
             return [None if value is None else json_text(value) for value in values]
-        if not self._holds_json and self._value is None:
+        if self._has_float and self._least is not None:
+            return [None if value is None else float(value) for value in values]
+        if not self._is_converted:
             return values
         return [None if value is None else self._plain_one(value) for value in values]
 
@@ -209,10 +223,11 @@ class Kind:
         return {name: fields[name]._plain([each])[0] for name, each in value.items()}
 
     @property
-    def _holds_json(self) -> bool:
+    def _is_converted(self) -> bool:
+        if self.is_json or self._value is not None or (self._has_float and self._least is not None):
+            return True
         inner = [*([self._element] if self._element else []), *(self._fields or {}).values()]
-        inner += [self._value] if self._value else []
-        return any(kind.is_json or kind._value is not None or kind._holds_json for kind in inner)
+        return any(kind._is_converted for kind in inner)
 
 
 def json_text(value: Any) -> str:
@@ -222,7 +237,11 @@ def json_text(value: Any) -> str:
     if isinstance(value, list):
         return f"[{', '.join(map(json_text, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {json_text(each)}" for name, each in value.items()) + "}"
+        return (
+            "{"
+            + ", ".join(f"{json.dumps(name, ensure_ascii=False)}: {json_text(each)}" for name, each in value.items())
+            + "}"
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise TypeError("a float that is no JSON number")
     return json.dumps(value, ensure_ascii=False)

@@ -39,7 +39,7 @@ _TIME = r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2})(?:[.,]([0-9]+))?)?"
 _TIME_TEXT = re.compile(_TIME)
 _MOMENT_TEXT = re.compile(rf"([0-9-]+)(?:[T ]{_TIME} ?(Z|z|[+-][0-9]{{2}}(?::?[0-9]{{2}})?)?)?")
 _UUID_TEXT = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of a type without a zone
+_EPOCH = datetime(1970, 1, 1)
 _EXACT = Context(prec=1100)
 
 
@@ -95,7 +95,9 @@ def read_as(column: pa.ChunkedArray, sql_type: str) -> pa.ChunkedArray:
 def _reading(sql_type: str) -> _Reading:
     if sql_type in _INTEGERS:
         bits, arrow_type = _INTEGERS[sql_type]
-        return _Reading(arrow_type, _Integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, is_text=arrow_type == pa.string()))
+        return _Reading(
+            arrow_type, _Integer(-(2 ** (bits - 1)), 2 ** (bits - 1) - 1, is_text=arrow_type == pa.string())
+        )
     if sql_type in _UNSIGNED:
         bits, arrow_type = _UNSIGNED[sql_type]
         return _Reading(arrow_type, _Integer(0, 2**bits - 1))
