@@ -9,7 +9,6 @@ the same texts. ``12`` is an integer, ``12.5`` a float, ``true`` a boolean, ``20
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
@@ -56,16 +55,17 @@ _KINDS = (
     _Kind("TIME", pa.time64("us"), _TIME),
 )
 _LIKE = (
-    (r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", "numbers, though not each in the one spelling of its "
-     "type", "float"),
-    (r"(?i:true|false|yes|no)", "words for true and false in another spelling than 'true' and 'false'", "bool"),
-    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}", "dates in another spelling than 2026-01-31", "date"),
-    (r"[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}", "dates of which it is not said what is the day and what the month", ""),
-    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?", "time stamps in another "
-     "spelling than 2026-01-31 10:00:00", "timestamp"),
-    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9:.]+ ?(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)", "time stamps with a time zone",
-     "timestamptz"),
-)  # fmt: skip
+    (r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*", "numbers", "float"),
+    (r"(?i:true|false|yes|no)", "words for true and false", "bool"),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}", "dates", "date"),
+    (r"[0-9]{1,2}[./-][0-9]{1,2}[./-][0-9]{2,4}", "dates, though not which number is the day", ""),
+    (r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]+)?)?", "time stamps", "timestamp"),
+    (
+        r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}[ T][0-9:.]+ ?(?:Z|[+-][0-9]{2}:?(?:[0-9]{2})?)",
+        "time stamps with a time zone",
+        "timestamptz",
+    ),
+)
 """What texts that stay texts look like to a person, in words, and the type that may have been meant."""
 _IDENTIFIER = r"[+-]?0[0-9]+|[0-9]{19,}"
 """Numbers that are names of something: nobody means another type than text."""
@@ -126,7 +126,7 @@ def _remark_on(column: pa.ChunkedArray, kind: _Kind) -> str | None:
     extremes = pc.min_max(column).as_py()
     if max(-extremes["min"], extremes["max"]) <= _EXACT_INTEGERS:
         return None
-    return "integers beyond 2^53, which whoever reads them as floats rounds; if they are identifiers, say str"
+    return "it holds integers beyond 2^53, which readers of JSON may round; if they are identifiers, say str"
 
 
 def _remark_on_texts(column: pa.ChunkedArray, texts: list[str]) -> str | None:
@@ -140,14 +140,17 @@ def _remark_on_texts(column: pa.ChunkedArray, texts: list[str]) -> str | None:
         if bool(pc.any(pc.match_substring_regex(column, rf"^(?:{_IDENTIFIER})$")).as_py()):
             return None
         absent = column.filter(pc.match_substring_regex(column, rf"^(?:{_NO_VALUE})$"))
-        odd = absent[0].as_py() if len(absent) else _first_odd(texts, pattern)
-        advice = f"; say {meant} if they are" if meant and not len(absent) else ""
-        beside = " beside values that look like" if len(absent) else "; all look like"
-        return f"texts such as {odd!r}{beside} {words}{advice}"
+        if len(absent):
+            odd = absent.drop_null()[0].as_py()
+            return f"{odd!r} is a text, all others look like {words}; where there is no value, leave the field empty"
+        odd = _first_odd(texts)
+        advice = f"; if they are, say {meant}" if meant else ""
+        return f"all look like {words}, but not all are spelled the one way that loses nothing, such as {odd!r}{advice}"
     return None
 
 
-def _first_odd(texts: list[str], pattern: str) -> str:
-    fits: Callable[[str, _Kind], bool] = lambda text, kind: re.fullmatch(kind.pattern, text) is not None  # noqa: E731
-    kinds = [kind for kind in _KINDS if kind.sql_type != "BIGINT"]
-    return next((text for text in texts if not any(fits(text, kind) for kind in kinds)), texts[0])
+def _first_odd(texts: list[str]) -> str:
+    """A text that is spelled as no value of any type is."""
+    patterns = [re.compile(kind.pattern) for kind in _KINDS]
+    odd = (text for text in texts if not any(pattern.fullmatch(text) for pattern in patterns))
+    return next(odd, texts[0])
