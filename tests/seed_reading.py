@@ -26,8 +26,9 @@ def types_of(directory: Path, path: str, content: bytes | str | None = None, **f
 
 def rows_of(directory: Path, path: str, content: bytes | str | None = None, **fields: Any) -> list[dict[str, Any]]:
     """Its rows."""
-    found = read_seed(described(directory, path, content, **fields)).drop_columns("row_id")
-    rows: list[dict[str, Any]] = found.to_pylist()
+    seed_file = described(directory, path, content, **fields)
+    table = read_seed(seed_file)
+    rows: list[dict[str, Any]] = table.select(list(range(table.num_columns - 1))).to_pylist()  # without row_id
     return rows
 
 
