@@ -23,13 +23,14 @@ SPEC = {
     "seed": 5,
     "columns": [
         {"name": "hour", "column_type": "expression", "sql": "hour(ts)", "dtype": "int"},
-        {"name": "as_text", "column_type": "expression", 
+        {"name": "as_text", "column_type": "expression",
          "sql": "ts::varchar || ' ' || day::varchar || ' ' || plain::varchar"},
         {"name": "midnight", "column_type": "expression", "sql": "date_trunc('day', ts)", "dtype": "timestamptz"},
         {"name": "its_day", "column_type": "expression", "sql": "ts::date", "dtype": "date"},
         {"name": "zoned", "column_type": "expression", "sql": "plain::timestamptz", "dtype": "timestamptz"},
         {"name": "worded", "column_type": "expression", "sql": "strftime(ts, '%A %d %B %Y %H:%M:%S %p')"},
-        {"name": "shown", "column_type": "expression", "expr": "{{ ts }} {{ day }} {{ plain }} {{ ts.hour if ts else '' }}"},
+        {"name": "shown", "column_type": "expression",
+         "expr": "{{ ts }} {{ day }} {{ plain }} {{ ts.hour if ts else '' }}"},
         {"name": "upper", "column_type": "expression", "sql": "upper(word) || lower('İI') || (word < 'z')::varchar"},
         {"name": "picked", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["a", "b", "ı"]}},
         {"name": "drawn", "column_type": "sampler", "sampler_type": "gaussian", "params": {"mean": 0, "stddev": 1}},
@@ -46,16 +47,18 @@ import rowmill
 for directory in sorted(path for path in Path(sys.argv[1]).iterdir() if path.is_dir()):
     spec = directory / "spec.json"
     if directory.name == "df":
-        rowmill.run(json.loads(spec.read_text()), directory / "run.duckdb", seed=polars.read_parquet(directory / "seed.parquet"))
+        frame = polars.read_parquet(directory / "seed.parquet")
+        rowmill.run(json.loads(spec.read_text()), directory / "run.duckdb", seed=frame)
     else:
         rowmill.run(spec, directory / "run.duckdb")
     with rowmill.RunDatabase.open(directory / "run.duckdb") as database:
         for ending in ENDINGS:
             database.export(directory / f"out.{ending}")
-        for query in ("from dataset order by row_id", "from column_statistics", "select digest from state.seed_content"):
+        for query in QUERIES:
             print(directory.name, json.dumps(database.sql(query).to_pylist(), default=str))
 """
 ENDINGS = ("csv", "jsonl", "parquet", "arrow")
+QUERIES = ("from dataset order by row_id", "from column_statistics", "select digest from state.seed_content")
 KINDS = ("arrow", "csv", "df", "parquet")
 
 
@@ -112,7 +115,12 @@ def test_v5_time_zone_locale_and_hash_seed_change_no_byte(tmp_path: Path) -> Non
             (here / kind).mkdir(parents=True)
             seed = {"sampling_strategy": "shuffle", **written_seed(here / kind, kind)}
             (here / kind / "spec.json").write_text(json.dumps({**SPEC, "seed_dataset": seed}))
-        program = [sys.executable, "-c", PROGRAM.replace("ENDINGS", repr(ENDINGS)), str(here)]
+        program = [
+            sys.executable,
+            "-c",
+            PROGRAM.replace("ENDINGS", repr(ENDINGS)).replace("QUERIES", repr(QUERIES)),
+            str(here),
+        ]
         environment = {**os.environ, "TZ": zone, "LC_ALL": name, "LANG": name, "PYTHONHASHSEED": str(number)}
         done = subprocess.run(program, env=environment, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr.decode(errors="replace")

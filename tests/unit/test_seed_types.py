@@ -291,7 +291,7 @@ def test_arrow_types_are_kept_as_what_they_are(tmp_path: Path, array: pa.Array, 
     ids=["45 digits", "nanoseconds", "interval of nanoseconds", "far future", "union"],
 )
 def test_what_the_engine_has_no_place_for_is_refused_with_its_column(tmp_path: Path, array: pa.Array) -> None:
-    with pytest.raises(SpecError, match="Column 'a' of type .* cannot be kept"):
+    with pytest.raises(SpecError, match=r"Column 'a' of type .* cannot be kept"):
         read_seed(describe_seed(SeedDatasetConfig(seed_type="df", df=pa.table({"a": array})), tmp_path))
 
 

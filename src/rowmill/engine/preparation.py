@@ -116,7 +116,7 @@ def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: boo
 
 
 def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
-    """The seed dataset as the run in ``database`` has it, if there is one and its source says the same; else as it is."""
+    """The seed dataset as the run in ``database`` has it, if its source says the same; else as the source has it."""
     config = spec.seed_dataset
     if config is None:
         return None

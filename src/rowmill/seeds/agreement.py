@@ -17,8 +17,8 @@ def check_agreement(first: Mapping[str, str], other: Mapping[str, str], first_na
     for name, kind in first.items():
         if other[name] != kind:
             message = (
-                f"{other_name}: column {name!r} is {other[name]}, but {kind} in {first_name}. All files of a seed dataset "
-                "have the same columns with the same types; write the files anew with one of the two."
+                f"{other_name}: column {name!r} is {other[name]}, but {kind} in {first_name}. All files have "
+                "the same columns with the same types; write the files anew with one of the two."
             )
             raise SpecError([Problem("seed_dataset.path", message)])
 
@@ -32,7 +32,7 @@ def disagreement(missing: list[str], extra: list[str], first_name: str, other_na
         told.append(f"{first_name} has no {', '.join(map(repr, extra[:10]))}")
     hint = did_you_mean(extra[0], missing) if missing and extra else ""
     message = (
-        f"{other_name} has other columns than {first_name}: {' and '.join(told)}.{hint} All files of a seed dataset have "
-        "the same columns."
+        f"{other_name} has other columns than {first_name}: {' and '.join(told)}.{hint} All files have the "
+        "same columns."
     )
     return SpecError([Problem("seed_dataset.path", message)])

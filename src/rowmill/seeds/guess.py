@@ -2,8 +2,8 @@
 
 A column is of a type if every text of it is the one spelling of a value of that type: written back, the values give
 the same texts. ``12`` is an integer, ``12.5`` a float, ``true`` a boolean, ``2026-01-31`` a date,
-``2026-01-31 10:00:00`` a time stamp, ``10:00:00`` a time of day. ``007``, ``+1``, ``11.10``, ``1e5``, ``True``, ``3:16`` or
-``03/04/2025`` stay the texts they are, and with them their whole column. All rows are looked at.
+``2026-01-31 10:00:00`` a time stamp, ``10:00:00`` a time of day. ``007``, ``+1``, ``11.10``, ``1e5``, ``True``
+or ``03/04/2025`` stay the texts they are, and with them their whole column. All rows are looked at.
 """
 
 from __future__ import annotations

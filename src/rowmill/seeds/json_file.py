@@ -134,7 +134,10 @@ class _Reading:
         elif isinstance(error, RecursionError):
             told = f"column {column!r} is nested too deeply."
         elif isinstance(error, BigNumberError):
-            told = f"column {column!r} holds {error.shown}, {error.reason}. Say a type: seed_dataset: {{types: {{{column}: str}}}}"
+            told = (
+                f"column {column!r} holds {error.shown}, {error.reason}. "
+                f"Say a type: seed_dataset: {{types: {{{column}: str}}}}"
+            )
             line = next(
                 (self._line(len(rows), at) for at, row in enumerate(rows) if error.text in _numbers(row.get(column))),
                 None,

@@ -23,8 +23,8 @@ def check_parquet_columns(location: Location, name: str) -> None:
     for column in schema:
         if (precision := _most_digits(column.type)) > _MOST_DIGITS:
             message = (
-                f"{name}: column {column.name!r} holds decimals of up to {precision} digits; at most {_MOST_DIGITS} can be "
-                "kept. Write it as text, or with fewer digits."
+                f"{name}: column {column.name!r} holds decimals of up to {precision} digits; at most {_MOST_DIGITS} "
+                "can be kept. Write it as text, or with fewer digits."
             )
             raise SpecError([Problem("seed_dataset.path", message)])
 

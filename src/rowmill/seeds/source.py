@@ -137,13 +137,13 @@ def plain_table(table: pa.Table) -> pa.Table:
     """The same rows in :func:`plain_schema`. Raises SpecError for values the engine would round, or has no type for."""
     wanted = plain_schema(table.schema)
     columns = []
-    for field, column in zip(wanted, table.columns, strict=True):
+    for each, given in zip(wanted, table.columns, strict=True):
         try:
-            column = column if column.type.equals(field.type) else column.cast(field.type)
+            column = given if given.type.equals(each.type) else given.cast(each.type)
             _check_kept(column)
         except (pa.ArrowException, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
-            message = f"Column {field.name!r} of type {table.schema.field(field.name).type} cannot be kept: {reason}"
+            message = f"Column {each.name!r} of type {given.type} cannot be kept: {reason}"
             raise SpecError([Problem("seed_dataset", message)]) from error
         columns.append(column)
     return pa.table(columns, schema=wanted)

@@ -114,7 +114,7 @@ def kept_seed(
 ) -> SeedFile | None:
     """The seed dataset as a run database with those seed ``columns`` holds it; None if the source says something else.
 
-    A run goes on with the values and types it was made with, whatever a newer version would make of the same files (V6).
+    A run goes on with the values and types it was made with, whatever a newer version makes of the same files (V6).
     Reads them only if one has another mark. Raises SpecError if they cannot be read and were not read in another way.
     """
     stored = stored_seed_content(connection)

@@ -36,7 +36,7 @@ _NO_TYPE = re.compile(r'"NULL"(?=$|[\[,)])')
 
 
 class SeedRows:
-    """The rows of a source as it has them: read when they are asked for, unless they are at hand from a reading before."""
+    """The rows of a source as it has them: read when they are asked for, unless a reading before left them at hand."""
 
     def __init__(self, read: Callable[[], pa.Table], at_hand: pa.Table | None = None) -> None:
         self._read = read
@@ -120,7 +120,7 @@ def kept_source(config: SeedDatasetConfig, source: SeedSource, columns: tuple[tu
 
 
 def exploded_types(types: dict[str, str], config: SeedDatasetConfig) -> tuple[tuple[str, str], ...]:
-    """Names and types of the columns once the lists of one of them are rows. Raises SpecError if there is no such list."""
+    """Names and types of the columns once the lists of one of them are rows. Raises SpecError if it is no list."""
     facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in types.items())
     return tuple((column.name, column.sql_type) for column in _exploded(facts, config))
 
