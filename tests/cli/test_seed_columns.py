@@ -68,6 +68,14 @@ def test_validate_warns_of_doubtful_guesses_and_says_the_spec_is_valid(rowmill: 
     assert "'zip'" not in done.stderr
 
 
+def test_validate_tells_of_a_doubtful_guess_where_an_expression_cannot_use_the_column(rowmill: CommandLine) -> None:
+    (rowmill.directory / "spec.yaml").write_text(SPEC.replace('"1"', '"price * 2"'))
+    done = rowmill("validate", "spec.yaml")
+    assert done.returncode == 2
+    assert "(columns.0.sql)" in done.stderr
+    assert "The seed column 'price' is guessed to be VARCHAR: all look like numbers" in done.stderr
+
+
 def test_validate_refuses_what_does_not_fit_a_said_type_with_its_place(rowmill: CommandLine) -> None:
     (rowmill.directory / "spec.yaml").write_text(SPEC.replace("{n: str}", "{price: int, nn: str}"))
     done = rowmill("validate", "spec.yaml")

@@ -182,6 +182,7 @@ TYPED: list[tuple[pa.Array, str, Any]] = [
     (pa.array([{"a": 1}]), "json", '{"a":1}'),
     (pa.array([Decimal("1.50")]), "str", "1.50"),
     (pa.array(["007"]), "int", 7),
+    (pa.array(["ä".encode()]), "str", "ä"),
     (pa.array(["a"]).dictionary_encode(), "str", "a"),
 ]
 LOST: list[tuple[pa.Array, str]] = [
@@ -193,6 +194,7 @@ LOST: list[tuple[pa.Array, str]] = [
     (pa.array([Decimal("1.234567890123456789012345")]), "float"),
     (pa.array([[1.5]]), "int[]"),
     (pa.array(["x"]), "int"),
+    (pa.array([b"\xff"]), "str"),
 ]
 
 

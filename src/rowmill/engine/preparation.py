@@ -182,7 +182,7 @@ def _prepared(
     try:
         graph = build_graph(spec, seed_columns, analyst.analyse, directory, judges=judges)
         if judges:
-            _check_types(graph, analyst)
+            _check_types(graph, analyst, seed_file)
     finally:
         analyst.close()
     return Prepared(spec, directory, graph, seed_file)
@@ -197,8 +197,9 @@ def resource_limits(spec: Spec) -> dict[str, int]:
     return {**limits, LOCAL: spec.run.max_in_flight, THREADS: spec.run.max_local_workers}
 
 
-def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
+def _check_types(graph: Graph, analyst: ExpressionAnalyst, seed_file: SeedFile | None) -> None:
     """Binds every SQL expression and skip rule to the types of its columns. Raises SpecError."""
+    remarks = {column.name: column.remark for column in seed_file.facts if column.remark} if seed_file else {}
     types = {output.name: output.sql_type for output in graph.outputs}
     problems = []
     for node in graph.generators:
@@ -206,7 +207,7 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
             over_dataset = node.declaration.dataset_sql is not None
             problem = analyst.binding_problem(expression, _types_of(node, types), over_dataset=over_dataset)
             if problem:
-                problems.append(Problem(place, problem))
+                problems.append(Problem(place, problem + _doubts(node, remarks, types)))
         skip = node.declaration.skip
         if skip is not None:
             problem = analyst.value_problem(skip.value, node.columns[0].sql_type)
@@ -214,6 +215,12 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
                 problems.append(Problem(skip.place.removesuffix("when") + "value", problem))
     if problems:
         raise SpecError(problems)
+
+
+def _doubts(node: GeneratorNode, remarks: Mapping[str, str], types: Mapping[str, str]) -> str:
+    """What may be wrong with an expression is the guessed type of a seed column."""
+    doubtful = [name for name in node.inputs if name in remarks]
+    return "".join(f" The seed column '{name}' is guessed to be {types[name]}: {remarks[name]}." for name in doubtful)
 
 
 def _types_of(node: GeneratorNode, types: Mapping[str, str]) -> dict[str, str]:

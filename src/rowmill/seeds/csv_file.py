@@ -27,6 +27,8 @@ _HEADER_BYTES = 1 << 20
 _SHOWN = 60
 _EMPTY = "\0"
 """A quoted empty field, for as long as empty texts are nulls: no file that is read has a NUL in it."""
+_SAID_SEPARATOR = re.compile(rf"(?i:sep)=([{re.escape(_SEPARATORS)}])")
+"""A first line that spreadsheets write to say how the others are separated."""
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _FIELDS = {
     each: re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"|([^"{re.escape(each)}\r\n]*))({re.escape(each)}|\Z)')
@@ -77,6 +79,7 @@ class _Parser:
         self._newline = "\n"
         """What lines are parted by; they may all end in a carriage return besides."""
         self._with_return = False
+        self._said_separator: str | None = None
         self.header_line = 0
         self.separator = ","
         self.names: list[str] = []
@@ -179,9 +182,13 @@ class _Parser:
         self.header_line = line
         self._with_return = self._newline == "\n" and not is_cut and _ends_with_return(text)
         text = self._without_end(text, line, is_cut)
+        if said := _SAID_SEPARATOR.fullmatch(text):
+            self._said_separator = said[1]
+            return
         outside = _outside_of_marks(text)
         is_tsv = re.search(r"\.tsv(\.gz|\.zst)?$", self._name.lower()) is not None
-        self.separator = "\t" if is_tsv and "\t" in outside else max(_SEPARATORS, key=outside.count)
+        counted = "\t" if is_tsv and "\t" in outside else max(_SEPARATORS, key=outside.count)
+        self.separator = self._said_separator or counted
         names = [each.strip(" " + _EMPTY) for each in self._fields(text, line)]
         self.names = [each or f"column{number}" for number, each in enumerate(names)]
         if twice := doubled(self.names):

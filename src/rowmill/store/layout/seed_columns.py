@@ -104,12 +104,27 @@ def _converted(engine: SeedEngine, column: pa.ChunkedArray, source_type: str, sq
         return _nested(engine, column, sql_type)
     if source_type in {"VARCHAR", "JSON"} and sql_type not in _MADE_BY_ENGINE:
         return read_as(column, sql_type)
+    if source_type == "BLOB" and sql_type == "VARCHAR":
+        return _decoded(column)
     if _is_nested(source_type) and sql_type == "VARCHAR":
         return engine.converted(column, sql_type, by_json=True)
     misfit = engine.misfit(column, source_type, sql_type)
     if misfit is not None:
         raise MisfitError(misfit[0], misfit[1], f"a {source_type} is kept only as what it is")
     return column if sql_type == _NOT_OF_ARROW and source_type == "VARCHAR" else engine.converted(column, sql_type)
+
+
+def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Bytes as the UTF-8 text they are."""
+    try:
+        return column.cast(pa.string())
+    except pa.ArrowInvalid:
+        for row, value in enumerate(column.to_pylist()):
+            try:
+                _ = value is None or value.decode("utf-8")
+            except UnicodeDecodeError:
+                raise MisfitError(row, repr(value)[2:-1], "its bytes are no UTF-8 text") from None
+        raise
 
 
 def _nested(engine: SeedEngine, column: pa.ChunkedArray, sql_type: str) -> pa.ChunkedArray:
