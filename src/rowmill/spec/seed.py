@@ -154,7 +154,7 @@ class SeedDatasetConfig(StrictModel):
     def _df_is_an_arrow_table(cls, value: object) -> object:
         return None if value is None else _arrow_table(value)
 
-    @field_validator("types", mode="before")
+    @field_validator("types", mode="before", json_schema_input_type=str | dict[str, str])
     @classmethod
     def _one_type_is_that_of_all(cls, value: object) -> object:
         return {ANY_COLUMN: value} if isinstance(value, str) else value
