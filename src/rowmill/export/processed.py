@@ -9,6 +9,7 @@ import pyarrow as pa
 from rowmill.errors import UsageError
 from rowmill.export.source import DatasetSource
 from rowmill.spec.processor import RowProcessor
+from rowmill.value.plain_arrow import TooWide, plain_table
 
 
 class Processed:
@@ -36,6 +37,11 @@ class Processed:
             yield from processed.combine_chunks().to_batches()
 
     def _process(self, rows: pa.Table) -> pa.Table:
+        try:
+            rows = plain_table(rows)
+        except TooWide as error:
+            row = rows["row_id"][error.position].as_py() if "row_id" in rows.column_names else error.position
+            raise self._failure(f"cannot take column '{error.column}' of row {row}: {error}") from error
         try:
             processed = self._processor.process(rows)
         except Exception as error:  # of somebody else's code

@@ -48,8 +48,10 @@ _HARDENED = {
     "lock_configuration": "true",
     "python_enable_replacements": "false",
     "checkpoint_threshold": "1000TB",
+    "arrow_lossless_conversion": "true",
 }
-"""The engine never folds its log into the file by itself: what a checkpoint writes over has to be kept before it."""
+"""The engine never folds its log into the file by itself: what a checkpoint writes over has to be kept before it.
+What it hands over as Arrow says its type in full (:mod:`rowmill.value`)."""
 
 LONG_LOG_BYTES = 16 * 2**20
 """A log of so many bytes is folded into the file."""
