@@ -258,10 +258,6 @@ limit 5;
 -- Folds the log into the file; after DDL at once, because replay of DDL is where logs break. O(log).
 checkpoint;
 
--- name: compact_temporary_tables
--- Deleted rows of TEMP tables hold their memory until then. O(rows of TEMP tables).
-checkpoint temp;
-
 -- name: rewritable_blocks
 -- Blocks of the file's structure with free pieces in them: the next checkpoint may write over them. O(blocks of structure).
 select block_id

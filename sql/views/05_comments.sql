@@ -1,5 +1,5 @@
 /*
-What each public view and column means: the reference in the README is generated from these comments.
+What each public view and column means: the help page of the views is made from these comments (tools/help_pages.py).
 */
 
 comment on view main.run_status is 'The run as a whole; one row.';

@@ -2,6 +2,7 @@
 
     RowmillError
     ├── UsageError                a call that makes no sense (exit code 2)
+    ├── WrongVersion              a library is installed in a version Rowmill is not made for (exit code 1)
     ├── SpecError                 the spec is wrong; lists every problem at once (exit code 2)
     │   └── SeedMissing           the seed data is not where the spec says
     ├── StateError                the run database is not as it must be
@@ -47,6 +48,10 @@ class UsageError(RowmillError):
     """A command or call that makes no sense as given."""
 
     exit_code = 2
+
+
+class WrongVersion(RowmillError):
+    """A library is installed in a version that Rowmill is not made for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from rowmill import errors
 
 TaskKey = tuple[int, int, int]
-"""Generator, row group and row index, -1 for a batch: how the run database tells tasks apart."""
+"""Generator, row group and row index: how the run database tells tasks apart."""
+WHOLE_ROW_GROUP = -1
+"""The row index of a task that takes a row group as a whole."""
 
 
 class Task(NamedTuple):
@@ -42,7 +44,7 @@ class Task(NamedTuple):
     @property
     def key(self) -> TaskKey:
         """Which task it is."""
-        return self.generator, self.row_group, -1 if self.row_index is None else self.row_index
+        return self.generator, self.row_group, WHOLE_ROW_GROUP if self.row_index is None else self.row_index
 
 
 class Request(NamedTuple):

@@ -13,6 +13,8 @@ import pytest
 from command_line import CommandLine
 from patient_endpoint import PatientEndpoint, patient_endpoint
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 
 @pytest.fixture
 def endpoint() -> Iterator[PatientEndpoint]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
-from run_state import RunState, rate_limited, rejected, succeeded
+from run_state import RunState, rejected, succeeded
 from storm import HEALTHY, storm
 from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
 
@@ -459,39 +459,6 @@ def test_k3_what_a_crashed_process_finished_is_announced_by_the_next(run: Run, t
         assert [group.row_group for group in result.finished] == [0, 1]
     done = run(spec, tmp_path / "run.duckdb", starts_at_s=5.0)
     assert [group.row_group for group in done.groups] == [0, 1, 2]
-
-
-# F1: patience -------------------------------------------------------------------------------------
-
-
-def test_f1_give_up_after_ends_a_run_beside_an_endpoint_that_refuses_for_ever(run: Run) -> None:
-    spec = prepared(
-        sampler("rating"),
-        llm("good", "{{ rating }}", "one"),
-        llm("bad", "{{ rating }}", "two"),
-        models=[model("one", 4), model("two", 4, simulation={"rate_limited": 1.0})],
-        records=12,
-        row_group_size=2,
-        run={"give_up_after_s": 60.0, "max_active_row_groups": 2},
-    )
-    done = run(spec)
-    assert done.report is not None
-    assert (done.report.state, done.report.rows_dropped) == ("finished", 12)
-    assert done.sql("select distinct column_name, reason, error_type from dropped_row") == [
-        ("bad", "given_up", "RateLimited")
-    ]
-    assert done.violations() == []
-
-
-def test_f1_patience_outlives_the_process(state_of: StateOf, tmp_path: Path) -> None:
-    state = state_of(custom("text", made), records=1, run={"give_up_after_s": 50.0}, path=tmp_path / "run.duckdb")
-    state.take([rate_limited(state.take().tasks[0], 30.0)])
-    state.crash()
-    state.take([rate_limited(state.take(after_s=30.0).tasks[0], 30.0)])
-    assert state.dropped() == {}
-    state.crash()
-    state.take([rate_limited(state.take(after_s=30.0).tasks[0], 30.0)])
-    assert state.dropped() == {0: "given_up"}
 
 
 # S4: errors in skip rules -------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -51,23 +52,30 @@ def spec(records: int, size: int, max_rows: int, max_groups: int) -> Prepared:
         models=[model("one"), model("two")],
         records=records,
         row_group_size=size,
-        run={
-            "max_attempts": MAX_ATTEMPTS,
-            "max_active_rows": max_rows,
-            "max_active_row_groups": max_groups,
-            "max_error_share": 1.0,
-            "error_window": 1_000_000,
-        },
+        run=bounds(max_rows, max_groups),
     )
+
+
+def bounds(max_rows: int, max_groups: int) -> dict[str, Any]:
+    """Those a life plays with, and none on failures."""
+    return {
+        "max_attempts": MAX_ATTEMPTS,
+        "max_active_rows": max_rows,
+        "max_active_row_groups": max_groups,
+        "max_error_share": 1.0,
+        "error_window": 1_000_000,
+    }
+
+
+def sampled(values: list[int]) -> list[int]:
+    """What the sampler makes of each row: the same in every run of this seed (V1)."""
+    with closing(run(prepared(sampler("rating", values=values), records=MOST_RECORDS)).store) as store:
+        return [value for (value,) in store.connection.execute("select rating from dataset order by row_id")]
 
 
 @pytest.fixture(scope="module")
 def ratings() -> list[int]:
-    """What the sampler makes of each row: the same in every run of this seed (V1)."""
-    sampled = run(prepared(sampler("rating", values=[1, 2, 3]), records=MOST_RECORDS))
-    values = sampled.column("rating")
-    sampled.store.close()
-    return values
+    return sampled([1, 2, 3])
 
 
 class RunMachine(RuleBasedStateMachine):

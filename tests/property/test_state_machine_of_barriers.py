@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from run_state import released, succeeded
 from set_model import MAX_ATTEMPTS, Key, SetModel
-from test_state_machine import MOST_RECORDS, RunMachine, live, made
-from virtual_run import custom, expression, model, prepared, run, sampler
+from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, made, sampled
+from virtual_run import custom, expression, model, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
 from rowmill.store.reshape import barrier
@@ -39,23 +39,13 @@ def spec(records: int, size: int, max_rows: int, max_groups: int) -> Prepared:
         models=[model("one"), model("two")],
         records=records,
         row_group_size=size,
-        run={
-            "max_attempts": MAX_ATTEMPTS,
-            "max_active_rows": max_rows,
-            "max_active_row_groups": max_groups,
-            "max_error_share": 1.0,
-            "error_window": 1_000_000,
-        },
+        run=bounds(max_rows, max_groups),
     )
 
 
 @pytest.fixture(scope="module")
 def ratings() -> list[int]:
-    """What the sampler makes of each row: the same in every run of this seed (V1)."""
-    sampled = run(prepared(sampler("rating", values=RATINGS), records=MOST_RECORDS))
-    values = sampled.column("rating")
-    sampled.store.close()
-    return values
+    return sampled(RATINGS)
 
 
 @pytest.fixture(autouse=True)

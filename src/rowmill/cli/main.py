@@ -38,6 +38,7 @@ COMMANDS = {
     "import-config": ("rowmill.cli.import_config", "Turn a DataDesigner configuration into a spec."),
     "completion": ("rowmill.cli.completion", "Print the completion of a shell."),
     "migrate": ("rowmill.cli.migrate", "Bring the file of an older Rowmill up to date."),
+    "help": ("rowmill.cli.help", "Show the reference, page by page."),
 }
 """Command → its module (which holds the click command ``command``) and the line that lists it."""
 

@@ -45,6 +45,10 @@ class Prepared:
         return Blueprint(self.spec, self.graph, self.directory.resolve(), self.seed_file, self.limits)
 
 
+_RUNS_ON = ("records", "row_group_size", "run")
+"""What an accepted spec may say anew and still go on: how much is made, and how the run works."""
+
+
 def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepared:
     """Loads a spec, reads its seed file's columns and builds its graph. Writes nothing.
 
@@ -66,8 +70,19 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
 def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
     """:func:`prepare` for a run in ``database``, which needs no seed data any more if it has that of the spec.
 
-    Reads ``database`` only if the seed data cannot be read. Raises SpecError, Locked, Incompatible or Damaged.
+    Nor is a spec judged that was accepted when it made ``database``: it has to run, that is all (V6). Reads
+    ``database`` only if something is wrong. Raises SpecError, Locked, Incompatible or Damaged.
     """
+    try:
+        return _prepared_to_run(spec, directory, database, judges=True)
+    except SpecError:
+        accepted = _accepted_spec(database)
+        if accepted is None or spec.model_copy(update={name: getattr(accepted, name) for name in _RUNS_ON}) != accepted:
+            raise
+    return _prepared_to_run(spec, directory, database, judges=False)
+
+
+def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: bool) -> Prepared:
     try:
         seed_file = describe_seed(spec.seed_dataset, directory) if spec.seed_dataset else None
     except SpecError as error:
@@ -76,10 +91,19 @@ def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
             raise _with_other_problems(error, spec, directory) from error
         if isinstance(error, SeedMissing):
             _log.warning("%s The run goes on with the seed rows inside %s.", error.problems[0].message, database)
-            return _prepared(spec, directory, None, kept)
+            return _prepared(spec, directory, None, kept, judges=judges)
         way_out = f"'rowmill run {database}' goes on with the seed rows inside it."
         raise SpecError([*error.problems, Problem("", way_out)]) from error
-    return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else ())
+    return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else (), judges=judges)
+
+
+def _accepted_spec(database: Path) -> Spec | None:
+    """The spec a run database was made with, or None if there is none."""
+    if not database.exists():
+        return None
+    with Connection(database, read_only=True) as connection:
+        store = RunStore.over(connection)
+        return None if store.is_new else Spec.from_json(store.stored_spec().text)
 
 
 def _kept_seed_columns(spec: Spec, database: Path) -> tuple[tuple[str, str], ...] | None:
@@ -107,17 +131,23 @@ def _with_other_problems(error: SpecError, spec: Spec, directory: Path) -> SpecE
 
 
 def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:
-    """The same for the spec inside a run database, which holds the seed rows itself."""
-    return _prepared(Spec.from_json(text), directory, None, seed_columns)
+    """The same for the spec inside a run database, which holds the seed rows itself and was accepted before (V6)."""
+    return _prepared(Spec.from_json(text), directory, None, seed_columns, judges=False)
 
 
 def _prepared(
-    spec: Spec, directory: Path, seed_file: SeedFile | None, seed_columns: tuple[tuple[str, str], ...]
+    spec: Spec,
+    directory: Path,
+    seed_file: SeedFile | None,
+    seed_columns: tuple[tuple[str, str], ...],
+    *,
+    judges: bool = True,
 ) -> Prepared:
-    analyst = ExpressionAnalyst()
+    analyst = ExpressionAnalyst(judges=judges)
     try:
-        graph = build_graph(spec, seed_columns, analyst.analyse, directory)
-        _check_types(graph, analyst)
+        graph = build_graph(spec, seed_columns, analyst.analyse, directory, judges=judges)
+        if judges:
+            _check_types(graph, analyst)
     finally:
         analyst.close()
     return Prepared(spec, directory, graph, seed_file)

@@ -17,11 +17,11 @@ from typing import Any
 from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
+from rowmill.store.database.task_marks import TaskMarks
 from rowmill.store.database.typing import arrow_schema
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.reshape.regeneration import Regeneration
-from rowmill.store.turn.in_flight import InFlight
 from rowmill.task import Task
 from rowmill.value.python_value import is_plain, python_values
 
@@ -65,7 +65,7 @@ class Pull:
         self,
         connection: Connection,
         layout: Layout,
-        in_flight: InFlight,
+        in_flight: TaskMarks,
         barriers: Barriers,
         regeneration: Regeneration,
     ) -> None:
@@ -106,7 +106,7 @@ class Pull:
         )
         if not rows:
             return []
-        self._in_flight.start(row[:3] for row in rows)
+        self._in_flight.add(row[:3] for row in rows)
         inputs_of = self._inputs_of
         tasks: list[Task] = []
         started: dict[int, int] = {}

@@ -35,6 +35,7 @@ from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch, to_epoch
 from rowmill.store.database.statements import statement
+from rowmill.store.database.task_marks import IN_FLIGHT, TaskMarks
 from rowmill.store.database.typing import Typing
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
@@ -49,7 +50,6 @@ from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.error_window import Failure
 from rowmill.store.turn.finishing import Finishing
-from rowmill.store.turn.in_flight import InFlight
 from rowmill.store.turn.inbox import Inbox
 from rowmill.store.turn.journal import Journal
 from rowmill.store.turn.pull import Pull
@@ -106,7 +106,7 @@ class Turn:
         self._admission = Admission(connection, layout, settings, seed_rows)
         self._barriers = Barriers(connection, layout, announces=announces)
         self._regeneration = Regeneration(connection, layout)
-        self._in_flight = InFlight(connection)
+        self._in_flight = TaskMarks(connection, IN_FLIGHT)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
@@ -191,10 +191,10 @@ class Turn:
         stop = inbox.stop.error if inbox.stop is not None else None
         stop = self._stopping.watch_results(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
-        self._in_flight.end(inbox.ended)
+        self._in_flight.remove(inbox.ended)
         changed = self._recording.write(inbox, moment)
         if inbox.done:
-            self._regeneration.arrived()
+            self._regeneration.arrived(inbox.ended)
         self._regenerate(inbox.invalid, moment)
         if learned:
             self._learn(learned)
