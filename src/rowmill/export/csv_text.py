@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from rowmill.value.kind import is_truth
-from rowmill.value.plain_arrow import plain_type
-from rowmill.value.text_column import is_plain, text_column
+from rowmill.value.text_column import text_column, text_type
 
 
 def csv_schema(schema: pa.Schema) -> pa.Schema:
     """The schema :func:`csv_batch` gives to batches of ``schema``."""
-    return pa.schema([pa.field(field.name, plain_type(field.type) if is_plain(field.type) or is_truth(field.type) else pa.string()) for field in schema])
+    return pa.schema([pa.field(field.name, text_type(field.type)) for field in schema])
 
 
 def csv_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
     """The same rows with every column of a type that CSV can hold as it is."""
     return pa.record_batch([text_column(column) for column in batch.columns], schema=csv_schema(batch.schema))
-

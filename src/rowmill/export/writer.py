@@ -102,7 +102,7 @@ class CsvWriter(_TextWriter):
 
 
 class _GroupingWriter(Writer):
-    """Gathers small batches, so that a file has few groups of many rows. What is written has no types of the engine's."""
+    """Gathers small batches, so that a file has few groups of many rows. It knows no types of the engine's."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, compression: Compression) -> None:
         super().__init__(file, self._known_schema(plain_schema(schema)), compression)

@@ -3,8 +3,8 @@
 One rule for every type: a value fits if it is one of the type, or becomes one without any loss. A whole number fits a
 type of whole numbers however it is written (3, 3.0, Decimal("3")); a number fits a float as the nearest one, a whole
 number only if a float holds it exactly; a decimal must not need more digits than its type has. A truth value is no
-number, a number no truth value and no text, a text nothing but a text (or a UUID, or JSON). A date is a time at midnight
-and the other way round. What Python has no value for and got as text (:class:`~rowmill.value.moment.Moment`) goes back
+number, a number no truth value and no text, a text nothing but a text (or a UUID, or JSON). A date is a time at
+midnight and the other way round. What Python has no value for and got as text (:class:`~rowmill.value.moment.Moment`) goes back
 as what it stands for.
 """
 
@@ -25,6 +25,7 @@ import pyarrow as pa
 from rowmill.value.json_value import JsonArray, JsonNumber, JsonObject, JsonText, json_text
 from rowmill.value.kind import is_binary, is_json, is_list, is_text, is_truth, opaque_name
 from rowmill.value.moment import Moment
+from rowmill.value.plain_arrow import plain_type
 
 _NULL = type(None)
 _RANGES = {"hugeint": (-(2**127), 2**127 - 1), "uhugeint": (0, 2**128 - 1)}
@@ -52,6 +53,15 @@ class Fitting(NamedTuple):
             own, convert = self.own, self.convert
             values = [value if type(value) in own else None if value is None else convert(value) for value in values]
         return pa.array(values, type=self.staged)
+
+
+def known_array(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """Values of one of the engine's types (None: of whatever they are) as the Arrow everybody knows."""
+    if kind is None:
+        return pa.array(values)
+    array = fitting(kind).array(values)
+    wanted = plain_type(kind)
+    return array if array.type == wanted else array.cast(wanted)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -213,7 +223,7 @@ def _date(value: Any) -> date | int:
     if isinstance(value, Moment) and value.kind == "date":
         return value.ticks
     if isinstance(value, datetime):
-        if value.tzinfo is not None or value.time() != time(0) or getattr(value, "nanosecond", 0):
+        if value.tzinfo is not None or value.time() != time(0) or getattr(value, "nanosecond", False):
             raise Misfit("it is more than a date")
         return value.date()
     if isinstance(value, date):
@@ -228,7 +238,7 @@ def _timestamp(value: Any, unit: str, *, zoned: bool) -> datetime | int:
         value = datetime(value.year, value.month, value.day)
     if not isinstance(value, datetime):
         raise Misfit("it is no time")
-    if unit != "ns" and getattr(value, "nanosecond", 0):
+    if unit != "ns" and getattr(value, "nanosecond", False):
         raise Misfit("its nanoseconds would be lost")
     if value.microsecond % {"s": 1_000_000, "ms": 1_000}.get(unit, 1):
         raise Misfit("part of its second would be lost")

@@ -13,10 +13,8 @@ class Interval(NamedTuple):
     nanoseconds: int
 
     def __str__(self) -> str:
-        parts = []
-        for amount, unit in ((_quotient(self.months, 12), "year"), (_rest(self.months, 12), "month"), (self.days, "day")):
-            if amount:
-                parts.append(f"{amount} {unit}" if abs(amount) == 1 else f"{amount} {unit}s")
+        units = {"year": _quotient(self.months, 12), "month": _rest(self.months, 12), "day": self.days}
+        parts = [f"{amount} {unit}{'' if abs(amount) == 1 else 's'}" for unit, amount in units.items() if amount]
         if self.nanoseconds or not parts:
             parts.append(("-" if self.nanoseconds < 0 else "") + clock(abs(self.nanoseconds), 1_000_000_000))
         return " ".join(parts)

@@ -119,9 +119,7 @@ def _lists(column: pa.Array) -> list[str]:
     valid = column.is_valid().to_pylist()
     bounds, inner = list_bounds(column)
     values = json_values(inner)
-    return [
-        "[" + ", ".join(values[bounds[i] : bounds[i + 1]]) + "]" if valid[i] else _NULL for i in range(len(column))
-    ]
+    return ["[" + ", ".join(values[bounds[i] : bounds[i + 1]]) + "]" if valid[i] else _NULL for i in range(len(column))]
 
 
 def _structs(column: pa.Array) -> list[str]:

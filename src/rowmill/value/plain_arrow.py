@@ -1,8 +1,8 @@
 """The engine's Arrow as everybody knows it: for users' functions, the Python API, parquet and Arrow files.
 
 The engine hands its values over with extension types that lose nothing. What leaves Rowmill as Arrow has none of them:
-JSON and UUID are text, HUGEINT and UHUGEINT ``decimal128(38, 0)``, BIGNUM, BIT and TIME WITH TIME ZONE their text. A whole
-number of more than 38 digits is refused.
+JSON and UUID are text, HUGEINT and UHUGEINT ``decimal128(38, 0)``, BIGNUM, BIT and TIME WITH TIME ZONE their text. A
+whole number of more than 38 digits is refused.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.value import opaque
-from rowmill.value.kind import is_json, is_list, is_truth, opaque_name, truths
+from rowmill.value.kind import is_json, is_truth, opaque_name, truths
 
 _WHOLE = pa.decimal128(38, 0)
 

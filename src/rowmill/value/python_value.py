@@ -10,8 +10,8 @@ integers of any size                   ``int``
 ``VARCHAR``, ``ENUM``, ``BIT``         ``str``
 ``BLOB``                               ``bytes``
 ``UUID``                               ``uuid.UUID``
-``DATE``, ``TIME``, ``TIMESTAMP``      ``date``, ``time``, ``datetime``; zones are UTC; what these cannot hold exactly is
-(all units, with zone and without)     :class:`~rowmill.value.moment.Moment`, a text
+``DATE``, ``TIME``, ``TIMESTAMP``      ``date``, ``time``, ``datetime``; zones are UTC; what these cannot hold exactly
+(all units, with zone and without)     is :class:`~rowmill.value.moment.Moment`, a text
 ``INTERVAL``                           :class:`~rowmill.value.interval.Interval`
 lists and arrays                       ``list``
 ``STRUCT``                             ``dict`` by field
@@ -158,9 +158,7 @@ def _structs(column: pa.Array) -> list[Any]:
     fields = [python_values(values) for values in column.flatten()]
     rows = zip(*fields, strict=True) if fields else iter([()] * len(column))
     valid = column.is_valid().to_pylist()
-    return [
-        dict(zip(names, row, strict=True)) if is_valid else None for row, is_valid in zip(rows, valid, strict=True)
-    ]
+    return [dict(zip(names, row, strict=True)) if is_valid else None for row, is_valid in zip(rows, valid, strict=True)]
 
 
 def _maps(column: pa.Array) -> list[Any]:

@@ -16,9 +16,9 @@ _MOST_PLAIN_SCALE = 5
 
 
 def text_column(column: pa.Array) -> pa.Array:
-    """The values as text; as they are if :func:`is_plain` says so."""
+    """The values as text, or in a type that Arrow writes as text."""
     kind = column.type
-    if is_plain(kind):
+    if _is_plain(kind):
         return column
     if is_json(kind):
         return column.storage
@@ -47,7 +47,12 @@ def text_column(column: pa.Array) -> pa.Array:
     )
 
 
-def is_plain(kind: pa.DataType) -> bool:
+def text_type(kind: pa.DataType) -> pa.DataType:
+    """The type :func:`text_column` gives to values of this type."""
+    return kind if _is_plain(kind) else pa.bool_() if is_truth(kind) else pa.string()
+
+
+def _is_plain(kind: pa.DataType) -> bool:
     """Whether Arrow itself writes values of this type as their text."""
     types = pa.types
     if types.is_decimal(kind):

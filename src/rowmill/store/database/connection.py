@@ -71,7 +71,8 @@ _SAME_EVERYWHERE = {
 }
 """What shapes values, files and what is durable is said here, whatever the engine's defaults become (V5).
 
-What is handed over as Arrow says its type in full (:mod:`rowmill.value`). The time zone and the calendar are set when a connection is open: the engine knows them only then.
+What is handed over as Arrow says its type in full (:mod:`rowmill.value`). The time zone and the calendar are set when a
+connection is open: the engine knows them only then.
 """
 
 LONG_LOG_BYTES = 16 * 2**20

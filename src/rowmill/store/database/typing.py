@@ -1,7 +1,7 @@
 """Arrow types of the generated columns, and the check that a value fits its column (V3).
 
-What fits is :mod:`rowmill.value.fitting`'s to say: no number becomes a text, no fraction is cut off. Two kinds of columns
-take more: a UUID may come as text, and a JSON column takes JSON text or any value that can be written as JSON.
+What fits is :mod:`rowmill.value.fitting`'s to say: no number becomes a text, no fraction is cut off. Two kinds of
+columns take more: a UUID may come as text, and a JSON column takes JSON text or any value that can be written as JSON.
 """
 
 from __future__ import annotations
