@@ -20,7 +20,7 @@ class Processed:
         self._source = source
         self._processor = processor
         self._kept = tuple(kept)
-        self._schema = self._process(source.dataset_schema().empty_table()).schema
+        self._schema = self._process(pa.Table.from_batches([], source.dataset_schema())).schema
 
     def dataset_schema(self) -> pa.Schema:
         """See :class:`~rowmill.export.source.DatasetSource`."""

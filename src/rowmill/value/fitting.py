@@ -4,8 +4,8 @@ One rule for every type: a value fits if it is one of the type, or becomes one w
 type of whole numbers however it is written (3, 3.0, Decimal("3")); a number fits a float as the nearest one, a whole
 number only if a float holds it exactly; a decimal must not need more digits than its type has. A truth value is no
 number, a number no truth value and no text, a text nothing but a text (or a UUID, or JSON). A date is a time at
-midnight and the other way round. What Python has no value for and got as text (:class:`~rowmill.value.moment.Moment`) goes back
-as what it stands for.
+midnight and the other way round. What Python has no value for and got as text goes back as what it stands for
+(:class:`~rowmill.value.moment.Moment`).
 """
 
 from __future__ import annotations

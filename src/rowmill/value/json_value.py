@@ -3,7 +3,7 @@
 What JSON holds becomes Python's: an object a dict, a list a list. They are dicts and lists that know they are JSON: as
 text they are JSON (``{"a": true}``, not ``{'a': True}``), and one that was not changed is the very text it came from. A
 text is a ``str`` that knows it: given back for a JSON column, it is that text and is not read as JSON. A number is an
-int or a float, which keeps its spelling; one beyond a float is a ``Decimal``. The JSON null is None, as the SQL NULL is.
+int or a float, which keeps its spelling; one beyond a float is a ``Decimal``. JSON's null is None, as SQL's is.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Values as text in a prompt.
 
 Text, numbers, truth values and null are what Python shows. Dates and times are ISO 8601 with a blank, decimals have all
-their digits and no exponent, binary is base64, intervals are as the engine spells them. Lists and mappings look as in Python;
-what in them is no text, number or truth value stands as its text in quotes. What a JSON column holds is JSON.
+their digits and no exponent, binary is base64, intervals are as the engine spells them. Lists and mappings look as in
+Python; what in them is no text, number or truth value stands as its text in quotes. What a JSON column holds is JSON.
 """
 
 from __future__ import annotations

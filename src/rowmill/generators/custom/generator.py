@@ -199,8 +199,9 @@ class TableFunction(_Function):
             )
         column = table.column(name)
         if of is not None and not pa.types.is_null(column.type) and _family(column.type) != _family(of):
-            must = "text" if of == pa.string() else str(of)
-            raise self._broken(f"returned a column '{name}' of {column.type}; it must be {must}.")
+            if of == pa.string():
+                raise self._broken(f"returned a column '{name}' of {column.type}; it must be text.")
+            raise self._broken(f"returned a column '{name}' that is not {of}: it is {column.type}.")
         try:
             return column if of is None else column.cast(of)
         except pa.ArrowException as error:
