@@ -125,7 +125,7 @@ def known(found: Any, expected: Any, values: pa.ChunkedArray) -> bool:
         return bool(raw(values) == expected or values.cast(pa.int64()).to_pylist()[1] == expected)
     if pa.types.is_interval(values.type):
         return tuple(found) == expected
-    return same(found, expected)
+    return bool(same(found, expected))
 
 
 @each_type
