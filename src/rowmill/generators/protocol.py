@@ -221,6 +221,11 @@ class Runtime(Protocol):
         """The Arrow type in which the engine hands over each column of the spec."""
         ...
 
+    @property
+    def casts_values(self) -> bool:
+        """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
+        ...
+
     def model(self, alias: str) -> Model:
         """The model of that alias."""
         ...

@@ -24,6 +24,7 @@ class InvocationRuntime:
     spec: Spec = field(default_factory=lambda: Spec(records=0))
     toolboxes: Mapping[str, Toolbox] = field(default_factory=dict)
     arrow_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    casts_values: bool = False
 
     def model(self, alias: str) -> Model:
         """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""

@@ -282,6 +282,10 @@ class Connection:
         table = self._engine.sql(sql, params=parameters).to_arrow_table()
         return self.arrow(self._without_variants(sql, parameters), parameters) if _has_variant(table.schema) else table
 
+    def types(self, sql: str) -> list[str]:
+        """The types of a query's columns, as the engine spells them. It is not executed."""
+        return [str(kind) for kind in self._engine.sql(sql).types]
+
     def batches(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
     ) -> pa.RecordBatchReader:
