@@ -176,7 +176,7 @@ def _double(value: Any) -> float:
 
 def _single(value: Any) -> float:
     number = _double(value)
-    kept: float = struct.unpack("f", struct.pack("f", number))[0]  # OverflowError if it is too large
+    kept: float = struct.unpack("<f", struct.pack("<f", number))[0]  # OverflowError if it is too large
     if isinstance(value, int) and kept != value:
         raise Misfit("a float does not hold it exactly")
     return number
