@@ -42,7 +42,7 @@ class ExpressionColumn(ColumnConfig):
     functions that change from run to run (``now()``, ``random()``)."""
     dtype: Dtype = "str"
     """``int``, ``float``, ``str`` or ``bool``; with ``sql`` any of the [types](columns.md#types). Without it an
-    expression makes text."""
+    expression makes text. A value that does not [fit](values.md#what-fits-a-column) (7/2 for ``int``) drops its row."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
