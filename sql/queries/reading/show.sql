@@ -5,7 +5,7 @@ user asked for, * and true otherwise.
 */
 
 -- name: variants_as_json
--- A query with its VARIANT columns cast to JSON, which everybody can read. As expensive as the query.
+-- A query with its VARIANT columns cast to JSON, which everybody can read. O(what the query reads).
 select * replace ({casts})
 from (
   {query}

@@ -15,7 +15,7 @@ import json
 import math
 import struct
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -47,7 +47,7 @@ class Fitting(NamedTuple):
     is_whole: bool = True
     """Arrow's own values of this type fit without a look at each."""
 
-    def array(self, values: list[Any]) -> pa.Array:
+    def array(self, values: Sequence[Any]) -> pa.Array:
         """The values as an array. Raises Misfit or what Arrow raises."""
         if not self.own.issuperset(map(type, values)):
             own, convert = self.own, self.convert

@@ -35,22 +35,22 @@ class Typing:
     def __init__(self, connection: Connection, columns: Sequence[tuple[str, str]]) -> None:
         """``columns`` are name and SQL type."""
         self._sql_types = dict(columns)
-        self._kinds = {field.name: field.type for field in arrow_schema(connection, columns)}
+        self._fittings = {field.name: fitting(field.type) for field in arrow_schema(connection, columns)}
 
     def empty(self, column: str) -> pa.Array:
         """No values of a column's type."""
-        return pa.array([], type=fitting(self._kinds[column]).staged)
+        return pa.array([], type=self._fittings[column].staged)
 
     def to_array(self, column: str, values: Sequence[Any]) -> pa.Array | None:
         """The values as an Arrow array the column takes, or None if any of them does not fit."""
         try:
-            return fitting(self._kinds[column]).array(list(values))
+            return self._fittings[column].array(values)
         except _MISFIT:
             return None
 
     def checked(self, column: str, values: pa.ChunkedArray) -> pa.Array | None:
         """The same for values that are in Arrow already: as they are if they have the column's type."""
-        fit = fitting(self._kinds[column])
+        fit = self._fittings[column]
         if fit.is_whole and values.type == fit.staged:
             return values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
         return self.to_array(column, python_values(values))
