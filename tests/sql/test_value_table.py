@@ -124,7 +124,7 @@ def known(found: Any, expected: Any, values: pa.ChunkedArray) -> bool:
     if isinstance(expected, int) and not isinstance(expected, bool) and pa.types.is_temporal(values.type):
         return bool(raw(values) == expected or values.cast(pa.int64()).to_pylist()[1] == expected)
     if pa.types.is_interval(values.type):
-        return tuple(found) == expected
+        return bool(tuple(found) == expected)
     return bool(same(found, expected))
 
 
