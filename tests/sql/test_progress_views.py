@@ -26,13 +26,13 @@ def finish_by_hand(state: RunState, row_group: int, rows_finished: int, rows_dro
     state.sql(
         "insert into state.finished_row_group select row_group, first_row, row_count, $finished, $dropped,"
         " admitted_at, $now"
-        " from state.active_row_group where row_group = $group",
+        " from state.admitted_row_group where row_group = $group",
         group=row_group,
         finished=rows_finished,
         dropped=rows_dropped,
         now=moment(5),
     )
-    state.sql("delete from state.active_row_group where row_group = $group", group=row_group)
+    state.sql("delete from state.admitted_row_group where row_group = $group", group=row_group)
 
 
 def test_every_cell_is_counted_once_in_progress(chain: RunState) -> None:

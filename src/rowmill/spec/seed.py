@@ -21,6 +21,7 @@ from pydantic import (
 
 from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.spec.column import Items, StrictModel
+from rowmill.spec.dtype import Dtype, sql_type
 from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
@@ -57,6 +58,8 @@ ROLLOUT_FORMATS: dict[RolloutFormat, tuple[str | None, str]] = {
 }
 """Per agent the directory it keeps its sessions in, and what their files are called."""
 
+ANY_COLUMN = "*"
+"""In ``types``: every column that is not named."""
 _WHOLE_FILES = frozenset({"local", "hf"})
 _DIRECTORIES = frozenset({"directory", "file_contents", "agent_rollout"})
 _ONLY_FOR: dict[str, frozenset[str]] = {
@@ -105,6 +108,9 @@ class SeedDatasetConfig(StrictModel):
     """``hf``: another hub. Default: that of the environment, or the public one."""
     storage_options: dict[str, JsonValue] = Field(default_factory=dict)
     """For the file system of a URL; secrets as ``"${NAME}"``."""
+    types: dict[str, Dtype] = Field(default_factory=dict)
+    """Column → its type, as for ``dtype``; ``"*"``: all columns that are not named. ``types: str`` is short for
+    ``types: {"*": str}``. They are the types before ``explode``. Default: what the source says, or a guess."""
     sampling_strategy: Literal["ordered", "shuffle"] = "ordered"
     """``shuffle``: a permutation that follows from ``seed`` (V1). Both begin again, in the same order, when all rows
     were used."""
@@ -147,6 +153,11 @@ class SeedDatasetConfig(StrictModel):
     @classmethod
     def _df_is_an_arrow_table(cls, value: object) -> object:
         return None if value is None else _arrow_table(value)
+
+    @field_validator("types", mode="before", json_schema_input_type=str | dict[str, str])
+    @classmethod
+    def _one_type_is_that_of_all(cls, value: object) -> object:
+        return {ANY_COLUMN: value} if isinstance(value, str) else value
 
     @field_validator("path", mode="before")
     @classmethod
@@ -221,6 +232,21 @@ class SeedDatasetConfig(StrictModel):
         if self.seed_type in _WHOLE_FILES:
             _ = self.file_format
         return self
+
+    def said_type(self, column: str) -> str | None:
+        """The DuckDB type that was said for a column; None: what the source says, or what is guessed."""
+        said = self.types.get(column, self.types.get(ANY_COLUMN))
+        return None if said is None else sql_type(said)
+
+    def reads_like(self, other: SeedDatasetConfig | None) -> bool:
+        """Do both give the same rows from the same files, wherever those are?"""
+        return other is not None and self._reading == other._reading
+
+    @property
+    def _reading(self) -> object:
+        elsewhere = {"path", "token", "endpoint", "storage_options", "format"}
+        format_ = self.file_format if self.seed_type in _WHOLE_FILES else self.format
+        return self.model_dump(mode="json", exclude=elsewhere), format_
 
     @property
     def _rollout_home(self) -> str | None:
