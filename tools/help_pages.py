@@ -171,7 +171,7 @@ def _commands(_words: list[str]) -> str:
         command = group.get_command(context, name)
         assert command is not None
         listed.append(_row(f"[`{name}`](#{name})", line))
-        own = click.Context(command, info_name=f"rowmill {name}", parent=None)
+        own = click.Context(command, info_name=name, parent=context)
         usage = " ".join([f"rowmill {name}", *command.collect_usage_pieces(own)])
         said, _, example = inspect.cleandoc(str(command.help)).partition("\b\nExample:\n")
         example = "\n".join(text.strip() for text in example.strip().splitlines())
@@ -190,10 +190,22 @@ def _options_of(command: click.Command, context: click.Context) -> str:
     rows = []
     for option in command.params:
         if isinstance(option, click.Option) and option.name not in _OF_ALL_COMMANDS and not option.hidden:
-            record = option.get_help_record(context)
-            assert record is not None
-            rows.append(_row(f"`{record[0]}`", record[1].replace("  [", " [")))
+            required = " Required." if option.required else ""
+            rows.append(_row(f"`{_flags(option, context)}`", f"{option.help}{required}{_shown_default(option)}"))
     return "\n".join(["| option | does |", "|---|---|", *rows]) if rows else ""
+
+
+def _flags(option: click.Option, context: click.Context) -> str:
+    """As it is typed. Not click's own record of an option: its text differs between versions."""
+    takes = "" if option.is_flag or option.count else f" {option.make_metavar(context)}"
+    return ", ".join(sorted(option.opts, key=len)) + takes
+
+
+def _shown_default(option: click.Option) -> str:
+    default = option.default
+    if not option.show_default or default is None or option.is_flag:
+        return ""
+    return f" Default: `{getattr(default, 'value', default)}`."
 
 
 def _views(_words: list[str]) -> str:

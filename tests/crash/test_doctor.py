@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -241,7 +242,7 @@ def test_a_flipped_bit_anywhere_in_the_log_is_never_passed_over_in_silence(
     content = original.log.read_bytes()
     silent = []
     inside = budget.some_of(range(64, len(content) - 24), seconds, least=60)
-    for place in [*range(64), *range(len(content) - 24, len(content)), *inside]:
+    for place in itertools.chain(range(64), range(len(content) - 24, len(content)), inside):
         damaged = bytearray(content)
         damaged[place] ^= 0x80
         killed.log.write_bytes(damaged)
@@ -406,7 +407,7 @@ def test_salvage_of_a_healthy_file_saves_everything(tmp_path: Path, specs: Specs
         ('update state.plan_segment set "rows" = "rows" + 100', "plan"),
         (
             "insert into state.usage_total values (1, 3, 'other', timestamp '2026-01-01', 1, 1, 0, 1.0, 999, 0, 0.0,"
-            " timestamp '2026-01-01')",
+            " timestamp '2026-01-01', 0)",
             "usage",
         ),
         ("delete from state.spec_version", "spec"),

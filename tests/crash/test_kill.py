@@ -23,7 +23,7 @@ def _assert_survived(report: KillReport, least: int) -> None:
 
 def test_runs_killed_many_times_end_with_the_dataset_of_an_uninterrupted_one(tmp_path: Path, budget: Budget) -> None:
     """``tools/crash_loop --kills N --seed S`` kills as often as one likes."""
-    is_enough = budget.enough(60.0, least=16, what="kills")
+    is_enough = budget.enough(45.0, least=16, what="kills")
     report = kill_loop(tmp_path, kills=MOST_KILLS, seed=budget.seed, is_enough=is_enough)
     _assert_survived(report, 16)
     assert {"creation", "work"} <= set(report.tally.kills)

@@ -145,6 +145,57 @@ def test_c1_the_cool_down_of_an_endpoint_outlives_the_process(run: Run, tmp_path
     assert len(done.dataset()) == 3
 
 
+# C4: the order of starts --------------------------------------------------------------------------
+
+
+def test_c4_the_first_starts_of_equal_columns_are_one_of_each(run: Run) -> None:
+    starts: list[str] = []
+
+    def column(name: str) -> dict[str, Any]:
+        async def made_here(row: Row) -> str:
+            starts.append(name)
+            await anyio.sleep(1.0)
+            return name
+
+        return custom(name, made_here)
+
+    run(prepared(*map(column, "abcd"), records=20, row_group_size=10, run={"max_in_flight": 4}))
+    assert [sorted(starts[first : first + 4]) for first in range(0, 80, 4)] == [list("abcd")] * 20
+
+
+def test_c4_a_pull_hands_out_in_the_order_of_weights(state_of: StateOf) -> None:
+    state = state_of(
+        llm("often", "go", weight=3.0), llm("seldom", "go"), models=[model(limit=100)], records=8, row_group_size=8
+    )
+    tasks = state.take(free={"simulated/writer": 8}).tasks
+    assert [(state.name(task.generator), task.row_index) for task in tasks] == [
+        ("often", 0),
+        ("seldom", 0),
+        ("often", 1),
+        ("often", 2),
+        ("often", 3),
+        ("seldom", 1),
+        ("often", 4),
+        ("often", 5),
+    ]
+
+
+def test_c4_what_goes_into_one_call_stays_together(state_of: StateOf) -> None:
+    state = state_of(
+        custom("many", made, max_rows_per_call=3),
+        custom("one", made),
+        records=6,
+        row_group_size=6,
+    )
+    tasks = state.take(free={"local": 9}).tasks
+    assert [state.name(task.generator) for task in tasks] == [
+        *["many"] * 3,
+        *["one"] * 3,
+        *["many"] * 2,
+        "one",
+    ]
+
+
 # C5: how many tasks at once -----------------------------------------------------------------------
 
 

@@ -32,7 +32,7 @@ class Life:
     asked_again: set[str] = field(default_factory=set)
 
 
-@pytest.mark.parametrize("commit_window_ms", [0.0, 10.0, 25.0, 50.0])
+@pytest.mark.parametrize("commit_window_ms", [0.0, 50.0])
 @pytest.mark.parametrize("seconds", [0.003, 0.1])
 def test_d2_a_crash_repeats_at_most_the_calls_in_flight_and_the_results_of_one_commit_window(
     run: Run, tmp_path: Path, commit_window_ms: float, seconds: float
@@ -54,7 +54,7 @@ def test_d2_a_crash_repeats_at_most_the_calls_in_flight_and_the_results_of_one_c
         return "made"
 
     bounds = {"max_in_flight": 16, "commit_window_ms": commit_window_ms}
-    spec = prepared(IDENTITY, custom("text", ask, ["id"]), records=400, row_group_size=50, run=bounds)
+    spec = prepared(IDENTITY, custom("text", ask, ["id"]), records=150, row_group_size=50, run=bounds)
     with pytest.raises(Cut):
         run(spec, tmp_path / "run.duckdb")
     life.is_second = True
@@ -64,7 +64,7 @@ def test_d2_a_crash_repeats_at_most_the_calls_in_flight_and_the_results_of_one_c
     repeated = life.asked_again & set(life.asked)
     assert life.in_flight <= repeated <= life.in_flight | of_the_window
     assert len(life.in_flight) <= 16
-    assert (len(done.dataset()), done.violations()) == (400, [])
+    assert (len(done.dataset()), done.violations()) == (150, [])
 
 
 def test_d2_a_result_is_committed_within_its_window_when_no_other_comes(run: Run, tmp_path: Path) -> None:

@@ -375,5 +375,5 @@ def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[in
 
 def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
     """Lives of many steps, five at a time, as long as there is time."""
-    for number in budget.rounds(50.0, least=2):
+    for number in budget.rounds(40.0, least=2):
         live(ratings, examples=5, steps=40, of=budget.seed + number, machine=machine)

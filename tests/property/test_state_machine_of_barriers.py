@@ -165,7 +165,7 @@ class BarrierMachine(RunMachine):
             "select row_group, state, first_row, row_count, rows_finished, rows_dropped from row_group"
         )
         assert {row[0]: row[1:] for row in found} == wanted
-        due = self.state.sql("select row_group from state.resting_row_group where is_due")
+        due = self.state.sql("select row_group from state.admitted_row_group where state = 'due'")
         assert {group for (group,) in due} == set(filter(self.model.is_due, self.model.resting))
 
     @invariant()

@@ -71,6 +71,7 @@ def rowmill() -> None:
     Example:
       rowmill init penguins && cd penguins
       rowmill run spec.yaml
+      rowmill help
     """
 
 

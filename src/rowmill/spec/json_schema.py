@@ -47,7 +47,7 @@ def spec_schema() -> dict[str, Any]:
 
 def schema_text() -> str:
     """The JSON Schema as the text of a file."""
-    return json.dumps(spec_schema(), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(spec_schema(), indent=1) + "\n"
 
 
 def model_schemas(models: Iterable[type[BaseModel]]) -> dict[str, dict[str, Any]]:
@@ -182,8 +182,9 @@ def _depends(
     properties = schema["properties"]
     properties[field]["enum"] = registry.names()
     for dependent in [*fields, *(mappings or [])]:
-        description = properties[dependent].get("description")
-        properties[dependent] = {"type": ["object", "null"]} | ({"description": description} if description else {})
+        before = properties[dependent]
+        kinds: list[str] = [each["type"] for each in before.get("anyOf", ()) if each.get("type") == "null"]
+        properties[dependent] = {"description": before["description"], "type": ["object", *kinds]}
     choices = [
         _if(
             field,

@@ -244,7 +244,7 @@ class ModelConfig(StrictModel):
     """What is sent along with every request. What is not given is left to the server."""
     response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
     """What the server takes of this field, for columns that want JSON; ``strict_json_schema`` adds ``strict: true``.
-    With ``none`` and ``json_object`` the schema stands in the prompt."""
+    The schema stands in the prompt as well (``schema_in_prompt`` of the column)."""
     image_route: Literal["images", "chat"] = "images"
     """Where pictures are asked for: ``images``: ``/images/generations``; ``chat``: a chat whose answer has
     ``images``."""

@@ -35,6 +35,9 @@ class RunSettings(StrictModel):
     """Patience with an endpoint: when it has refused every call (429) for so long, all rows that wait for it are
     dropped, with reason ``given_up``; an answer of it begins the time anew. A custom function that raises
     ``RateLimited`` waits so long by itself (F1). Default: for ever."""
+    unavailable_after_s: Seconds = 3600.0
+    """How long an endpoint may be away (nobody listens, 502, 503, 504) until the run stops with 75, dropping nothing;
+    time in which nobody works does not count (F2a). A preview waits 20 s."""
     backoff_base_s: Seconds = 1.0
     """Wait after the first failure; doubled each time (F2)."""
     backoff_max_s: Seconds = 60.0

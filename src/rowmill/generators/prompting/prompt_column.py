@@ -46,7 +46,8 @@ class PromptColumn(ColumnConfig):
     """Also make ``<name>__trace``: the messages exchanged, as JSON text. ``true`` or ``all_messages``;
     ``last_message``; ``false`` or ``none``."""
     extract_reasoning_content: bool = False
-    """Also make ``<name>__reasoning_content``: what the model thought, null if it does not say."""
+    """Also make ``<name>__reasoning_content``: what the model thought, found in the fields endpoints have for it, in
+    parts of the content, and in the text; null if it does not say."""
 
     def declare(self, context: DeclareContext) -> Declaration:
         """The answer and its side effects. Moving the endpoint elsewhere does not change the fingerprint (V2)."""
@@ -113,6 +114,8 @@ class PromptColumn(ColumnConfig):
                 trace=self.with_trace,
                 reasoning=self.extract_reasoning_content,
                 media=self.multi_modal_context or (),
+                is_text=self._is_text(),
+                keeps_cut_off=self._keeps_cut_off(),
             ),
             self._reader(),
             runtime.files,
@@ -135,6 +138,14 @@ class PromptColumn(ColumnConfig):
     def _parameters(self, model: ModelConfig) -> dict[str, Any]:
         """Fields of each request beside the model's own."""
         return {}
+
+    def _is_text(self) -> bool:
+        """Is the value the text itself?"""
+        return False
+
+    def _keeps_cut_off(self) -> bool:
+        """Is a text kept that ended at its limit?"""
+        return False
 
     def _corrections(self) -> int:
         return 0
