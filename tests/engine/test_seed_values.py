@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hostile_run import assert_helps, run_spec, spec_of
-from seed_reading import rows_of
+from seed_reading import described, rows_of
 
 import rowmill
 from rowmill.engine import preparation
@@ -17,6 +20,7 @@ from rowmill.seeds.source import SeedSource
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.layout import seed_content
 from rowmill.store.layout.seed_columns import SeedColumn
+from rowmill.store.layout.seed_content import SeedContent, current_seed_content
 from rowmill.store.layout.seed_earlier import read_as_earlier
 from rowmill.store.layout.seed_reader import SeedFile, SeedRows
 
@@ -213,3 +217,26 @@ def test_the_source_of_a_spec_without_rows_is_told(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text("")
     with pytest.raises(SpecError, match="holds no rows"):
         run_spec(tmp_path, SHOWN, seed_dataset={"path": "s.jsonl"}, records=1)
+
+
+def test_v2_the_digest_of_data_that_is_read_as_before_is_the_one_of_before(tmp_path: Path) -> None:
+    """Written down by the version before types could be said."""
+    content = (
+        "n,x,t,b,d,ts,e\n"
+        "1,1.5,abc,true,2026-01-31,2026-01-31 10:00:00,\n"
+        '-2,0.25,"d,""e""",false,1900-01-01,1999-12-31 23:59:59,\n'
+    )
+    csv = current_seed_content(described(tmp_path, "s.csv", content))
+    assert csv == SeedContent(2, "2a081ba714c812ea39ad54865ff761a4c0e4ba4fc705e09208c290ac873d0a6a")
+    table = pa.table(
+        {
+            "n": [1, -2],
+            "t": ["abc", None],
+            "d": [date(2026, 1, 31), None],
+            "l": [[1, 2], []],
+            "o": [{"a": 1}, {"a": 2}],
+        }
+    )
+    pq.write_table(table, tmp_path / "s.parquet")
+    parquet = current_seed_content(described(tmp_path, "s.parquet"))
+    assert parquet == SeedContent(2, "a727f032cdf953b06163f3c681e18b77a7a8551908efdbd95c0556f06376c63f")
