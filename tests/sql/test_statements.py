@@ -156,15 +156,20 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         else layout.assign_values(node)
         if statement.name == "write_values"
         else layout.assign_skip(node),
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
         "back": "value",
         "column": '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns
         ),
-        "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
-            statement.name, layout.expression(sql_node)
-        ),
+        "expression": {
+            "evaluate_for_row": "rating",
+            "value_and_type_for_row": "rating",
+            "bind_expression": "rating",
+            "evaluate_constant": "1 + 1",
+        }.get(statement.name, layout.expression(sql_node)),
         "target": "dataset_row",
         "table": {"rebuild.sql": "kept" if "retained" in statement.name else "dataset_row"}.get(
             statement.file, "state.run"

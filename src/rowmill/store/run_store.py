@@ -26,6 +26,7 @@ from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import STORAGE_ROWS, Connection
 from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statement
+from rowmill.store.database.typing import arrow_schema
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
 from rowmill.store.layout import schema
@@ -297,6 +298,11 @@ class RunStore:
     def say_alive(self) -> None:
         """From now on the views, asked here, know that a process works on the run."""
         self._connection.execute(_SAY_ALIVE.text)
+
+    def arrow_types(self, graph: Graph) -> dict[str, pa.DataType]:
+        """The Arrow type in which the engine hands over each column of a spec."""
+        columns = [(output.name, output.sql_type) for node in graph.generators for output in node.columns]
+        return {field.name: field.type for field in arrow_schema(self._connection, columns)}
 
     def turn(
         self,

@@ -410,6 +410,5 @@ class _CheckedResult:
             return values.cast(pa.int64()).combine_chunks()
         array = self._typing.checked(name, values)
         if array is None:
-            misfit = next(value for value in values.to_pylist() if not self._typing.fits(name, value))
-            self.problem = self._typing.misfit(name, misfit)
+            self.problem = self._typing.first_misfit(name, values)
         return array

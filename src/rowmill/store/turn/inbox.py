@@ -352,8 +352,7 @@ class Inbox:
             values = table.column(output.name)
             array = self.typing.checked(output.name, values)
             if array is None:
-                value = next(v for v in values.to_pylist() if not self.typing.fits(output.name, v))
-                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
+                self._reject(outcome, "TypeMismatch", self.typing.first_misfit(output.name, values))
                 return None
             columns.append(array)
         return given, columns
