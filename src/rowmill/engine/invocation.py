@@ -159,6 +159,7 @@ async def work(
             prepared.spec,
             tools,
             await writer.call(store.arrow_types, prepared.graph),
+            await writer.call(store.casts_values),
         )
         bound = bind_generators(prepared, runtime)
         for generator in bound.values():

@@ -217,7 +217,7 @@ class Barriers:
     def _decide(self, node: GeneratorNode) -> None:
         source = node.declaration.dataset_sql
         parameters = {"message": source.message} if isinstance(source, KeepOfDataset) else None
-        deciding = decision(node, self.generator_rows(node), self._types)
+        deciding = decision(node, self.generator_rows(node), self._types, self._layout.casts.get(node.number))
         try:
             self._connection.execute(deciding, parameters)
         except duckdb.Error as error:
