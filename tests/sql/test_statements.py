@@ -156,6 +156,8 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         else layout.assign_values(node)
         if statement.name == "write_values"
         else layout.assign_skip(node),
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
         "back": "value",
         "casts": "cast(rating as json) as rating",
         "query": "select 1 as rating",
