@@ -29,7 +29,8 @@ select
   sum(a.input_tokens)::bigint as input_tokens,
   sum(a.output_tokens)::bigint as output_tokens,
   coalesce(sum(a.cost_usd), 0.0)::double as cost_usd,
-  max(a.started_at) as last_started_at
+  max(a.started_at) as last_started_at,
+  count(*) filter (where a.finish_reason = 'length') as cut_off
 from state.attempt as a
 where a.rowid >= (select coalesce(sum(t.attempts), 0)::bigint from state.usage_total as t)
 group by
@@ -70,7 +71,8 @@ select
   coalesce(sum(requests), 0)::bigint as requests,
   coalesce(sum(input_tokens), 0)::bigint as input_tokens,
   coalesce(sum(output_tokens), 0)::bigint as output_tokens,
-  coalesce(sum(cost_usd), 0.0)::double as cost_usd
+  coalesce(sum(cost_usd), 0.0)::double as cost_usd,
+  coalesce(sum(cut_off), 0)::bigint as answers_cut_off
 from (
   select -- noqa: AM07
     sum("rows") as records,
@@ -99,7 +101,8 @@ from (
     sum(attempts) filter (where model is not null) as requests,
     sum(input_tokens) as input_tokens,
     sum(output_tokens) as output_tokens,
-    sum(cost_usd) as cost_usd
+    sum(cost_usd) as cost_usd,
+    sum(cut_off) as cut_off
   from state.usage_sum
 );
 
@@ -122,7 +125,8 @@ select
   r.updated_at,
   r.reason,
   c.row_groups_parked,
-  c.row_groups_resting
+  c.row_groups_resting,
+  c.answers_cut_off
 from state.run as r
 cross join state.seen_state as s
 cross join state.run_count as c;
@@ -370,7 +374,8 @@ select
   a.input_tokens,
   a.output_tokens,
   a.cost_usd,
-  a.rowid as number
+  a.rowid as number,
+  a.finish_reason
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 

@@ -142,7 +142,11 @@ class Rebuild:
         is_seed = {
             node.name for node in self._blueprint.graph.generators if isinstance(node.declaration.sql, SeedColumn)
         }
-        return self._change.seeds is not None or not is_seed.isdisjoint(self._change.made_again)
+        if self._change.seeds is not None:
+            return True
+        seed_file = self._blueprint.seed_file
+        is_kept = seed_file is not None and seed_file.is_kept
+        return not is_kept and not is_seed.isdisjoint(self._change.made_again)
 
     def _copy_renumbered(self) -> None:
         """Attempts, drops and states of generators, under the numbers these have now."""

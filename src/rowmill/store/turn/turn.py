@@ -55,6 +55,7 @@ from rowmill.store.turn.finishing import Finishing
 from rowmill.store.turn.inbox import Inbox
 from rowmill.store.turn.journal import Journal
 from rowmill.store.turn.ledger import LastTurn, Stop, TurnLedger
+from rowmill.store.turn.outages import Outages
 from rowmill.store.turn.pull import Pull
 from rowmill.store.turn.recording import Recording
 from rowmill.store.turn.refusals import Refusals
@@ -114,6 +115,7 @@ class Turn:
         self._admission = Admission(connection, layout, settings, seed_rows, self._refusals)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._journal = Journal(connection)
+        self._outages = Outages()
         self.control = Control(connection, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
@@ -181,6 +183,7 @@ class Turn:
             to_epoch(ledger.now),
             self._recording.live_rows,
             outdated=self._regeneration.outdated(),
+            outages=self._outages,
         )
         inbox.take([*ledger.last.skipped, *outcomes] if ledger.last is not None else outcomes)
         if inbox.stop is not None:
