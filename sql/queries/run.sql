@@ -36,6 +36,11 @@ where generator = $generator and fingerprint <> $fingerprint;
 -- How many tables and views a database that is not ours holds. O(tables).
 select (select count(*) from duckdb_tables()) + (select count(*) from duckdb_views() where not internal) as tables;
 
+-- name: older_rule
+-- Whether this run was begun when values were cast to their column's type, and goes on so. O(1).
+select count(*) > 0 as casts_values
+from state.older_rule;
+
 -- name: insert_run
 -- The one row of state.run. O(1).
 insert into state.run (name, seed, spec_directory, created_at, updated_at)
@@ -125,13 +130,13 @@ select
 from state.plan_segment
 order by segment;
 
--- name: row_group_counts
--- How far the cursor of the plan has come, and how many row groups there are of those before it. O(active and resting groups).
+-- name: plan_and_row_groups
+-- How far the cursor of the plan has come, and how many row groups there are of those before it. O(admitted row groups).
 select
   r.next_row_group,
   (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as planned,
-  (select count(*) from state.active_row_group) as active,
-  (select count(*) from state.resting_row_group) as resting,
+  (select count(*) from state.admitted_row_group as g where g.state in ('active', 'parked')) as active,
+  (select count(*) from state.admitted_row_group as g where g.state in ('waiting', 'due')) as held,
   (select count(*) from state.finished_row_group) as finished
 from state.run as r;
 

@@ -20,7 +20,7 @@ from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.ending import RunReport
 from rowmill.engine.event_loop import run_on_event_loop
-from rowmill.engine.preparation import prepare, prepare_to_run
+from rowmill.engine.preparation import prepare, prepare_to_change, prepare_to_run
 from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
@@ -33,6 +33,7 @@ from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
 from rowmill.task import FinishedRowGroup
+from rowmill.value.plain_arrow import TooWide, plain_table
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
@@ -79,7 +80,7 @@ async def run_async(
     with said_in_words():
         prepared = None
         if loaded is not None and accept_changes:
-            prepared = await anyio.to_thread.run_sync(prepare, *loaded)
+            prepared = await anyio.to_thread.run_sync(prepare_to_change, loaded[0], database, loaded[1])
         elif loaded is not None:
             prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded, database)
         if prepared is not None and accept_changes and database.exists():
@@ -191,6 +192,14 @@ def _compression(name: Compression | str | None) -> Compression | None:
         raise UsageError(f"There is no compression '{name}'; use one of {', '.join(Compression)}.") from None
 
 
+def _known_to_all(table: pa.Table) -> pa.Table:
+    """A table without the engine's own types. Raises UsageError for a value that no type of Arrow holds."""
+    try:
+        return plain_table(table)
+    except TooWide as error:
+        raise UsageError(f"Column '{error.column}', row {error.position} of the result: {error}") from error
+
+
 class RunDatabase:
     """A run database, open for reading. Close it before a run goes on with the file."""
 
@@ -220,11 +229,13 @@ class RunDatabase:
 
     def sql(self, query: str) -> pa.Table:
         """The result of a query over the public views; nothing can be changed this way."""
-        return self._reader.table(query)
+        return _known_to_all(self._reader.table(query))
 
     def to_arrow(self) -> pa.Table:
         """All finished rows in the order of ``row_id``, in memory."""
-        return pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
+        return _known_to_all(
+            pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
+        )
 
     def export(
         self,

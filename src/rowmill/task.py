@@ -59,10 +59,13 @@ class Request(NamedTuple):
     cost_usd: float | None
     error_type: str | None
     message: str | None
+    """The error; of a request that succeeded a note on what was odd about its answer."""
     is_reused: bool = False
     """No request was made: the answer was kept from an earlier one, and cost nothing."""
     answers: tuple[tuple[int, str], ...] = ()
     """What to keep of it if its task succeeds (``reuse_answers``): answers, each with what stands for its question."""
+    finish_reason: str | None = None
+    """What the endpoint said its answer ended for; ``length``: at its limit (V7)."""
 
 
 class OutcomeKind(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -136,4 +137,40 @@ def test_a_terminal_gets_a_short_entry_at_once(rowmill: CommandLine, tmp_path: P
     environment = {"PAGER": "false"}
     with Terminal([*rowmill.command, "help", "models", "alias"], tmp_path, environment=environment) as terminal:
         terminal.read_to_end()
-    assert "the name columns use" in terminal.text
+    assert "The name columns use" in terminal.text
+
+
+def test_a_terminal_that_knows_ascii_alone_gets_the_page_all_the_same(rowmill: CommandLine) -> None:
+    rowmill.environment = {"PYTHONIOENCODING": "ascii"}
+    rowmill.executes = True
+    assert "The learned limit: " in rowmill.output_of("help", "rules", "C2")
+    assert json.loads(rowmill.output_of("schema"))
+
+
+@pytest.mark.parametrize("name", ["", " ", "../spec", "x" * 5000, "\x1b[31m"])
+def test_a_name_that_is_none_is_a_clear_error(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["help", name], ["help", "columns", name]):
+        assert execute(arguments) == 2
+        shown = capsys.readouterr()
+        assert shown.err.startswith("Error: ")
+        assert len(shown.err) < 2000
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("rowmill help co", {"columns", "commands"}),
+        ("rowmill help columns llm-j", {"llm-judge"}),
+        ("rowmill help rules F2", {"F2", "F2a"}),
+    ],
+)
+def test_a_shell_completes_topics_and_entries(rowmill: CommandLine, typed: str, completed: set[str]) -> None:
+    words = typed.split()
+    rowmill.environment = {
+        "_ROWMILL_COMPLETE": "bash_complete",
+        "COMP_WORDS": typed,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    rowmill.executes = True
+    rowmill.command = (sys.executable, "-c", "from rowmill.cli.main import rowmill; rowmill(prog_name='rowmill')")
+    assert {line.partition(",")[2] for line in rowmill.output_of().splitlines()} == completed

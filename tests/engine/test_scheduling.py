@@ -11,6 +11,7 @@ from typing import Any
 
 import anyio
 import pytest
+from budget import Budget
 from run_state import RunState, rejected, succeeded
 from storm import HEALTHY, storm
 from virtual_run import EPOCH, Finished, Row, custom, expression, llm, model, prepared, sampler
@@ -73,8 +74,42 @@ def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a6_through_2048_row_groups() -> None:
-    judge_storm(2048)
+def test_a6_through_ever_more_row_groups(budget: Budget) -> None:
+    sizes = (256, 512, 1024, 2048)
+    is_enough = budget.enough(40.0, least=1, what=f"of {sizes} row groups")
+    for done, row_groups in enumerate(sizes):
+        if is_enough(done):
+            break
+        judge_storm(row_groups)
+
+
+def judge_function(row_groups: int, **settings: Any) -> None:
+    alone = storm(row_groups, with_bad=False, **settings)
+    beside = storm(row_groups, with_bad=False, with_function=True, idle_s=120.0, **settings)
+    try:
+        assert beside.requests_per_s() >= 0.99 * alone.requests_per_s()
+        assert {name: len(beside.answered_at[name]) for name in HEALTHY} == dict.fromkeys(HEALTHY, 20 * row_groups)
+        done = dict(beside.sql("select column_name, done from progress where column_name like 'by_%'"))
+        assert done == {**{f"by_{name}": 20 * row_groups for name in HEALTHY}, "by_function": 0}
+        assert not beside.has_ended
+        assert beside.turns - beside.turns_until_idle <= 3 * beside.idle_s, "it spins"
+        asked = [at for at in beside.refused_at if at > beside.refused_at[-1] - 100.0]
+        assert 100 <= len(asked) <= 20 * 60, "it is asked again now and then, with a row group at a time"
+        assert beside.sql("select rows_dropped from run_status") == [(0,)]
+        assert beside.sql("from invariant_violation") == []
+    finally:
+        alone.store.close()
+        beside.store.close()
+
+
+def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing() -> None:
+    judge_function(64, max_active_row_groups=16)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a6_beside_such_a_function_through_2048_row_groups() -> None:
+    judge_function(2048)
 
 
 # F4: no rounds ------------------------------------------------------------------------------------
@@ -424,6 +459,32 @@ def test_f8_a_callback_that_raises_stops_the_run_with_its_traceback(run: Run) ->
     spec = prepared(custom("text", made), records=10, row_group_size=2, run={"max_active_row_groups": 1})
     with pytest.raises(ZeroDivisionError, match="in the callback") as raised:
         run(spec, on_row_group_finished=raising)
+    assert any(entry.name == "raising" for entry in raised.traceback)
+
+
+def test_f8_what_was_finished_before_a_callback_raised_is_kept_and_the_same_command_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    def raising(group: FinishedRowGroup) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    spec = prepared(custom("text", made), records=10, row_group_size=2)
+    with pytest.raises(ZeroDivisionError):
+        run(spec, tmp_path / "run.duckdb", on_row_group_finished=raising)
+    with closing(RunStore.open(tmp_path / "run.duckdb")) as store:
+        ((kept,),) = store.connection.execute("select count(*) from dataset")
+        assert kept >= 2
+        assert store.connection.execute("from invariant_violation") == []
+    done = run(spec, tmp_path / "run.duckdb", starts_at_s=10.0)
+    assert (len(done.dataset()), done.violations()) == (10, [])
+
+
+def test_f8_a_progress_callback_that_raises_stops_the_run_with_its_traceback(run: Run) -> None:
+    def raising(status: object) -> None:
+        raise ZeroDivisionError("in the progress callback")
+
+    with pytest.raises(ZeroDivisionError, match="in the progress callback") as raised:
+        run(prepared(custom("text", made), records=10, row_group_size=2), on_progress=raising)
     assert any(entry.name == "raising" for entry in raised.traceback)
 
 

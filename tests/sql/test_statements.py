@@ -22,7 +22,6 @@ from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape import rebuild, regeneration, reopening
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.turn import admission, control, journal, recording
-from rowmill.store.turn.admission import Admission
 
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
@@ -112,6 +111,8 @@ def state() -> Iterator[RunState]:
             "new_resource": [("resource", pa.string()), ("configured_limit", pa.int32())],
             "new_seed": [("row_id", pa.int64()), ("product", pa.string())],
             "new_seed_file": [("path", pa.string()), ("mark", pa.string())],
+            "seed_file": [("product", pa.string())],
+            "seed_column": [("position", pa.int64()), ("value", pa.string())],
             "failing_row": [("rating", pa.int64())],
             "barrier_result": [("row_id", pa.int64()), ("value_0", pa.bool_())],
             "barrier_change": [("row_id", pa.int64())],
@@ -144,7 +145,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
     sql_node = state.prepared.graph.generator_of_name("twice")
     node = sql_node if statement.name == "settle_expression" else state.prepared.graph.generator_of_name("text")
     prefix = "" if statement.file == "settle.sql" and statement.name != "settle_seed_column" else "a."
-    source = Admission(state.store.connection, layout, state.prepared.spec.run, 0)._source(layout)
+    source = state.turn._admission._source(layout)
     known = {
         **layout.view_slots,
         "all_done": layout.all_done,
@@ -154,13 +155,22 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         else layout.assign_values(node)
         if statement.name == "write_values"
         else layout.assign_skip(node),
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
+        "back": "value",
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
         "column": '"twice"',
+        "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns
         ),
-        "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
-            statement.name, layout.expression(sql_node)
-        ),
+        "expression": {
+            "evaluate_for_row": "rating",
+            "value_and_type_for_row": "rating",
+            "bind_expression": "rating",
+            "evaluate_constant": "1 + 1",
+        }.get(statement.name, layout.expression(sql_node)),
         "target": "dataset_row",
         "table": {"rebuild.sql": "kept" if "retained" in statement.name else "dataset_row"}.get(
             statement.file, "state.run"
@@ -168,6 +178,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "path": "':memory:'",
         "clear": f"done_0 = {'a' if statement.file == 'regeneration.sql' else 'p'}.done_0 & 0::ubigint",
         "cleared": "d.done_0 & 0::ubigint as done_0",
+        "measures": "state.measure_median('rating', \"rating\")",
         "merged": layout.merge_together([node]),
         "is_made": "true",
         "is_skipped_of_a": layout.view_slots["is_skipped_of_a"],
@@ -187,6 +198,8 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "values": layout.all_columns if statement.name == "rebuild_rows" else "1 as one",
         "view": "main.progress",
     }
+    if statement.name == "describe_seed_types":
+        known["columns"] = "cast(null as bigint) as rating"
     if statement.name == "file_names_in_table":
         known["table"] = "state.dataset_row"
     if statement.file == "regeneration.sql":

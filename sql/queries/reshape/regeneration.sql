@@ -87,13 +87,6 @@ group by
   p.row_index;
 
 -- name: forget_regenerations
--- Row groups that are finished need no count any more. O(regenerations + active and resting groups).
+-- Row groups that are finished need no count any more. O(regenerations + admitted row groups).
 delete from state.regeneration
-where
-  row_group not in (
-    select g.row_group
-    from state.active_row_group as g
-    union all
-    select g.row_group
-    from state.resting_row_group as g
-  );
+where row_group not in (select g.row_group from state.admitted_row_group as g);

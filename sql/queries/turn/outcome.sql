@@ -82,13 +82,23 @@ select
   since
 from state.refusal;
 
+-- name: local_generators_that_refuse
+-- Local generators that were rate limited and have not succeeded since, and when the next of their tasks may start. O(columns + deferred).
+select
+  t.generator,
+  min(d.not_before) as not_before
+from state.refusal as r
+inner join state.task_generator as t on r.resource = t.key and t.is_local
+left join state.deferred_task as d on t.generator = d.generator
+group by t.generator;
+
 -- name: begin_refusal
--- An endpoint begins to refuse. O(1).
+-- An endpoint, or a local generator, begins to refuse. O(1).
 insert into state.refusal
 values ($resource, $now);
 
 -- name: end_refusal
--- An endpoint has answered. O(endpoints).
+-- An endpoint has answered, or a local generator succeeded. O(endpoints).
 delete from state.refusal
 where resource = $resource;
 
@@ -144,7 +154,7 @@ where a.row_group = n.row_group and a.row_index = n.row_index;
 -- Deferrals of tasks that are none any more: the row is gone, or nothing of the row group is left to do (R4). O(active rows).
 delete from state.deferred_task as f
 where
-  f.row_group in (select g.row_group from state.active_row_group as g where g.parked_for is null)
+  f.row_group in (select g.row_group from state.admitted_row_group as g where g.state = 'active')
   and (f.generator, f.row_group, f.row_index) not in (
     select (r.generator, r.row_group, r.row_index) from state.frontier as r
   );

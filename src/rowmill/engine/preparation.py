@@ -11,6 +11,7 @@ from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.seeds.source import open_source
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.loading import load_spec
 from rowmill.spec.problems import in_document_order
@@ -19,7 +20,9 @@ from rowmill.store.database.connection import Connection
 from rowmill.store.file.usable import check_usable
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.expression import ExpressionAnalyst
-from rowmill.store.layout.seed_reader import SeedFile, describe_seed
+from rowmill.store.layout.implicit_cast import own_expression
+from rowmill.store.layout.seed_content import kept_seed
+from rowmill.store.layout.seed_reader import SeedFile, describe_seed, describe_source
 from rowmill.store.reshape.dataset_sql import bindable
 from rowmill.store.run_store import RunStore
 
@@ -56,16 +59,32 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
     ``directory`` is where relative paths start; default: the spec file's, or the current one. Raises
     SpecError with every problem found.
     """
-    if isinstance(source, Spec):
-        spec, start = source, directory or Path.cwd()
-    else:
-        loaded = load_spec(source)
-        spec, start = loaded.spec, directory or loaded.directory
+    spec, start = _loaded(source, directory)
     try:
         seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
     return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+
+
+def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path | None = None) -> Prepared:
+    """:func:`prepare` for a run that takes over what ``database`` holds: seed data it has already is as it is there.
+
+    Raises SpecError with every problem found, Locked, Incompatible or Damaged.
+    """
+    spec, start = _loaded(source, directory)
+    try:
+        seed_file = _seed_file(spec, start, database)
+    except SpecError as error:
+        raise _with_other_problems(error, spec, start) from error
+    return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+
+
+def _loaded(source: Path | str | Spec, directory: Path | None) -> tuple[Spec, Path]:
+    if isinstance(source, Spec):
+        return source, directory or Path.cwd()
+    loaded = load_spec(source)
+    return loaded.spec, directory or loaded.directory
 
 
 def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
@@ -86,7 +105,7 @@ def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
 
 def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: bool) -> Prepared:
     try:
-        seed_file = describe_seed(spec.seed_dataset, directory) if spec.seed_dataset else None
+        seed_file = _seed_file(spec, directory, database)
     except SpecError as error:
         kept = _kept_seed_columns(spec, database)
         if kept is None:
@@ -97,6 +116,23 @@ def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: boo
         way_out = f"'rowmill run {database}' goes on with the seed rows inside it."
         raise SpecError([*error.problems, Problem("", way_out)]) from error
     return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else (), judges=judges)
+
+
+def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
+    """The seed dataset as the run in ``database`` has it, if its source says the same; else as the source has it."""
+    config = spec.seed_dataset
+    if config is None:
+        return None
+    source = open_source(config, directory)
+    if database.exists():
+        with Connection(database, read_only=True) as connection:
+            store = RunStore.over(connection)
+            made_with = None if store.is_new else Spec.from_json(store.stored_spec().text)
+            if made_with is not None and made_with.seed == spec.seed and config.reads_like(made_with.seed_dataset):
+                kept = kept_seed(connection, config, source, store.seed_columns())
+                if kept is not None:
+                    return kept
+    return describe_source(config, source)
 
 
 def _accepted_spec(database: Path) -> Spec | None:
@@ -149,7 +185,7 @@ def _prepared(
     try:
         graph = build_graph(spec, seed_columns, analyst.analyse, directory, judges=judges)
         if judges:
-            _check_types(graph, analyst)
+            _check_types(graph, analyst, seed_file)
     finally:
         analyst.close()
     return Prepared(spec, directory, graph, seed_file)
@@ -164,8 +200,9 @@ def resource_limits(spec: Spec) -> dict[str, int]:
     return {**limits, LOCAL: spec.run.max_in_flight, THREADS: spec.run.max_local_workers}
 
 
-def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
+def _check_types(graph: Graph, analyst: ExpressionAnalyst, seed_file: SeedFile | None) -> None:
     """Binds every SQL expression and skip rule to the types of its columns. Raises SpecError."""
+    remarks = {column.name: column.remark for column in seed_file.facts if column.remark} if seed_file else {}
     types = {output.name: output.sql_type for output in graph.outputs}
     problems = []
     for node in graph.generators:
@@ -173,7 +210,12 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
             over_dataset = node.declaration.dataset_sql is not None
             problem = analyst.binding_problem(expression, _types_of(node, types), over_dataset=over_dataset)
             if problem:
-                problems.append(Problem(place, problem))
+                problems.append(Problem(place, problem + _doubts(node, remarks, types)))
+        own = own_expression(node.declaration.sql, node.declaration.dataset_sql)
+        if own is not None and not problems:
+            problem = analyst.cast_problem(own.text, _types_of(node, types), node.columns[0].sql_type)
+            if problem:
+                problems.append(Problem(own.place, problem + _doubts(node, remarks, types)))
         skip = node.declaration.skip
         if skip is not None:
             problem = analyst.value_problem(skip.value, node.columns[0].sql_type)
@@ -181,6 +223,12 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
                 problems.append(Problem(skip.place.removesuffix("when") + "value", problem))
     if problems:
         raise SpecError(problems)
+
+
+def _doubts(node: GeneratorNode, remarks: Mapping[str, str], types: Mapping[str, str]) -> str:
+    """What may be wrong with an expression is the guessed type of a seed column."""
+    doubtful = [name for name in node.inputs if name in remarks]
+    return "".join(f" The seed column '{name}' is guessed to be {types[name]}: {remarks[name]}." for name in doubtful)
 
 
 def _types_of(node: GeneratorNode, types: Mapping[str, str]) -> dict[str, str]:

@@ -22,7 +22,15 @@ from rowmill.task import Request, Row
 
 
 class UnusableAnswer(Exception):
-    """An answer that is not what was asked for. The message tells the model what to do about it."""
+    """An answer that is not what was asked for. The message tells the model what to do about it.
+
+    ``error_type`` names the kind of fault: ``OutputLimit`` for an answer that was cut off at its limit, ``NoAnswer``
+    for thoughts without one.
+    """
+
+    def __init__(self, message: str, error_type: str = "UnusableAnswer") -> None:
+        self.error_type = error_type
+        super().__init__(message)
 
 
 class Call:
@@ -214,6 +222,16 @@ class Runtime(Protocol):
     @property
     def spec(self) -> Spec:
         """The whole spec; what a generator draws is a function of its seed, the column and the row_id (V1)."""
+        ...
+
+    @property
+    def arrow_types(self) -> Mapping[str, pa.DataType]:
+        """The Arrow type in which the engine hands over each column of the spec."""
+        ...
+
+    @property
+    def casts_values(self) -> bool:
+        """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
         ...
 
     def model(self, alias: str) -> Model:

@@ -23,6 +23,9 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
 from markupsafe import Markup
 
+from rowmill.value.json_value import json_text
+from rowmill.value.shown import shown
+
 MAX_TEXT = 64 * 1024 * 1024
 """Characters one rendering may make."""
 MAX_STEPS = 1_000_000
@@ -187,8 +190,16 @@ def _counted(context: RenderContext, items: Iterable[object], characters: int) -
 
 @pass_context
 def _finalize(context: RenderContext, value: object) -> object:
-    context.spend(len(value) if type(value) is str else weight(value))
-    return value
+    if type(value) is str:
+        context.spend(len(value))
+        return value
+    context.spend(weight(value))
+    return shown(value)
+
+
+def _json(value: object, *, sort_keys: bool = False, indent: int | None = None) -> str:
+    """What ``tojson`` makes of a value."""
+    return json_text(value, ensure_ascii=True, sort_keys=sort_keys, indent=indent)
 
 
 def _range(*arguments: int) -> range:
@@ -267,6 +278,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, finalize=_finalize, autoescape=False, cache_size=0)
         self.filters = {name: _guarded(name, f) for name, f in FILTERS.items() if name not in _MISSING_FILTERS}
         self.filters[_STEP_COUNTER] = _counted
+        self.policies["json.dumps_function"] = _json
         self.globals.pop("lipsum")
         self.globals["range"] = _range
 
@@ -341,7 +353,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def concatenate(context: RenderContext, parts: tuple[Any, ...]) -> str:
         """The parts of ``a ~ b`` as one text."""
         context.spend(sum(map(weight, parts)))
-        return "".join(map(str, parts))
+        return "".join([str(shown(part)) for part in parts])
 
     @staticmethod
     def cut(context: RenderContext, value: Any, part: slice) -> Any:

@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
 from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import column_list, quote
 from rowmill.store.database.literal import literal
+from rowmill.store.database.statements import Statement, statement
+from rowmill.store.layout.implicit_cast import ImplicitCast
 from rowmill.store.layout.sampling import sampled_value, sampler_call
 from rowmill.store.layout.shelter import sheltered
 
 _INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
+_MEASURED = statement("measured_columns")
+_MEDIAN = statement("median_columns")
+_BRANCH_COLUMNS = 100
 _ALL_BITS = (1 << WORD_BITS) - 1
 
 
@@ -29,6 +34,8 @@ class Layout:
 
     graph: Graph
     seed: int
+    casts: Mapping[int, ImplicitCast] = field(default_factory=dict, hash=False, compare=False)
+    """By generator, the casts of users' SQL that must not change a value; the others are plain."""
 
     @cached_property
     def words(self) -> int:
@@ -136,8 +143,8 @@ class Layout:
         return {
             "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
             "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
-            "dataset_measures": ",\n      ".join(measures) or "state.measure_nothing('no_column', null)",
-            "dataset_medians": ",\n      ".join(medians) or "state.measure_median('no_column', null)",
+            "dataset_measures": _branches(_MEASURED, measures or ["state.measure_nothing('no_column', null)"]),
+            "dataset_medians": _branches(_MEDIAN, medians or ["state.measure_median('no_column', null)"]),
             "dataset_kinds": ",\n      ".join(kinds) or _kind("no_column", None),
         }
 
@@ -271,7 +278,9 @@ class Layout:
         if isinstance(source, SampledValue):
             return sampled_value(source, self.seed, output.name, output.sql_type)
         if isinstance(source, SqlExpression):
-            return sheltered(f"cast(({source.text}\n) as {output.sql_type})")
+            cast = self.casts.get(node.number)
+            around = cast.around(source.text) if cast is not None else None
+            return sheltered(around or f"cast(({source.text}\n) as {output.sql_type})")
         if isinstance(source, SeedColumn):
             return quote(source.name)
         raise TypeError(f"generator {node.declaration.name} is not evaluated in SQL")
@@ -363,6 +372,12 @@ def _measured(name: str, sql_type: str) -> str:
     measure = "integer" if _INTEGER.fullmatch(sql_type.upper()) else _measure(sql_type) or "nothing"
     column = _as_text(quote(name), sql_type) if measure == "length" else quote(name)
     return f"state.measure_{measure}({literal(name)}, {column})"
+
+
+def _branches(branch: Statement, measures: Sequence[str]) -> str:
+    """Measures of all columns, so many at a time."""
+    parts = (measures[first : first + _BRANCH_COLUMNS] for first in range(0, len(measures), _BRANCH_COLUMNS))
+    return "\nunion all\n".join(branch.fill(measures=",\n    ".join(part)) for part in parts)
 
 
 def _median(name: str) -> str:

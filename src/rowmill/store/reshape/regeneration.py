@@ -60,6 +60,8 @@ class Regenerated(NamedTuple):
     """Found invalid once more than is allowed, and to be dropped."""
     cleared: frozenset[int]
     """The generators whose cells were cleared."""
+    outdated: frozenset[TaskKey]
+    """Tasks in flight that became pointless with that."""
 
 
 class Regeneration:
@@ -70,12 +72,6 @@ class Regeneration:
         self._layout = layout
         self._outdated = TaskMarks(connection, OUTDATED)
         self._has_any = bool(layout.regenerating) and bool(connection.execute(_HAS_ANY.text)[0][0])
-        self.newly_outdated: set[TaskKey] = set()
-        """Tasks in flight that became pointless since the turn began."""
-
-    def begin(self) -> None:
-        """Starts a turn."""
-        self.newly_outdated = set()
 
     def outdated(self) -> frozenset[TaskKey]:
         """Tasks in flight whose result is not to be taken, row by row also where they take whole row groups."""
@@ -90,7 +86,7 @@ class Regeneration:
 
     def take(self, invalid: Sequence[InvalidCell]) -> Regenerated:
         """Clears what made these rows, where that is allowed once more. The caller drops those that are given up."""
-        found = Regenerated([], [], frozenset())
+        found = Regenerated([], [], frozenset(), frozenset())
         rows = Rows(INVALID_ROW)
         rows.rows = list(invalid)
         self._connection.stage("invalid_row", rows.table())
@@ -111,16 +107,17 @@ class Regeneration:
             may = can and row[-1] < wanted.at_most
             (again if may else given_up).append(JudgedRow(number, *row))
         cleared = set(before.cleared)
+        outdated = set(before.outdated)
         if again:
             self._stage("regenerated_row", (row[:3] for row in again))
             self._connection.execute(_COUNT.text)
             self._has_any = True
             for root in roots:
                 remade = [root, *graph.downstream([root])]
-                self.newly_outdated.update(self._connection.execute(_IN_FLIGHT_OF.text, {"generators": remade}))
+                outdated.update(self._connection.execute(_IN_FLIGHT_OF.text, {"generators": remade}))
                 self._clear(remade, self._layout.intersects("a.skipped", [root]))
                 cleared.update(remade)
-            self._outdated.add(self.newly_outdated)
+            self._outdated.add(outdated)
         if given_up and wanted.then_drops:
             # Without its verdict: should a person have the row tried again, it is judged again.
             self._stage("regenerated_row", (row[:3] for row in given_up))
@@ -129,6 +126,7 @@ class Regeneration:
             before.again + again,
             before.given_up + (given_up if wanted.then_drops else []),
             frozenset(cleared),
+            frozenset(outdated),
         )
 
     def _stage(self, name: str, keys: Iterable[TaskKey]) -> None:

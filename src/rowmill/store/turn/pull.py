@@ -10,7 +10,6 @@ its turn has a tag at least as large as all that went before, and only idle ones
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -19,24 +18,26 @@ from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
 from rowmill.store.database.task_marks import TaskMarks
+from rowmill.store.database.typing import arrow_schema
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.reshape.regeneration import Regeneration
 from rowmill.task import Task
+from rowmill.value.python_value import is_plain, python_values
 
 _PULL = statement("pull_ready_tasks")
 _BATCH_ROWS = statement("batch_rows")
 _STATE = statement("read_generator_state")
 
 
-_TIME_ZONE = re.compile(r"TIME ZONE|TIMESTAMPTZ|TIMETZ", re.IGNORECASE)
-
-
 class FairShare:
     """The next tag of every task generator; true of this process only, and never needed for correctness."""
 
-    def __init__(self, resource_of: Mapping[int, str], weight_of: Mapping[int, float]) -> None:
+    def __init__(
+        self, resource_of: Mapping[int, str], weight_of: Mapping[int, float], rows_per_call: Mapping[int, int]
+    ) -> None:
         self._resource_of = dict(resource_of)
+        self._rows_per_call = dict(rows_per_call)
         self._step = {generator: 1.0 / weight for generator, weight in weight_of.items()}
         self._next_tag = dict.fromkeys(resource_of, 0.0)
 
@@ -46,6 +47,7 @@ class FairShare:
             "generators": list(self._next_tag),
             "next_tags": list(self._next_tag.values()),
             "steps": [self._step[generator] for generator in self._next_tag],
+            "rows_per_call": [self._rows_per_call[generator] for generator in self._next_tag],
         }
 
     def charge(self, started: Mapping[int, int]) -> None:
@@ -83,16 +85,18 @@ class Pull:
         self._share = FairShare(
             {node.number: node.declaration.resource or "" for node in nodes},
             {node.number: node.declaration.weight for node in nodes},
+            {node.number: node.declaration.max_rows_per_call for node in nodes},
         )
         names = list(dict.fromkeys(name for node in cells for name in node.inputs))
         position = {name: index for index, name in enumerate(names)}
         self._inputs_of = {node.number: [(name, 6 + position[name]) for name in node.inputs] for node in cells}
         types = dict(layout.value_columns)
-        self._has_time_zones = any(_TIME_ZONE.search(types[name]) for name in names)
+        kinds = arrow_schema(connection, [(name, types[name]) for name in names])
+        self._are_plain = all(is_plain(field.type) for field in kinds)
         self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
-        """Marks up to ``free`` tasks per resource in flight and returns them, lowest row group first."""
+        """Marks up to ``free`` tasks per resource in flight and returns them in the order they are to start (C4)."""
         capacity = {resource: count for resource, count in free.items() if count > 0}
         if not capacity:
             return []
@@ -126,11 +130,10 @@ class Pull:
         return self._regeneration.number(tasks)
 
     def _rows(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        if not self._has_time_zones:
+        if self._are_plain:
             return self._connection.execute(self._query, parameters)
-        # The engine's own conversion of a time with zone needs a package we do without; Arrow's does not.
         table = self._connection.arrow(self._query, parameters)
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return list(zip(*map(python_values, table.columns), strict=True))
 
     def _batch(self, number: int, row_group: int, attempts: int) -> Task:
         node = self._layout.graph.generators[number]
