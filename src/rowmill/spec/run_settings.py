@@ -43,6 +43,8 @@ class RunSettings(StrictModel):
     """Share of rejected and exhausted results in the window that stops the run; 1 with window full of failures only."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
+    trace: Annotated[bool, Field(strict=True)] = False
+    """Record when each task was handed out, started and ended (T1): the views task_trace and task_time."""
     answer_cache: Annotated[str, Field(min_length=1)] | None = None
     """A directory, from that of the spec, in which runs share the answers of models with ``reuse_answers``."""
     max_cost_usd: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None

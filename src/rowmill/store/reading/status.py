@@ -124,6 +124,19 @@ class AdmissionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskTime:
+    """How long the tasks of a generator waited for their start, and worked: where a traced run spends its time (T1)."""
+
+    generator: str
+    tasks: int
+    waiting_s: float
+    """Of all tasks together."""
+    working_s: float
+    longest_s: float
+    """Of one call."""
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The bounds the spec sets; None where it sets none."""
 
@@ -145,6 +158,8 @@ class Details:
     budget: Budget
     read_at: datetime
     """When this was read (UTC)."""
+    task_times: tuple[TaskTime, ...] = ()
+    """Of a traced run, the slowest generator first; else empty."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -158,6 +173,7 @@ class Details:
             admission=AdmissionStatus(**values["admission"]),
             budget=Budget(**values["budget"]),
             read_at=values["read_at"],
+            task_times=tuple(TaskTime(**each) for each in values["task_times"]),
         )
 
 
