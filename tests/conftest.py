@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from budget import Budget, factor
 from hypothesis import settings
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
@@ -60,6 +61,41 @@ def _nothing_is_left_open() -> Iterator[None]:
         _freeze_what_stays()
     else:
         gc.collect()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+@pytest.fixture
+def budget(request: pytest.FixtureRequest) -> Iterator[Budget]:
+    """The time this test may take, and its seed; what it did with them is told after all tests."""
+    budget = Budget(factor(is_long=request.config.getoption("long")))
+    yield budget
+    assert budget.told, "this test asks for a budget and does not use it"
+    print(*budget.told, f"seed {budget.seed}", sep="; ")
+    request.node.user_properties.append(("budget", f"{'; '.join(budget.told)}; seed {budget.seed}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {
+        report.nodeid: text
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "budget"
+    }
+    if told:
+        terminalreporter.section("budgets")
+        for test, text in sorted(told.items()):
+            terminalreporter.line(f"{test}: {text}")
 
 
 @pytest.fixture

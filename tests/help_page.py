@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import takewhile
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -11,6 +12,7 @@ README = REPOSITORY / "README.md"
 HELP = REPOSITORY / "src" / "rowmill" / "help"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(HELP.glob("*.md"))}
 """Topic → text of its page."""
+_OF_THE_SHELL = {"|", "&&", ">", ">>", "2>", "&"}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -30,9 +32,9 @@ def shell_lines(text: str) -> list[str]:
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of every line of a shell block that calls ``rowmill``."""
+    """The arguments of every line of a shell block that calls ``rowmill``, up to what is the shell's."""
     words = [shlex.split(line, comments=True) for line in shell_lines(text)]
-    return [line[1:] for line in words if line[0] == "rowmill"]
+    return [list(takewhile(lambda word: word not in _OF_THE_SHELL, line[1:])) for line in words if line[0] == "rowmill"]
 
 
 def links(text: str) -> list[str]:

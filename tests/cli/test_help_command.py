@@ -136,4 +136,4 @@ def test_a_terminal_gets_a_short_entry_at_once(rowmill: CommandLine, tmp_path: P
     environment = {"PAGER": "false"}
     with Terminal([*rowmill.command, "help", "models", "alias"], tmp_path, environment=environment) as terminal:
         terminal.read_to_end()
-    assert "the name columns use" in terminal.text
+    assert "The name columns use" in terminal.text

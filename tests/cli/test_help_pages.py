@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import importlib
 import re
+import shutil
 import sys
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import click
 import pytest
 from command_line import CommandLine
 from help_page import HELP, PAGES, REPOSITORY, block_with, blocks, commands, links
 
-from rowmill import errors
+import rowmill as rowmill_module
+from rowmill import RunDatabase, errors
+from rowmill.cli.help_page import entry_names, find
 from rowmill.cli.main import COMMANDS
 from rowmill.cli.main import rowmill as group
 from rowmill.spec.loading import parse_spec
+from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, REGISTRIES, SAMPLERS
 
 
 def _tool(name: str) -> ModuleType:
@@ -59,9 +65,59 @@ def test_a_command_of_a_page_is_understood(arguments: list[str]) -> None:
     command.make_context(arguments[0], arguments[1:], parent=context)
 
 
-def test_the_table_of_commands_is_the_list_of_commands() -> None:
-    table = PAGES["commands"].partition("| command | does |")[2].partition("\n\n")[0]
-    assert re.findall(r"^\| `([a-z-]+)", table, re.MULTILINE) == list(COMMANDS)
+def test_every_field_of_a_spec_is_in_a_table() -> None:
+    shown: dict[str, set[str]] = {name: set() for name in help_pages.models()}
+    for words in help_pages.parts("fields"):
+        name, fields = help_pages.shown_fields(words)
+        shown[name].update(fields)
+    for name, cls in help_pages.models().items():
+        if name.startswith("_"):
+            continue  # no part of a spec by itself: its subclasses are
+        # What a base shows counts for its subclasses; the field that names a type is the heading of its section.
+        there = {field for base in cls.__mro__ for field in shown.get(base.__name__, ())}
+        assert set(cls.model_fields) - there <= {"constraint_type"}, name
+
+
+@pytest.mark.parametrize("registry", REGISTRIES, ids=lambda registry: str(registry.noun))
+def test_everything_that_is_chosen_by_name_is_in_its_page(registry: Any) -> None:
+    topic = {"column type": "columns", "sampler": "samplers", "seed reader": "seeds", "validator": "columns"}.get(
+        registry.noun, f"{registry.noun}s".replace("providers", "models")
+    )
+    for name in registry.built_in:
+        assert f"`{name}`" in PAGES[topic] or f"\n## {name}\n" in PAGES[topic] or f"\n### {name}\n" in PAGES[topic]
+
+
+@pytest.mark.parametrize("registry", [COLUMN_TYPES, SAMPLERS, PROCESSORS], ids=lambda registry: str(registry.noun))
+def test_every_type_has_a_section(registry: Any) -> None:
+    topic = {"column type": "columns"}.get(registry.noun, f"{registry.noun}s")
+    assert set(registry.built_in) <= set(entry_names(PAGES[topic]))
+
+
+def test_every_command_has_a_section_with_its_options() -> None:
+    context = click.Context(group, **group.context_settings)
+    for name in COMMANDS:
+        section = find(PAGES["commands"], name)
+        command = group.get_command(context, name)
+        assert section is not None
+        assert command is not None
+        for option in command.params:
+            if isinstance(option, click.Option) and not option.hidden:
+                text = PAGES["commands"] if option.name in {"verbose", "quiet", "log_format"} else section
+                assert max(option.opts, key=len) in text or min(option.opts, key=len) in text, option.name
+
+
+def test_every_view_has_a_section_with_its_columns(quick_run: Path) -> None:
+    with RunDatabase.open(quick_run) as database:
+        query = "select view_name from duckdb_views() where not internal and schema_name = 'main'"
+        views = database.sql(query).column("view_name").to_pylist()
+        assert sorted(views) == sorted(entry_names(PAGES["views"]))
+        for view in views:
+            section = find(PAGES["views"], view)
+            assert section is not None
+            named = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+            columns = database.sql(f"from {view} limit 0").schema.names
+            # Of these two, the columns of the spec come behind.
+            assert named == (columns[: len(named)] if view in {"live_row", "dataset"} else columns), view
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:
@@ -114,3 +170,63 @@ def test_the_spec_the_page_builds_in_python_works(rowmill: CommandLine) -> None:
     assert parse_spec(yaml_text).records == 100
     (rowmill.directory / "stars.yaml").write_text(yaml_text)
     assert "is valid" in rowmill.output_of("validate", "stars.yaml")
+
+
+RUNNABLE = [topic for topic, text in PAGES.items() if topic != "commands" and commands(text)]
+"""Topics whose commands work one after the other on the example's run; those of the page of all commands do not."""
+
+
+@pytest.fixture(scope="module")
+def penguins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example, run with few rows."""
+    rowmill = CommandLine(tmp_path_factory.mktemp("penguins"))
+    rowmill.output_of("init")
+    spec = rowmill.directory / "spec.yaml"
+    spec.write_text(
+        spec.read_text().replace("records: 2000", "records: 60").replace("row_group_size: 250", "row_group_size: 20")
+    )
+    assert rowmill("-q", "run", "spec.yaml").returncode in (0, 3)
+    return rowmill.directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("topic", RUNNABLE)
+def test_the_commands_of_a_page_work_one_after_the_other(topic: str, penguins: Path, rowmill: CommandLine) -> None:
+    rowmill.directory = rowmill.directory / "copy"
+    shutil.copytree(penguins, rowmill.directory)
+    for arguments in commands(PAGES[topic]):
+        done = rowmill(*arguments)
+        assert done.returncode in (0, 3), (arguments, done.stderr)
+
+
+def test_the_functions_of_the_page_work(tmp_path: Path) -> None:
+    (code,) = (block for block in blocks(PAGES["functions"], "python") if "def words" in block)
+    (tmp_path / "functions.py").write_text(code)
+    names = re.findall(r"^(?:async )?def (\w+)", code, re.MULTILINE)
+    spec = {
+        "records": 10,
+        "row_group_size": 5,
+        "models": [{"alias": "editor", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}],
+        "columns": [
+            {"name": "note", "column_type": "expression", "expr": "A note on {{ price }}."},
+            {
+                "name": "price",
+                "column_type": "sampler",
+                "sampler_type": "category",
+                "params": {"values": [1.0, 2.0, 5.0]},
+            },
+            *(
+                {"name": name, "column_type": "custom", "generator_function": f"functions:{name}"}
+                | ({"generator_params": {"factor": 2}} if name == "measured" else {})
+                for name in names
+            ),
+        ],
+    }
+    report = rowmill_module.run(spec, tmp_path / "run.duckdb", directory=tmp_path)
+    assert (report.exit_code, report.rows_finished) == (0, 10)
+    with RunDatabase.open(tmp_path / "run.duckdb") as database:
+        rows = database.to_arrow().to_pylist()
+    assert set(names) <= set(rows[0])
+    assert [row["words"] for row in rows] == [4] * 10
+    assert [row["doubled"] for row in rows] == [2 * row["price"] for row in rows]
+    assert rows[-1]["running_sum"] == sum(row["price"] for row in rows)

@@ -8,12 +8,13 @@ import tomllib
 import click
 import pytest
 from command_line import CommandLine
-from help_page import README, REPOSITORY, commands, links, shell_lines
+from help_page import README, REPOSITORY, blocks, commands, links, shell_lines
 
 from rowmill.cli.help_page import TOPICS
 from rowmill.cli.main import rowmill as group
 
 TEXT = README.read_text(encoding="utf-8")
+_TOOLS = ("benchmark", "crash_loop", "simulate", "lock", "provider_simulator.py", "help_pages.py", "report_picture.py")
 
 
 def test_the_readme_is_read_in_one_sitting() -> None:
@@ -51,6 +52,22 @@ def test_the_readme_lists_every_help_page() -> None:
     assert re.findall(r"^\| \[([\w-]+)\]\(src/rowmill/help/\1\.md\) \|", TEXT, re.MULTILINE) == list(TOPICS)
 
 
+def test_the_picture_is_one_and_small() -> None:
+    (picture,) = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", TEXT)
+    content = (REPOSITORY / picture).read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert len(content) < 300 * 1024
+
+
+def test_every_place_in_the_house_is_there() -> None:
+    house = TEXT.partition("## The house")[2]
+    for place in re.findall(r"`((?:sql|src|tests)/[\w/]*)`", house):
+        assert (REPOSITORY / place).is_dir(), place
+    for tool in _TOOLS:
+        assert tool in house
+        assert (REPOSITORY / "tools" / tool).is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.usefixtures("executed")
@@ -60,4 +77,9 @@ def test_the_tour_works_as_written(rowmill: CommandLine) -> None:
         assert done.returncode == 0, (arguments, done.stderr)
         if arguments[0] == "init":
             rowmill.directory = rowmill.directory / arguments[1]
-    assert {"penguins.duckdb", "penguins.jsonl", "penguins.parquet"} <= {p.name for p in rowmill.directory.iterdir()}
+    made = {"penguins.duckdb", "penguins.jsonl", "penguins.parquet", "penguins.html"}
+    assert made <= {path.name for path in rowmill.directory.iterdir()}
+    (code,) = blocks(TEXT, "python")
+    (rowmill.directory / "readme.py").write_text(code)
+    python = CommandLine(rowmill.directory, command=rowmill.command[:1])
+    assert "field-notes" in python.output_of("readme.py")

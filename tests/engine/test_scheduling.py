@@ -427,6 +427,32 @@ def test_f8_a_callback_that_raises_stops_the_run_with_its_traceback(run: Run) ->
     assert any(entry.name == "raising" for entry in raised.traceback)
 
 
+def test_f8_what_was_finished_before_a_callback_raised_is_kept_and_the_same_command_goes_on(
+    run: Run, tmp_path: Path
+) -> None:
+    def raising(group: FinishedRowGroup) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    spec = prepared(custom("text", made), records=10, row_group_size=2)
+    with pytest.raises(ZeroDivisionError):
+        run(spec, tmp_path / "run.duckdb", on_row_group_finished=raising)
+    with closing(RunStore.open(tmp_path / "run.duckdb")) as store:
+        ((kept,),) = store.connection.execute("select count(*) from dataset")
+        assert kept >= 2
+        assert store.connection.execute("from invariant_violation") == []
+    done = run(spec, tmp_path / "run.duckdb", starts_at_s=10.0)
+    assert (len(done.dataset()), done.violations()) == (10, [])
+
+
+def test_f8_a_progress_callback_that_raises_stops_the_run_with_its_traceback(run: Run) -> None:
+    def raising(status: object) -> None:
+        raise ZeroDivisionError("in the progress callback")
+
+    with pytest.raises(ZeroDivisionError, match="in the progress callback") as raised:
+        run(prepared(custom("text", made), records=10, row_group_size=2), on_progress=raising)
+    assert any(entry.name == "raising" for entry in raised.traceback)
+
+
 def test_k3_every_row_group_is_announced_at_least_once_across_crashes(run: Run, tmp_path: Path) -> None:
     announced: list[int] = []
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from budget import Budget
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -342,18 +343,19 @@ class RunMachine(RuleBasedStateMachine):
 
 
 def live(
-    ratings: list[int], examples: int, steps: int, *, is_random: bool, machine: type[RunMachine] = RunMachine
+    ratings: list[int], examples: int, steps: int, *, of: int | None = None, machine: type[RunMachine] = RunMachine
 ) -> None:
-    """Lives so many lives, each of so many steps."""
+    """Lives so many lives, each of so many steps: always the same ones, or those of a seed."""
     machine.ratings = ratings
     run_state_machine_as_test(
-        machine,
+        machine if of is None else seed(of)(machine),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            derandomize=not is_random,
-            phases=tuple(Phase) if is_random else (Phase.explicit, Phase.generate),
+            derandomize=of is None,
+            database=None,
+            phases=(Phase.explicit, Phase.generate) if of is None else tuple(Phase),
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
@@ -362,10 +364,16 @@ def live(
 
 @pytest.mark.timeout(180)
 def test_the_run_database_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=10, is_random=False)
+    live(ratings, examples=6, steps=10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[int]) -> None:
-    live(ratings, examples=40, steps=40, is_random=True)
+def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[int], budget: Budget) -> None:
+    live_long(ratings, budget, RunMachine)
+
+
+def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
+    """Lives of many steps, five at a time, as long as there is time."""
+    for number in budget.rounds(50.0, least=2):
+        live(ratings, examples=5, steps=40, of=budget.seed + number, machine=machine)

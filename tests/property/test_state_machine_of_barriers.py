@@ -11,11 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from barrier_model import BARRIERS, TASK, BarrierModel, placed
+from budget import Budget
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from run_state import released, succeeded
 from set_model import MAX_ATTEMPTS, Key, SetModel
-from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, made, sampled
+from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, live_long, made, sampled
 from virtual_run import custom, expression, model, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
@@ -205,10 +206,10 @@ class BarrierMachine(RunMachine):
 
 @pytest.mark.timeout(180)
 def test_a_run_with_barriers_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=14, is_random=False, machine=BarrierMachine)
+    live(ratings, examples=6, steps=14, machine=BarrierMachine)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_with_barriers_agrees_with_the_rules_over_long_lives(ratings: list[int]) -> None:
-    live(ratings, examples=16, steps=30, is_random=False, machine=BarrierMachine)
+def test_a_run_with_barriers_agrees_with_the_rules_over_long_lives(ratings: list[int], budget: Budget) -> None:
+    live_long(ratings, budget, BarrierMachine)

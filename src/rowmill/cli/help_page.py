@@ -31,6 +31,7 @@ TOPICS = {
     "export": "Files and directories made from the dataset.",
     "python": "The same from Python, and in notebooks.",
     "views": "Every public view and its columns.",
+    "rules": "What a run does, exactly: every rule by its number.",
     "datadesigner": "Coming from NeMo DataDesigner.",
 }
 """Topic → what its page is about. The page is ``rowmill/help/TOPIC.md``."""
@@ -74,7 +75,7 @@ def readable(markdown: str) -> str:
 
     def typed(match: re.Match[str]) -> str:
         text, topic, _ = match.groups()
-        return text if topic is None else f"{text} (`rowmill help {topic}`)"
+        return text if topic in (None, "rules") else f"{text} (`rowmill help {topic}`)"
 
     plain = _IMAGE.sub("", _COMMENT.sub("", markdown))
     return _FILE_LINK.sub(r"\1", _LINK.sub(typed, plain)).strip() + "\n"

@@ -25,7 +25,9 @@ class Score(StrictModel):
     """One thing to judge: what it is about, and what each score means."""
 
     name: str = Field(min_length=1, max_length=255)
+    """Names the score: a field of the column's struct."""
     description: str
+    """What it is about, for the model."""
     options: dict[int | str, str] = Field(min_length=1, max_length=1000)
     """From score to meaning. Scores are whole numbers if all of them look like ones, else texts."""
 
@@ -72,6 +74,7 @@ class LlmJudgeColumn(JsonColumn):
 
     column_type: Literal["llm-judge"] = "llm-judge"
     scores: Items[Score] = Field(min_length=1, max_length=100)
+    """What to judge by: one or more scores."""
 
     @field_validator("scores")
     @classmethod

@@ -23,7 +23,8 @@ class LlmStructuredColumn(JsonColumn):
 
     column_type: Literal["llm-structured"] = "llm-structured"
     output_format: dict[str, JsonValue]
-    """A JSON Schema; in Python also a pydantic class, which stands for its schema."""
+    """A JSON Schema, against which values are checked; in Python also a pydantic class, which stands for its schema
+    (for a file: what its ``model_json_schema()`` returns). Needs ``pip install 'rowmill[structured]'``."""
 
     @field_validator("output_format", mode="before")
     @classmethod

@@ -21,7 +21,10 @@ _TRACES = {"none": False, "all_messages": True}
 
 Trace = Annotated[
     bool | Literal["last_message"],
-    BeforeValidator(lambda value: _TRACES.get(value, value) if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: _TRACES.get(value, value) if isinstance(value, str) else value,
+        json_schema_input_type=bool | Literal["none", "all_messages", "last_message"],
+    ),
 ]
 """No trace (``false``, ``none``), all messages (``true``, ``all_messages``), or only the ``last_message``."""
 
@@ -30,14 +33,18 @@ class PromptColumn(ColumnConfig):
     """The base of ``llm-*`` columns: a conversation with a model for each row."""
 
     model_alias: str = Field(min_length=1)
+    """A model of the spec."""
     prompt: str = Field(min_length=1)
+    """What is asked: a Jinja template. An empty one rejects its row."""
     system_prompt: str | None = None
+    """A Jinja template."""
     multi_modal_context: Items[MediaContext] | None = None
-    """Images, sound and films of the row to show with the prompt."""
+    """Images, sound and films of the row to show before the prompt; see [media](columns.md#media)."""
     tool_alias: str | None = Field(default=None, min_length=1)
-    """Tools of the spec's ``tool_configs`` the model may call."""
+    """Tools the model may call, of the spec's ``tool_configs``; see [tools](tools.md)."""
     with_trace: Trace = False
-    """Also make ``<name>__trace``: the messages exchanged, as JSON text."""
+    """Also make ``<name>__trace``: the messages exchanged, as JSON text. ``true`` or ``all_messages``;
+    ``last_message``; ``false`` or ``none``."""
     extract_reasoning_content: bool = False
     """Also make ``<name>__reasoning_content``: what the model thought, null if it does not say."""
 
