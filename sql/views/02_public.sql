@@ -393,7 +393,8 @@ select
   a.input_tokens,
   a.output_tokens,
   a.cost_usd,
-  a.rowid as number
+  a.rowid as number,
+  a.row_group
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 

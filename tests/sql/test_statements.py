@@ -94,6 +94,7 @@ def state() -> Iterator[RunState]:
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
+            "new_task_trace": staging.NEW_TASK_TRACE,
             "new_answer": staging.NEW_ANSWER,
             "pulled_task": staging.TASK_KEY,
             "invalid_row": regeneration.INVALID_ROW,

@@ -57,6 +57,7 @@ from rowmill.store.turn.recording import Recording
 from rowmill.store.turn.settling import Settling
 from rowmill.store.turn.skipping import SkipCondition, Skipping
 from rowmill.store.turn.stopping import Stopping
+from rowmill.store.turn.trace import Trace
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Task, TurnResult
 
 _ACTIVE_ROWS = statement("active_row_count")
@@ -108,6 +109,7 @@ class Turn:
         self._regeneration = Regeneration(connection, layout)
         self._in_flight = TaskMarks(connection, IN_FLIGHT)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
+        self._trace = Trace(connection, invocation, is_on=settings.trace)
         self._journal = Journal(connection)
         self.control = Control(connection, self._recording.drop, self._revive, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
@@ -192,6 +194,7 @@ class Turn:
         stop = self._stopping.watch_results(inbox) or stop
         stop = self._take_results(inbox, moment) or stop
         self._in_flight.remove(inbox.ended)
+        self._trace.record(outcomes, now)
         changed = self._recording.write(inbox, moment)
         if inbox.done:
             self._regeneration.arrived(inbox.ended)
@@ -212,6 +215,7 @@ class Turn:
             tasks, skipped, finished_at_once = self._hand_out(free, moment)
             finished += finished_at_once
             stop = stop or self._stopped_by_sql
+        self._trace.hand_out((*tasks, *(outcome.task for outcome in skipped)), now)
         finished += self._finished_by_barrier()
         result = self._result(tasks, skipped, finished, stop, moment, free)
         if steering is not None:
