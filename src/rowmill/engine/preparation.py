@@ -213,7 +213,7 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst, seed_file: SeedFile |
         if own is not None and not problems:
             problem = analyst.cast_problem(own.text, _types_of(node, types), node.columns[0].sql_type)
             if problem:
-                problems.append(Problem(own.place, problem))
+                problems.append(Problem(own.place, problem + _doubts(node, remarks, types)))
         skip = node.declaration.skip
         if skip is not None:
             problem = analyst.value_problem(skip.value, node.columns[0].sql_type)
