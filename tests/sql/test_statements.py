@@ -158,8 +158,6 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "casts": "cast(rating as json) as rating",
         "query": "select 1 as rating",
         "back": "value",
-        "casts": "cast(rating as json) as rating",
-        "query": "select 1 as rating",
         "column": '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
