@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from rowmill.counted import plural as plural
+
 
 def count(number: int) -> str:
     """An integer with thousands separators."""
     return f"{number:,}"
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``; for nouns that take an s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def short_count(number: float) -> str:

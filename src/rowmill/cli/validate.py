@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.figures import count, plural
+from rowmill.cli.figures import plural
+from rowmill.cli.output import say
+from rowmill.cli.terminal_text import escaped
 
 _log = logging.getLogger("rowmill.spec")
 
@@ -35,8 +37,8 @@ def command(spec: Path) -> None:
                 )
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
-    click.echo(
-        f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
+    say(
+        f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
-        f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
+        f" {plural(len(prepared.graph.generators), 'generator')}, {plural(len(checked.models), 'model')}."
     )

@@ -26,14 +26,16 @@ _LONGEST_CELL = 400
 _MOST_SERIES = 6
 
 
-def write_report(reader: Reader, path: Path, *, force: bool = False, database: Path | None = None) -> int:
+def write_report(
+    reader: Reader, path: Path, *, force: bool = False, database: Path | None = None, mode: int | None = None
+) -> int:
     """Writes the report to ``path``, whole or not at all; returns its size in bytes.
 
     Raises UsageError if the file exists (without ``force``), cannot be written, or is the ``database`` or seed data.
     """
     check_target(path, database, reader.seed_files())
     content = page(find(reader, time.time()), datetime.now(UTC)).encode("utf-8", "replace")
-    with whole_file(path, force=force) as file:
+    with whole_file(path, force=force, mode=mode) as file:
         file.write(content)
     return len(content)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.name import safe_spec_name, text_problem
 from rowmill.spec.spec import Spec
@@ -74,7 +75,7 @@ def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "datase
 def _limited(problems: list[Problem]) -> list[Problem]:
     if len(problems) <= MAX_REPORTED:
         return problems
-    return [*problems[:MAX_REPORTED], Problem("", f"… and {len(problems) - MAX_REPORTED} more problems.")]
+    return [*problems[:MAX_REPORTED], Problem("", f"… and {plural(len(problems) - MAX_REPORTED, 'more problem')}.")]
 
 
 def _text(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rowmill.counted import plural
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store.database.question import Queryable
 from rowmill.store.database.statements import statement
@@ -103,14 +104,14 @@ def time_left(
             return None, f"{silent[0]} gave no answer in {window}"
         slowest = max(left, key=lambda resource: left[resource] / answered[resource])
         rate = answered[slowest] / recent_s
-        return left[slowest] / rate, f"{left[slowest]:,} answers of {slowest} left, {rate:,.1f}/s in {window}"
+        return left[slowest] / rate, f"{plural(left[slowest], 'answer')} of {slowest} left, {rate:,.1f}/s in {window}"
     if rows_settled and recent_s > 0:
         rate = rows_settled / recent_s
-        return rows_left / rate, f"{rows_left:,} rows left, {rate:,.1f}/s in {window}"
+        return rows_left / rate, f"{plural(rows_left, 'row')} left, {rate:,.1f}/s in {window}"
     settled = status.rows_finished + status.rows_dropped
     if settled and worked_s > 0:
         rate = settled / worked_s
-        return rows_left / rate, f"{rows_left:,} rows left, {rate:,.1f}/s since the run began"
+        return rows_left / rate, f"{plural(rows_left, 'row')} left, {rate:,.1f}/s since the run began"
     return None, "no row group is finished yet"
 
 

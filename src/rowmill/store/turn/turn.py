@@ -32,6 +32,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
@@ -410,7 +411,7 @@ class Turn:
             ledger.note_stop(Stop.TOO_FEW_ACCEPTED, error)
             return False
         if rows:
-            self._journal.note("extended", "plan", f"{rows} more rows are tried")
+            self._journal.note("extended", "plan", f"{plural(rows, 'more row')} tried")
             self._admission.plan_grew()
             self._barriers.reopen()
         return rows > 0
