@@ -138,7 +138,7 @@ ENTRIES = [
           '{"a":  1.10, "b": true}', '{"a":  1.10, "b": true}', '{"a":  1.10, "b": true}', '{"a":  1.10, "b": true}'),
     Entry("JSON list", "'[1, \"x\", null]'::json", "JSON", [1, "x", None], '[1, "x", null]', '[1, "x", null]',
           '[1, "x", null]', '[1, "x", null]'),
-    Entry("JSON text", "'\"a b\"'::json", "JSON", "a b", "a b", '"a b"', '"a b"', '"a b"'),
+    Entry("JSON text", "'\"a b\"'::json", "JSON", "a b", "a b", '"a b"', "a b", '"a b"'),
     Entry("JSON number", "'12345678901234567890'::json", "JSON", 12345678901234567890, "12345678901234567890",
           "12345678901234567890", "12345678901234567890", "12345678901234567890"),
     Entry("JSON null", "'null'::json", "JSON", None, "None", "null", "null", "null"),

@@ -375,7 +375,8 @@ select
   a.output_tokens,
   a.cost_usd,
   a.rowid as number,
-  a.finish_reason
+  a.finish_reason,
+  a.row_group
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 

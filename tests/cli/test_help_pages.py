@@ -134,7 +134,7 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 @pytest.mark.slow
 def test_the_python_of_the_page_works(rowmill: CommandLine) -> None:
     rowmill.output_of("init")
-    (rowmill.directory / "page.py").write_text(block_with(PAGES["python"], "python", "rowmill.run("))
+    (rowmill.directory / "page.py").write_text(block_with(PAGES["python"], "python", "database.to_arrow()"))
     python = CommandLine(rowmill.directory, command=rowmill.command[:1])
     assert python.output_of("page.py") == "2000\n"
     assert (rowmill.directory / "penguins.parquet").is_file()
@@ -230,3 +230,11 @@ def test_the_functions_of_the_page_work(tmp_path: Path) -> None:
     assert [row["words"] for row in rows] == [4] * 10
     assert [row["doubled"] for row in rows] == [2 * row["price"] for row in rows]
     assert rows[-1]["running_sum"] == sum(row["price"] for row in rows)
+
+
+@pytest.mark.slow
+def test_the_callback_of_the_page_is_called(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    (rowmill.directory / "page.py").write_text(block_with(PAGES["python"], "python", "on_row_group_finished"))
+    python = CommandLine(rowmill.directory, command=rowmill.command[:1])
+    assert len(python.output_of("page.py").splitlines()) == 4

@@ -19,10 +19,12 @@ from rowmill.store.reading.status import read_status
 GOOD: dict[str, Any] = {
     "key": "k1", "verb": "pause", "arguments": {}, "requested_by": "me", "requested_at": 1_780_000_000.0,
 }  # fmt: skip
-LIMIT = {"resource": None, "calls": 8, "spec_calls": 1024}
+LIMIT: dict[str, Any] = {"resource": None, "calls": 8, "spec_calls": 1024}
+ODD_TIMES: list[Any] = [
+    1e308, -1e308, -1, float("nan"), float("inf"), 253402300800, 10**400, None, "x", [], {}
+]  # fmt: skip
 HOSTILE: list[dict[str, Any]] = [
-    *({"requested_at": value} for value in (1e308, -1e308, -1, float("nan"), float("inf"), 253402300800, 10**400)),
-    *({"requested_at": value} for value in (None, "x", [], {})),
+    *({"requested_at": value} for value in ODD_TIMES),
     *({field: "x" * 1_000_000} for field in ("key", "verb", "requested_by")),
     *({field: text} for field in ("key", "verb", "requested_by") for text in ("\ud800", "a\0b")),
     {"arguments": {"reason": "\udfff", "rows": [[0, 1]]}, "verb": "drop"},
@@ -56,12 +58,13 @@ def test_a_hostile_time_limit_is_refused(limit_s: object) -> None:
 
 
 def test_every_request_of_ours_passes() -> None:
-    for verb, arguments in {
+    requests: dict[str, dict[str, Any]] = {
         "pause": {},
         "limit": LIMIT,
         "drop": {"rows": [[0, 3], [7, 7]], "reason": "ü \n 😀"},
         "retry_deferred": {"tasks": [["note", 1, -1]]},
-    }.items():
+    }
+    for verb, arguments in requests.items():
         made = request_of(verb, arguments)
         assert decoded_request(encoded_request(made)) == made
 

@@ -83,6 +83,16 @@ from main.usage
 group by model
 order by requests desc;
 
+-- name: report_task_times
+-- Which column is slow: time its tasks waited and worked, if the run is traced. O(traced tasks).
+select
+  generator,
+  tasks,
+  waiting_s,
+  working_s,
+  longest_s
+from main.task_time;
+
 -- name: report_drops
 -- Why rows were dropped, with up to three examples of each kind. O(dropped rows).
 select

@@ -268,3 +268,13 @@ from state.run;
 select {columns}
 from main.dataset
 limit 0;
+
+-- name: read_task_times
+-- The view task_time: nothing unless the run is traced. O(traced tasks).
+select
+  generator,
+  tasks,
+  waiting_s,
+  working_s,
+  longest_s
+from main.task_time;

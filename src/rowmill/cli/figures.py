@@ -43,6 +43,13 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
+def short_duration(seconds: float) -> str:
+    """``0.12 ms``, ``350 ms``, ``12.3 s``, or :func:`duration` from two minutes on."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 120 else duration(seconds)
+
+
 def money(dollars: float) -> str:
     """US dollars; small amounts keep two significant figures."""
     return f"${dollars:,.2f}" if dollars >= 0.1 or dollars == 0 else f"${dollars:.2g}"

@@ -1,10 +1,12 @@
 """Arrow values of the engine as plain text, column by column: what CSV and tables show.
 
 Nested values become JSON text, binary base64, dates and times ISO 8601 as in :mod:`rowmill.value.json_column`; NaN and
-the infinities are ``nan``, ``inf`` and ``-inf``. JSON is its text.
+the infinities are ``nan``, ``inf`` and ``-inf``. JSON is its text, but that a JSON text stands without quotation marks.
 """
 
 from __future__ import annotations
+
+import json
 
 import pyarrow as pa
 
@@ -21,7 +23,7 @@ def text_column(column: pa.Array) -> pa.Array:
     if _is_plain(kind):
         return column
     if is_json(kind):
-        return column.storage
+        return pa.array([_unquoted(text) for text in column.storage.to_pylist()], type=pa.string())
     if is_truth(kind):
         return truths(column)
     if pa.types.is_dictionary(kind):
@@ -45,6 +47,11 @@ def text_column(column: pa.Array) -> pa.Array:
         ],
         type=pa.string(),
     )
+
+
+def _unquoted(text: str | None) -> str | None:
+    """A JSON text as that text, any other JSON value as it is written."""
+    return json.loads(text) if text is not None and text.startswith('"') else text
 
 
 def text_type(kind: pa.DataType) -> pa.DataType:

@@ -20,6 +20,7 @@ from rowmill.store.reading.status import (
     Pace,
     RecentRequests,
     Status,
+    TaskTime,
     read_drop_reasons,
 )
 
@@ -30,6 +31,7 @@ _CUT_OFF = statement("cut_off_answers")
 _OLDEST = statement("oldest_row_group")
 _ADMISSION = statement("read_admission")
 _BUDGET = statement("read_budget")
+_TASK_TIMES = statement("read_task_times")
 
 RECENT_S = 300.0
 """How far back recent rates look, at most: never farther than the newest invocation."""
@@ -50,6 +52,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             oldest_row_group=OldestRowGroup(*oldest[0]) if oldest else None,
             admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
             budget=Budget(*connection.execute(_BUDGET.text)[0]),
+            task_times=tuple(TaskTime(*row) for row in connection.execute(_TASK_TIMES.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
             cut_off=tuple(CutOff(*row) for row in connection.execute(_CUT_OFF.text, {"limit": _REASONS})),
         )
