@@ -61,7 +61,8 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     if plan_format is PlanFormat.JSON:
         import json
 
-        click.echo(json.dumps(explanation.as_json(), indent=2, ensure_ascii=False))
+        warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
+        click.echo(json.dumps({**explanation.as_json(), "warnings": warnings}, indent=2, ensure_ascii=False))
     else:
         _print(explanation)
 

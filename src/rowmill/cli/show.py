@@ -122,15 +122,12 @@ def _draw(reader: Reader, where: str | None) -> None:
 
 def _spell(reader: Reader, where: str | None) -> None:
     """The newest spec as YAML, which ``rowmill run`` takes again."""
-    import yaml
-
+    from rowmill.spec.yaml_writer import dump_yaml
     from rowmill.store.reading.listing import Selection, listing
 
     versions = listing(reader, "spec", Selection(where, limit=1)).read_all().to_pylist()
     if not versions:
         tell("No such version of the spec.")
         return
-    # PyYAML writes control characters as escapes: no value can steer a terminal.
-    click.echo(
-        yaml.safe_dump(json.loads(versions[0]["spec"]), sort_keys=False, allow_unicode=True, width=100), nl=False
-    )
+    # Control characters are written as escapes: no value can steer a terminal.
+    click.echo(dump_yaml(json.loads(versions[0]["spec"]), width=100), nl=False)

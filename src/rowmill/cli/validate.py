@@ -2,30 +2,67 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import click
 
 from rowmill.cli.figures import count, plural
+from rowmill.errors import Problem, SpecError
+
+
+class ValidationFormat(StrEnum):
+    """How the outcome is written to stdout."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
-def command(spec: Path) -> None:
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(ValidationFormat, case_sensitive=False),
+    default=ValidationFormat.TEXT,
+    show_default=True,
+    help="json writes problems and warnings with their places, also of a spec that is not valid.",
+)
+def command(spec: Path, output_format: ValidationFormat) -> None:
     """Check a spec and list what is wrong with it; creates no file.
 
     \b
     Example:
       rowmill validate spec.yaml
+      rowmill validate spec.yaml --format json
     """
     from rowmill.engine.preparation import prepare
     from rowmill.graph.plan import Plan
 
-    prepared = prepare(spec)
+    try:
+        prepared = prepare(spec)
+    except SpecError as error:
+        if output_format is ValidationFormat.JSON:
+            _write_json(valid=False, problems=_listed(error.problems), warnings=[])
+        raise
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
+    if output_format is ValidationFormat.JSON:
+        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed(prepared.warnings))
+        return
     click.echo(
         f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
         f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
     )
+
+
+def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    return [{"place": problem.place, "message": problem.message} for problem in problems]
+
+
+def _write_json(**fields: Any) -> None:
+    click.echo(json.dumps(fields, indent=2, ensure_ascii=True))

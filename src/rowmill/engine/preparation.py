@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rowmill.errors import Problem, SeedMissing, SpecError
@@ -34,6 +34,8 @@ class Prepared:
     """Where relative paths and ``module:function`` names of the spec start."""
     graph: Graph
     seed_file: SeedFile | None
+    warnings: tuple[Problem, ...] = ()
+    """What in the spec file may be meant otherwise than it is read."""
 
     @property
     def limits(self) -> dict[str, int]:
@@ -53,14 +55,16 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
     """
     if isinstance(source, Spec):
         spec, start = source, directory or Path.cwd()
+        warnings: tuple[Problem, ...] = ()
     else:
         loaded = load_spec(source)
-        spec, start = loaded.spec, directory or loaded.directory
+        spec, start, warnings = loaded.spec, directory or loaded.directory, loaded.warnings
     try:
         seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
-    return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    return replace(prepared, warnings=warnings)
 
 
 def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:

@@ -206,9 +206,14 @@ def _not_one_of(expected: str, value: object, given: str) -> str:
     return f"Must be one of {', '.join(names)}{given}.{hint}"
 
 
+def is_secret(path: Sequence[str | int]) -> bool:
+    """Whether the name of a field in the path says that its value may be a secret."""
+    return any(word in str(part).lower() for part in path for word in _SECRET_WORDS if part != "max_tokens")
+
+
 def _shown(value: object, path: Sequence[str | int]) -> str:
     """``, not 'abc'``: what was given, shortened; nothing where it may be a secret."""
-    if any(word in str(part).lower() for part in path for word in _SECRET_WORDS if part != "max_tokens"):
+    if is_secret(path):
         return ""
     if value is None:
         return ", not nothing"
