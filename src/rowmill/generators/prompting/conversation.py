@@ -15,6 +15,7 @@ from rowmill.errors import GeneratorError
 from rowmill.generators.prompting.media import MediaContext, MediaFiles, media_parts, without_media
 from rowmill.generators.prompting.tool_turns import ToolTurns
 from rowmill.generators.protocol import Call, CellGenerator, Model, UnusableAnswer
+from rowmill.generators.rendering import rendered
 from rowmill.providers.protocol import ChatAnswer
 from rowmill.spec.template import Template
 from rowmill.task import Row
@@ -67,7 +68,7 @@ class ConversationGenerator(CellGenerator):
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The value, then the trace, then the reasoning, as declared."""
-        opening = self._opening(row)
+        opening = await self._opening(row)
         if self._conversation.media:
             parts = await media_parts(self._conversation.media, row, self._files)
             if parts:
@@ -108,12 +109,12 @@ class ConversationGenerator(CellGenerator):
             values.append(answer.reasoning_content)
         return values
 
-    def _opening(self, row: Row) -> list[dict[str, Any]]:
-        prompt = self._prompt.render(row)
+    async def _opening(self, row: Row) -> list[dict[str, Any]]:
+        prompt = await rendered(self._prompt, row)
         if not prompt.strip():
             raise GeneratorError(f"The prompt of column '{self._column}' is empty for this row.", "EmptyPrompt")
         prompt += self._conversation.instruction
-        system = self._system.render(row) if self._system is not None else ""
+        system = await rendered(self._system, row) if self._system is not None else ""
         messages = [{"role": "system", "content": system}] if system.strip() else []
         return [*messages, {"role": "user", "content": prompt}]
 
