@@ -25,6 +25,7 @@ from rowmill.spec.rendering_budget import (
     check_size,
     check_width,
     comparison_work,
+    is_mapping,
     search_work,
 )
 
@@ -92,6 +93,7 @@ def filters() -> dict[str, Callable[..., Any]]:
     made = {name: _guarded(name, original) for name, original in FILTERS.items() if name not in _MISSING}
     return {
         **made,
+        "attr": _attribute(made["attr"]),
         tree.CONCATENATE: _concatenate,
         tree.CUT: _cut,
         tree.COMPARE: _compare,
@@ -291,6 +293,18 @@ def _spend_on_own(context: RenderContext, name: str, arguments: tuple[Any, ...],
     own = _OWN_COSTS.get(name)
     if own is not None:
         own(context, arguments, keywords)
+
+
+def _attribute(original: Callable[..., Any]) -> Callable[..., Any]:
+    """``value | attr('name')``: of a mapping the field, as behind a dot."""
+
+    @pass_context
+    def attribute(context: RenderContext, value: Any, name: Any) -> Any:
+        if is_mapping(value) and isinstance(name, str):
+            return cast("Any", context.environment).getattr(value, name)
+        return original(context, value, name)
+
+    return attribute
 
 
 # What the tree calls
