@@ -10,7 +10,7 @@ import pytest
 
 from rowmill.errors import GeneratorError, SpecError
 from rowmill.generators.rendering import rendered
-from rowmill.spec.rendering_budget import MAX_WORK, NeedsThread
+from rowmill.spec.rendering_budget import NeedsThread
 from rowmill.spec.template import Template
 
 ROW = {"a": "x", "big": {"a": None, "t": datetime.datetime(2020, 1, 1)}}
@@ -250,7 +250,6 @@ def test_what_takes_long_is_not_finished_on_the_event_loop() -> None:
     assert Template(LONG).render(ROW) == "x"
     with pytest.raises(NeedsThread):
         Template(LONG).render_briefly(ROW)
-    assert MAX_WORK > 0
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

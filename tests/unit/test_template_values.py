@@ -34,31 +34,33 @@ def render(text: str) -> str:
     return Template(text, "columns.0.prompt").render(ROW)
 
 
-@pytest.mark.parametrize("name", NAMES)
+FIELDS = (
+    "{{ order.NAME }}",
+    "{{ order['NAME'] }}",
+    "{{ order | attr('NAME') }}",
+    "{% set n = 'NAME' %}{{ order[n] }}",
+    "{{ orders | map(attribute='NAME') | first }}",
+    "{{ (orders | selectattr('NAME') | first).NAME }}",
+    "{{ (orders | groupby('NAME') | first).grouper }}",
+    "{{ (orders | sort(attribute='NAME') | first)['NAME'] }}",
+    "{{ (orders | unique(attribute='NAME') | first).NAME }}",
+    "{{ (orders | min(attribute='NAME')).NAME }}",
+    "{% for o in orders %}{{ o.NAME if loop.first }}{% endfor %}",
+    "{{ orders[0].NAME }}",
+    "{{ orders | join(attribute='NAME', d='|') | replace('the NAME|', '') }}",
+    "{{ '{0.NAME}'.format(order) }}",
+    "{{ '{o[NAME]}'.format(o=order) }}",
+    "{{ '{NAME}'.format_map(order) }}",
+    "{% with o = order %}{{ o.NAME }}{% endwith %}",
+    "{% macro m(o) %}{{ o.NAME }}{% endmacro %}{{ m(order) }}",
+    "{{ order.NAME | default('none') }}",
+    "{{ '%(NAME)s' % order }}",
+)
+
+
 @pytest.mark.parametrize(
-    "text",
-    [
-        "{{ order.NAME }}",
-        "{{ order['NAME'] }}",
-        "{{ order | attr('NAME') }}",
-        "{% set n = 'NAME' %}{{ order[n] }}",
-        "{{ orders | map(attribute='NAME') | first }}",
-        "{{ (orders | selectattr('NAME') | first).NAME }}",
-        "{{ (orders | groupby('NAME') | first).grouper }}",
-        "{{ (orders | sort(attribute='NAME') | first)['NAME'] }}",
-        "{{ (orders | unique(attribute='NAME') | first).NAME }}",
-        "{{ (orders | min(attribute='NAME')).NAME }}",
-        "{% for o in orders %}{{ o.NAME if loop.first }}{% endfor %}",
-        "{{ orders[0].NAME }}",
-        "{{ orders | join(attribute='NAME', d='|') | replace('the NAME|', '') }}",
-        "{{ '{0.NAME}'.format(order) }}",
-        "{{ '{o[NAME]}'.format(o=order) }}",
-        "{{ '{NAME}'.format_map(order) }}",
-        "{% with o = order %}{{ o.NAME }}{% endwith %}",
-        "{% macro m(o) %}{{ o.NAME }}{% endmacro %}{{ m(order) }}",
-        "{{ order.NAME | default('none') }}",
-        "{{ '%(NAME)s' % order }}",
-    ],
+    ("text", "name"),
+    [(text, "items") for text in FIELDS] + [(text, name) for text in FIELDS[:3] for name in NAMES if name != "items"],
 )
 def test_a_name_behind_a_mapping_is_its_field(text: str, name: str) -> None:
     assert render(text.replace("NAME", name)) == f"the {name}"
@@ -127,34 +129,37 @@ OF_THE_PROCESS = [
 ]
 
 
-@pytest.mark.parametrize("what", OF_THE_PROCESS)
+PUT_OUT = (
+    "{{ WHAT }}",
+    "{{ [WHAT] }}",
+    "{{ {'a': WHAT} }}",
+    "{{ ([WHAT],) }}",
+    "{{ (WHAT) ~ '' }}",
+    "{{ [WHAT] ~ '' }}",
+    "{{ '%s' % (WHAT) }}",
+    "{{ '%s' % ((WHAT),) }}",
+    "{{ '%(a)s' % {'a': WHAT} }}",
+    "{{ '{}'.format(WHAT) }}",
+    "{{ '{0!r}'.format(WHAT) }}",
+    "{{ '{a}'.format_map({'a': WHAT}) }}",
+    "{{ '%s' | format(WHAT) }}",
+    "{{ [WHAT] | string }}",
+    "{{ [WHAT] | join }}",
+    "{{ [WHAT] | upper }}",
+    "{{ [WHAT] | e }}",
+    "{{ [WHAT] | urlencode }}",
+    "{{ {'a': WHAT} | xmlattr }}",
+    "{{ [WHAT] | tojson }}",
+    "{{ [WHAT] | map('string') | join }}",
+    "{% set x %}{{ WHAT }}{% endset %}{{ x }}",
+    "{% filter upper %}{{ WHAT }}{% endfilter %}",
+)
+
+
 @pytest.mark.parametrize(
-    "put_out",
-    [
-        "{{ WHAT }}",
-        "{{ [WHAT] }}",
-        "{{ {'a': WHAT} }}",
-        "{{ ([WHAT],) }}",
-        "{{ (WHAT) ~ '' }}",
-        "{{ [WHAT] ~ '' }}",
-        "{{ '%s' % (WHAT) }}",
-        "{{ '%s' % ((WHAT),) }}",
-        "{{ '%(a)s' % {'a': WHAT} }}",
-        "{{ '{}'.format(WHAT) }}",
-        "{{ '{0!r}'.format(WHAT) }}",
-        "{{ '{a}'.format_map({'a': WHAT}) }}",
-        "{{ '%s' | format(WHAT) }}",
-        "{{ [WHAT] | string }}",
-        "{{ [WHAT] | join }}",
-        "{{ [WHAT] | upper }}",
-        "{{ [WHAT] | e }}",
-        "{{ [WHAT] | urlencode }}",
-        "{{ {'a': WHAT} | xmlattr }}",
-        "{{ [WHAT] | tojson }}",
-        "{{ [WHAT] | map('string') | join }}",
-        "{% set x %}{{ WHAT }}{% endset %}{{ x }}",
-        "{% filter upper %}{{ WHAT }}{% endfilter %}",
-    ],
+    ("what", "put_out"),
+    [(what, put_out) for what in OF_THE_PROCESS for put_out in PUT_OUT[:2]]
+    + [(what, put_out) for what in ("text.upper", "list | map('upper')", "m") for put_out in PUT_OUT[2:]],
 )
 def test_nothing_of_the_process_is_ever_put_out(what: str, put_out: str) -> None:
     text = put_out.replace("WHAT", what)

@@ -59,12 +59,15 @@ _WHITESPACE = (
 _WHITESPACE += "\u200a\u2028\u2029\u202f\u205f\u3000"
 _SLOW_CODECS = ("punycode", "idna")
 _BUILTIN_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, dict, range})
+_SHORT = frozenset({int, float, bool, type(None)})
+_FUNCTIONS = ("cycler", "dict", "joiner", "namespace")
 _NESTING = (Macro, LoopContext, BlockReference)
 
 
 @pass_context
 def _finalize(context: RenderContext, value: object) -> object:
-    context.spend(len(value) if type(value) is str else context.text_weight(value))
+    size = len(value) if type(value) is str else 8 if type(value) in _SHORT else context.text_weight(value)
+    context.spend(size)
     return value
 
 
@@ -155,8 +158,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, finalize=_finalize, autoescape=False, cache_size=0)
         self.filters = dict[str, Any](filters())
         self.tests = dict[str, Any](tests())
-        self.globals.pop("lipsum")
-        self.globals["range"] = _range
+        self.globals = {name: self.globals[name] for name in _FUNCTIONS} | {"range": _range}
         self._safe: dict[tuple[type, str], bool] = {}
 
     def code_of(self, tree: nodes.Template) -> types.CodeType:

@@ -18,7 +18,7 @@ from jinja2.meta import find_undeclared_variables
 
 from rowmill.errors import GeneratorError, Problem, SpecError
 from rowmill.spec.name import text_problem
-from rowmill.spec.rendering_budget import MAX_BITS, MAX_WORK, NeedsThread, RenderContext
+from rowmill.spec.rendering_budget import MAX_BITS, NeedsThread
 from rowmill.spec.sandbox import Sandbox, scratch
 from rowmill.spec.template_tree import MAX_TOKENS, all_nodes, size_problem
 
@@ -42,7 +42,7 @@ class Template:
     Raises :class:`~rowmill.errors.SpecError` when the text is no valid template.
     """
 
-    __slots__ = ("_code", "_needs_globals", "place", "references", "text")
+    __slots__ = ("_needs_globals", "_new_context", "_root", "place", "references", "text")
 
     references: tuple[str, ...]
     """Names of the row the template uses, in order of first use; not its own variables."""
@@ -50,29 +50,36 @@ class Template:
     def __init__(self, text: str, place: str = "") -> None:
         self.text = text
         self.place = place
-        self._code, self.references, self._needs_globals = _compiled(text, place)
+        code, self.references, self._needs_globals = _compiled(text, place)
+        self._root = code.root_render_func
+        self._new_context = code.new_context
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for a row. Raises :class:`~rowmill.errors.GeneratorError` with place and reason."""
-        return self._rendered(row, MAX_WORK)
+        try:
+            return "".join(self._root(self._context(row)))
+        except Exception as error:  # whatever a user's template does wrong is this row's error
+            raise self._failure(error) from error
 
     def render_briefly(self, row: Mapping[str, Any]) -> str:
         """The same; raises :class:`NeedsThread` when it takes more than some 25 milliseconds of work."""
-        return self._rendered(row, BRIEF_WORK)
-
-    def _rendered(self, row: Mapping[str, Any], work: int) -> str:
-        parent: Any = {**_ENVIRONMENT.globals, **row} if self._needs_globals else row
-        context = self._code.new_context(parent, shared=True)
-        assert isinstance(context, RenderContext)
-        context.work_left = work
-        context.is_brief = work < MAX_WORK
+        context = self._context(row)
+        context.work_left = BRIEF_WORK
+        context.is_brief = True
         try:
-            return "".join(self._code.root_render_func(context))
+            return "".join(self._root(context))
         except NeedsThread:
             raise
         except Exception as error:  # whatever a user's template does wrong is this row's error
-            reason = f"{type(error).__name__}: {error}"[:500]
-            raise GeneratorError(f"The template ({self.place}) fails: {reason}", "TemplateError") from error
+            raise self._failure(error) from error
+
+    def _context(self, row: Mapping[str, Any]) -> Any:
+        parent: Any = {**_ENVIRONMENT.globals, **row} if self._needs_globals else row
+        return self._new_context(parent, True)
+
+    def _failure(self, error: Exception) -> GeneratorError:
+        reason = f"{type(error).__name__}: {error}"[:500]
+        return GeneratorError(f"The template ({self.place}) fails: {reason}", "TemplateError")
 
     def __repr__(self) -> str:
         return f"Template({self.text[:60]!r}, {self.place!r})"

@@ -29,7 +29,21 @@ from rowmill.spec.rendering_budget import (
     search_work,
 )
 
-_MISSING = frozenset({"random", "pprint", "urlize"})
+_KNOWN = (
+    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
+    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
+    "length", "list", "lower", "map", "max", "min", "reject", "rejectattr", "replace", "reverse", "round", "safe",
+    "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim", "truncate",
+    "unique", "upper", "urlencode", "wordcount", "wordwrap", "xmlattr",
+)  # fmt: skip
+"""The filters there are: one of a later Jinja is none until it is known what it takes. Without chance, and without
+``pprint`` and ``urlize``."""
+_KNOWN_TESTS = (
+    "!=", "<", "<=", "==", ">", ">=", "boolean", "callable", "defined", "divisibleby", "eq", "equalto", "escaped",
+    "even", "false", "filter", "float", "ge", "greaterthan", "gt", "in", "integer", "iterable", "le", "lessthan",
+    "lower", "lt", "mapping", "ne", "none", "number", "odd", "sameas", "sequence", "string", "test", "true",
+    "undefined", "upper",
+)  # fmt: skip
 _LAZY = frozenset({"map", "select", "reject", "selectattr", "rejectattr"})
 _PASSING = frozenset(
     {"attr", "batch", "count", "d", "default", "first", "items", "last", "length", "list", "reverse", "slice"}
@@ -49,7 +63,12 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "lteq": operator.le, "gt": operator.gt,
     "gteq": operator.ge, "in": lambda item, items: item in items, "notin": lambda item, items: item not in items,
 }  # fmt: skip
-_COMPARING_TESTS = frozenset(name for name, test in TESTS.items() if getattr(test, "__module__", "") == "_operator")
+_COMPARING_TESTS = frozenset(
+    {
+        "!=", "<", "<=", "==", ">", ">=", "eq", "equalto", "ge", "greaterthan", "gt", "in", "le", "lessthan", "lt",
+        "ne",
+    }
+)  # fmt: skip
 _LONG_NUMBER = re.compile(r"[0-9]{5,}")
 
 
@@ -90,7 +109,7 @@ def spend_on_join(context: RenderContext, separator: object, items: object) -> N
 
 def filters() -> dict[str, Callable[..., Any]]:
     """The filters of a template, and those its tree calls."""
-    made = {name: _guarded(name, original) for name, original in FILTERS.items() if name not in _MISSING}
+    made = {name: _guarded(name, FILTERS[name]) for name in _KNOWN}
     return {
         **made,
         "attr": _attribute(made["attr"]),
@@ -107,8 +126,8 @@ def filters() -> dict[str, Callable[..., Any]]:
 
 def tests() -> dict[str, Callable[..., Any]]:
     """The tests of a template (``x is in y``)."""
-    known: dict[str, Any] = dict(TESTS)
-    guarded = {name: _comparing(name, test) for name, test in known.items() if name in _COMPARING_TESTS or name == "in"}
+    known: dict[str, Any] = {name: TESTS[name] for name in _KNOWN_TESTS}
+    guarded = {name: _comparing(name, test) for name, test in known.items() if name in _COMPARING_TESTS}
     guarded |= {name: _reading(known[name]) for name in ("lower", "upper")}
     return {**known, **guarded}
 
