@@ -1,4 +1,4 @@
-"""What semantics.md says of barriers (R6), as sets in memory: the set model with row groups that rest.
+"""What the rules say of barriers (R6), as sets in memory: the set model with row groups that rest.
 
 A barrier is open until it ran over all rows there are; an extension opens all again. While one is open, rows need
 everything but what comes after it. Rows a barrier gave up come back when it is opened again.

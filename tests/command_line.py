@@ -1,7 +1,14 @@
-"""The command ``rowmill`` in processes of its own, none of which outlives its test."""
+"""The command ``rowmill`` in processes of its own, none of which outlives its test.
+
+Most are forked from a server that has imported Rowmill (``fork_server.py``): they differ in nothing a test can see but
+in how long they take to start. Those that are about the start itself, and what comes with it, are executed.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import io
 import os
 import subprocess
 import sys
@@ -10,30 +17,44 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 
+from fork_server import ForkServer, fork_server
+
 _TIMEOUT_S = 45.0
+_ROWMILL = (sys.executable, "-m", "rowmill")
+_AT_THE_BEGINNING = dict(os.environ)
+_READ_WHEN_USED = ("ROWMILL_", "PYTEST_", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR")
+"""Variables that neither the interpreter nor a module reads before a command begins. A command in whose environment
+others differ from those of the server is executed."""
+
+
+@functools.cache
+def _server() -> ForkServer:
+    """The server of this process, started when it is needed first."""
+    serving = fork_server(_AT_THE_BEGINNING)
+    server = serving.__enter__()
+    atexit.register(serving.__exit__, None, None, None)
+    return server
 
 
 @dataclass
 class CommandLine:
-    """Runs commands in ``directory``; give it to a ``with`` statement or call :meth:`close`."""
+    """Runs commands in ``directory``; call :meth:`close` in the end.
+
+    With ``executes`` every command is a new interpreter; without, only those that :meth:`start` starts.
+    """
 
     directory: Path
-    command: Sequence[str] = (sys.executable, "-m", "rowmill")
+    command: Sequence[str] = _ROWMILL
     environment: Mapping[str, str] = field(default_factory=dict)
+    executes: bool = False
     _running: list[Popen[str]] = field(default_factory=list)
 
     def __call__(self, *arguments: str | Path, input: str | None = None) -> CompletedProcess[str]:
         """Runs a command to its end."""
-        return subprocess.run(
-            [*self.command, *map(str, arguments)],
-            cwd=self.directory,
-            env=self._environment(),
-            input=input,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+        done = self._done(arguments, None if input is None else input.encode())
+        # As subprocess reads text.
+        stdout, stderr = (io.TextIOWrapper(io.BytesIO(each)).read() for each in (done.stdout, done.stderr))
+        return CompletedProcess(done.args, done.returncode, stdout, stderr)
 
     def output_of(self, *arguments: str | Path) -> str:
         """Runs a command that must succeed and returns what it wrote to stdout."""
@@ -43,16 +64,31 @@ class CommandLine:
 
     def bytes_of(self, *arguments: str | Path) -> bytes:
         """As :meth:`output_of`, for data that is no text."""
-        done = subprocess.run(
-            [*self.command, *map(str, arguments)],
+        done = self._done(arguments, None)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _done(self, arguments: Sequence[str | Path], input: bytes | None) -> CompletedProcess[bytes]:
+        environment, words = self._environment(), list(map(str, arguments))
+        if self._may_be_forked(environment):
+            return _server().run(words, self.directory, environment, input, _TIMEOUT_S)
+        return subprocess.run(
+            [*self.command, *words],
             cwd=self.directory,
-            env=self._environment(),
+            env=environment,
+            input=input,
             capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+
+    def _may_be_forked(self, environment: Mapping[str, str]) -> bool:
+        differing = {name for name, _ in environment.items() ^ _AT_THE_BEGINNING.items()}
+        return (
+            not self.executes
+            and self.command == _ROWMILL
+            and all(name.startswith(_READ_WHEN_USED) for name in differing)
+        )
 
     def start(self, *arguments: str | Path) -> Popen[str]:
         """Starts a command and returns the process, with pipes."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from budget import Budget, factor
 from hypothesis import settings
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
@@ -27,11 +29,73 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["ROWMILL_SKIP_HEALTH_CHECKS"] = "1"
 
 
+# What imports made stays until the session ends. To look at all of it after every test takes 0.2 s; frozen, it is
+# passed over, and a collection looks only at what is new.
+_MANY_MODULES = 20
+_frozen_modules = 0
+
+
+def _freeze_what_stays() -> None:
+    """Collects all garbage, then sets what is left aside: what was set aside before may have become garbage since."""
+    global _frozen_modules
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+    _frozen_modules = len(sys.modules)
+
+
+def pytest_collection_finish() -> None:
+    _freeze_what_stays()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
+    gc.collect()
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left_open() -> Iterator[None]:
     """Collects garbage after a test while it is still the one to blame for an unclosed resource."""
     yield
-    gc.collect()
+    if len(sys.modules) - _frozen_modules >= _MANY_MODULES:
+        _freeze_what_stays()
+    else:
+        gc.collect()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("long"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(0), append=False)
+
+
+@pytest.fixture
+def budget(request: pytest.FixtureRequest) -> Iterator[Budget]:
+    """The time this test may take, and its seed; what it did with them is told after all tests."""
+    budget = Budget(factor(is_long=request.config.getoption("long")))
+    yield budget
+    assert budget.told, "this test asks for a budget and does not use it"
+    print(*budget.told, f"seed {budget.seed}", sep="; ")
+    request.node.user_properties.append(("budget", f"{'; '.join(budget.told)}; seed {budget.seed}"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    told = {
+        report.nodeid: text
+        for report in reports
+        for name, text in getattr(report, "user_properties", ())
+        if name == "budget"
+    }
+    if told:
+        terminalreporter.section("budgets")
+        for test, text in sorted(told.items()):
+            terminalreporter.line(f"{test}: {text}")
 
 
 @pytest.fixture

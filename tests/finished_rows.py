@@ -69,7 +69,8 @@ _TOTALS = """
 insert into state.usage_total
 select
   invocation, generator, model, date_trunc('hour', started_at), count(*), count(*) filter (where error_type is null),
-  count(error_type), sum(duration_ms), sum(input_tokens), sum(output_tokens), sum(cost_usd), max(started_at)
+  count(error_type), sum(duration_ms), sum(input_tokens), sum(output_tokens), sum(cost_usd), max(started_at),
+  count(*) filter (where finish_reason = 'length')
 from state.attempt
 group by all
 """

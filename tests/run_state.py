@@ -83,7 +83,7 @@ class RunState:
         plan = self.store.plan()
         first, size = plan.offset_of(row_group), plan.size_of(row_group)
         self.sql(
-            "insert into state.active_row_group (row_group, first_row, row_count, admitted_at) values"
+            "insert into state.admitted_row_group (row_group, first_row, row_count, admitted_at) values"
             " ($group, $first, $size, $now)",
             group=row_group,
             first=first,

@@ -1,4 +1,4 @@
-"""What semantics.md says, as sets in memory: the model the run database is compared with after every step.
+"""What the rules (help/rules.md) say, as sets in memory: the model the run database is compared with after every step.
 
 It knows rows, done sets and deferrals, and nothing of SQL, bit sets or transactions. Two things it takes from the
 database as given, because the rules leave them open: how many row groups enter at once (A3; only bounds and order are

@@ -1,7 +1,12 @@
 # Sourced by the tools that need the virtual environment. Not a command.
 #
-#   prepare_environment [EXTRA,…]   makes .venv in the repository and installs Rowmill with these extras;
-#                                   does nothing when that was done before for the same pyproject.toml
+#   prepare_environment run|test|newest|oldest
+#
+# makes the environment in the repository and installs Rowmill and what it needs; does nothing when that was done before.
+#
+#   run, test         .venv: what tools/locked/ says, for running alone, or for tests and checks too
+#   newest, oldest    .venv-newest, .venv-oldest: for tests and checks, the newest version of everything that
+#                     pyproject.toml allows, or the oldest of what it names
 
 repository="$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 environment="$repository/.venv"
@@ -27,23 +32,57 @@ find_python() {
   fail "Rowmill needs Python 3.11 or newer with its modules venv and ensurepip (on Debian: apt install python3-venv), and none is on the PATH."
 }
 
+install() {
+  "$python" -m pip install --quiet --disable-pip-version-check "$@" ||
+    fail "The installation failed; see above. Run the same command again to go on."
+}
+
+install_locked() {
+  install --require-hashes --requirement "$repository/tools/locked/$1.txt"
+  # What builds it is locked, too.
+  install --no-deps --no-build-isolation --editable "$repository"
+}
+
+# Versions move without a file of ours changing, so this is asked every time.
+install_newest() {
+  install --upgrade --upgrade-strategy eager --editable "$repository[test,check]"
+}
+
+install_oldest() {
+  install uv
+  "$environment/bin/uv" pip install --quiet --python "$python" --resolution lowest-direct \
+    --editable "$repository[test,check]" || fail "The installation failed; see above."
+}
+
 prepare_environment() {
-  local extras="${1:-}" base stamp wanted
+  local kind="$1" base stamp wanted
+  case "$kind" in
+    newest | oldest)
+      environment="$repository/.venv-$kind"
+      python="$environment/bin/python"
+      ;;
+  esac
   # An environment that was interrupted half-way, or whose Python is gone, is made anew.
   if ! { [ -x "$python" ] && "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; then
     base="$(find_python)"
     printf 'Making %s …\n' "$environment" >&2
     "$base" -m venv --clear "$environment" || fail "Could not make $environment."
   fi
-  stamp="$environment/.installed-${extras//,/-}"
-  wanted="$(cksum <"$repository/pyproject.toml") $repository"
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
+  stamp="$environment/.installed-$kind"
+  wanted="$(cat "$repository/pyproject.toml" "$repository/tools/locked/"*.txt | cksum) $repository"
+  if [ "$kind" != newest ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     return
   fi
   printf 'Installing Rowmill into %s …\n' "$environment" >&2
-  rm -f "$stamp"
-  "$python" -m pip install --quiet --disable-pip-version-check --editable "$repository${extras:+[$extras]}" ||
-    fail "The installation failed; see above. Run the same command again to go on."
-  # Written last: an interrupted installation is done again.
+  rm -f "$environment/.installed-"*
+  case "$kind" in
+    newest) install_newest ;;
+    oldest) install_oldest ;;
+    *) install_locked "$kind" ;;
+  esac
+  # Written last: an interrupted installation is done again. What tests need is enough for running, too.
   printf '%s\n' "$wanted" >"$stamp"
+  if [ "$kind" = test ]; then
+    printf '%s\n' "$wanted" >"$environment/.installed-run"
+  fi
 }

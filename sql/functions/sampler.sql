@@ -19,7 +19,7 @@ condition around a sampler puts the sampler into a subquery and the condition ar
 These are TEMP macros: each connection makes them when it opens, they are no part of the run database, and a new version
 of Rowmill may improve them. What it may never change is a value: that would change datasets half made. Every macro the
 store calls takes (seed, column_name, row_id, …). Costs are those of one value of a million, made and written to a file
-by one INSERT … SELECT on two threads of the machine of design.md, section 11; 0.02 µs of each are the writing of a number.
+by one INSERT … SELECT on two threads of a machine with two cores; 0.02 µs of each are the writing of a number.
 */
 
 -- name: draw_number

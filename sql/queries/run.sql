@@ -125,13 +125,13 @@ select
 from state.plan_segment
 order by segment;
 
--- name: row_group_counts
--- How far the cursor of the plan has come, and how many row groups there are of those before it. O(active and resting groups).
+-- name: plan_and_row_groups
+-- How far the cursor of the plan has come, and how many row groups there are of those before it. O(admitted row groups).
 select
   r.next_row_group,
   (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as planned,
-  (select count(*) from state.active_row_group) as active,
-  (select count(*) from state.resting_row_group) as resting,
+  (select count(*) from state.admitted_row_group as g where g.state in ('active', 'parked')) as active,
+  (select count(*) from state.admitted_row_group as g where g.state in ('waiting', 'due')) as held,
   (select count(*) from state.finished_row_group) as finished
 from state.run as r;
 
@@ -257,10 +257,6 @@ limit 5;
 -- name: checkpoint
 -- Folds the log into the file; after DDL at once, because replay of DDL is where logs break. O(log).
 checkpoint;
-
--- name: compact_temporary_tables
--- Deleted rows of TEMP tables hold their memory until then. O(rows of TEMP tables).
-checkpoint temp;
 
 -- name: rewritable_blocks
 -- Blocks of the file's structure with free pieces in them: the next checkpoint may write over them. O(blocks of structure).

@@ -2,8 +2,8 @@
 Barriers (R6): which are open, what rows need meanwhile, and which one can run. Private views in `state`.
 
 A barrier is open until it ran over the rows that are there. A row needs every generator but the open barriers and what comes
-after them; a row group whose live rows have all they need rests. Barriers run one at a time, in topological order (the order of their
-numbers), so the first open one has all it needs as soon as every row group rests with nothing left to do.
+after them; a row group whose live rows have all they need waits. Barriers run one at a time, in topological order (the order of their
+numbers), so the first open one has all it needs as soon as every admitted row group waits.
 Slots: {barrier_tasks} holds for barriers that are called, not evaluated in the database; {needed_columns} needed_0, …: the bits
 of all generators that are needed; {needed_done} and {is_done_of_d} compare done sets with them and with own_0, ….
 */
@@ -28,18 +28,19 @@ with recursive held as (
 select generator
 from held;
 
-/* Resting row groups, and whether they have work to do: something they need is missing, or no barrier holds them back. */
-create view state.resting_due as
+/* Row groups that wait or are due, and which of it they should: something they need is missing, or no barrier holds them back. */
+create view state.held_row_group as
 select
   r.row_group,
   not exists (from state.open_barrier) or coalesce(bool_or(not ({needed_done})), false) as is_due
-from state.resting_row_group as r
+from state.admitted_row_group as r
 left join state.parked_row as a on r.row_group = a.row_group
 cross join (
   select {needed_columns}
   from state.generator as g
   where g.generator not in (select h.generator from state.held_generator as h)
 ) as n
+where r.state in ('waiting', 'due')
 group by r.row_group;
 
 /* The barrier that can run now: the first open one, when no row group has work to do before it, and there is a row at all. */
@@ -50,9 +51,8 @@ cross join state.run as r
 where
   o.generator is not null
   and r.next_row_group >= (select coalesce(sum(p.row_groups), 0) from state.plan_segment as p)
-  and not exists (from state.active_row_group)
-  and not exists (from state.resting_row_group as g where g.is_due)
-  and (exists (from state.resting_row_group) or exists (from state.dataset_row));
+  and not exists (from state.admitted_row_group as g where g.state <> 'waiting')
+  and (exists (from state.admitted_row_group) or exists (from state.dataset_row));
 
 /* Closed barriers that have not seen all rows: some are not admitted yet, or live without having passed. */
 create view state.stale_barrier as

@@ -40,15 +40,21 @@ select
   g.rows_finished,
   count(a.row_id) as live_rows,
   {group_done}
-from state.active_row_group as g
+from state.admitted_row_group as g
 left join state.active_row as a on g.row_group = a.row_group
-where g.parked_for is null
+where g.state = 'active'
 group by
   g.row_group,
   g.first_row,
   g.row_count,
   g.admitted_at,
   g.rows_finished;
+
+/* What the bounds on admission look at (A2): one row. */
+create view state.working_set as
+select
+  (select count(*) from state.admitted_row_group as g where g.state = 'active') as row_groups,
+  (select count(*) from state.active_row) as live_rows;
 
 /* The row group an ordered generator is at: the lowest one it has not finished (R10). */
 create view state.ordered_place as
@@ -115,6 +121,25 @@ create view state.live_row as
 select * from state.active_row
 union all
 select * from state.parked_row;
+
+/* How many rows of each row group are parked, and how many were dropped; no line where none is. O(parked and dropped rows). */
+create view state.parked_and_dropped as
+select
+  row_group,
+  count(*) filter (where is_parked) as rows_parked,
+  count(*) filter (where not is_parked) as rows_dropped
+from (
+  select
+    row_group,
+    true as is_parked
+  from state.parked_row
+  union all
+  select
+    row_group,
+    false as is_parked
+  from state.dropped_row
+)
+group by row_group;
 
 /* Resources at which nothing starts for now, by the time of the last turn. */
 create view state.cooling_resource as

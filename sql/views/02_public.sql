@@ -29,7 +29,8 @@ select
   sum(a.input_tokens)::bigint as input_tokens,
   sum(a.output_tokens)::bigint as output_tokens,
   coalesce(sum(a.cost_usd), 0.0)::double as cost_usd,
-  max(a.started_at) as last_started_at
+  max(a.started_at) as last_started_at,
+  count(*) filter (where a.finish_reason = 'length') as cut_off
 from state.attempt as a
 where a.rowid >= (select coalesce(sum(t.attempts), 0)::bigint from state.usage_total as t)
 group by
@@ -70,7 +71,8 @@ select
   coalesce(sum(requests), 0)::bigint as requests,
   coalesce(sum(input_tokens), 0)::bigint as input_tokens,
   coalesce(sum(output_tokens), 0)::bigint as output_tokens,
-  coalesce(sum(cost_usd), 0.0)::double as cost_usd
+  coalesce(sum(cost_usd), 0.0)::double as cost_usd,
+  coalesce(sum(cut_off), 0)::bigint as answers_cut_off
 from (
   select -- noqa: AM07
     sum("rows") as records,
@@ -84,14 +86,10 @@ from (
   union all by name
   select
     sum(rows_finished) as rows_finished,
-    count(*) filter (where parked_for is null) as row_groups_active,
-    count(*) filter (where parked_for is not null) as row_groups_parked
-  from state.active_row_group
-  union all by name
-  select
-    sum(rows_finished) as rows_finished,
-    count(*) as row_groups_resting
-  from state.resting_row_group
+    count(*) filter (where state = 'active') as row_groups_active,
+    count(*) filter (where state = 'parked') as row_groups_parked,
+    count(*) filter (where state in ('waiting', 'due')) as row_groups_resting
+  from state.admitted_row_group
   union all by name
   select count(*) as rows_dropped
   from state.dropped_row
@@ -103,7 +101,8 @@ from (
     sum(attempts) filter (where model is not null) as requests,
     sum(input_tokens) as input_tokens,
     sum(output_tokens) as output_tokens,
-    sum(cost_usd) as cost_usd
+    sum(cost_usd) as cost_usd,
+    sum(cut_off) as cut_off
   from state.usage_sum
 );
 
@@ -126,7 +125,8 @@ select
   r.updated_at,
   r.reason,
   c.row_groups_parked,
-  c.row_groups_resting
+  c.row_groups_resting,
+  c.answers_cut_off
 from state.run as r
 cross join state.seen_state as s
 cross join state.run_count as c;
@@ -217,34 +217,16 @@ select
 from state.row_group_done
 union all
 select
-  g.row_group,
-  'parked' as state,
-  g.first_row,
-  g.row_count,
-  g.rows_finished,
-  g.row_count - g.rows_finished - count(p.row_id) as rows_dropped,
-  g.admitted_at,
-  null::timestamp as finished_at
-from state.active_row_group as g
-left join state.parked_row as p on g.row_group = p.row_group
-where g.parked_for is not null
-group by
-  g.row_group,
-  g.first_row,
-  g.row_count,
-  g.admitted_at,
-  g.rows_finished
-union all
-select
   row_group,
-  'resting' as state,
+  if(state = 'parked', 'parked', 'resting') as state,
   first_row,
   row_count,
   rows_finished,
-  row_count - rows_finished - rows_resting as rows_dropped,
+  row_count - rows_finished - rows_parked as rows_dropped,
   admitted_at,
   null::timestamp as finished_at
-from state.resting_row_group
+from state.admitted_row_group
+where state <> 'active'
 union all
 select
   row_group,
@@ -303,9 +285,8 @@ dropped as (
     c.position,
     'dropped' as state
   from state.dropped_row as d
-  inner join state.active_row_group as g on d.row_group = g.row_group
+  inner join state.admitted_row_group as g on d.row_group = g.row_group and g.state = 'active'
   cross join state.column_def as c
-  where g.parked_for is null
 )
 
 select
@@ -359,7 +340,7 @@ select
   end as explanation
 from state.deferred_task as d
 inner join state.generator as g on d.generator = g.generator
-left join state.active_row_group as a on d.row_group = a.row_group
+left join state.admitted_row_group as a on d.row_group = a.row_group
 left join state.cooling_resource as c on g.resource = c.resource;
 
 create view main.barrier as
@@ -393,7 +374,8 @@ select
   a.input_tokens,
   a.output_tokens,
   a.cost_usd,
-  a.rowid as number
+  a.rowid as number,
+  a.finish_reason
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 
@@ -553,4 +535,4 @@ select
   l.row_index,
   {live_columns}
 from state.live_row as l
-semi join state.active_row_group as g on l.row_group = g.row_group;
+semi join state.admitted_row_group as g on l.row_group = g.row_group and g.state in ('active', 'parked');

@@ -45,10 +45,10 @@ where
   or p.row_groups <> (p."rows" + p.row_group_size - 1) // p.row_group_size
 union all
 select
-  'R1: active row group beyond the cursor',
+  'R1: admitted row group beyond the cursor',
   g.row_group::varchar,
-  'next_row_group is ' || r.next_row_group
-from state.active_row_group as g
+  g.state || ', next_row_group is ' || r.next_row_group
+from state.admitted_row_group as g
 cross join state.run as r
 where g.row_group >= r.next_row_group
 union all
@@ -57,34 +57,27 @@ select
   a.row_id::varchar,
   'row group ' || a.row_group
 from state.active_row as a
-anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is null
+anti join state.admitted_row_group as g on a.row_group = g.row_group and g.state = 'active'
 union all
 select
-  'A7: parked row outside a parked or resting row group',
+  'A7: parked row outside a parked, waiting or due row group',
   a.row_id::varchar,
   'row group ' || a.row_group
 from state.parked_row as a
-anti join state.active_row_group as g on a.row_group = g.row_group and g.parked_for is not null
-anti join state.resting_row_group as r on a.row_group = r.row_group
+anti join state.admitted_row_group as g on a.row_group = g.row_group and g.state <> 'active'
 union all
 select
-  'R1: resting row group beyond the cursor',
+  'A7: parked rows of a row group do not add up',
   g.row_group::varchar,
-  'next_row_group is ' || r.next_row_group
-from state.resting_row_group as g
-cross join state.run as r
-where g.row_group >= r.next_row_group
-union all
-select
-  'rows of a resting row group do not add up',
-  g.row_group::varchar,
-  g.rows_resting || ' recorded as resting, ' || count(p.row_id) || ' there'
-from state.resting_row_group as g
+  g.state || ', ' || g.rows_parked || ' recorded as parked, ' || count(p.row_id) || ' there'
+from state.admitted_row_group as g
 left join state.parked_row as p on g.row_group = p.row_group
+where g.state <> 'active'
 group by
   g.row_group,
-  g.rows_resting
-having count(p.row_id) <> g.rows_resting
+  g.state,
+  g.rows_parked
+having count(p.row_id) <> g.rows_parked
 union all
 select
   'K2: row group in two states',
@@ -93,13 +86,8 @@ select
 from (
   select
     row_group,
-    'active' as kind
-  from state.active_row_group
-  union all
-  select
-    row_group,
-    'resting' as kind
-  from state.resting_row_group
+    state as kind
+  from state.admitted_row_group
   union all
   select
     row_group,
@@ -115,17 +103,14 @@ select
   'next_row_group is '
   || r.next_row_group
   || ', '
-  || (select count(*) from state.active_row_group)
-  || ' active, '
-  || (select count(*) from state.resting_row_group)
-  || ' resting and '
+  || (select count(*) from state.admitted_row_group)
+  || ' admitted and '
   || (select count(*) from state.finished_row_group)
   || ' finished'
 from state.run as r
 where
   r.next_row_group
-  <> (select count(*) from state.active_row_group)
-  + (select count(*) from state.resting_row_group)
+  <> (select count(*) from state.admitted_row_group)
   + (select count(*) from state.finished_row_group)
 union all
 select
@@ -145,8 +130,7 @@ select
   'row group ' || d.row_group
 from state.dataset_row as d
 anti join state.finished_row_group as f on d.row_group = f.row_group
-anti join state.active_row_group as g on d.row_group = g.row_group and g.rows_finished > 0
-anti join state.resting_row_group as r on d.row_group = r.row_group and r.rows_finished > 0
+anti join state.admitted_row_group as g on d.row_group = g.row_group and g.rows_finished > 0
 union all
 select
   'row is there twice',
@@ -198,7 +182,7 @@ select
   f.generator || '/' || f.row_group || '/' || f.row_index,
   f.error_type
 from state.deferred_task as f
-inner join state.active_row_group as g on f.row_group = g.row_group and g.parked_for is null
+inner join state.admitted_row_group as g on f.row_group = g.row_group and g.state = 'active'
 anti join state.frontier as r
   on f.generator = r.generator and f.row_group = r.row_group and f.row_index = r.row_index
 union all
@@ -207,7 +191,7 @@ select
   f.generator || '/' || f.row_group || '/' || f.row_index,
   f.error_type
 from state.deferred_task as f
-anti join state.active_row_group as g on f.row_group = g.row_group
+anti join state.admitted_row_group as g on f.row_group = g.row_group and g.state in ('active', 'parked')
 where f.row_group >= 0
 union all
 select
@@ -224,12 +208,12 @@ select
 from state.stale_barrier
 union all
 select
-  'R6: resting row group is due and should not be, or the other way round',
+  'R6: row group waits and has work to do, or is due and has none',
   r.row_group::varchar,
-  'is due: ' || r.is_due
-from state.resting_row_group as r
-inner join state.resting_due as d on r.row_group = d.row_group
-where r.is_due <> d.is_due
+  r.state
+from state.admitted_row_group as r
+inner join state.held_row_group as d on r.row_group = d.row_group
+where (r.state = 'due') <> d.is_due
 union all
 select
   'R6: barrier recorded more than once, or for another generator',

@@ -1,8 +1,11 @@
 /*
 Admission: may the next row group enter, and if not, why (rules A1 to A5, A7).
 
-The private views take rule A4 apart, one sentence each. They look at the graph and at the deferred tasks, never at
-rows, so they are small. Deferral blocks admission only if the next row group would bring no work independent of it. A task
+The decision itself is the macro admission_refusal. The run asks it with its bounds and the calls that are free by its memory; the view
+shows it with the bounds of the spec and what endpoints were found to take.
+
+The private views take rule A4 apart, one sentence each. They look at the graph and at the deferred tasks, never at rows, so they are
+small. Deferral blocks admission only if the next row group would bring no work independent of it. A task
 that was merely deferred by a transient failure blocks nothing: its endpoint takes other requests meanwhile. So what
 counts are tasks deferred at a resource that cools down. Time is that of the last turn (state.run.updated_at).
 */
@@ -88,6 +91,47 @@ select
 from state.task_generator as t
 anti join later as l on t.generator = l.generator;
 
+/* Would the next row group bring no work independent of deferred tasks (A4)? */
+create view state.deferral_verdict as
+select
+  exists (from state.blocking_deferral)
+  and not exists (from state.independent_generator) as blocks;
+
+/* The facts the bounds look at: the working set, what is parked, and the next row group: a due one, else one of the plan. */
+create view state.admission_fact as
+with candidate as (
+  select
+    d.row_group as next_row_group,
+    d.rows_parked as row_count
+  from state.admitted_row_group as d
+  where d.state = 'due'
+  union all
+  select
+    r.next_row_group,
+    state.planned_row_count(r.next_row_group, p) as row_count
+  from state.run as r
+  inner join state.plan_segment as p
+    on r.next_row_group >= p.first_row_group and r.next_row_group < p.first_row_group + p.row_groups
+  order by next_row_group
+  limit 1
+)
+
+select
+  w.row_groups,
+  w.live_rows,
+  g.parked_rows,
+  g.waits,
+  c.next_row_group,
+  c.row_count
+from (
+  select
+    coalesce(sum(rows_parked) filter (where state = 'parked'), 0)::bigint as parked_rows,
+    coalesce(bool_or(state = 'waiting'), false) as waits
+  from state.admitted_row_group
+) as g
+cross join state.working_set as w
+left join candidate as c on true;
+
 create view main.admission as
 with bound as (
   select
@@ -96,32 +140,6 @@ with bound as (
     (s.spec ->> '$.run.max_parked_rows')::bigint as max_parked_rows
   from state.spec_version as s
   order by s.version desc
-  limit 1
-),
-
-active as (
-  select
-    (select count(*) from state.active_row_group as g where g.parked_for is null) as row_groups,
-    (select count(*) from state.active_row) as live_rows,
-    (select count(*) from state.parked_row as p semi join state.active_row_group as g on p.row_group = g.row_group)
-      as parked_rows,
-    exists (from state.resting_row_group as w where not w.is_due) as waits_for_barrier
-),
-
-candidate as (
-  select
-    d.row_group as next_row_group,
-    d.rows_resting as row_count
-  from state.resting_row_group as d
-  where d.is_due
-  union all
-  select
-    r.next_row_group,
-    least(p.row_group_size, p."rows" - (r.next_row_group - p.first_row_group) * p.row_group_size) as row_count
-  from state.run as r
-  inner join state.plan_segment as p
-    on r.next_row_group >= p.first_row_group and r.next_row_group < p.first_row_group + p.row_groups
-  order by next_row_group
   limit 1
 ),
 
@@ -158,7 +176,14 @@ demand as (
   select
     count(*) filter (where c.resource is null) as resources_open,
     count(*) filter (where c.resource is null and coalesce(f.tasks, 0) < r.learned_limit) as resources_wanting
-  from (select distinct g.resource from state.root_generator as g) as g
+  from (
+    select g.resource
+    from state.root_generator as g
+    union
+    select t.resource
+    from state.task_generator as t
+    where exists (from state.admitted_row_group as r where r.state = 'due')
+  ) as g
   inner join state.resource as r on g.resource = r.resource
   left join state.cooling_resource as c on g.resource = c.resource
   left join (
@@ -172,20 +197,21 @@ demand as (
 
 decided as (
   select
-    case
-      when c.next_row_group is null and a.waits_for_barrier then 'row groups wait for a barrier'
-      when c.next_row_group is null then 'no group left'
-      when a.row_groups = 0 and a.parked_rows = 0 then null
-      when a.row_groups > 0 and a.live_rows + c.row_count > b.max_active_rows then 'max rows'
-      when a.row_groups >= b.max_active_row_groups then 'max groups'
-      when a.parked_rows >= b.max_parked_rows then 'max parked rows'
-      when f.deferred_tasks > 0 and n.independent_columns is null then 'deferred tasks'
-      when d.resources_wanting > 0 then null
-      when d.resources_open > 0 then 'enough ready work already'
-      else 'resource saturated'
-    end as reason,
-    c.next_row_group,
-    c.row_count as next_row_count,
+    state.admission_refusal(
+      a.row_count,
+      a.waits,
+      a.row_groups,
+      a.live_rows,
+      a.parked_rows,
+      b.max_active_rows,
+      b.max_active_row_groups,
+      b.max_parked_rows,
+      v.blocks,
+      d.resources_wanting > 0,
+      d.resources_open > 0
+    ) as reason,
+    a.next_row_group,
+    a.row_count as next_row_count,
     a.row_groups as row_groups_active,
     b.max_active_row_groups,
     a.live_rows as rows_active,
@@ -198,14 +224,14 @@ decided as (
     br.deferred_by_resource,
     n.candidate_columns,
     coalesce(n.independent_columns, []) as independent_columns
-  from active as a
+  from state.admission_fact as a
   cross join bound as b
+  cross join state.deferral_verdict as v
   cross join deferral as f
   cross join by_column as bc
   cross join by_resource as br
   cross join named as n
   cross join demand as d
-  left join candidate as c on true
 ),
 
 cooling as (

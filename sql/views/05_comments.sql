@@ -1,5 +1,5 @@
 /*
-What each public view and column means: the reference in the README is generated from these comments.
+What each public view and column means: the help page of the views is made from these comments (tools/help_pages.py).
 */
 
 comment on view main.run_status is 'The run as a whole; one row.';
@@ -21,6 +21,7 @@ comment on column main.run_status.updated_at is 'When the run last moved on (UTC
 comment on column main.run_status.reason is 'Why the run stopped, if it did.';
 comment on column main.run_status.row_groups_parked is 'Row groups that wait for a cooling resource.';
 comment on column main.run_status.row_groups_resting is 'Row groups that come back for more work, or wait for a barrier.';
+comment on column main.run_status.answers_cut_off is 'Answers that ended at the limit of their length (max_tokens), in all invocations.';
 
 comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
 comment on column main.progress.column_name is 'The column.';
@@ -97,7 +98,7 @@ comment on column main.attempt.row_id is 'The row it was made for; null for a ba
 comment on column main.attempt.attempt is 'Counts from 1 and grows with failures that count against max_attempts.';
 comment on column main.attempt.outcome is 'succeeded, reused (the answer was kept from before; no request), rate_limited, transient, rejected, stop or released (cut off when the run ended).';
 comment on column main.attempt.error_type is 'Kind of the error, null for success.';
-comment on column main.attempt.message is 'The error, shortened.';
+comment on column main.attempt.message is 'The error, shortened; beside a success a note on what of the answer could not be believed.';
 comment on column main.attempt.model is 'The model asked; null for a call without a request: it failed before, or its answer was kept.';
 comment on column main.attempt.started_at is 'When it began (UTC).';
 comment on column main.attempt.duration_ms is 'How long it took, milliseconds.';
@@ -105,6 +106,7 @@ comment on column main.attempt.input_tokens is 'Tokens sent.';
 comment on column main.attempt.output_tokens is 'Tokens received.';
 comment on column main.attempt.cost_usd is 'Its cost in US dollars; null if the model has no price.';
 comment on column main.attempt.number is 'In which order they were recorded, counted from 0.';
+comment on column main.attempt.finish_reason is 'What the answer ended for: stop, length (cut off at its limit), content_filter, or as the endpoint calls it; null if it does not say.';
 
 comment on view main.usage is 'Requests, tokens and cost per model, invocation and hour.';
 comment on column main.usage.model is 'The model asked.';

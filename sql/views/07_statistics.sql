@@ -4,8 +4,8 @@ What the columns of the dataset hold. Nothing is stored: each of these is as tru
 column_statistics reads every value once, as what it is, but for the median, which takes as long as all the rest. The other views count
 values as text, of all columns alike, which takes ten times as long. So of more than a million rows these look at about a million, in
 blocks spread evenly over all, and each counts for those passed over. All values pass as text through one narrow view, so that a spec of
-hundreds of columns needs no view of hundreds of branches. Slots: {dataset_measures} one of the macros below for each column of the
-dataset; {dataset_medians} the median of each column of numbers; {dataset_texts} each column as text, lists and bytes as their size;
+hundreds of columns needs no view of hundreds of branches. Slots: {dataset_measures} branches that give one of the macros below for each
+column of the dataset (queries/layout/statistics.sql); {dataset_medians} the same for the median of each column of numbers; {dataset_texts} each column as text, lists and bytes as their size;
 {dataset_names} their names; {dataset_kinds} what is measured of each.
 */
 
@@ -106,20 +106,11 @@ select
   v.mean_length,
   v.max_length
 from (
-  select
-    unnest([
-      {dataset_measures}
-    ], recursive := true)
-  from state.dataset_row
+  {dataset_measures}
 ) as v
 inner join state.column_def as c on v.column_name = c.column_name
 left join (
-  select
-    unnest([
-      {dataset_medians}
-    ], recursive := true)
-  from state.dataset_row
-  where (row_id // 2048) % (select stride from state.dataset_stride) = 0
+  {dataset_medians}
 ) as m on v.column_name = m.column_name
 cross join (select count(*) as "rows" from state.dataset_row) as r
 order by c.position;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 
 from rowmill.errors import RateLimited
 
@@ -23,5 +24,11 @@ def backoff_s(base_s: float, longest_s: float, failures: int, key: str) -> float
 
 def cool_down_s(error: BaseException | None, default_s: float) -> float:
     """Seconds an endpoint rests after a 429: what ``Retry-After`` says, else ``default_s`` (F1, C2)."""
-    asked = error.retry_after_s if isinstance(error, RateLimited) else None
-    return default_s if asked is None else min(max(asked, 0.0), _LONGEST_RETRY_AFTER_S)
+    return asked_wait_s(error.retry_after_s if isinstance(error, RateLimited) else None, default_s)
+
+
+def asked_wait_s(asked: object, default_s: float) -> float:
+    """Seconds to wait when somebody asks for them, a day at most; ``default_s`` for what is no number of seconds."""
+    if not isinstance(asked, int | float) or math.isnan(asked):
+        return default_s
+    return float(min(max(asked, 0), _LONGEST_RETRY_AFTER_S))

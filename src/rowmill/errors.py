@@ -2,6 +2,7 @@
 
     RowmillError
     ├── UsageError                a call that makes no sense (exit code 2)
+    ├── WrongVersion              a library is installed in a version Rowmill is not made for (exit code 1)
     ├── SpecError                 the spec is wrong; lists every problem at once (exit code 2)
     │   └── SeedMissing           the seed data is not where the spec says
     ├── StateError                the run database is not as it must be
@@ -12,6 +13,7 @@
     ├── ProviderError             a model endpoint said no
     │   ├── RateLimited           429: deferred, never counts against the attempt budget
     │   ├── Transient             time-out, 5xx, connection: deferred with back-off, counts
+    │   │   └── Unavailable       the endpoint is away: it rests, and no attempt is used
     │   └── Rejected              the same request would fail again: the row is dropped
     │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
     ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
@@ -19,7 +21,8 @@
     ├── BarrierFailed             a column over all rows failed: the run stops, nothing is dropped (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
-        └── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
+        ├── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
+        └── EndpointAway          an endpoint was away for longer than the run waits for it (exit code 75)
 
 Types decide what happens, texts never do. The dispatcher turns an exception of a generator into an
 outcome by its type alone (:func:`rowmill.task.classify`).
@@ -47,6 +50,10 @@ class UsageError(RowmillError):
     """A command or call that makes no sense as given."""
 
     exit_code = 2
+
+
+class WrongVersion(RowmillError):
+    """A library is installed in a version that Rowmill is not made for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +118,14 @@ class ProviderError(RowmillError):
     """A model endpoint did not give an answer that can be used.
 
     ``input_tokens`` and ``output_tokens`` are what the request used all the same (a refusal is paid
-    for too); 0 when the endpoint does not say.
+    for too); 0 when the endpoint does not say. ``finish_reason`` is what it said the answer ended for, ``note`` what
+    of its usage could not be believed.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    finish_reason: str | None = None
+    note: str | None = None
 
 
 class RateLimited(ProviderError):
@@ -137,6 +147,19 @@ class Transient(ProviderError):
         self.error_type = error_type
         self.retry_after_s = retry_after_s
         super().__init__(message)
+
+
+class Unavailable(Transient):
+    """The endpoint is away: nobody listens, its name is not known, it is behind a 502, 503 or 504 (F2a).
+
+    ``is_certain``: this cannot be about the one request.
+    """
+
+    def __init__(
+        self, message: str, error_type: str, retry_after_s: float | None = None, *, is_certain: bool = False
+    ) -> None:
+        self.is_certain = is_certain
+        super().__init__(message, error_type, retry_after_s)
 
 
 class Rejected(ProviderError):
@@ -188,3 +211,7 @@ class Interrupted(RowmillError):
 
 class BudgetReached(Interrupted):
     """The budget of the spec is used up; everything that arrived is committed. Raise it and run again to go on."""
+
+
+class EndpointAway(Interrupted):
+    """An endpoint took no request for ``unavailable_after_s``. Nothing was dropped: when it is back, run again."""

@@ -20,7 +20,7 @@ from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.ending import RunReport
 from rowmill.engine.event_loop import run_on_event_loop
-from rowmill.engine.preparation import prepare, prepare_to_run
+from rowmill.engine.preparation import prepare, prepare_to_change, prepare_to_run
 from rowmill.engine.preview import Preview
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
@@ -73,7 +73,7 @@ async def run_async(
     with said_in_words():
         prepared = None
         if loaded is not None and accept_changes:
-            prepared = await anyio.to_thread.run_sync(prepare, *loaded)
+            prepared = await anyio.to_thread.run_sync(prepare_to_change, loaded[0], database, loaded[1])
         elif loaded is not None:
             prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded, database)
         if prepared is not None and accept_changes and database.exists():

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from rowmill import errors
 
 TaskKey = tuple[int, int, int]
-"""Generator, row group and row index, -1 for a batch: how the run database tells tasks apart."""
+"""Generator, row group and row index: how the run database tells tasks apart."""
+WHOLE_ROW_GROUP = -1
+"""The row index of a task that takes a row group as a whole."""
 
 
 class Task(NamedTuple):
@@ -42,7 +44,7 @@ class Task(NamedTuple):
     @property
     def key(self) -> TaskKey:
         """Which task it is."""
-        return self.generator, self.row_group, -1 if self.row_index is None else self.row_index
+        return self.generator, self.row_group, WHOLE_ROW_GROUP if self.row_index is None else self.row_index
 
 
 class Request(NamedTuple):
@@ -57,10 +59,13 @@ class Request(NamedTuple):
     cost_usd: float | None
     error_type: str | None
     message: str | None
+    """The error; of a request that succeeded a note on what was odd about its answer."""
     is_reused: bool = False
     """No request was made: the answer was kept from an earlier one, and cost nothing."""
     answers: tuple[tuple[int, str], ...] = ()
     """What to keep of it if its task succeeds (``reuse_answers``): answers, each with what stands for its question."""
+    finish_reason: str | None = None
+    """What the endpoint said its answer ended for; ``length``: at its limit (V7)."""
 
 
 class OutcomeKind(StrEnum):

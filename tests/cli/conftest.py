@@ -18,6 +18,12 @@ def rowmill(tmp_path: Path) -> Iterator[CommandLine]:
     command_line.close()
 
 
+@pytest.fixture
+def executed(rowmill: CommandLine) -> None:
+    """Every command of this test is a new interpreter, as a user's is: for what is about how one starts and ends."""
+    rowmill.executes = True
+
+
 QUICK_SPEC = """
 name: quick
 records: 20

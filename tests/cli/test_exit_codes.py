@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ import duckdb
 import pytest
 from command_line import CommandLine
 from patient_endpoint import PatientEndpoint, patient_endpoint
+
+pytestmark = pytest.mark.usefixtures("executed")
 
 
 @pytest.fixture
@@ -178,6 +181,46 @@ def test_code_6_for_a_damaged_run_database(
     assert done.returncode == 6
     assert "quick.duckdb" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "quick.yaml"),
+        ("status", "--format", "json"),
+        ("sql", "from dataset"),
+        ("show", "rows", "--format", "jsonl"),
+        ("export", "--output", "-", "--format", "jsonl"),
+        ("report", "--output", "report.html"),
+        ("extend", "--records", "40"),
+        ("retry", "--dropped"),
+    ],
+    ids=lambda arguments: str(arguments[0]),
+)
+def test_d5_a_damaged_file_gives_code_6_and_the_way_out_and_never_a_part_of_the_data(
+    rowmill: CommandLine, quick_run: Path, arguments: tuple[str, ...]
+) -> None:
+    content = quick_run.read_bytes()
+    damaged = content[:12_288] + bytes([0xA5]) * (len(content) - 12_288)
+    quick_run.write_bytes(damaged)
+    there = {path.name for path in rowmill.directory.iterdir()}
+    done = rowmill(*arguments)
+    assert (done.returncode, done.stdout) == (6, "")
+    assert "'rowmill doctor" in done.stderr
+    assert quick_run.read_bytes() == damaged
+    assert {path.name for path in rowmill.directory.iterdir()} == there
+
+
+def test_d5_doctor_says_what_is_wrong_with_a_damaged_file_and_what_can_be_done(
+    rowmill: CommandLine, quick_run: Path
+) -> None:
+    content = quick_run.read_bytes()
+    quick_run.write_bytes(content[:12_288] + bytes([0xA5]) * (len(content) - 12_288))
+    done = rowmill("doctor", "--format", "json")
+    assert done.returncode == 6
+    wrong = [finding for finding in json.loads(done.stdout) if finding["state"] == "wrong"]
+    assert {finding["verdict"] for finding in wrong} == {"damaged"}
+    assert any("--salvage" in finding["advice"] for finding in wrong)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -65,12 +65,14 @@ def test_every_listed_command_can_be_imported() -> None:
         assert rowmill.get_command(context, command) is not None
 
 
+@pytest.mark.usefixtures("executed")
 def test_the_version_is_printed(rowmill: CommandLine) -> None:
     from importlib.metadata import version
 
     assert rowmill.output_of("--version") == f"rowmill {version('rowmill')}\n"
 
 
+@pytest.mark.usefixtures("executed")
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -67,6 +67,13 @@ def test_the_wheel_holds_the_sql_and_runs_a_job_from_another_directory(installed
     assert len(rowmill.output_of("export", "--format", "jsonl", "--output", "-").splitlines()) == 40
 
 
+def test_the_wheel_holds_the_help_and_the_schema(installed: Path, tmp_path: Path) -> None:
+    rowmill = CommandLine(tmp_path, command=(str(installed),))
+    assert rowmill.output_of("help", "rules", "D1").startswith("### D1\n")
+    # Descriptions are read from the source, which the wheel holds.
+    assert '"description": "What to judge by: one or more scores."' in rowmill.output_of("schema")
+
+
 def test_the_wheel_holds_nothing_but_the_package(installed: Path) -> None:
     site = next((installed.parents[1] / "lib").glob("python*/site-packages"))
     assert {path.name.partition("-")[0] for path in site.glob("rowmill*")} == {"rowmill"}

@@ -1,4 +1,4 @@
-"""A package of somebody else's that brings one of everything; its column type is the one the README shows.
+"""A package of somebody else's that brings one of everything; its column type is the one the help shows.
 
 ``test_kill_options`` kills a run that uses all six.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
+from help_page import PAGES
 from provider_simulator import provider_simulator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -224,9 +225,9 @@ def test_without_the_plug_in_its_names_are_unknown(rowmill: CommandLine) -> None
     assert "Unknown provider 'polite'." in refused.stderr
 
 
-def test_the_readme_shows_the_plug_in_as_it_is() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
+def test_the_help_shows_the_plug_in_as_it_is() -> None:
+    page = PAGES["plugins"]
     module = (PLUGIN / "rowmill_slug" / "__init__.py").read_text()
-    assert module in readme
+    assert module in page
     assert len(module.splitlines()) < 150
-    assert '[project.entry-points."rowmill.column_types"]\nslug = "rowmill_slug:SlugColumn"' in readme
+    assert '[project.entry-points."rowmill.column_types"]\nslug = "rowmill_slug:SlugColumn"' in page

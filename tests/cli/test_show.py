@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 from command_line import CommandLine
+from every import every
 from run_state import RunState, moment
 from virtual_run import EPOCH, custom, llm, model, prepared, sampler
 
+from rowmill.cli.main import execute
 from rowmill.errors import UsageError
 from rowmill.store.reading.listing import VIEWS, Selection, listing
 from rowmill.store.reading.reader import Reader
@@ -61,13 +63,6 @@ def _empty(path: Path) -> None:
 STATES: dict[str, Callable[[Path], None]] = {"new": _new, "crashed": _crashed, "empty": _empty}
 
 
-@pytest.fixture(params=STATES)
-def run_in_a_state(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    path = tmp_path / "seen.duckdb"
-    STATES[request.param](path)
-    return path
-
-
 @pytest.fixture
 def crashed(tmp_path: Path) -> Path:
     path = tmp_path / "seen.duckdb"
@@ -75,24 +70,54 @@ def crashed(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("what", LISTINGS)
-def test_every_listing_can_be_read_whatever_the_state_of_the_run(run_in_a_state: Path, what: str) -> None:
-    with Reader.open(run_in_a_state) as reader:
-        for limit in (None, 3):
-            rows = listing(reader, what, Selection(limit=limit)).read_all()
-            assert rows.num_columns > 1
+@pytest.mark.parametrize("state", STATES)
+def test_every_listing_can_be_read_whatever_the_state_of_the_run(tmp_path: Path, state: str) -> None:
+    path = tmp_path / "seen.duckdb"
+    STATES[state](path)
+
+    def check(what: str) -> None:
+        with Reader.open(path) as reader:
+            for limit in (None, 3):
+                rows = listing(reader, what, Selection(limit=limit)).read_all()
+                assert rows.num_columns > 1
+
+    every(LISTINGS, check)
 
 
-@pytest.mark.parametrize("what", LISTINGS)
-def test_every_listing_has_every_format(rowmill: CommandLine, quick_run: Path, what: str) -> None:
-    rows = json.loads(rowmill.output_of("show", what, quick_run, "--format", "json"))
-    lines = rowmill.output_of("show", what, quick_run, "--format", "jsonl").splitlines()
-    assert [json.loads(line) for line in lines] == rows
-    records = list(csv.DictReader(io.StringIO(rowmill.output_of("show", what, quick_run, "--format", "csv"))))
-    assert len(records) == len(rows)
-    if rows:
-        assert list(records[0]) == list(rows[0])
-        assert next(iter(rows[0])) in rowmill.output_of("show", what, quick_run, "--format", "table")
+Shown = Callable[..., str]
+
+
+@pytest.fixture
+def shown(capfdbinary: pytest.CaptureFixture[bytes]) -> Shown:
+    """What ``rowmill show ARGUMENT…`` writes, asked of this process: formats are made here, whoever asks."""
+
+    def show(*arguments: str | Path) -> str:
+        assert execute(["show", *map(str, arguments)]) == 0
+        return capfdbinary.readouterr().out.decode()
+
+    return show
+
+
+def test_every_listing_is_shown(rowmill: CommandLine, quick_run: Path, shown: Shown) -> None:
+    def check(what: str) -> None:
+        asked = (what, quick_run, "--format", "json")
+        assert rowmill.output_of("show", *asked) == shown(*asked)
+
+    every(LISTINGS, check)
+
+
+def test_every_listing_has_every_format(quick_run: Path, shown: Shown) -> None:
+    def check(what: str) -> None:
+        rows = json.loads(shown(what, quick_run, "--format", "json"))
+        lines = shown(what, quick_run, "--format", "jsonl").splitlines()
+        assert [json.loads(line) for line in lines] == rows
+        records = list(csv.DictReader(io.StringIO(shown(what, quick_run, "--format", "csv"))))
+        assert len(records) == len(rows)
+        if rows:
+            assert list(records[0]) == list(rows[0])
+            assert next(iter(rows[0])) in shown(what, quick_run, "--format", "table")
+
+    every(LISTINGS, check)
 
 
 def test_a_condition_and_columns_choose_a_part_of_a_listing(rowmill: CommandLine, quick_run: Path) -> None:
@@ -122,11 +147,15 @@ def test_a_condition_that_does_not_run_is_wrong_usage(rowmill: CommandLine, quic
     assert done.stdout == ""
 
 
-def test_an_empty_listing_says_so_in_words(rowmill: CommandLine, quick_run: Path) -> None:
+def test_an_empty_listing_says_so_in_words(
+    rowmill: CommandLine, quick_run: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     for what, words in (("dropped", "No row was dropped."), ("deferred", "No task is deferred.")):
         for output_format in ("table", "json", "jsonl", "csv"):
-            done = rowmill("show", what, "--format", output_format)
-            assert (done.returncode, done.stderr) == (0, words + "\n")
+            assert execute(["show", what, str(quick_run), "--format", output_format]) == 0
+            assert capfd.readouterr().err == words + "\n"
+        done = rowmill("show", what)
+        assert (done.returncode, done.stderr) == (0, words + "\n")
 
 
 def test_all_rows_come_in_order_however_many(rowmill: CommandLine, quick_run: Path) -> None:
@@ -276,13 +305,13 @@ def test_a_listing_of_a_library_user_names_unknown_columns(crashed: Path) -> Non
     ],
 )
 def test_what_is_drawn_or_spelt_by_itself_is_a_listing_too(
-    rowmill: CommandLine, quick_run: Path, what: str, where: str, columns: str
+    quick_run: Path, shown: Shown, what: str, where: str, columns: str
 ) -> None:
-    asked = ("show", what, quick_run, "--where", where, "--columns", columns, "--limit", "1", "--format")
-    (row,) = json.loads(rowmill.output_of(*asked, "json"))
+    asked = (what, quick_run, "--where", where, "--columns", columns, "--limit", "1", "--format")
+    (row,) = json.loads(shown(*asked, "json"))
     assert list(row) == columns.split(",")
-    assert [json.loads(line) for line in rowmill.output_of(*asked, "jsonl").splitlines()] == [row]
-    (record,) = csv.DictReader(io.StringIO(rowmill.output_of(*asked, "csv")))
+    assert [json.loads(line) for line in shown(*asked, "jsonl").splitlines()] == [row]
+    (record,) = csv.DictReader(io.StringIO(shown(*asked, "csv")))
     assert list(record) == list(row)
-    table = rowmill.output_of(*asked, "table").splitlines()
+    table = shown(*asked, "table").splitlines()
     assert (table[0].split(), len(table)) == (columns.split(","), 3)

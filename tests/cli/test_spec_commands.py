@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,9 @@ columns:
 """
 
 
+WRITTEN = {"spec.yaml", "palmer_penguins.csv", "penguin_functions.py", "rowmill-schema.json"}
+
+
 def _files(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir() if path.name != "__pycache__"}
 
@@ -27,16 +31,28 @@ def _files(directory: Path) -> set[str]:
 def test_init_writes_an_example_that_is_valid(rowmill: CommandLine) -> None:
     done = rowmill("init", "penguins")
     assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        f"penguins/{n}" for n in ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")
-    ]
+    assert set(done.stdout.splitlines()) == {f"penguins/{name}" for name in WRITTEN}
     assert "cd penguins && rowmill run spec.yaml" in done.stderr
     assert "is valid" in rowmill.output_of("validate", "penguins/spec.yaml")
 
 
 def test_init_writes_into_the_current_directory_by_default(rowmill: CommandLine) -> None:
     rowmill.output_of("init")
-    assert _files(rowmill.directory) == {"spec.yaml", "palmer_penguins.csv", "penguin_functions.py"}
+    assert _files(rowmill.directory) == WRITTEN
+
+
+def test_init_tells_editors_which_schema_checks_the_spec(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    first, _, rest = (rowmill.directory / "spec.yaml").read_text().partition("\n")
+    assert first == "# yaml-language-server: $schema=rowmill-schema.json"
+    assert rest == (files("rowmill.example") / "spec.yaml").read_text()
+    assert (rowmill.directory / "rowmill-schema.json").read_text() == rowmill.output_of("schema")
+
+
+def test_schema_prints_the_json_schema_of_the_spec(rowmill: CommandLine) -> None:
+    schema = json.loads(rowmill.output_of("schema"))
+    assert schema["$schema"].startswith("http://json-schema.org/")
+    assert schema["properties"]["records"]["description"]
 
 
 def test_init_never_overwrites_a_file_and_writes_nothing_if_one_is_there(rowmill: CommandLine) -> None:

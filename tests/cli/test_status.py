@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import CommandLine
+from help_page import PAGES
 from run_state import RunState
 from terminal import Terminal
 from virtual_run import EPOCH, llm, model, prepared, sampler
@@ -26,7 +27,6 @@ models:
 columns:
   - {name: note, column_type: llm-text, model_alias: writer, prompt: "Write."}
 """
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def _spec(records: int = 20):  # type: ignore[no-untyped-def]
@@ -41,11 +41,11 @@ def _crashed(path: Path) -> Path:
     return path
 
 
-def test_the_fields_of_the_json_are_those_of_the_readme(rowmill: CommandLine, quick_run: Path) -> None:
+def test_the_fields_of_the_json_are_those_of_the_help(rowmill: CommandLine, quick_run: Path) -> None:
     (status,) = json.loads(rowmill.output_of("status", "--format", "json"))
     nested = {field.name for field in fields(Details)}
     assert set(status) == {field.name for field in fields(Status)} - {"details"} | nested
-    table = README[README.index("| `name` … `updated_at`") :].partition("\n\n")[0]
+    table = PAGES["looking"].partition("| field | meaning |")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.MULTILINE)
     assert nested | {"columns", "resources"} == {name for name, _ in rows}
     for name, meaning in rows:

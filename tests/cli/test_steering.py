@@ -205,7 +205,7 @@ def test_deferred_tasks_of_a_stopped_run_need_not_wait(
     assert rowmill.end_of(working).returncode == 75
     count = "select count(*) as n from deferred_task where not_before > (select updated_at from run_status)"
     assert json.loads(rowmill.output_of("sql", count, "--format", "jsonl"))["n"] == 2
-    would = rowmill("retry", "--deferred", "--where", "attempts = 1", "--dry-run")
+    would = rowmill("retry", "--deferred", "--where", "attempts = 0", "--dry-run")
     assert (would.returncode, would.stderr) == (0, "2 deferred tasks would be ready at once.\n")
     done = rowmill("retry", "--deferred")
     assert (done.returncode, done.stderr) == (0, "2 deferred tasks ready again.\n")

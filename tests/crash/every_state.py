@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from budget import Budget
 from crashing_connection import CrashingConnection
 from scenario import contradictions
 
@@ -56,8 +57,10 @@ def _paid(database: Path) -> Counter[tuple[str, int]]:
         )
 
 
-def run_and_die_everywhere(database: Path, specs: Sequence[Prepared], states: int) -> dict[str, Any]:
-    """Runs one spec after the other, then goes on from ``states`` of the states they passed through.
+def run_and_die_everywhere(
+    database: Path, specs: Sequence[Prepared], budget: Budget, seconds: float, *, least: int
+) -> dict[str, Any]:
+    """Runs one spec after the other, then goes on from states they passed through: as many as there is time for.
 
     Each ends with the same outcome, which is returned, and paid for the same cells as often.
     """
@@ -73,7 +76,7 @@ def run_and_die_everywhere(database: Path, specs: Sequence[Prepared], states: in
     expected = outcome(database)
     paid = _paid(database)
     assert len(left_behind) > 20
-    chosen = list(left_behind.items())[:: max(1, len(left_behind) // states)]
+    chosen = budget.some_of(list(left_behind.items()), seconds, least=least)
     for number, ((content, log), (crashed_in, where)) in enumerate(chosen):
         left = database.with_name(f"left_{number}.duckdb")
         left.write_bytes(content)

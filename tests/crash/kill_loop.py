@@ -102,8 +102,12 @@ def kill_loop(
     in_flight: int = IN_FLIGHT,
     always_checkpoints: bool = False,
     on_life: Callable[[KillReport], None] | None = None,
+    is_enough: Callable[[int], bool] = lambda kills: False,
 ) -> KillReport:
-    """Kills processes ``kills`` times and lets their runs complete. What is wrong is in the report, not raised."""
+    """Kills processes ``kills`` times and lets their runs complete. What is wrong is in the report, not raised.
+
+    ``is_enough`` says of a smaller number of kills whether it will do.
+    """
     began = time.monotonic()
     report = KillReport(seed)
     moments = random.Random(seed)
@@ -113,8 +117,10 @@ def kill_loop(
             expected = _uninterrupted(directory / "uninterrupted", server, quick, records, in_flight)
         with provider_simulator(latency_ms=latency_ms, **_FLAWS) as simulator:
             start_up_s = _start_up_s(directory / "start_up", server, simulator, in_flight)
-            around = Surroundings(server, simulator, records, in_flight, start_up_s, always_checkpoints, expected)
-            while report.kills < kills and not report.tally.problems:
+            around = Surroundings(
+                server, simulator, records, in_flight, start_up_s, always_checkpoints, expected, is_enough
+            )
+            while report.kills < kills and not is_enough(report.kills) and not report.tally.problems:
                 life = directory / f"life_{report.tally.lives + 1}"
                 simulator.reset()
                 Life(life, around, report.tally, moments).live(min(KILLS_OF_A_LIFE, kills - report.kills))

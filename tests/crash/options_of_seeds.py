@@ -156,6 +156,8 @@ SEEDS: dict[str, Option] = {
     "agent rollout: Pi": _rollout("pi_coding_agent", {"a.jsonl": _pi("one"), "b.jsonl": _pi("two")}),
     "strategy: ordered": _file("seed.csv", sampling_strategy="ordered"),
     "strategy: shuffle": _file("seed.csv", sampling_strategy="shuffle"),
+    "types: csv": _file("seed.csv", types={"a": "DECIMAL(6, 1)", "*": "str"}),
+    "types: parquet": _file("seed.parquet", types="str"),
     "selection: IndexRange": _file("seed.csv", selection={"start": 2, "end": 4}),
     "selection: PartitionBlock": _file("seed.csv", selection={"index": 1, "num_partitions": 2}),
     "exhaustion": _file("seed.csv", selection={"start": 6, "end": 6}),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from budget import Budget
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
 from scenario import (
     DRAINED_AFTER_TURNS,
@@ -79,24 +80,25 @@ class _Survivors:
 class _CrashingDriver(Driver):
     """Crashes before and after every statement of each step, and does the step in the end all the same."""
 
-    def __init__(self, database: Path, specs: Specs, world: World, survivors: _Survivors, *, every_time: bool) -> None:
-        """``every_time``: let a statement raise in every step it is part of, not only in the first."""
+    def __init__(
+        self, database: Path, specs: Specs, world: World, survivors: _Survivors, is_enough: Callable[[int], bool]
+    ) -> None:
+        """A statement raises in every step it is part of until there were enough crashes, then in the first only."""
         super().__init__(database, specs, world)
         self._survivors = survivors
-        self._every_time = every_time
+        self._is_enough = is_enough
         self._raised: dict[str, set[str]] = {name: set() for name in _ALL_OR_NOTHING}
         self.crashes: Counter[str] = Counter()
 
     def step(self, name: str, function: Callable[[], T]) -> T:
         if name in _ALL_OR_NOTHING:
             before = _digest(self.database)
-            raised = set() if self._every_time else self._raised[name]
-            number = 1
-            while (statement := self._crash(name, function, number, raised, before)) not in {None, "commit"}:
-                if self._every_time:
-                    number += 1
-                else:
-                    raised.add(str(statement))
+            raised, number = self._raised[name], 1
+            every_time = not self._is_enough(self.crashes.total())
+            passing = set() if every_time else raised
+            while (statement := self._crash(name, function, number, passing, before)) not in {None, "commit"}:
+                raised.add(str(statement))
+                number += every_time
         return self._observed(name, function)
 
     def _crash(
@@ -145,14 +147,15 @@ def _check_acknowledged(connection: CrashingConnection, world: World, where: str
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("every_time", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(45, marks=pytest.mark.slow)])
 def test_a_crash_at_any_statement_loses_nothing_and_repeats_nothing(
-    tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], every_time: bool
+    tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], budget: Budget, seconds: float
 ) -> None:
+    is_enough = budget.enough(seconds, least=0, what="crashes")
     database = tmp_path / "run.duckdb"
     survivors = _Survivors(tmp_path, specs, uninterrupted)
     world = new_world(specs)
-    with _CrashingDriver(database, specs, world, survivors, every_time=every_time) as driver:
+    with _CrashingDriver(database, specs, world, survivors, is_enough) as driver:
         driver.drive(drained_after_turns=DRAINED_AFTER_TURNS)
         assert outcome_of(driver.connection) == uninterrupted
     assert set(driver.crashes) == _ALL_OR_NOTHING | {"open", "prepare"}

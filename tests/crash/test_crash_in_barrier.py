@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from budget import Budget
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
 from every_state import run_and_die_everywhere
 from run_state import PLENTY, released
@@ -28,8 +29,6 @@ from rowmill.store.run_store import RunStore
 from rowmill.task import Outcome, OutcomeKind, Task
 
 RECORDS, EXTENDED = 12, 18
-SLICES = 4
-"""Each test tries every fourth statement, so that none takes long."""
 
 
 async def made(row: object) -> str:
@@ -208,17 +207,16 @@ def crash_everywhere(
     records: int,
     expected: dict[str, Any],
     directory: Path,
-    which: int,
-) -> int:
-    """Crashes before every fourth statement and lets another process finish; returns how many crashes there were."""
+    budget: Budget,
+) -> None:
+    """Crashes before statements, as many as there is time for, and lets another process finish."""
     source, asked_before = stage
     counted = directory / "counted.duckdb"
     shutil.copyfile(source, counted)
     with process(counted, records) as one:
         doing(one, None)
         statements = one.connection.statements
-    crashes = 0
-    for number in range(1 + which, statements + 1, SLICES):
+    for number in budget.some_of(range(1, statements + 1), 20.0, least=9):
         crashed, path = directory / f"crashed{number}.duckdb", directory / f"run{number}.duckdb"
         shutil.copyfile(source, crashed)
         asked = asked_before.copy()
@@ -226,7 +224,6 @@ def crash_everywhere(
             with pytest.raises(SimulatedCrash):
                 doing(one, CrashPoint(number, for_good=True))
             copy_of_database(crashed, path)
-        crashes += 1
         with process(path, EXTENDED if records == EXTENDED else records, asked) as other:
             assert other.connection.execute("from invariant_violation") == [], number
             other.open()
@@ -236,33 +233,28 @@ def crash_everywhere(
         assert set(asked.values()) <= {1}, f"a committed result was asked for again after a crash at {number}"
         crashed.unlink()
         path.unlink()
-    return crashes
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.slow
-@pytest.mark.parametrize("which", range(SLICES))
 @pytest.mark.parametrize("barrier", ["unique", "place"])
 @pytest.mark.parametrize("records", [RECORDS, EXTENDED], ids=["first", "extended"])
 def test_a_crash_at_any_statement_of_a_barrier_loses_nothing(
     barrier: str,
     records: int,
-    which: int,
     stages: dict[tuple[str, int], Stage],
     whole: dict[int, dict[str, Any]],
     tmp_path: Path,
+    budget: Budget,
 ) -> None:
-    crashes = crash_everywhere(run_barrier, stages[barrier, records], records, whole[records], tmp_path, which)
-    assert crashes > 8
+    crash_everywhere(run_barrier, stages[barrier, records], records, whole[records], tmp_path, budget)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", range(SLICES))
 def test_a_crash_at_any_statement_of_what_opens_barriers_again_loses_nothing(
-    which: int, stages: dict[tuple[str, int], Stage], whole: dict[int, dict[str, Any]], tmp_path: Path
+    stages: dict[tuple[str, int], Stage], whole: dict[int, dict[str, Any]], tmp_path: Path, budget: Budget
 ) -> None:
-    crashes = crash_everywhere(extend, stages["finished", RECORDS], EXTENDED, whole[EXTENDED], tmp_path, which)
-    assert crashes > 3
+    crash_everywhere(extend, stages["finished", RECORDS], EXTENDED, whole[EXTENDED], tmp_path, budget)
 
 
 _SORTED_OUT = """
@@ -295,10 +287,10 @@ def sorted_out(tmp_path_factory: pytest.TempPathFactory) -> list[Prepared]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("states", [12, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_run_with_barriers_that_dies_at_any_statement_ends_as_if_it_had_not(
-    tmp_path: Path, sorted_out: list[Prepared], states: int
+    tmp_path: Path, budget: Budget, sorted_out: list[Prepared], seconds: float
 ) -> None:
-    expected = run_and_die_everywhere(tmp_path / "run.duckdb", sorted_out, states)
+    expected = run_and_die_everywhere(tmp_path / "run.duckdb", sorted_out, budget, seconds, least=12)
     assert {reason for _, _, reason in expected["dropped"]} == {"duplicate"}
     assert expected["dataset"]

@@ -151,7 +151,7 @@ from rowmill.store.turn.control import Control
 def kills(name, is_before):
     original = getattr(Control, name)
     def call(self, *arguments):
-        if is_before and (name != "committed" or self.has_applied):
+        if is_before and (name != "committed" or arguments[0].requests):
             os.kill(os.getpid(), signal.SIGKILL)
         result = original(self, *arguments)
         if not is_before:

@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pytest
 import trial_migration
+from budget import Budget
 from command_line import CommandLine
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
 from released_run import finish, released_run
@@ -211,14 +212,14 @@ def test_a_database_that_another_process_holds_is_not_migrated(tmp_path: Path, o
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_migration_that_is_killed_at_any_moment_can_be_done_again(
-    tmp_path: Path, specs: Specs, today: Path, future_sql: Path, uninterrupted: dict[str, Any]
+    tmp_path: Path, specs: Specs, today: Path, future_sql: Path, uninterrupted: dict[str, Any], budget: Budget
 ) -> None:
-    moments = random.Random(20261121)
+    moments = random.Random(budget.seed)
     began = time.monotonic()
     path = copy_of_database(today, tmp_path / "first.duckdb")
     assert _rowmill(tmp_path, future_sql)("migrate", path).returncode == 0
     took_s = time.monotonic() - began
-    for kill in range(12):
+    for kill in budget.rounds(20.0, least=4):
         path = copy_of_database(today, tmp_path / f"killed_{kill}.duckdb")
         command_line = _rowmill(tmp_path, future_sql)
         process = command_line.start("migrate", path)

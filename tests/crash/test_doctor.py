@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from budget import Budget
 from command_line import CommandLine
 from crashing_connection import CrashingConnection
 from killed_run import Killed, killed_run
@@ -179,7 +181,7 @@ def _commits_left(killed: Killed, damaged: bytes, original: bytes) -> int:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("damage", _DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
-@pytest.mark.parametrize("places", [2, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(8, marks=pytest.mark.slow)])
 def test_a_damaged_log_is_said_to_be_and_what_comes_before_the_damage_is_put_back(
     killed: Killed,
     original: Killed,
@@ -187,11 +189,12 @@ def test_a_damaged_log_is_said_to_be_and_what_comes_before_the_damage_is_put_bac
     specs: Specs,
     expected: dict[str, object],
     damage: Callable[[bytes, random.Random], bytes],
-    places: int,
+    budget: Budget,
+    seconds: float,
 ) -> None:
-    moments = random.Random(f"{damage.__name__} {places}")
+    moments = random.Random(f"{damage.__name__} {budget.seed}")
     content = original.log.read_bytes()
-    for _ in range(places):
+    for _ in budget.rounds(seconds, least=2):
         for file in tmp_path.iterdir():
             file.unlink()
         copy_of_database(original.database, killed.database)
@@ -231,14 +234,15 @@ def test_a_damaged_log_is_said_to_be_and_what_comes_before_the_damage_is_put_bac
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("step", [397, pytest.param(29, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(25, marks=pytest.mark.slow)])
 def test_a_flipped_bit_anywhere_in_the_log_is_never_passed_over_in_silence(
-    killed: Killed, original: Killed, step: int
+    killed: Killed, original: Killed, budget: Budget, seconds: float
 ) -> None:
     """The engine takes a record that claims to be too long for the end of the log, and drops all that follows."""
     content = original.log.read_bytes()
     silent = []
-    for place in [*range(64), *range(64, len(content), step), *range(len(content) - 24, len(content))]:
+    inside = budget.some_of(range(64, len(content) - 24), seconds, least=60)
+    for place in itertools.chain(range(64), range(len(content) - 24, len(content)), inside):
         damaged = bytearray(content)
         damaged[place] ^= 0x80
         killed.log.write_bytes(damaged)
@@ -403,7 +407,7 @@ def test_salvage_of_a_healthy_file_saves_everything(tmp_path: Path, specs: Specs
         ('update state.plan_segment set "rows" = "rows" + 100', "plan"),
         (
             "insert into state.usage_total values (1, 3, 'other', timestamp '2026-01-01', 1, 1, 0, 1.0, 999, 0, 0.0,"
-            " timestamp '2026-01-01')",
+            " timestamp '2026-01-01', 0)",
             "usage",
         ),
         ("delete from state.spec_version", "spec"),
@@ -573,15 +577,15 @@ def test_a_repair_without_room_for_the_copy_changes_nothing(killed: Killed, orig
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_repair_that_is_killed_at_any_moment_can_be_done_again(
-    rowmill: CommandLine, killed: Killed, original: Killed, tmp_path: Path
+    rowmill: CommandLine, killed: Killed, original: Killed, tmp_path: Path, budget: Budget
 ) -> None:
     _damage_header(killed)
     content = killed.log.read_bytes()
     began = time.monotonic()
     assert rowmill("doctor", "run.duckdb", "--repair").returncode == 0
     took_s = time.monotonic() - began
-    moments = random.Random(20261121)
-    for _ in range(12):
+    moments = random.Random(budget.seed)
+    for _ in budget.rounds(20.0, least=4):
         for file in tmp_path.glob("*run.duckdb*"):
             if file.is_file():
                 file.unlink()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import anyio
 import duckdb
 import pytest
+from budget import Budget
 from crashing_connection import CrashingConnection, CrashPoint, SimulatedCrash
 from scenario import DRAINED_AFTER_TURNS, Driver, Specs, contradictions, new_world, outcome_of, write_specs
 
@@ -131,19 +132,13 @@ def uninterrupted(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) 
         return _outcome(connection), connection.statements
 
 
-def _places(statements: int, count: int) -> Iterator[int]:
-    """Statements spread over a run, with the denser part where it is created and signed into."""
-    yield from range(1, 60, max(1, 240 // count))
-    yield from range(60, statements - 40, max(1, (statements - 100) * 4 // (count * 3)))
-
-
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("count", [6, pytest.param(48, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_crash_at_some_statement_of_a_dispatched_run_comes_out_and_the_next_run_goes_on(
-    tmp_path: Path, prepared: Prepared, uninterrupted: tuple[dict[str, Any], int], count: int
+    tmp_path: Path, budget: Budget, prepared: Prepared, uninterrupted: tuple[dict[str, Any], int], seconds: float
 ) -> None:
     expected, statements = uninterrupted
-    for number in _places(statements, count):
+    for number in budget.some_of(range(1, statements + 1), seconds, least=6):
         database = tmp_path / f"{number}.duckdb"
         connection = CrashingConnection(database)
         connection.crash = CrashPoint(number, after=number % 2 == 0, for_good=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -86,7 +87,7 @@ class Surroundings:
             "$SSE_TOOLS": stack.enter_context(_tools_over("sse")),
         }
         self.server: ForkServer = stack.enter_context(
-            fork_server(PYTHONPATH=str(packages), TOOL_KEY="sk-tool", WANTED="tool")
+            fork_server({**os.environ, "PYTHONPATH": str(packages), "TOOL_KEY": "sk-tool", "WANTED": "tool"})
         )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
+import jsonschema
 import pytest
 from options import OPTIONS
 
 from rowmill.generators.validators.parameters import CodeParameters
+from rowmill.spec.json_schema import spec_schema
 from rowmill.spec.loading import load_spec, parse_spec
 from rowmill.spec.registry import COLUMN_TYPES, SAMPLERS, SEED_READERS, VALIDATORS
 from rowmill.spec.seed import SeedDatasetConfig
@@ -58,6 +61,7 @@ ROWS = {
         "directory listing",
         "file contents (encoding)",
         "agent rollout",
+        "types",
         "strategy",
         "selection",
         "exhaustion",
@@ -162,6 +166,7 @@ FIELDS_OF_SEEDS = (
     "token",
     "endpoint",
     "storage_options",
+    "types",
     "selection",
     "explode",
     "sampling_strategy",
@@ -263,3 +268,18 @@ def test_every_option_is_written_as_yaml_and_read_back(table: str, tmp_path: Pat
         )
         spec = load_spec(tmp_path / "spec.json").spec
         assert parse_spec(spec.to_yaml()).to_json() == spec.to_json()
+
+
+@pytest.mark.parametrize("table", list(ROWS))
+def test_the_json_schema_takes_every_option(table: str, tmp_path: Path) -> None:
+    schema = jsonschema.Draft7Validator(spec_schema())
+    for name, option in OPTIONS[table].items():
+        if option.made.get("column_type") == "slug" or option.setup:  # plug-ins are not installed here
+            continue
+        option.write(
+            tmp_path,
+            "http://127.0.0.1:1/v1",
+            {"$HUB": "http://h", "$JUDGE": "http://j", "$TOOLS": "http://t", "$SSE_TOOLS": "http://s"},
+        )
+        data = json.loads((tmp_path / "spec.json").read_text())
+        assert [error.message for error in schema.iter_errors(data)] == [], name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import duckdb
@@ -24,7 +26,7 @@ from rowmill.errors import Damaged
 from rowmill.store.database import connection as store_connection
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding
-from rowmill.store.file.kept_blocks import KeptBlocks, undo_of
+from rowmill.store.file.kept_blocks import KeptBlocks, put_blocks_back, undo_of
 from rowmill.store.file.log import log_of
 
 HEADERS, BLOCK, PAGE = 12_288, 262_144, 4096
@@ -267,3 +269,25 @@ def test_the_log_is_folded_when_it_is_long(tmp_path: Path, monkeypatch: pytest.M
             folded.append(path.read_bytes()[:HEADERS] != before)
             assert log_of(path).exists() != folded[-1]
         assert 0 < sum(folded) < len(folded) / 4
+
+
+@pytest.mark.parametrize("place", [8, 12, 4096 + 40], ids=["mark", "layout", "block size"])
+def test_blocks_of_a_layout_nobody_knows_are_neither_kept_nor_put_back(
+    torn: Path, place: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = bytearray(torn.read_bytes())
+    foreign[place] ^= 0xFF
+    torn.write_bytes(foreign)
+    content = undo_of(torn).read_bytes()
+    body = bytearray(content[32:])
+    body[place] ^= 0xFF  # the copy is whole, and of this very file
+    undo_of(torn).write_bytes(content[:24] + struct.pack("<Q", zlib.crc32(body)) + body)
+    assert not put_blocks_back(torn)
+    assert torn.read_bytes() == foreign
+    undo_of(torn).unlink()
+    kept = KeptBlocks(torn)
+    kept.keep([0])
+    kept.keep([0])
+    kept.release()
+    assert not undo_of(torn).exists()
+    assert caplog.text.count("laid out in a way this version of Rowmill does not know") == 1

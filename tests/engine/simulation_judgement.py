@@ -12,7 +12,7 @@ from rowmill.store.run_store import RunStore
 if TYPE_CHECKING:
     from simulation import Simulation
 
-_NOT_DONE = "select count(*) from state.active_row_group union all select count(*) from state.deferred_task"
+_NOT_DONE = "select count(*) from state.admitted_row_group union all select count(*) from state.deferred_task"
 _DROPS = "select row_id, column_name, reason, error_type, attempts from dropped_row"
 _PAID_TWICE = """
     select generator, row_id, count(*)

@@ -37,10 +37,10 @@ _ROOT_RESOURCES = "select distinct resource from state.root_generator"
 _MAY_ADMIT = "select admit from admission"
 _PARKED_FOR = """
     select distinct resource
-    from (select unnest(parked_for) as resource from state.active_row_group where parked_for is not null)"""
+    from (select unnest(parked_for) as resource from state.admitted_row_group where state = 'parked')"""
 _HAS_PLACE = """
     select count(distinct row_group) < $groups and count(*) + $size <= $most
-    from state.active_row_group as g left join state.active_row using (row_group) where g.parked_for is null"""
+    from state.admitted_row_group as g left join state.active_row using (row_group) where g.state = 'active'"""
 
 
 class Crash(Exception):

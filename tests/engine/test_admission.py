@@ -215,6 +215,50 @@ def test_a5_deferral_is_explained_by_column_and_by_resource(state_of: StateOf) -
     assert shown["independent_columns"] == ["c"]
 
 
+def blocked(state: RunState) -> list[str]:
+    """Why the run let no row group in, as it noted when that changed."""
+    return [why for (why,) in state.sql("select detail from event where kind = 'admission blocked' order by \"at\"")]
+
+
+@pytest.mark.parametrize(
+    ("run_settings", "expected"),
+    [
+        ({"max_active_row_groups": 2}, "max groups"),
+        ({"max_active_rows": 2}, "max rows"),
+        ({"max_active_row_groups": 2, "max_active_rows": 2}, "max rows"),
+    ],
+)
+def test_a5_the_run_and_the_view_give_the_same_reason(
+    state_of: StateOf, run_settings: dict[str, Any], expected: str
+) -> None:
+    state = state_of(
+        sampler("rating"), at("a", "one"), models=[model("one", 9)], records=8, row_group_size=1, run=run_settings
+    )
+    state.take(free={"simulated/one": 9})
+    assert (blocked(state), reason(state)) == ([expected], expected)
+
+
+def test_a5_the_run_and_the_view_give_the_same_reason_when_deferred_tasks_block(state_of: StateOf) -> None:
+    state = state_of(
+        sampler("rating"),
+        at("a", "one"),
+        at("b", "two"),
+        models=[model("one", 9), model("two", 9)],
+        records=40,
+        row_group_size=2,
+    )
+    tasks = state.take(free={"simulated/one": 2, "simulated/two": 2}).tasks
+    state.take([rate_limited(task, 100.0) for task in tasks], free={"simulated/one": 9, "simulated/two": 9})
+    assert (blocked(state), reason(state)) == (["deferred tasks"], "deferred tasks")
+
+
+def test_a5_the_run_and_the_view_give_the_same_reason_when_no_more_may_be_parked(state_of: StateOf) -> None:
+    state, tasks = storm_state(state_of, max_parked_rows=3)
+    bad = [rate_limited(task, 100.0) for task in state.of(tasks, "bad")]
+    state.take([*bad, *(succeeded(task, "x") for task in state.of(tasks, "good"))], free={"simulated/one": 4})
+    assert (blocked(state)[-1], reason(state)) == ("max parked rows", "max parked rows")
+
+
 # A7: parking --------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import yaml
+from help_page import PAGES
 from run_state import RunState, rejected, succeeded, transient
 from virtual_run import Finished, custom, expression, model, prepared, run, sampler
 
@@ -18,7 +19,6 @@ from rowmill.engine.preparation import Prepared
 from rowmill.errors import BarrierFailed, GeneratorError, RateLimited, SpecError, Transient
 
 Column = dict[str, Any]
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def deduplicate(name: str, *columns: str, **fields: Any) -> Column:
@@ -466,8 +466,8 @@ def test_a_function_may_read_a_stream_and_yield_its_result_part_by_part(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.duckdb"]
 
 
-def test_the_examples_of_the_readme_work(tmp_path: Path) -> None:
-    section = README.partition("### Columns over the whole dataset")[2].partition("\n### ")[0]
+def test_the_examples_of_the_help_work(tmp_path: Path) -> None:
+    section = PAGES["columns"].partition("## Columns over the whole dataset")[2]
     example, functions = (section.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("yaml", "python"))
     (tmp_path / "functions.py").write_text(functions)
     columns = [

@@ -186,7 +186,10 @@ def test_parked_rows_can_be_dropped_by_hand(state: RunState) -> None:
     state.take(free=4)
     state.sql("insert into state.parked_row select * from state.active_row where row_group = 0")
     state.sql("delete from state.active_row where row_group = 0")
-    state.sql("update state.active_row_group set parked_for = ['somewhere'] where row_group = 0")
+    state.sql(
+        "update state.admitted_row_group set state = 'parked', came_from = 'active', parked_for = ['somewhere'],"
+        " rows_parked = 4 where row_group = 0"
+    )
     assert asked(state, "drop", rows=[(1, 2)], reason="no")[0].rows == 2
     assert state.dropped() == {1: "by_hand", 2: "by_hand"}
     assert state.sql("select row_id from state.parked_row order by row_id") == [(0,), (3,)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from provider_simulator import provider_simulator
 from rowmill.engine.ending import RunReport
 from rowmill.engine.health import check_models
 from rowmill.engine.invocation import run
+from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import prepare
 from rowmill.engine.preview import preview
-from rowmill.errors import RunStopping
+from rowmill.errors import EndpointAway, RunStopping
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.providers.opening import open_provider
 from rowmill.run_database import RunDatabase
@@ -30,10 +32,10 @@ COLUMNS = [
 ]
 
 
-def spec(url: str, *columns: dict[str, Any], **model: Any) -> Spec:
+def spec(url: str, *columns: dict[str, Any], run: dict[str, Any] | None = None, **model: Any) -> Spec:
     """Six rows; the model may be changed in any way."""
     config = {"alias": "writer", "base_url": url, "model": "small", "api_key": "${KEY}", **model}
-    run_settings = {"max_attempts": 1}
+    run_settings = {"max_attempts": 1, **(run or {})}
     return Spec.from_data({"records": 6, "models": [config], "columns": [*COLUMNS, *columns], "run": run_settings})
 
 
@@ -123,3 +125,30 @@ def test_a_run_that_is_complete_asks_nobody(runs: Runs) -> None:
 def test_a_preview_checks_too() -> None:
     with provider_simulator(api_key="right") as simulator, pytest.raises(RunStopping, match="cannot be used"):
         preview(prepare(spec(simulator.url)), 2, {"KEY": "wrong"})
+
+
+def test_an_endpoint_that_is_not_there_is_said_at_once_with_what_to_look_at(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        report = runs(spec(f"http://127.0.0.1:{port}/v1", run={"unavailable_after_s": 0.3}))
+    assert report.exit_code == 75
+    assert "gave no answer to its health check; going on, and waiting for it" in caplog.text
+    assert f"Nobody listens on port {port} of this machine" in caplog.text
+
+
+def test_a_name_that_is_nearly_a_known_one_is_said_to_be() -> None:
+    assert anyio.run(advice_on, "http://localhots:8000/v1", "NameResolution") == " Did you mean 'localhost'?"
+    assert anyio.run(advice_on, "http://models.example:8000/v1", "NameResolution") == ""
+    assert anyio.run(advice_on, "http://models.example:8000/v1", "ConnectionRefused") == ""
+
+
+def test_a_preview_does_not_wait_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rowmill.engine.preview._PATIENCE_S", 0.3)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        prepared = prepare(spec(f"http://127.0.0.1:{unused.getsockname()[1]}/v1"))
+        with pytest.raises(EndpointAway, match="has been away since"):
+            preview(prepared, 2, {"KEY": "right"})

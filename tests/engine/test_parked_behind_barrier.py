@@ -72,7 +72,7 @@ def test_r6_rows_a_reopened_barrier_returns_to_parked_groups_come_back_with_them
             rate_limited(task, 100.0) if state.name(task.generator) == "two" else outcome(task, 4) for task in tasks
         ]
         tasks = state.take(outcomes, free={**free, "simulated/m2": 0 if place else 1}, after_s=0.1).tasks
-    parked = state.sql("select row_group from state.active_row_group where parked_for is not null")
+    parked = state.sql("select row_group from state.admitted_row_group where state = 'parked'")
     assert sorted(parked) == [(0,), (1,)]
     for _ in range(9):
         result = state.take([outcome(task) for task in tasks], after_s=200.0)

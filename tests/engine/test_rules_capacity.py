@@ -145,6 +145,57 @@ def test_c1_the_cool_down_of_an_endpoint_outlives_the_process(run: Run, tmp_path
     assert len(done.dataset()) == 3
 
 
+# C4: the order of starts --------------------------------------------------------------------------
+
+
+def test_c4_the_first_starts_of_equal_columns_are_one_of_each(run: Run) -> None:
+    starts: list[str] = []
+
+    def column(name: str) -> dict[str, Any]:
+        async def made_here(row: Row) -> str:
+            starts.append(name)
+            await anyio.sleep(1.0)
+            return name
+
+        return custom(name, made_here)
+
+    run(prepared(*map(column, "abcd"), records=20, row_group_size=10, run={"max_in_flight": 4}))
+    assert [sorted(starts[first : first + 4]) for first in range(0, 80, 4)] == [list("abcd")] * 20
+
+
+def test_c4_a_pull_hands_out_in_the_order_of_weights(state_of: StateOf) -> None:
+    state = state_of(
+        llm("often", "go", weight=3.0), llm("seldom", "go"), models=[model(limit=100)], records=8, row_group_size=8
+    )
+    tasks = state.take(free={"simulated/writer": 8}).tasks
+    assert [(state.name(task.generator), task.row_index) for task in tasks] == [
+        ("often", 0),
+        ("seldom", 0),
+        ("often", 1),
+        ("often", 2),
+        ("often", 3),
+        ("seldom", 1),
+        ("often", 4),
+        ("often", 5),
+    ]
+
+
+def test_c4_what_goes_into_one_call_stays_together(state_of: StateOf) -> None:
+    state = state_of(
+        custom("many", made, max_rows_per_call=3),
+        custom("one", made),
+        records=6,
+        row_group_size=6,
+    )
+    tasks = state.take(free={"local": 9}).tasks
+    assert [state.name(task.generator) for task in tasks] == [
+        *["many"] * 3,
+        *["one"] * 3,
+        *["many"] * 2,
+        "one",
+    ]
+
+
 # C5: how many tasks at once -----------------------------------------------------------------------
 
 
@@ -340,3 +391,47 @@ def test_a2_a_run_of_sql_alone_never_leaves_rows_active(state_of: StateOf) -> No
     state = state_of(sampler("rating"), records=5000, row_group_size=500)
     result = state.take()
     assert (result.complete, state.sql("select count(*) from state.active_row")) == (True, [(0,)])
+
+
+# A3: never merely because there is room ------------------------------------------------------------
+
+
+def test_a3_no_group_enters_while_there_is_ready_work_for_every_free_place(state_of: StateOf) -> None:
+    state = state_of(custom("text", made), records=1000, row_group_size=10)
+    tasks = state.take(free={"local": 4}).tasks
+    entered = state.sql("select count(*) from row_group")
+    assert (len(tasks), entered) == (4, [(1,)])
+    # A place has become free, and rows of the first group wait for it.
+    for _ in range(4):
+        tasks = tasks[1:] + state.take([succeeded(tasks[0], "x")], free={"local": 1}).tasks
+    assert state.sql("select count(*) from row_group") == entered
+
+
+def test_a3_no_group_enters_while_no_resource_has_a_free_place(state_of: StateOf) -> None:
+    state = state_of(custom("text", made), records=1000, row_group_size=2)
+    tasks = state.take(free={"local": 2}).tasks
+    entered = state.sql("select count(*) from row_group")
+    assert state.take([succeeded(tasks[0], "x")], free={"local": 0}).tasks == []
+    assert state.sql("select count(*) from row_group") == entered
+
+
+def test_a3_another_group_enters_when_a_resource_has_a_place_and_no_ready_task(state_of: StateOf) -> None:
+    state = state_of(custom("text", made), records=1000, row_group_size=2)
+    assert {task.row_group for task in state.take(free={"local": 2}).tasks} == {0}
+    entered = state.sql("select count(*) from row_group")
+    # Nothing ends, and there is a place: what entered is handed out first, then another row group enters.
+    for _ in range(entered[0][0]):
+        assert state.take(free={"local": 2}).tasks
+    assert state.sql("select count(*) from row_group") > entered
+
+
+def test_a3_how_many_groups_are_active_follows_the_free_places_not_the_bound(state_of: StateOf) -> None:
+    def entered(places: int) -> int:
+        bounds = {"max_active_row_groups": 400, "max_in_flight": places}
+        state = state_of(custom("text", made), records=400, row_group_size=1, run=bounds)
+        state.take(free={"local": places})
+        ((count,),) = state.sql("select count(*) from row_group")
+        return int(count)
+
+    assert 2 <= entered(2) <= 4
+    assert 40 <= entered(40) <= 80

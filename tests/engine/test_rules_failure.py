@@ -167,9 +167,11 @@ def test_f1_a_row_that_may_be_skipped_is_not_given_up_before_its_rule_is_asked(s
 
 
 def test_f1_twenty_row_groups_behind_an_endpoint_that_refuses_for_ever_share_one_patience(run: Run) -> None:
+    """Beside one that answers."""
     spec = prepared(
+        llm("good", "go", "one"),
         llm("bad", "go", "two"),
-        models=[model("two", 4, simulation={"rate_limited": 1.0, "retry_after_s": 30.0})],
+        models=[model("one", 4), model("two", 4, simulation={"rate_limited": 1.0, "retry_after_s": 30.0})],
         records=60,
         row_group_size=3,
         run={"give_up_after_s": 600.0, "max_active_row_groups": 4},
@@ -177,21 +179,25 @@ def test_f1_twenty_row_groups_behind_an_endpoint_that_refuses_for_ever_share_one
     done = run(spec)
     assert done.report is not None
     assert (done.report.state, done.report.rows_dropped) == ("finished", 60)
+    assert done.sql("select distinct column_name, reason, error_type from dropped_row") == [
+        ("bad", "given_up", "RateLimited")
+    ]
     assert 600.0 <= done.took_s <= 2 * 600.0
     assert done.violations() == []
 
 
-def test_f1_the_patience_with_an_endpoint_outlives_the_process(state_of: StateOf, tmp_path: Path) -> None:
-    path = tmp_path / "run.duckdb"
-    state = state_of(llm("text", "go"), models=[model("writer", 1)], records=2, run=PATIENT, path=path)
-    for wait_s, given_up in ((0.0, 0), (30.0, 0), (30.0, 2)):
-        (task,) = state.take(after_s=wait_s, free={"simulated/writer": 1}).tasks
-        state.take([rate_limited(task, 30.0)], free={"simulated/writer": 0})
+def test_f1_the_patience_with_a_function_outlives_the_process(state_of: StateOf, tmp_path: Path) -> None:
+    state = state_of(custom("text", made), records=1, run=PATIENT, path=tmp_path / "run.duckdb")
+    for wait_s, given_up in ((0.0, 0), (30.0, 0), (30.0, 1)):
+        (task,) = state.take(after_s=wait_s).tasks
+        state.take([rate_limited(task, 30.0)])
         assert len(state.dropped()) == given_up
         state.crash()
 
 
-def test_f1_time_in_which_nobody_worked_is_not_patience(state_of: StateOf, tmp_path: Path) -> None:
+def test_f1_the_patience_with_an_endpoint_outlives_the_process_without_the_time_in_which_nobody_worked(
+    state_of: StateOf, tmp_path: Path
+) -> None:
     path = tmp_path / "run.duckdb"
     state = state_of(llm("text", "go"), models=[model("writer", 1)], records=2, run=PATIENT, path=path)
     for wait_s, given_up in ((0.0, 0), (30.0, 0), (30.0, 2)):

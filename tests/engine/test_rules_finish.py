@@ -99,7 +99,7 @@ def test_k2_finishing_moves_the_rows_and_leaves_nothing_behind(state_of: StateOf
     tasks = state.take().tasks
     state.take([succeeded(task, f"v{task.row_id}") for task in tasks if task.row_group == 0])
     assert state.sql("select row_id from state.active_row order by 1") == [(2,), (3,)]
-    assert state.sql("select row_group from state.active_row_group") == [(1,)]
+    assert state.sql("select row_group from state.admitted_row_group") == [(1,)]
     assert [(row["row_id"], row["a"]) for row in state.dataset()] == [(0, "v0"), (1, "v1")]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import decimal
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pyarrow as pa
 import pytest
+from every import every
 from virtual_run import Finished, Row, custom, expression, llm, model, prepared, sampler
 
 from rowmill.errors import GeneratorError, Rejected, Transient
@@ -122,14 +123,26 @@ FITTING = [
 ]
 
 
-@pytest.mark.parametrize(("dtype", "value"), FITTING, ids=lambda part: repr(part)[:40])
-def test_v3_a_value_that_fits_its_column_comes_back_as_it_was(run: Run, dtype: str, value: object) -> None:
-    async def giving(row: Row) -> object:
+def giving(value: object) -> Callable[[Row], Awaitable[object]]:
+    """A function that returns that, whatever the row."""
+
+    async def give(row: Row) -> object:
         return value
 
-    done = run(prepared(custom("value", giving, dtype=dtype), records=1))
+    return give
+
+
+def test_v3_a_value_that_fits_its_column_comes_back_as_it_was(run: Run) -> None:
+    columns = [custom(f"value_{number}", giving(value), dtype=dtype) for number, (dtype, value) in enumerate(FITTING)]
+    done = run(prepared(*columns, records=1))
     assert done.sql("select message from dropped_row") == []
-    assert done.column("value") == [value]
+    (row,) = done.dataset()
+
+    def check(number: int) -> None:
+        dtype, value = FITTING[number]
+        assert row[f"value_{number}"] == value, dtype
+
+    every(range(len(FITTING)), check)
 
 
 @pytest.mark.parametrize(("dtype", "value"), [("json", '{"a": [1, null]}'), ("uuid", str(uuid.UUID(int=7)))])
@@ -166,21 +179,40 @@ MISFITTING = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "value"), MISFITTING, ids=lambda part: "object" if type(part) is object else ascii(part)[:40]
-)
-def test_v3_a_value_that_does_not_fit_is_rejected_with_column_type_and_value(
-    run: Run, dtype: str, value: object
-) -> None:
-    async def giving(row: Row) -> object:
-        return value if row["rating"] == 3 else None
+# Of runs whose every row may fail.
+WITHOUT_END = {"max_error_share": 1.0, "error_window": 1_000_000, "max_attempts": 2}
 
-    done = run(prepared(sampler("rating"), custom("value", giving, ["rating"], dtype=dtype), records=30))
-    dropped = done.sql("select distinct column_name, reason, error_type from dropped_row")
-    assert dropped == [("value", "rejected", "TypeMismatch")]
-    messages = [message for (message,) in done.sql("select message from dropped_row")]
-    assert all("'value'" in message and ascii(value)[:20] in message for message in messages)
-    assert {row["rating"] for row in done.dataset()} == {1, 2, 4, 5}
+
+def test_v3_a_value_that_does_not_fit_is_rejected_with_column_type_and_value(run: Run) -> None:
+    """A column for each of them, that does not fit in its own row, and fits in all others."""
+    cases = len(MISFITTING)
+
+    def misfit(number: int) -> Callable[[Row], Awaitable[object]]:
+        async def give(row: Row) -> object:
+            return MISFITTING[number][1] if row["case"] == number else None
+
+        return give
+
+    columns = [
+        custom(f"value_{number}", misfit(number), ["case"], dtype=dtype) for number, (dtype, _) in enumerate(MISFITTING)
+    ]
+    seed = {"seed_type": "df", "df": pa.table({"case": range(cases + 2)})}
+    done = run(prepared(*columns, seed_dataset=seed, records=cases + 2, row_group_size=cases, run=WITHOUT_END))
+    dropped = {
+        row_id: (*found, message)
+        for row_id, *found, message in done.sql(
+            "select row_id, column_name, reason, error_type, message from dropped_row"
+        )
+    }
+
+    def check(number: int) -> None:
+        column, reason, error_type, message = dropped[number]
+        assert (column, reason, error_type) == (f"value_{number}", "rejected", "TypeMismatch")
+        assert f"'value_{number}'" in message
+        assert ascii(MISFITTING[number][1])[:20] in message
+
+    every(range(cases), check)
+    assert [row["case"] for row in done.dataset()] == [cases, cases + 1]
     assert done.violations() == []
 
 
@@ -292,21 +324,32 @@ def test_awkward_texts_come_through_a_chain_of_columns_unchanged(run: Run) -> No
     assert all(row["fourth"] == row["third"] == row["first"] * 2 for row in done.dataset())
 
 
-@pytest.mark.parametrize("kind", [ValueError, GeneratorError, Rejected, Transient])
-@pytest.mark.parametrize(
-    "text", ["nul \0 inside", "half \ud800 pair", "x" * 1_000_000, "", "'; drop table state.run; --"]
-)
-def test_the_text_of_an_error_may_be_anything(run: Run, kind: type[Exception], text: str) -> None:
-    async def failing(row: Row) -> str:
-        raise kind(text)
+ODD_ERRORS = [
+    kind(text)
+    for kind in (ValueError, GeneratorError, Rejected, Transient)
+    for text in ("nul \0 inside", "half \ud800 pair", "x" * 1_000_000, "", "'; drop table state.run; --")
+]
 
-    done = run(prepared(custom("text", failing), records=2, run={"max_attempts": 2}))
+
+def test_the_text_of_an_error_may_be_anything(run: Run) -> None:
+    async def failing(row: Row) -> str:
+        raise ODD_ERRORS[row["case"]]
+
+    seed = {"seed_type": "df", "df": pa.table({"case": range(len(ODD_ERRORS))})}
+    done = run(prepared(custom("text", failing, ["case"]), seed_dataset=seed, records=len(ODD_ERRORS), run=WITHOUT_END))
     assert done.report is not None
-    assert done.report.rows_dropped == 2
-    messages = [
-        message for (message,) in done.sql("select message from dropped_row union all select message from attempt")
-    ]
-    assert all(message and len(message) <= 1000 for message in messages)
+    assert done.report.rows_dropped == len(ODD_ERRORS)
+
+    def check(row_id: int) -> None:
+        messages = done.sql(
+            "select message from dropped_row where row_id = $row_id"
+            " union all select message from attempt where row_id = $row_id",
+            row_id=row_id,
+        )
+        assert len(messages) > 1
+        assert all(message and len(message) <= 1000 for (message,) in messages)
+
+    every(range(len(ODD_ERRORS)), check)
 
 
 @pytest.mark.parametrize("name", ["nul \0 kind", "half \ud800 kind", "k" * 5000])
@@ -378,8 +421,9 @@ def test_columns_may_have_any_name(run: Run) -> None:
     assert list(done.dataset()[0]) == ["row_id", *ODD_NAMES, "all"]
 
 
-@pytest.mark.parametrize("name", ODD_NAMES)
-def test_a_generator_a_batch_and_an_sql_column_may_have_any_name(run: Run, name: str) -> None:
+def columns_named(name: str) -> list[dict[str, Any]]:
+    """A function of rows, one of row groups and an SQL column, each reading the one before."""
+
     async def cell(row: Row) -> dict[str, object]:
         return {f"{name} 1": "cell", f"{name} effect": 1}
 
@@ -388,15 +432,22 @@ def test_a_generator_a_batch_and_an_sql_column_may_have_any_name(run: Run, name:
         return pa.table({"row_index": rows.column("row_index"), name: ["batch"] * rows.num_rows})
 
     quoted = '"' + name.replace('"', '""') + '"'
-    done = run(
-        prepared(
-            custom(f"{name} 1", cell, side_effect_columns={f"{name} effect": "int"}),
-            custom(name, whole, [f"{name} 1"], generation_strategy="batch", skip={"when": f'{quoted[:-1]} 1" is null'}),
-            expression(f"{name} 3", f"{quoted} || '!'", dtype="str"),
-            records=2,
-        )
-    )
-    assert done.column(f"{name} 3") == ["batch!"] * 2
+    return [
+        custom(f"{name} 1", cell, side_effect_columns={f"{name} effect": "int"}),
+        custom(name, whole, [f"{name} 1"], generation_strategy="batch", skip={"when": f'{quoted[:-1]} 1" is null'}),
+        expression(f"{name} 3", f"{quoted} || '!'", dtype="str"),
+    ]
+
+
+@pytest.mark.parametrize("names", [ODD_NAMES[:11], ODD_NAMES[11:]], ids=["first", "others"])
+def test_a_generator_a_batch_and_an_sql_column_may_have_any_name(run: Run, names: list[str]) -> None:
+    done = run(prepared(*(column for name in names for column in columns_named(name)), records=2))
+    rows = done.dataset()
+
+    def check(name: str) -> None:
+        assert [row[f"{name} 3"] for row in rows] == ["batch!"] * 2
+
+    every(names, check)
     assert done.violations() == []
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from help_page import PAGES, block_with
 from hostile_run import Ran, run_spec, run_text
 
 from rowmill.errors import SpecError
@@ -307,11 +308,9 @@ def test_a_skipped_sampler_needs_to_meet_nothing(tmp_path: Path) -> None:
     assert all((row["high"] is None) == (row["low"] >= 6) for row in result.rows)
 
 
-def test_the_examples_of_the_readme_run(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
-    columns = yaml.safe_load(next(block for block in blocks if "sampler_type: timedelta" in block))
-    constraints = yaml.safe_load(next(block for block in blocks if block.startswith("constraints:")))
+def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
+    columns = yaml.safe_load(block_with(PAGES["samplers"], "yaml", "sampler_type: timedelta"))
+    constraints = yaml.safe_load(block_with(PAGES["samplers"], "yaml", "constraints:"))
     due = sampler("due", "datetime", {"start": "2026-01-02", "end": "2028-01-01"})
     spec = {"name": "readme", "records": 200, "columns": [due, *columns], **constraints}
     result = run_text(tmp_path, json.dumps(spec, default=str))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import secrets
+import random
 from pathlib import Path
 
 import pytest
 import simulation
+from budget import Budget
 
 FIXED_SEEDS = (1, 2, 3, 9, 10, 11, 12, 18, 20, 22, 23, 25, 26, 27, 31, 33, 36, 41, 44, 57)
 """Short ones: with crashes, a drain that was cut off, callbacks that raise, a wrong key, skips, batches, local work."""
-SLOW_SEEDS = range(1001, 1021)
-FRESH_SEEDS = 20
+LARGER_SEEDS = range(1001, 1021)
 
 
-@pytest.mark.parametrize("seed", FIXED_SEEDS)
-def test_a_run_in_a_seeded_world_keeps_every_promise(seed: int, tmp_path: Path) -> None:
-    simulation.simulate(seed, tmp_path, tasks=20)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("seconds", [0, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_run_in_a_seeded_world_keeps_every_promise(tmp_path: Path, budget: Budget, seconds: float) -> None:
+    for seed in budget.some_of(FIXED_SEEDS, seconds, least=12):
+        _simulate(seed, tmp_path, tasks=20)
 
 
 def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
@@ -29,18 +31,21 @@ def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", SLOW_SEEDS)
-def test_a_larger_run_in_a_seeded_world_keeps_every_promise(seed: int, tmp_path: Path) -> None:
-    simulation.simulate(seed, tmp_path, tasks=100)
+def test_a_larger_run_in_a_seeded_world_keeps_every_promise(tmp_path: Path, budget: Budget) -> None:
+    for seed in budget.some_of(LARGER_SEEDS, 40.0, least=3):
+        _simulate(seed, tmp_path, tasks=100)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_runs_in_fresh_worlds_keep_every_promise(tmp_path: Path) -> None:
-    """On failure the message has the seed: ``tools/simulate --seed N --tasks 60`` replays it."""
-    for _ in range(FRESH_SEEDS):
-        seed = secrets.randbelow(10**9)
-        try:
-            simulation.simulate(seed, tmp_path, tasks=60)
-        except Exception as error:
-            raise AssertionError(f"replay with: tools/simulate --seed {seed} --tasks 60") from error
+def test_runs_in_fresh_worlds_keep_every_promise(tmp_path: Path, budget: Budget) -> None:
+    for number in budget.rounds(40.0, least=3):
+        _simulate(random.Random(f"{budget.seed} {number}").randrange(10**9), tmp_path, tasks=60)
+
+
+def _simulate(seed: int, directory: Path, *, tasks: int) -> None:
+    """On failure the message has the seed."""
+    try:
+        simulation.simulate(seed, directory, tasks=tasks)
+    except Exception as error:
+        raise AssertionError(f"replay with: tools/simulate --seed {seed} --tasks {tasks}") from error

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from budget import Budget
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -51,23 +53,30 @@ def spec(records: int, size: int, max_rows: int, max_groups: int) -> Prepared:
         models=[model("one"), model("two")],
         records=records,
         row_group_size=size,
-        run={
-            "max_attempts": MAX_ATTEMPTS,
-            "max_active_rows": max_rows,
-            "max_active_row_groups": max_groups,
-            "max_error_share": 1.0,
-            "error_window": 1_000_000,
-        },
+        run=bounds(max_rows, max_groups),
     )
+
+
+def bounds(max_rows: int, max_groups: int) -> dict[str, Any]:
+    """Those a life plays with, and none on failures."""
+    return {
+        "max_attempts": MAX_ATTEMPTS,
+        "max_active_rows": max_rows,
+        "max_active_row_groups": max_groups,
+        "max_error_share": 1.0,
+        "error_window": 1_000_000,
+    }
+
+
+def sampled(values: list[int]) -> list[int]:
+    """What the sampler makes of each row: the same in every run of this seed (V1)."""
+    with closing(run(prepared(sampler("rating", values=values), records=MOST_RECORDS)).store) as store:
+        return [value for (value,) in store.connection.execute("select rating from dataset order by row_id")]
 
 
 @pytest.fixture(scope="module")
 def ratings() -> list[int]:
-    """What the sampler makes of each row: the same in every run of this seed (V1)."""
-    sampled = run(prepared(sampler("rating", values=[1, 2, 3]), records=MOST_RECORDS))
-    values = sampled.column("rating")
-    sampled.store.close()
-    return values
+    return sampled([1, 2, 3])
 
 
 class RunMachine(RuleBasedStateMachine):
@@ -334,18 +343,19 @@ class RunMachine(RuleBasedStateMachine):
 
 
 def live(
-    ratings: list[int], examples: int, steps: int, *, is_random: bool, machine: type[RunMachine] = RunMachine
+    ratings: list[int], examples: int, steps: int, *, of: int | None = None, machine: type[RunMachine] = RunMachine
 ) -> None:
-    """Lives so many lives, each of so many steps."""
+    """Lives so many lives, each of so many steps: always the same ones, or those of a seed."""
     machine.ratings = ratings
     run_state_machine_as_test(
-        machine,
+        machine if of is None else seed(of)(machine),
         settings=settings(
             max_examples=examples,
             stateful_step_count=steps,
             deadline=None,
-            derandomize=not is_random,
-            phases=tuple(Phase) if is_random else (Phase.explicit, Phase.generate),
+            derandomize=of is None,
+            database=None,
+            phases=(Phase.explicit, Phase.generate) if of is None else tuple(Phase),
             suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
@@ -354,10 +364,16 @@ def live(
 
 @pytest.mark.timeout(180)
 def test_the_run_database_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=10, is_random=False)
+    live(ratings, examples=6, steps=10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[int]) -> None:
-    live(ratings, examples=40, steps=40, is_random=True)
+def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[int], budget: Budget) -> None:
+    live_long(ratings, budget, RunMachine)
+
+
+def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
+    """Lives of many steps, five at a time, as long as there is time."""
+    for number in budget.rounds(40.0, least=2):
+        live(ratings, examples=5, steps=40, of=budget.seed + number, machine=machine)

@@ -11,12 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from barrier_model import BARRIERS, TASK, BarrierModel, placed
+from budget import Budget
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from run_state import released, succeeded
 from set_model import MAX_ATTEMPTS, Key, SetModel
-from test_state_machine import MOST_RECORDS, RunMachine, live, made
-from virtual_run import custom, expression, model, prepared, run, sampler
+from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, live_long, made, sampled
+from virtual_run import custom, expression, model, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
 from rowmill.store.reshape import barrier
@@ -39,23 +40,13 @@ def spec(records: int, size: int, max_rows: int, max_groups: int) -> Prepared:
         models=[model("one"), model("two")],
         records=records,
         row_group_size=size,
-        run={
-            "max_attempts": MAX_ATTEMPTS,
-            "max_active_rows": max_rows,
-            "max_active_row_groups": max_groups,
-            "max_error_share": 1.0,
-            "error_window": 1_000_000,
-        },
+        run=bounds(max_rows, max_groups),
     )
 
 
 @pytest.fixture(scope="module")
 def ratings() -> list[int]:
-    """What the sampler makes of each row: the same in every run of this seed (V1)."""
-    sampled = run(prepared(sampler("rating", values=RATINGS), records=MOST_RECORDS))
-    values = sampled.column("rating")
-    sampled.store.close()
-    return values
+    return sampled(RATINGS)
 
 
 @pytest.fixture(autouse=True)
@@ -174,7 +165,7 @@ class BarrierMachine(RunMachine):
             "select row_group, state, first_row, row_count, rows_finished, rows_dropped from row_group"
         )
         assert {row[0]: row[1:] for row in found} == wanted
-        due = self.state.sql("select row_group from state.resting_row_group where is_due")
+        due = self.state.sql("select row_group from state.admitted_row_group where state = 'due'")
         assert {group for (group,) in due} == set(filter(self.model.is_due, self.model.resting))
 
     @invariant()
@@ -215,10 +206,10 @@ class BarrierMachine(RunMachine):
 
 @pytest.mark.timeout(180)
 def test_a_run_with_barriers_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=14, is_random=False, machine=BarrierMachine)
+    live(ratings, examples=6, steps=14, machine=BarrierMachine)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_run_with_barriers_agrees_with_the_rules_over_long_lives(ratings: list[int]) -> None:
-    live(ratings, examples=16, steps=30, is_random=False, machine=BarrierMachine)
+def test_a_run_with_barriers_agrees_with_the_rules_over_long_lives(ratings: list[int], budget: Budget) -> None:
+    live_long(ratings, budget, BarrierMachine)

@@ -1,9 +1,12 @@
 """Makes the run database of a released schema version, for the tests of ``rowmill migrate``. Run it once per release.
 
-    python tests/released/make.py          writes tests/released/schema_N.duckdb.gz, N the newest schema version
+    python tests/released/make.py          writes tests/released/schema_N.duckdb.gz and every_place_N.duckdb.gz, N the
+                                           newest schema version
 
 The run of ``tests/crash/scenario.py``, stopped in the middle: rows finished, active, dropped, skipped and deferred, an
-invocation that never signed out. Such a file is never made again for the same version.
+invocation that never signed out. And, as ``every_place_N.duckdb.gz``, that of
+``tests/crash/every_place.py``: row groups that are active, parked, waiting for a barrier, due and finished. Such a file
+is never made again for the same version, and always with the oldest DuckDB that Rowmill supports.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "crash")]
 
+from every_place import stop_in_every_place  # noqa: E402
 from scenario import Driver, new_world, write_specs  # noqa: E402
 
 from rowmill.store.layout import schema  # noqa: E402
@@ -42,9 +46,11 @@ class _StoppingDriver(Driver):
 
 
 def main() -> None:
-    target = HERE / f"schema_{schema.migrations()[-1][0]}.duckdb.gz"
-    if target.exists():
-        sys.exit(f"{target} is there already: a released file is never made again.")
+    version = schema.migrations()[-1][0]
+    target, every_place = HERE / f"schema_{version}.duckdb.gz", HERE / f"every_place_{version}.duckdb.gz"
+    for file in (target, every_place):
+        if file.exists():
+            sys.exit(f"{file} is there already: a released file is never made again.")
     socket.gethostname = lambda: "released"
     # The directory of a spec is kept in the file.
     directory = Path(tempfile.gettempdir()) / "released"
@@ -58,9 +64,13 @@ def main() -> None:
         except _Enough:
             pass
         target.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
+        database = directory / "places.duckdb"
+        stop_in_every_place(database)
+        every_place.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
     finally:
         shutil.rmtree(directory)
-    print(target, target.stat().st_size, "bytes")
+    for file in (target, every_place):
+        print(file, file.stat().st_size, "bytes")
 
 
 if __name__ == "__main__":

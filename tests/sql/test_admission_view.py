@@ -89,3 +89,32 @@ def test_a1_the_size_of_a_group_of_an_extension_follows_its_own_segment(state_of
         sizes.append(admission(state)[3])
         state.write_row_group(row_group)
     assert sizes == [3, 2, 2, 2]
+
+
+def test_a1_the_next_group_may_enter_when_all_that_were_admitted_are_parked(state_of: StateOf) -> None:
+    """Whatever is deferred: the run lets one in then, and the view says so."""
+    state = bounded(state_of, run={"max_parked_rows": 1})
+    state.write_row_group(0)
+    state.sql("insert into state.parked_row select * from state.active_row")
+    state.sql("delete from state.active_row")
+    state.sql(
+        "update state.admitted_row_group set state = 'parked', came_from = 'active', parked_for = ['x'],"
+        " rows_parked = 3"
+    )
+    assert admission(state) == (True, "the next row group may enter", 1, 3)
+
+
+def test_a2_what_is_parked_stands_in_the_way_only_where_the_bounds_do(state_of: StateOf) -> None:
+    state = bounded(state_of, run={"max_parked_rows": 3, "max_active_row_groups": 2})
+    for row_group in (0, 1):
+        state.write_row_group(row_group)
+    state.sql("insert into state.parked_row select * from state.active_row where row_group = 0")
+    state.sql("delete from state.active_row where row_group = 0")
+    state.sql(
+        "update state.admitted_row_group set state = 'parked', came_from = 'active', parked_for = ['x'],"
+        " rows_parked = 3"
+        " where row_group = 0"
+    )
+    assert admission(state)[:2] == (True, "the next row group may enter")
+    state.write_row_group(2)
+    assert admission(state)[:2] == (False, "max parked rows")

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from rowmill.store.database.connection import Connection
-from rowmill.store.turn.in_flight import InFlight
+from rowmill.store.database.task_marks import IN_FLIGHT, TaskMarks
 
 _COUNT = "select count(*) from state.kept"
 
@@ -62,22 +62,22 @@ def test_a_remembered_read_costs_nothing_as_long_as_only_other_tables_are_writte
 
 
 def test_sql_sees_the_tasks_that_are_in_flight_now(connection: Connection) -> None:
-    in_flight = InFlight(connection)
+    in_flight = TaskMarks(connection, IN_FLIGHT)
     seen = "from in_flight order by all"
     assert connection.execute(seen) == []
-    in_flight.start([(0, 3, 1), (1, 3, -1)])
+    in_flight.add([(0, 3, 1), (1, 3, -1)])
     assert connection.execute(seen) == [(0, 3, 1), (1, 3, -1)]
-    in_flight.end([(0, 3, 1), (0, 9, 9)])
+    in_flight.remove([(0, 3, 1), (0, 9, 9)])
     assert connection.execute(seen) == [(1, 3, -1)]
     assert connection.execute("select count(*) from in_flight as a inner join in_flight as b using (row_group)") == [
         (1,)
     ]
     assert in_flight
-    in_flight.end([(1, 3, -1)])
+    in_flight.remove([(1, 3, -1)])
     assert not in_flight
 
 
 def test_in_flight_cannot_be_written_from_sql(connection: Connection) -> None:
-    InFlight(connection)
+    TaskMarks(connection, IN_FLIGHT)
     with pytest.raises(duckdb.Error):
         connection.execute("delete from in_flight")

@@ -17,31 +17,27 @@ async def made(row: object) -> str:
 
 DAMAGES = {
     "plan: no gap between segments": "update state.plan_segment set first_row = 1",
-    "R1: active row group beyond the cursor": "update state.run set next_row_group = 1",
-    "R1: row outside an active row group": "delete from state.active_row_group where row_group = 1",
+    "R1: admitted row group beyond the cursor": "update state.run set next_row_group = 1",
+    "R1: row outside an active row group": "delete from state.admitted_row_group where row_group = 1",
     "K2: row group in two states": (
         "insert into state.finished_row_group select row_group, first_row, row_count, row_count, 0,"
         " admitted_at, admitted_at"
-        " from state.active_row_group where row_group = 1"
+        " from state.admitted_row_group where row_group = 1"
     ),
     "K2: admitted row groups do not add up": "update state.run set next_row_group = 3",
     "K2: rows of a finished row group do not add up": (
         "insert into state.finished_row_group select 7, 14, 2, 2, 0, admitted_at, admitted_at from"
-        " state.active_row_group"
+        " state.admitted_row_group"
         " where row_group = 1"
     ),
     "K4: dataset row of a row group that is not finished": (
         "insert into state.dataset_row select * from state.active_row where row_id = 3"
     ),
-    "A7: parked row outside a parked or resting row group": (
+    "A7: parked row outside a parked, waiting or due row group": (
         "insert into state.parked_row select * from state.active_row where row_id = 3"
     ),
-    "rows of a resting row group do not add up": (
-        "insert into state.resting_row_group select row_group, first_row, row_count, admitted_at, 0, 1, true"
-        " from state.active_row_group where row_group = 1"
-    ),
-    "R1: resting row group beyond the cursor": (
-        "insert into state.resting_row_group select 7, 14, 2, created_at, 0, 1, true from state.run"
+    "A7: parked rows of a row group do not add up": (
+        "update state.admitted_row_group set state = 'due', came_from = 'active', rows_parked = 1 where row_group = 1"
     ),
     "row is there twice": "insert into state.active_row select * from state.active_row where row_id = 2",
     "row of an unfinished row group is missing": "delete from state.active_row where row_id = 2",
@@ -61,9 +57,9 @@ DAMAGES = {
         "insert into state.deferred_task select 0, -1, -1, 1, 'x', 'y', created_at, created_at, created_at"
         " from state.run"
     ),
-    "R6: resting row group is due and should not be, or the other way round": (
-        "insert into state.resting_row_group select row_group, first_row, row_count, admitted_at, 0, 1, false"
-        " from state.active_row_group where row_group = 1"
+    "R6: row group waits and has work to do, or is due and has none": (
+        "update state.admitted_row_group set state = 'waiting', came_from = 'active', rows_parked = 1"
+        " where row_group = 1"
     ),
     "R8: task deferred twice": (
         "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at"

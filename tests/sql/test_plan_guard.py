@@ -91,12 +91,15 @@ def measured(state: RunState, what: str) -> list[Operator]:
             "generators": numbers,
             "next_tags": [0.0] * len(numbers),
             "steps": [1.0] * len(numbers),
+            "rows_per_call": [1] * len(numbers),
             "wanted_rows": 8192,
             "turn": 1,
             "now": moment(0),
             "deferred_before": moment(0),
             "max_active_rows": 8192,
             "max_active_row_groups": 64,
+            "max_parked_rows": 8192,
+            "deferral_blocks": False,
         }
         parameters = {name: value for name, value in known.items() if f"${name}" in text}
     state.sql("begin transaction")

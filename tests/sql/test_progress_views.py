@@ -26,13 +26,13 @@ def finish_by_hand(state: RunState, row_group: int, rows_finished: int, rows_dro
     state.sql(
         "insert into state.finished_row_group select row_group, first_row, row_count, $finished, $dropped,"
         " admitted_at, $now"
-        " from state.active_row_group where row_group = $group",
+        " from state.admitted_row_group where row_group = $group",
         group=row_group,
         finished=rows_finished,
         dropped=rows_dropped,
         now=moment(5),
     )
-    state.sql("delete from state.active_row_group where row_group = $group", group=row_group)
+    state.sql("delete from state.admitted_row_group where row_group = $group", group=row_group)
 
 
 def test_every_cell_is_counted_once_in_progress(chain: RunState) -> None:
@@ -140,7 +140,7 @@ def test_a_deferred_batch_task_has_no_row(state_of: StateOf) -> None:
 def test_d4_usage_adds_up_requests_by_model_invocation_and_hour(chain: RunState) -> None:
     insert = (
         "insert into state.attempt values"
-        " ($invocation, 0, 0, 0, 0, 1, 'succeeded', $error, null, $model, $at, 5.0, 10, 20, 0.5)"
+        " ($invocation, 0, 0, 0, 0, 1, 'succeeded', $error, null, $model, $at, 5.0, 10, 20, 0.5, null)"
     )
     for invocation, error, name, seconds in [
         (1, None, "a", 0),

@@ -72,7 +72,7 @@ def test_d4_what_a_crashed_invocation_left_is_summed_up_by_the_next(tmp_path: Pa
 def test_a_wrong_sum_is_a_contradiction() -> None:
     with _state() as state:
         state.sql(
-            "insert into state.usage_total values (1, 0, 'x', $now, 1, 1, 0, 1.0, 1, 1, 0.0, $now)", now=moment(0)
+            "insert into state.usage_total values (1, 0, 'x', $now, 1, 1, 0, 1.0, 1, 1, 0.0, $now, 0)", now=moment(0)
         )
         assert [row[0] for row in state.violations()] == ["D4: sums of usage that are not those of the attempts"]
 
@@ -114,7 +114,8 @@ def test_a_young_invocation_is_measured_by_its_own_time() -> None:
 
 def _request(state: RunState, started_s: float, duration_ms: float) -> None:
     state.sql(
-        "insert into state.attempt values (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at, $ms, 1, 1, null)",
+        "insert into state.attempt values"
+        " (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at, $ms, 1, 1, null, null)",
         at=moment(started_s),
         ms=duration_ms,
     )

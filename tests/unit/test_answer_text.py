@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rowmill.generators.prompting.answer_json import Wanted
 from rowmill.generators.prompting.answer_text import code_block, fenced_blocks, json_value
 from rowmill.generators.protocol import UnusableAnswer
 
@@ -84,3 +85,141 @@ def test_a_plain_value_is_json_too() -> None:
     assert json_value(" 3 ") == 3
     assert json_value('"three"') == "three"
     assert json_value("null") is None
+
+
+CUT_OFF = '{"meta": {"source": "web"}, "items": [{"a": 1}, {"b"'
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (CUT_OFF, "ends in the middle of a value"),
+        (f"Here: {CUT_OFF}", "ends in the middle of a value"),
+        (f"```json\n{CUT_OFF}", "ends in the middle of its block"),
+        (f"```\n{CUT_OFF}", "ends in the middle of its block"),
+        (f'Draft: {{"meta": {{}}}} Final: {CUT_OFF}', "ends in the middle of a value"),
+        (f'```json\n{{"a": 1}}\n```\nBetter:\n```json\n{CUT_OFF}', "ends in the middle of its block"),
+        ("{'meta': {\"source\": \"web\"}, 'items': [", "ends in the middle of a value"),
+        ('{meta: {"source": "web"}, items: [', "ends in the middle of a value"),
+        ('[{"a": 1}, {"a"', "ends in the middle of a value"),
+        ("[1, 2, [3, 4]", "ends in the middle of a value"),
+        ('{"a": {"b": 1}} trailing {', "ends in the middle of a value"),
+    ],
+)
+def test_what_stands_within_a_cut_off_value_is_never_the_answer(answer: str, reason: str) -> None:
+    with pytest.raises(UnusableAnswer, match=reason):
+        json_value(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{\'meta\': {"source": "web"}}',
+        '{"a": {"b": 1}, }',
+        '{"a": {"b": 1} // why\n}',
+        '{"a": {"b": 1}, "c": True}',
+        '{"a": [{"b": 1}], "c": None}',
+        '{“a”: {"b": 1}}',
+        '{"a": "an "inner" {\\"x\\": 1}", "b": {"c": 1}}',
+        'Draft {"a": 1}, final {"a": 2,}',
+        '```json\n{"a": 1}\n```\n```json\n{"a": 2,}\n```',
+        '{"a": 1e999}',
+        'Here: {"a": -1e999} {"b"}',
+        '{"a": 1, "a": 2}',
+        '{"a": Infinity}',
+    ],
+)
+def test_what_is_broken_is_neither_mended_nor_searched(answer: str) -> None:
+    with pytest.raises(UnusableAnswer, match="not valid JSON"):
+        json_value(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        'First draft: {"a": 0}. Final: {"a": 1}',
+        '```json\n{"a": 0}\n```\nOn reflection:\n```json\n{"a": 1}\n```',
+        'Example:\n```json\n{"a": 0}\n```\nSo the answer is {"a": 1}.',
+        'Draft {"a": 0,} final {"a": 1}',
+        '\ufeff\u200b{"a": 1}\u200b ',
+        '<answer>{"a": 1}</answer>',
+        'As in [1] and [2, 3]: {"a": 1} [1]',
+        'Of {name} and {{ name }} and {}: {"a": 1}',
+        '[note] {"a": 1} (see [1])',
+        '```json\n{"a": 1}\n``` as in [2].',
+        '```JSON\r\n{"a": 1}\r\n```\r\n',
+        '```json\n{"a": 1}',
+        '```python\nx = {"a": 0}\n```\n{"a": 1}',
+        '~~~~json\n{"a": 1}\n~~~~',
+    ],
+)
+def test_the_last_whole_value_is_the_answer(answer: str) -> None:
+    assert json_value(answer) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>{"a": 0}</think>{"a": 1}',
+        '{"a": 0} no, </think>{"a": 1}',
+        '{"a": [0 </think>\n\n{"a": 1}',
+        'So ```json\n{"a": 0}\n```\n</think>{"a": 1}',
+        '```json\n{"a": 0\n</think>\n{"a": 1}',
+        'Sure. <thought>{"a": 0}</thought> {"a": 1}',
+        '<reasoning>{"a": 0}</reasoning>\n```json\n{"a": 1}\n```',
+        '{"a": 1}\n<think>or {"a": 2}?</think>',
+        '<think>{"a": 0}</think><think>{"a": 2}</think>{"a": 1}',
+        '[THINK]{"a": 0}[/THINK]{"a": 1}',
+        '<|channel|>analysis<|message|>{"a": 0}<|end|><|start|>assistant<|channel|>final<|message|>{"a": 1}<|return|>',
+        'analysis{"a": 0} it is.assistantfinal{"a": 1}',
+    ],
+)
+def test_values_in_thoughts_do_not_count(answer: str) -> None:
+    assert json_value(answer) == {"a": 1}
+
+
+@pytest.mark.parametrize("answer", ['<think>{"a": 0}', 'Well.\n<think>\n{"a": 0}'])
+def test_a_thought_without_an_end_has_no_answer_behind_it(answer: str) -> None:
+    with pytest.raises(UnusableAnswer, match="within the model's thoughts"):
+        json_value(answer)
+
+
+@pytest.mark.parametrize("answer", ['{"a": 0}\n{"a": 1}', '{"a": 0}{"a": 1}', '{"a": 0},\n{"a": 1}'])
+def test_several_values_one_after_the_other_are_ambiguous(answer: str) -> None:
+    with pytest.raises(UnusableAnswer, match="several JSON values"):
+        json_value(answer)
+
+
+def test_tags_in_the_texts_of_a_value_are_left_alone() -> None:
+    assert json_value('{"a": "<think>x</think>y"}') == {"a": "<think>x</think>y"}
+    assert json_value('Here: {"a": "<think>x</think>y"} so') == {"a": "<think>x</think>y"}
+
+
+def test_values_unlike_the_one_that_is_asked_for_are_passed_over() -> None:
+    order = Wanted((dict,), frozenset({"item"}))
+    assert json_value('Of {"product": "a long description"} I made {"item": 1}', order) == {"item": 1}
+    assert json_value('{"item": 1} for {"product": "a long description"}', order) == {"item": 1}
+    assert json_value('The items are [1, 2] as in {"x": 1}.', Wanted((list,))) == [1, 2]
+
+
+@pytest.mark.parametrize("answer", ["{ " * 50_000, "[" * 100_000, '{"a":' * 50_000, '"' * 100_000, "{x" * 50_000])
+def test_a_hostile_answer_is_refused_at_once(answer: str) -> None:
+    with pytest.raises(UnusableAnswer):
+        json_value(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "```python\ntag = '<think>'\n```",
+        "Hm: ```x``` no\n```python\nno\n```\n</think>\n```python\ntag = '<think>'\n```",
+        "<thinking>\n```python\nno\n```\n</thinking>\n```python\ntag = '<think>'\n```",
+    ],
+)
+def test_code_may_speak_of_thoughts_and_code_in_thoughts_does_not_count(answer: str) -> None:
+    assert python(answer) == "tag = '<think>'"
+
+
+def test_code_in_an_unfinished_thought_is_no_answer() -> None:
+    with pytest.raises(UnusableAnswer, match="within the model's thoughts"):
+        python("<think>\n```python\nno\n```\nhm")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import anyio
 import pytest
 from generator_context import declared, problems
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError, Transient
@@ -114,6 +115,44 @@ def test_an_answer_cut_off_at_the_limit_says_so(kind: str) -> None:
         asked(provider, kind, max_conversation_correction_steps=0)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("reason", ["length", "max_tokens", "MAX_TOKENS", "model_length", "incomplete"])
+def test_an_answer_that_ended_at_its_limit_is_unusable_even_if_it_can_be_read(kind: str, reason: str) -> None:
+    text, value = GOOD[kind]
+    provider = ScriptedProvider(ChatAnswer(text, finish_reason=reason), ChatAnswer(text, finish_reason="stop"))
+    call = Call(0, [0])
+    assert asked(provider, kind, call) == [value]
+    assert [(one.error_type, one.finish_reason) for one in call.requests] == [("OutputLimit", "length"), (None, "stop")]
+    correction = provider.requests[1].messages[-1]["content"]
+    assert "cut off at the output limit" in correction
+    assert "shorter" in correction
+    assert "JSON" not in correction
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_a_filter_stopped_is_a_refusal_and_not_asked_again(kind: str) -> None:
+    provider = ScriptedProvider(ChatAnswer(GOOD[kind][0], finish_reason="SAFETY"))
+    with pytest.raises(GeneratorError, match="content filter") as caught:
+        asked(provider, kind)
+    assert caught.value.error_type == "Refusal"
+
+
+def test_corrections_say_whether_it_is_no_json_or_does_not_fit() -> None:
+    provider = answers('{"item": "tea", "cou', '{"item": 3, "count": 1}', GOOD["llm-structured"][0])
+    asked(provider, "llm-structured")
+    said = [request.messages[-1]["content"] for request in provider.requests[1:]]
+    assert "ends in the middle of a value" in said[0]
+    assert "does not fit the JSON Schema. $.item: 3 is not of type 'string'" in said[1]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_thoughts_of_any_spelling_are_the_reasoning_and_not_the_value(kind: str) -> None:
+    text, value = GOOD[kind]
+    for opening in ("<think>", "", "<reasoning>"):
+        answer = f"{opening}Hm:\n{text}\nno{opening.replace('<', '</') or '</think>'}\n{text}"
+        assert asked(answers(answer), kind, extract_reasoning_content=True) == [value, f"Hm:\n{text}\nno"]
+
+
 def test_reasoning_stays_in_the_trace_and_is_never_sent_back() -> None:
     text, value = GOOD["llm-code"]
     provider = ScriptedProvider(ChatAnswer("no idea", "Hm."), ChatAnswer(text, "Ah."))
@@ -172,7 +211,39 @@ def test_the_endpoint_is_told_the_schema_in_the_way_it_takes_it(setting: str, ex
     asked(provider, "llm-structured", model={"response_format": setting})
     (request,) = provider.requests
     assert request.parameters.get("response_format") == expected
-    assert ("JSON Schema" in request.messages[0]["content"]) is (setting in ("none", "json_object"))
+    assert json.dumps(ORDER) in request.messages[0]["content"]
+
+
+@pytest.mark.parametrize("setting", ["none", "json_object", "json_schema", "strict_json_schema"])
+def test_the_model_is_always_told_what_the_scores_mean_unless_that_is_left_out(setting: str) -> None:
+    provider = answers(GOOD["llm-judge"][0])
+    asked(provider, "llm-judge", model={"response_format": setting})
+    prompt = provider.requests[0].messages[0]["content"]
+    for words in ("How it reads", "1: clumsy; 2: fluent", "kind: friendly; cold: distant", '"tone"'):
+        assert words in prompt
+    provider = answers(GOOD["llm-judge"][0])
+    asked(provider, "llm-judge", model={"response_format": setting}, schema_in_prompt=False)
+    assert provider.requests[0].messages[0]["content"] == "For tea"
+
+
+@pytest.mark.parametrize("kind", ["llm-structured", "llm-judge"])
+def test_leaving_the_schema_out_is_in_the_fingerprint(kind: str) -> None:
+    column = {"name": "made", "column_type": kind, "model_alias": "writer", "prompt": "p", **COLUMNS[kind]}
+    original = declared(column)[0].fingerprint
+    assert declared(column | {"schema_in_prompt": True})[0].fingerprint == original
+    assert declared(column | {"schema_in_prompt": False})[0].fingerprint != original
+
+
+def test_a_schema_the_endpoint_takes_has_the_fingerprint_it_had_before_it_stood_in_the_prompt() -> None:
+    column = LlmStructuredColumn.model_validate(
+        {"name": "made", "model_alias": "writer", "prompt": "p", "output_format": ORDER}
+    )
+    config = handle(answers(), response_format="json_schema").config
+    assert column._shaping(config) == {
+        "instruction": "",
+        "parameters": {"response_format": {"type": "json_schema", "json_schema": {"name": "made", "schema": ORDER}}},
+        "output_format": ORDER,
+    }
 
 
 def test_the_model_is_told_what_does_not_fit_the_schema() -> None:
@@ -209,6 +280,94 @@ def test_a_reference_outside_of_the_schema_is_not_fetched() -> None:
     schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/x.json"}}}
     with pytest.raises(GeneratorError, match="cannot be used"):
         asked(answers('{"a": 1}'), "llm-structured", output_format=schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        ({"properties": {"a": {"$ref": "#/$defs/x"}}}, "'#/$defs/x' leads nowhere"),
+        ({"properties": {"a": {"$ref": "http://127.0.0.1:9/x.json"}}}, "leads nowhere"),
+        ({"properties": {"a": {"$ref": "other.json"}}}, "leads nowhere"),
+        ({"prefixItems": [{"$ref": "#/$defs/x"}]}, "leads nowhere"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "object", "properties": {"b": {"$ref": "#c"}}}}}, "'#c' leads"),
+        ({"if": {"$dynamicRef": "#x"}}, "$dynamicRef '#x' leads nowhere"),
+        ({"$ref": "#/parts/a", "parts": {"a": {"$ref": "#/parts/b"}}}, "'#/parts/b' leads nowhere"),
+        ({"$ref": "#/title", "title": "t"}, "no JSON Schema"),
+        ({"$ref": "#"}, "only back to itself"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}, "back to itself"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/a"}]}}}, "back to itself"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_a_problem_of_the_spec(schema: Any, reason: str) -> None:
+    column = {"name": "made", "column_type": "llm-structured", "model_alias": "writer", "prompt": "p"}
+    found = problems(column | {"output_format": schema})
+    assert reason in found["columns.0.output_format"]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "string"}}},
+        {"$id": "http://127.0.0.1/a", "$ref": "b", "$defs": {"x": {"$id": "b", "type": "string"}}},
+        {"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}},
+        {"type": "object", "properties": {"$ref": {"type": "string"}}},
+        {"const": {"$ref": "#/nowhere"}},
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "definitions": {"a": {}},
+            "items": {"$ref": "#/definitions/a"},
+        },
+    ],
+)
+def test_a_reference_that_leads_somewhere_is_none(schema: Any) -> None:
+    column = {"name": "made", "column_type": "llm-structured", "model_alias": "writer", "prompt": "p"}
+    assert problems(column | {"output_format": schema}) == {}
+
+
+class Cat(BaseModel):
+    kind: Literal["cat"]
+    lives: int
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    trained: bool | None = None
+
+
+class Odd(BaseModel):
+    pet: Annotated[Cat | Dog, Field(discriminator="kind")]
+    anything: Any = None
+    price: Decimal
+    pair: tuple[int, str]
+    text_or_number: str | int | None = None
+
+
+def test_unions_any_decimals_and_tuples_are_json_in_which_nothing_is_lost() -> None:
+    text = (
+        '{"pet": {"kind": "cat", "lives": 9}, "anything": {"a": [1.50, null]}, "price": 12.10, "pair": [1, "a"],'
+        ' "text_or_number": "abc"}'
+    )
+    (value,) = asked(answers(text), "llm-structured", output_format=Odd)
+    assert value == {
+        "pet": '{"kind": "cat", "lives": 9}',
+        "anything": '{"a": [1.50, null]}',
+        "price": "12.10",
+        "pair": '[1, "a"]',
+        "text_or_number": '"abc"',
+    }
+
+
+@pytest.mark.parametrize("rest", ["", ', "anything": null, "text_or_number": null'])
+def test_null_and_absent_are_null(rest: str) -> None:
+    text = f'{{"pet": {{"kind": "dog"}}, "price": "1", "pair": [1, "a"]{rest}}}'
+    (value,) = asked(answers(text), "llm-structured", output_format=Odd)
+    assert (value["anything"], value["text_or_number"]) == (None, None)
+
+
+def test_a_null_that_is_the_whole_answer_is_null() -> None:
+    schema = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}
+    assert asked(answers("null"), "llm-structured", output_format=schema) == [None]
 
 
 # llm-judge ---------------------------------------------------------------------------------------------
@@ -268,3 +427,60 @@ def test_an_unknown_language_names_the_nearest() -> None:
 
     with pytest.raises(SpecError, match="Did you mean 'python'"):
         declared({"name": "c", "column_type": "llm-code", "model_alias": "writer", "prompt": "p", "code_lang": "pyton"})
+
+
+LENIENT: dict[str, Any] = {"name": "s", "description": "d"}
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "score"),
+    [
+        ([1, 2, 3], "3.0", 3),
+        ([1, 2, 3], 3.0, 3),
+        ([1, 2, 3], " 3\n", 3),
+        ([1, 2, 3], "３", 3),
+        ([-1, 0, 1], "+1", 1),
+        ([-1, 0, 1], "-1.00", -1),
+        (["yes", "no"], "Yes", "yes"),
+        (["yes", "no"], " YES\u200b ", "yes"),
+        (["yes", "no"], "'yes'", "yes"),
+        (["yes", "no"], "**Yes**", "yes"),
+        (["Yes", "yes"], "yes", "yes"),
+        (["not at all", "very"], "Not  at\nall", "not at all"),
+        (["Straße", "Weg"], "STRASSE", "Straße"),
+        (["1.50", "n/a"], 1.5, "1.50"),
+        (["true", "false"], True, "true"),
+    ],
+)
+def test_a_score_that_one_option_alone_is_like_is_that_option(options: list[Any], given: Any, score: Any) -> None:
+    scores = [LENIENT | {"options": dict.fromkeys(options, "m")}]
+    answer = json.dumps({"s": {"reasoning": "r", "score": given}})
+    assert asked(answers(answer), "llm-judge", scores=scores) == [{"s": {"reasoning": "r", "score": score}}]
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        (["Yes", "yes"], "YES"),
+        (["yes", "no"], "yes and no"),
+        (["yes", "no"], True),
+        (["yes", "no"], ""),
+        (["yes", "no"], None),
+        (["yes", "no"], ["yes"]),
+        ([1, 2, 3], 2.5),
+        ([1, 2, 3], "2/3"),
+        ([1, 2, 3], True),
+        ([1, 2, 3], 10**400),
+        (["1", "1.0", "x"], "1.00"),
+    ],
+)
+def test_a_score_that_is_like_no_option_or_several_is_corrected(options: list[Any], given: Any) -> None:
+    scores = [LENIENT | {"options": dict.fromkeys(options, "m")}]
+    answer = json.dumps({"s": {"reasoning": "r", "score": given}})
+    with pytest.raises(GeneratorError, match="must be one of"):
+        asked(answers(answer), "llm-judge", scores=scores, max_conversation_correction_steps=0)
+
+
+def test_the_name_of_a_score_may_differ_in_case() -> None:
+    answer = GOOD["llm-judge"][0].replace('"style"', '" Style"')
+    assert asked(answers(answer), "llm-judge") == [GOOD["llm-judge"][1]]

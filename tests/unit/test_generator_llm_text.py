@@ -218,3 +218,116 @@ def test_a_cancelled_request_is_journaled(backend: str) -> None:
 def test_a_model_that_was_not_opened_is_an_internal_error() -> None:
     with pytest.raises(InternalError):
         InvocationRuntime(Path()).model("writer")
+
+
+# What is no answer (V7) -----------------------------------------------------------------------------------
+
+
+CUT_OFF = ChatAnswer("A beautiful", finish_reason="max_tokens")
+WHOLE = ChatAnswer("Nice.", finish_reason="end_turn")
+
+
+def asked(provider: ScriptedProvider, **fields: Any) -> tuple[Any, Call]:
+    """What a column makes of a provider's answers (or the error), and its call."""
+    column = LlmTextColumn(name="review", model_alias="writer", **{"prompt": "Review {{ product }}.", **fields})
+    generator = column.bind(InvocationRuntime(Path(), {"writer": handle(provider)}))
+    call = Call(0, [0])
+    try:
+        return anyio.run(generator.generate, {"product": "tea"}, call), call
+    except GeneratorError as error:
+        return error, call
+
+
+def test_a_text_that_ended_at_its_limit_is_kept_and_known() -> None:
+    values, call = asked(ScriptedProvider(CUT_OFF))
+    assert values == ["A beautiful"]
+    assert [(one.error_type, one.finish_reason) for one in call.requests] == [(None, "length")]
+
+
+def test_a_text_that_ended_at_its_limit_may_drop_its_row() -> None:
+    error, call = asked(ScriptedProvider(CUT_OFF), on_length="drop")
+    assert error.error_type == "OutputLimit"
+    assert "raise max_tokens" in str(error)
+    assert [(one.error_type, one.finish_reason) for one in call.requests] == [("OutputLimit", "length")]
+
+
+def test_a_text_that_ended_at_its_limit_may_be_asked_for_again_and_shorter() -> None:
+    provider = ScriptedProvider(CUT_OFF, WHOLE)
+    values, call = asked(provider, on_length="retry")
+    assert values == ["Nice."]
+    assert [one.error_type for one in call.requests] == ["OutputLimit", None]
+    assert "shorter" in provider.requests[1].messages[-1]["content"]
+
+
+def test_a_text_that_always_ends_at_its_limit_is_asked_for_three_times() -> None:
+    thought = Rejected("The model reached its output limit before it answered", "OutputLimit")
+    error, call = asked(ScriptedProvider(CUT_OFF, thought, CUT_OFF, WHOLE), on_length="retry")
+    assert error.error_type == "OutputLimit"
+    assert [one.error_type for one in call.requests] == ["OutputLimit"] * 3
+
+
+def test_the_deadline_of_a_text_has_room_for_its_retries() -> None:
+    column = {"name": "review", "column_type": "llm-text", "model_alias": "writer", "prompt": "Hi"}
+    assert declared(column)[0].timeout_s == 7.5
+    assert declared(column | {"on_length": "retry"})[0].timeout_s == 7.5 * 3
+
+
+def test_only_what_is_done_at_the_limit_other_than_by_default_is_in_the_fingerprint() -> None:
+    column = {"name": "review", "column_type": "llm-text", "model_alias": "writer", "prompt": "Hi"}
+    original = declared(column)[0].fingerprint
+    assert set(original) == {"prompt", "system_prompt", "model", "with_trace", "extract_reasoning_content"}
+    assert declared(column | {"on_length": "keep"})[0].fingerprint == original
+    assert declared(column | {"on_length": "drop"})[0].fingerprint != original
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>Hm.</think>Nice.",
+        "Hm.\n</think>\n\nNice.",
+        "<thought>Hm.</thought>\nNice.",
+        "<reasoning>Hm.</reasoning> Nice.",
+        "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Nice.",
+    ],
+)
+def test_thoughts_leave_the_text_of_every_column(text: str) -> None:
+    assert asked(ScriptedProvider(ChatAnswer(text)))[0] == ["Nice."]
+    assert asked(ScriptedProvider(ChatAnswer(text)), extract_reasoning_content=True)[0] == ["Nice.", "Hm."]
+
+
+def test_reasoning_of_a_field_and_of_the_text_are_both_kept() -> None:
+    answer = ChatAnswer("<think>Hm.</think>Nice.", reasoning_content="First.")
+    assert asked(ScriptedProvider(answer), extract_reasoning_content=True)[0] == ["Nice.", "First.\n\nHm."]
+
+
+def test_tags_the_prompt_asks_for_stay_in_the_text_unless_the_reasoning_is_to_be_extracted() -> None:
+    answer = ChatAnswer("<think>Hm.</think>Nice.")
+    prompt = "Think between <think> and </think>, then review {{ product }}."
+    assert asked(ScriptedProvider(answer), prompt=prompt)[0] == ["<think>Hm.</think>Nice."]
+    assert asked(ScriptedProvider(answer), system_prompt=prompt)[0] == ["<think>Hm.</think>Nice."]
+    values, _ = asked(ScriptedProvider(answer), prompt=prompt, extract_reasoning_content=True)
+    assert values == ["Nice.", "Hm."]
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (ChatAnswer("<think>Hm."), "NoAnswer"),
+        (ChatAnswer("<think>Hm.</think>\n"), "NoAnswer"),
+        (ChatAnswer("<think>Hm.", finish_reason="length"), "OutputLimit"),
+        (ChatAnswer("Ni", finish_reason="content_filter"), "Refusal"),
+    ],
+)
+def test_thoughts_without_an_answer_and_what_a_filter_stopped_reject_their_row(answer: ChatAnswer, kind: str) -> None:
+    error, call = asked(ScriptedProvider(answer))
+    assert error.error_type == kind
+    assert [one.error_type for one in call.requests] == [kind]
+
+
+@pytest.mark.parametrize("tokens", [-1, 2**53, 10**30, 1.5, float("nan"), "many", True, None])
+def test_token_counts_of_a_plug_in_are_believed_within_bounds_only(tokens: Any) -> None:
+    values, call = asked(ScriptedProvider(ChatAnswer("Nice.", input_tokens=tokens, output_tokens=3)))
+    assert values == ["Nice."]
+    (request,) = call.requests
+    assert (request.input_tokens, request.output_tokens, request.error_type) == (0, 3, None)
+    assert tokens is None or "no count of tokens: input_tokens" in (request.message or "")

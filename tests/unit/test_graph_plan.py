@@ -1,4 +1,4 @@
-"""Plans: P1, P2, P3, P4 and P5 of semantics.md."""
+"""Plans: P1, P2, P3, P4 and P5."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from rowmill.generators.json_text import DECODER
 from rowmill.generators.json_type import json_type
 from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.dtype import sql_type
@@ -85,3 +86,31 @@ def test_what_cannot_be_stored_is_unusable(schema: Any, value: Any) -> None:
 def test_a_part_without_a_type_of_its_own_is_json_text() -> None:
     found = json_type({"type": "object", "properties": {"a": {}}})
     assert found.convert({"a": [1, "ü"]}) == {"a": '[1, "\\u00fc"]'}
+
+
+def test_json_text_keeps_numbers_as_they_were_written_and_replaces_lone_surrogates() -> None:
+    read = DECODER.decode(r'{"a": [1.10, 1E5, 12345678901234567890, -0.0], "\ud800": "x\ud800", "\ud83d\ude00": null}')
+    written = json_type({}).convert(read)
+    assert written == r'{"a": [1.10, 1E5, 12345678901234567890, -0.0], "\ufffd": "x\ufffd", "\ud83d\ude00": null}'
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "null"},
+        {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
+        {"type": "array", "prefixItems": [{"type": "integer"}]},
+        {"type": ["object", "null"], "properties": {"a": {}}},
+        {"type": ["array", "null"], "items": {"type": "string"}},
+        {"type": ["string", "null"]},
+    ],
+)
+def test_null_is_null_in_every_type(schema: Any) -> None:
+    assert json_type(schema).convert(None) is None
+
+
+def test_a_number_that_a_float_would_round_is_unusable() -> None:
+    with pytest.raises(UnusableAnswer, match="more digits"):
+        json_type({"type": "number"}).convert(2**53 + 1)
+    assert json_type({"type": "number"}).convert(2**53) == 2.0**53

@@ -10,7 +10,7 @@ import pytest
 from provider_simulator import provider_simulator
 from scripted_endpoint import Scripted, response, scripted_endpoint
 
-from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
+from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient, Unavailable
 from rowmill.providers.anthropic import AnthropicProvider
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
@@ -207,7 +207,7 @@ async def test_what_is_no_message_is_worth_another_attempt(body: str, kind: str)
         (403, "permission_error", RunStopping, "Authentication"),
         (413, "request_too_large", Rejected, "HTTP 413"),
         (500, "api_error", Transient, "HTTP 500"),
-        (504, "timeout_error", Transient, "HTTP 504"),
+        (504, "timeout_error", Unavailable, "HTTP 504"),
     ],
 )
 async def test_each_status_has_its_type(status: int, kind: str, expected: type[Rejected], error_type: str) -> None:

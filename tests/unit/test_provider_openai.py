@@ -19,7 +19,16 @@ import pytest
 from provider_simulator import provider_simulator
 from scripted_endpoint import Scripted, answered, chat_answer, response, scripted_endpoint
 
-from rowmill.errors import InternalError, ProviderError, RateLimited, Rejected, RunStopping, Transient, UsageError
+from rowmill.errors import (
+    InternalError,
+    ProviderError,
+    RateLimited,
+    Rejected,
+    RunStopping,
+    Transient,
+    Unavailable,
+    UsageError,
+)
 from rowmill.providers.openai import LARGEST_ANSWER_BYTES, OpenAIProvider
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
 
@@ -176,7 +185,7 @@ async def test_a_compressed_answer_is_read_although_nobody_asked_for_it() -> Non
         (409, error_body(), Transient, "HTTP 409"),
         (425, "", Transient, "HTTP 425"),
         (500, error_body(), Transient, "HTTP 500"),
-        (503, "<html>", Transient, "HTTP 503"),
+        (503, "<html>", Unavailable, "HTTP 503"),
         (529, "", Transient, "HTTP 529"),
         (400, error_body("Too long", "context_length_exceeded"), Rejected, "ContextTooLong"),
         (400, error_body("Filtered", "content_filter"), Rejected, "Refusal"),

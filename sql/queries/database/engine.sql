@@ -15,6 +15,14 @@ attach {path} as source (read_only);
 -- From here on no SQL of this connection reaches another file. O(1).
 set enable_external_access = false;
 
+-- name: use_utc
+-- The time zone in which everything is evaluated and shown, on every connection to this database (V5). O(1).
+set global timezone = 'UTC';
+
+-- name: use_gregorian_calendar
+-- The calendar of everything. O(1).
+set global calendar = 'gregorian';
+
 -- name: allow_setting_threads
 -- The one setting that may change once the configuration is locked. O(1).
 set allowed_configs = ['threads'];

@@ -16,12 +16,11 @@ limit 0;
 -- Evaluates an expression without columns, to learn whether a value fits a type. O(text).
 select {expression} as result;
 
--- name: function_stability
--- What is known of the functions an expression names. O(functions).
+-- name: kinds_of_functions
+-- Kinds of the functions an expression names: scalar, aggregate, table, macro. O(functions).
 select
   lower(function_name) as function_name,
-  list(distinct function_type) as function_types,
-  bool_and(coalesce(stability, 'CONSISTENT') = 'CONSISTENT') as is_deterministic
+  list(distinct function_type) as function_types
 from duckdb_functions()
 where lower(function_name) in (select unnest($names::varchar[]))
 group by lower(function_name);

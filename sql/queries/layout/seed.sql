@@ -12,6 +12,35 @@ select * from {reader};
 -- All rows of a seed file in file order. O(rows).
 select * from {reader};
 
+-- name: describe_seed_types
+-- Types as the engine spells them, from nulls of each. O(columns).
+describe
+select {columns};
+
+-- name: seed_misfit
+-- First value of a staged column that is none in another type, or another one when it comes back. O(rows).
+select
+  position,
+  value::varchar as value_text
+from seed_column
+where value is not null and ({converted} is null or {back} is distinct from value)
+order by position
+limit 1;
+
+-- name: convert_seed_column
+-- Values of a staged column in another type. O(rows).
+select {converted} as value
+from seed_column
+order by position;
+
+-- name: convert_seed_json
+-- JSON texts of a staged column in another type, and what they are as JSON then. O(rows).
+select
+  {converted} as value,
+  to_json({converted})::varchar as written
+from seed_column
+order by position;
+
 -- name: copy_seed_rows_in_order
 -- Keeps the rows in the order of the source, which is that of row_id. O(seed rows).
 insert into state.seed_row

@@ -21,7 +21,8 @@ select
   cost_usd,
   started_at,
   updated_at,
-  reason
+  reason,
+  answers_cut_off
 from main.run_status;
 
 -- name: read_progress
@@ -69,6 +70,20 @@ group by
 order by
   count(*) desc,
   column_name
+limit $limit;
+
+-- name: cut_off_answers
+-- Of which columns answers ended at the limit of their length, most first. O(sums + attempts not summed up yet).
+select
+  g.name as column_name,
+  sum(u.cut_off)::bigint as answers
+from state.usage_sum as u
+inner join state.known_generator as g on u.generator = g.generator
+where u.cut_off > 0
+group by g.name
+order by
+  answers desc,
+  column_name asc
 limit $limit;
 
 -- name: deferral_reasons

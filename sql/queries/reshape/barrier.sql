@@ -1,6 +1,6 @@
 /*
 Barriers (R6): generators of strategy `dataset` see all rows at once. While one is open, row groups come as far as they can without
-it and rest; when all are there it runs, in one transaction: what it decided is written slice by slice of the rows, so that memory holds
+it and wait; when all are there it runs, in one transaction: what it decided is written slice by slice of the rows, so that memory holds
 a slice; then the row groups follow. Rows that are in the dataset already, because the run was extended, take part; those of which the
 result did not change stay there.
 
@@ -16,15 +16,11 @@ from state.barrier
 where not is_open;
 
 -- name: ready_barrier
--- The barrier that can run now, if any. O(segments + active and resting groups).
+-- The barrier that can run now, if any. O(segments + admitted row groups).
 select generator
 from state.ready_barrier;
 
--- name: has_resting_row_group
--- Does any row group rest? O(1).
-select exists (from state.resting_row_group);
-
--- name: restable_row_groups
+-- name: row_groups_to_hold_back
 -- Active row groups that are complete as far as they can be while a barrier is open, with no call under way for a live row. O(active rows).
 select d.row_group
 from state.row_group_done as d
@@ -37,36 +33,21 @@ where
     inner join state.active_row as a on i.row_group = a.row_group and i.row_index in (a.row_index, -1)
   );
 
--- name: rest_rows
--- Their rows rest outside the frontier's tables. O(active rows).
+-- name: hold_rows_back
+-- Their rows leave the frontier's tables. O(active rows).
 insert into state.parked_row ({columns})
 select {columns}
 from state.active_row
 where row_group in (select unnest($row_groups::bigint[]))
 order by row_id;
 
--- name: rest_row_groups
--- These row groups wait for the barrier. O(active rows).
-insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
-select
-  row_group,
-  first_row,
-  row_count,
-  admitted_at,
-  rows_finished,
-  live_rows,
-  false
-from state.row_group_done
-where row_group in (select unnest($row_groups::bigint[]))
-order by row_group;
-
--- name: delete_deferrals_of_resting
+-- name: delete_deferrals_of_held
 -- Tasks that come after a barrier that is open again wait for it, not for their time. O(deferred).
 delete from state.deferred_task
 where row_group in (select unnest($row_groups::bigint[]));
 
 -- name: skip_rows_of_barrier
--- Skips a barrier's cells of which something required was skipped: it does not see those rows (S2). O(resting rows).
+-- Skips a barrier's cells of which something required was skipped: it does not see those rows (S2). O(parked rows).
 update state.parked_row
 set {assignments}, {set_done}, {set_skipped}
 where {upstream_done} and {not_done} and ({upstream_skipped});
@@ -239,8 +220,8 @@ from (
 where a.row_id in (select d.row_id from barrier_decision as d where not d.keep and not d.was_dropped)
 order by a.row_id;
 
--- name: delete_decided_resting
--- Takes dropped rows out of those that rest. O(rows of the slice).
+-- name: delete_decided_parked
+-- Takes dropped rows out of those that wait. O(rows of the slice).
 delete from state.parked_row
 where row_id in (select d.row_id from barrier_decision as d where not d.keep);
 
@@ -250,7 +231,7 @@ delete from state.dataset_row
 where row_id in (select d.row_id from barrier_decision as d where not d.keep);
 
 -- name: note_changed_rows
--- Rows outside the resting ones whose result changed: finished ones, and some that were dropped after the barrier. O(rows of the slice).
+-- Rows that do not wait whose result changed: finished ones, and some that were dropped after the barrier. O(rows of the slice).
 select t.row_id
 from state.dataset_row as t
 inner join barrier_decision as d on t.row_id = d.row_id
@@ -262,7 +243,7 @@ inner join barrier_decision as d on t.row_id = d.row_id
 where d.keep and d.was_dropped and ({is_new});
 
 -- name: move_changed_rows
--- What comes after the barrier is made again for those rows: they rest until their turn. O(rows of the slice).
+-- What comes after the barrier is made again for those rows: they are parked until their turn. O(rows of the slice).
 insert into state.parked_row ({columns})
 select {columns}
 from (
@@ -286,7 +267,7 @@ delete from state.dropped_row
 where row_id in (select c.row_id from barrier_change as c);
 
 -- name: delete_changed_drop_values
--- Their values are among the resting rows again. O(rows of the slice).
+-- Their values are among the parked rows again. O(rows of the slice).
 delete from state.dropped_row_value
 where row_id in (select c.row_id from barrier_change as c);
 
@@ -305,93 +286,6 @@ order by t.row_id;
 delete from state.parked_row as t
 using barrier_decision as d
 where t.row_id = d.row_id and d.keep and ({is_new});
-
--- name: rest_touched_row_groups
--- Finished row groups of which rows left the dataset, or came back, rest until these are made. O(rows).
-insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
-select
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  (select count(*) from state.dataset_row as d where d.row_group = f.row_group),
-  p.resting,
-  false
-from state.finished_row_group as f
-inner join (
-  select
-    row_group,
-    count(*) as resting
-  from state.parked_row
-  group by row_group
-) as p on f.row_group = p.row_group
-order by f.row_group;
-
--- name: delete_rested_row_groups
--- They are finished no more. O(row groups).
-delete from state.finished_row_group
-where row_group in (select r.row_group from state.resting_row_group as r);
-
--- name: finish_emptied_row_groups
--- Resting row groups without a resting row are finished, for ever, also with zero rows (K1). O(rows).
-insert into state.finished_row_group (
-  row_group, first_row, row_count, rows_finished, rows_dropped, admitted_at, finished_at
-)
-select
-  r.row_group,
-  r.first_row,
-  r.row_count,
-  r.rows_finished,
-  r.row_count - r.rows_finished,
-  r.admitted_at,
-  $now
-from state.resting_row_group as r
-anti join state.parked_row as p on r.row_group = p.row_group
-order by r.row_group
-returning row_group;
-
--- name: delete_emptied_row_groups
--- They rest no more. O(row groups).
-delete from state.resting_row_group
-where row_group in (select f.row_group from state.finished_row_group as f);
-
--- name: count_resting_rows
--- How many rows of each resting row group rest, and how many are in the dataset, after rows moved. O(rows).
-update state.resting_row_group as r
-set rows_resting = n.resting, rows_finished = n.finished
-from (
-  select
-    row_group,
-    count(*) filter (where rests) as resting,
-    count(*) filter (where not rests) as finished
-  from (
-    select
-      row_group,
-      true as rests
-    from state.parked_row
-    union all
-    select
-      row_group,
-      false as rests
-    from state.dataset_row
-  )
-  group by row_group
-) as n
-where r.row_group = n.row_group and (r.rows_resting <> n.resting or r.rows_finished <> n.finished);
-
--- name: count_finished_rows
--- The same for finished row groups of which the barrier dropped rows. O(rows).
-update state.finished_row_group as f
-set rows_finished = n.finished, rows_dropped = f.row_count - n.finished
-from (
-  select
-    g.row_group,
-    count(d.row_id) as finished
-  from state.finished_row_group as g
-  left join state.dataset_row as d on g.row_group = d.row_group
-  group by g.row_group
-) as n
-where f.row_group = n.row_group and f.rows_finished <> n.finished;
 
 -- name: finished_facts
 -- What is recorded of those finished row groups. O(row groups).
@@ -430,13 +324,6 @@ where generator = $generator;
 insert into state.barrier (generator, is_open, completed_at, rows_in, rows_out)
 values ($generator, false, $now, $rows_in, $rows_out);
 
--- name: update_due
--- Which resting row groups have work to do before the next barrier, or are complete when none is open. O(resting rows).
-update state.resting_row_group as r
-set is_due = d.is_due
-from state.resting_due as d
-where r.row_group = d.row_group and r.is_due <> d.is_due;
-
 -- name: clear_decided
 -- Lets go of what the barrier decided. O(1).
 drop table if exists barrier_decided;
@@ -457,42 +344,6 @@ update state.barrier
 set is_open = true
 where generator in (select unnest($generators::integer[]));
 
--- name: count_returning_rows
--- Row groups that rest already get rows back that the barrier dropped. O(dropped rows).
-update state.resting_row_group as r
-set rows_resting = r.rows_resting + n.returned
-from (
-  select
-    row_group,
-    count(*) as returned
-  from state.dropped_row
-  where generator in (select unnest($generators::integer[]))
-  group by row_group
-) as n
-where r.row_group = n.row_group;
-
--- name: rest_returning_row_groups
--- Finished row groups of rows that the barrier dropped rest until it decided over them again. O(dropped rows).
-insert into state.resting_row_group (row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due)
-select
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  f.rows_finished,
-  n.returned,
-  false
-from state.finished_row_group as f
-inner join (
-  select
-    row_group,
-    count(*) as returned
-  from state.dropped_row
-  where generator in (select unnest($generators::integer[]))
-  group by row_group
-) as n on f.row_group = n.row_group
-order by f.row_group;
-
 -- name: activate_returning_rows
 -- Rows the barrier dropped in row groups that are active come back there. O(dropped rows).
 insert into state.active_row
@@ -500,16 +351,16 @@ select v.*
 from state.dropped_row_value as v
 semi join state.dropped_row as d
   on v.row_id = d.row_id and d.generator in (select unnest($generators::integer[]))
-semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+semi join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 
--- name: rest_returning_rows
--- All others the barrier dropped rest with the rows of their row groups. O(dropped rows).
+-- name: park_returning_rows
+-- All others the barrier dropped are parked with the rows of their row groups. O(dropped rows).
 insert into state.parked_row
 select v.*
 from state.dropped_row_value as v
 semi join state.dropped_row as d
   on v.row_id = d.row_id and d.generator in (select unnest($generators::integer[]))
-anti join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+anti join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 
 -- name: delete_returned_values
 -- Their values are where rows live again. O(dropped rows).

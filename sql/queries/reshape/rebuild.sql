@@ -1,6 +1,6 @@
 /*
 A run database under another spec: everything is copied from the attached database `source` into a new one whose tables were just
-created from that spec. Values of unchanged columns stay; rows that lack a value rest until admission brings
+created from that spec. Values of unchanged columns stay; rows that lack a value are parked until admission brings
 them back. Run once per change, in one transaction of the new file, never per turn.
 */
 
@@ -107,45 +107,41 @@ select {values}
 from source.state.{table} as a
 order by a.row_id;
 
--- name: rebuild_resting_row_groups
--- Row groups with rows that rest: they come back, lowest first. O(rows + row groups).
-insert into state.resting_row_group (
-  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
+-- name: rebuild_due_row_groups
+-- Row groups with parked rows: they come back, lowest first. O(rows + row groups).
+insert into state.admitted_row_group (
+  row_group, first_row, row_count, admitted_at, state, came_from, rows_parked, rows_finished
 )
 select
   g.row_group,
   g.first_row,
   g.row_count,
   g.admitted_at,
-  coalesce(d.finished, 0),
-  p.resting,
-  true
+  'due',
+  g.came_from,
+  p.rows_parked,
+  coalesce(d.finished, 0)
 from (
   select
     row_group,
     first_row,
     row_count,
-    admitted_at
-  from source.state.active_row_group
+    admitted_at,
+    if(state = 'due', 'waiting', state) as came_from
+  from source.state.admitted_row_group
   union all
   select
     row_group,
     first_row,
     row_count,
-    admitted_at
-  from source.state.resting_row_group
-  union all
-  select
-    row_group,
-    first_row,
-    row_count,
-    admitted_at
+    admitted_at,
+    'finished' as came_from
   from source.state.finished_row_group
 ) as g
 inner join (
   select
     row_group,
-    count(*) as resting
+    count(*) as rows_parked
   from state.parked_row
   group by row_group
 ) as p on g.row_group = p.row_group
@@ -159,23 +155,23 @@ left join (
 order by g.row_group;
 
 -- name: rebuild_active_row_groups
--- Active row groups without a live row: the next turn finishes them. O(active groups).
-insert into state.active_row_group (row_group, first_row, row_count, admitted_at, rows_finished)
+-- Row groups without a live row are active: the next turn finishes them. O(admitted row groups).
+insert into state.admitted_row_group (row_group, first_row, row_count, admitted_at, rows_finished)
 select
   g.row_group,
   g.first_row,
   g.row_count,
   g.admitted_at,
   g.rows_finished
-from source.state.active_row_group as g
-anti join state.resting_row_group as r on g.row_group = r.row_group;
+from source.state.admitted_row_group as g
+anti join state.admitted_row_group as r on g.row_group = r.row_group;
 
 -- name: rebuild_finished_row_groups
 -- Row groups that stay finished. O(row groups).
 insert into state.finished_row_group by name
 select f.*
 from source.state.finished_row_group as f
-anti join state.resting_row_group as r on f.row_group = r.row_group
+anti join state.admitted_row_group as r on f.row_group = r.row_group
 order by f.row_group;
 
 -- name: rebuild_barriers

@@ -1,16 +1,8 @@
 /*
 Making rows again that a validation column found invalid (on_invalid: regenerate). The verdict is in its row when these statements
-run, in the same transaction. A call for the row that is under way works on values that are gone now: its task is marked as outdated, in a
-TEMP table, and its result will not be taken.
+run, in the same transaction. A call for the row that is under way works on values that are gone now: its task is marked as outdated, in
+the memory of the process (outdated_task), and its result will not be taken.
 */
-
--- name: create_outdated_task
--- Tasks in flight whose inputs were taken back; of a batch task the rows that are. Run once per connection. O(1).
-create temp table outdated_task (
-  generator integer not null,
-  row_group bigint not null,
-  row_index bigint not null
-);
 
 -- name: has_regenerations
 -- Was any row that is there made again? O(1).
@@ -43,17 +35,15 @@ when not matched then
   insert (generator, row_group, row_index, regenerations)
   values (n.generator, n.row_group, n.row_index, 1);
 
--- name: outdate_tasks
+-- name: tasks_to_outdate
 -- Tasks in flight that work on what is about to be cleared in these rows. O(in flight).
-insert into outdated_task (generator, row_group, row_index)
 select
   i.generator,
   n.row_group,
   n.row_index
 from in_flight as i
 inner join regenerated_row as n on i.row_group = n.row_group and i.row_index in (n.row_index, -1)
-where i.generator in (select unnest($generators::integer[]))
-returning generator, row_group, row_index;
+where i.generator in (select unnest($generators::integer[]));
 
 -- name: clear_active_cells
 -- The cells to be made again: their bits are cleared, unless that which they follow from was skipped. O(active rows).
@@ -61,20 +51,6 @@ update state.active_row as a
 set {clear}
 from regenerated_row as n
 where a.row_group = n.row_group and a.row_index = n.row_index and not ({is_skipped});
-
--- name: outdated_tasks
--- Tasks in flight of which the result is not to be taken, row by row. O(in flight).
-select
-  generator,
-  row_group,
-  row_index
-from outdated_task;
-
--- name: clear_outdated
--- Their outcomes arrived: they are ready again. O(in flight).
-delete from outdated_task as f
-using done_task as d
-where f.generator = d.generator and f.row_group = d.row_group and d.row_index in (f.row_index, -1);
 
 -- name: regenerations_of_pulled
 -- How often the values of pulled tasks were made before; of a batch task, those of all its rows together. O(tasks + regenerations).
@@ -111,13 +87,6 @@ group by
   p.row_index;
 
 -- name: forget_regenerations
--- Row groups that are finished need no count any more. O(regenerations + active and resting groups).
+-- Row groups that are finished need no count any more. O(regenerations + admitted row groups).
 delete from state.regeneration
-where
-  row_group not in (
-    select g.row_group
-    from state.active_row_group as g
-    union all
-    select g.row_group
-    from state.resting_row_group as g
-  );
+where row_group not in (select g.row_group from state.admitted_row_group as g);

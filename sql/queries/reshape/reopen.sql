@@ -1,7 +1,8 @@
 /*
-Rows and row groups that come back: dropped rows that are revived, and cells that are to be made again. A row of an active or
-parked row group joins the others there; of a finished or resting one it rests in state.parked_row until admission
-brings its row group back. Each row keeps every value it has; only the bits of what is to be made again are cleared.
+Rows and row groups that come back: dropped rows that are revived, and cells that are to be made again. A row of an active
+row group joins the others there; of any other one it lies in state.parked_row until admission brings its row group back.
+Each row keeps every value it has; only the bits of what is to be made again are cleared. Row groups follow their rows by the
+statements of row_groups.sql.
 */
 
 -- name: dropped_rows_where
@@ -13,65 +14,21 @@ from main.dropped_row as d
 where {predicate}
 order by d.row_id;
 
--- name: grow_resting_of_revived
--- Resting row groups of rows to be revived get more rows, and work to do. O(dropped rows).
-update state.resting_row_group as r
-set rows_resting = r.rows_resting + c.revived, is_due = true
-from (
-  select
-    v.row_group,
-    count(*) as revived
-  from state.dropped_row_value as v
-  semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
-  group by v.row_group
-) as c
-where r.row_group = c.row_group;
-
--- name: rest_finished_of_revived
--- Finished row groups of rows to be revived will come back, for just those rows. O(dropped rows + row groups).
-insert into state.resting_row_group (
-  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
-)
-select
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  f.rows_finished,
-  count(*),
-  true
-from state.finished_row_group as f
-inner join state.dropped_row_value as v on f.row_group = v.row_group
-semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
-group by
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  f.rows_finished
-order by f.row_group;
-
--- name: delete_rested_from_finished
--- A row group that rests is finished no more. O(row groups).
-delete from state.finished_row_group as f
-using state.resting_row_group as r
-where f.row_group = r.row_group;
-
 -- name: revive_rows
 -- Brings dropped rows of active row groups back with the values they had. O(dropped rows).
 insert into state.active_row
 select v.*
 from state.dropped_row_value as v
 semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
-semi join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+semi join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 
--- name: revive_resting_rows
--- The same for parked and resting row groups: their rows rest with the others. O(dropped rows).
+-- name: revive_parked_rows
+-- The same for row groups outside the working set: their rows are parked. O(dropped rows).
 insert into state.parked_row
 select v.*
 from state.dropped_row_value as v
 semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
-anti join state.active_row_group as g on v.row_group = g.row_group and g.parked_for is null;
+anti join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 
 -- name: delete_revived_drops
 -- Revived rows are dropped no more. O(dropped rows).
@@ -91,8 +48,8 @@ delete from state.regeneration as r
 using new_revival as n
 where r.row_group = n.row_group and r.row_index = n.row_index;
 
--- name: rest_active_rows
--- Everything active rests, so that all comes back lowest row group first. O(active rows).
+-- name: park_active_rows
+-- The rows of the working set leave it, so that all comes back lowest row group first. O(active rows).
 insert into state.parked_row
 select *
 from state.active_row
@@ -102,37 +59,8 @@ order by row_id;
 -- The working set is empty. O(active rows).
 delete from state.active_row;
 
--- name: rest_active_row_groups
--- All active and parked row groups that have live rows rest, with work to do. O(active and parked rows).
-insert into state.resting_row_group (
-  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
-)
-select
-  g.row_group,
-  g.first_row,
-  g.row_count,
-  g.admitted_at,
-  g.rows_finished,
-  count(*),
-  true
-from state.active_row_group as g
-inner join state.parked_row as p on g.row_group = p.row_group
-group by
-  g.row_group,
-  g.first_row,
-  g.row_count,
-  g.admitted_at,
-  g.rows_finished
-order by g.row_group;
-
--- name: delete_rested_from_active
--- They are active no more. O(row groups).
-delete from state.active_row_group as g
-using state.resting_row_group as r
-where g.row_group = r.row_group;
-
 -- name: delete_all_deferrals
--- What rests starts with a fresh budget of attempts when it comes back. O(deferred).
+-- What is set aside starts with a fresh budget of attempts when it comes back. O(deferred).
 delete from state.deferred_task;
 
 -- name: made_rows_where
@@ -147,8 +75,8 @@ from (
 ) as m
 where {is_made} and ({predicate});
 
--- name: clear_resting_cells
--- The cells to be made again, of rows that rest: their bits are cleared. O(resting rows).
+-- name: clear_parked_cells
+-- The cells to be made again, of rows outside the dataset: their bits are cleared. O(parked rows).
 update state.parked_row as p
 set {clear}
 from remade_row as n
@@ -162,46 +90,6 @@ where
   r.row_group = n.row_group
   and r.row_index = n.row_index
   and r.generator in (select unnest($generators::integer[]));
-
--- name: grow_resting_of_remade
--- Resting row groups take rows of theirs back from the dataset, and have work to do. O(remade rows).
-update state.resting_row_group as r
-set
-  rows_finished = r.rows_finished - c.from_dataset,
-  rows_resting = r.rows_resting + c.from_dataset,
-  is_due = true
-from (
-  select
-    n.row_group,
-    count(d.row_id) as from_dataset
-  from remade_row as n
-  left join state.dataset_row as d on n.row_group = d.row_group and n.row_index = d.row_index
-  group by n.row_group
-) as c
-where r.row_group = c.row_group;
-
--- name: rest_finished_of_remade
--- Finished row groups with cells to be made again rest, and have work to do. O(remade rows + row groups).
-insert into state.resting_row_group (
-  row_group, first_row, row_count, admitted_at, rows_finished, rows_resting, is_due
-)
-select
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  f.rows_finished - count(*),
-  count(*),
-  true
-from state.finished_row_group as f
-inner join remade_row as n on f.row_group = n.row_group
-group by
-  f.row_group,
-  f.first_row,
-  f.row_count,
-  f.admitted_at,
-  f.rows_finished
-order by f.row_group;
 
 -- name: take_from_dataset
 -- Rows with cells to be made again leave the dataset; their other values stay. O(remade rows).

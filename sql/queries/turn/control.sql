@@ -67,9 +67,9 @@ select
   a.row_index,
   coalesce(d.generator, (select max(n.generator) from state.generator as n)) as generator,
   coalesce(d.attempts, 0) as attempts,
-  g.parked_for is not null as is_parked
+  g.state = 'parked' as is_parked
 from state.live_row as a
-inner join state.active_row_group as g on a.row_group = g.row_group
+inner join state.admitted_row_group as g on a.row_group = g.row_group and g.state in ('active', 'parked')
 semi join hand_drop as h on a.row_id = h.row_id
 left join (
   select
@@ -84,15 +84,6 @@ left join (
     row_index
 ) as d on a.row_group = d.row_group and a.row_index = d.row_index
 order by a.row_id;
-
--- name: unpark_emptied_row_groups
--- Parked row groups of which these were the last rows wait for nothing any more: they are complete (K1). O(active groups).
-update state.active_row_group as g
-set parked_for = null
-where
-  g.parked_for is not null
-  and g.row_group in (select n.row_group from new_drop as n)
-  and g.row_group not in (select p.row_group from state.parked_row as p);
 
 -- name: delete_parked_deferrals
 -- Nothing waits for them any more. O(deferred).

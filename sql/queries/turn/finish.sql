@@ -1,6 +1,6 @@
 /*
 Finishing row groups (K1, K2): every live row done by every generator, or no row live. Rows move to the dataset, the
-working rows go, the facts are recorded, all in the turn's transaction.
+working rows go, the facts are recorded (row_groups.sql), all in the turn's transaction.
 */
 
 -- name: unfinished_rows
@@ -8,7 +8,7 @@ working rows go, the facts are recorded, all in the turn's transaction.
 select
   g.row_group,
   coalesce(u.unfinished, 0) as unfinished
-from state.active_row_group as g
+from state.admitted_row_group as g
 left join (
   select
     row_group,
@@ -18,7 +18,7 @@ left join (
   group by row_group
 ) as u
   on g.row_group = u.row_group
-where g.parked_for is null;
+where g.state = 'active';
 
 -- name: move_finished_rows
 -- Moves the rows of the row groups in $row_groups into the dataset. O(active rows).
@@ -42,32 +42,9 @@ group by
   a.row_group,
   g.generator;
 
--- name: record_finished_row_groups
--- Records the facts of those row groups, for ever, also with zero rows (K1). O(active rows).
-insert into state.finished_row_group (
-  row_group, first_row, row_count, rows_finished, rows_dropped, admitted_at, finished_at
-)
-select
-  row_group,
-  first_row,
-  row_count,
-  rows_finished + live_rows,
-  row_count - rows_finished - live_rows,
-  admitted_at,
-  $now
-from state.row_group_done
-where row_group in (select unnest($row_groups::bigint[]))
-order by row_group
-returning row_group, rows_finished, rows_dropped;
-
 -- name: delete_finished_rows
 -- Takes the moved rows out of the working set. O(active rows).
 delete from state.active_row
-where row_group in (select unnest($row_groups::bigint[]));
-
--- name: delete_finished_row_groups
--- Those row groups are no longer active. O(active groups).
-delete from state.active_row_group
 where row_group in (select unnest($row_groups::bigint[]));
 
 -- name: note_unannounced

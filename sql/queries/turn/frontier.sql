@@ -5,8 +5,9 @@ process only and vanish with it: in_flight (generator, row_group, row_index) is 
 
 -- name: pull_ready_tasks
 -- Ready tasks with the values they need: per resource no more than is free, fair between generators, lowest row group
--- first (C3, C4). A task deferred into the future is left alone (F4). Ordered by one column, and bounded by one number
--- for all ($most), the first selection is made without sorting all candidates. O(active rows).
+-- first (C3, C4); in the order they are to start, which takes turns between generators call by call, as a call may take several
+-- rows. A task deferred into the future is left alone (F4). Ordered by one column, and bounded by one number for all ($most), the
+-- first selection is made without sorting all candidates. O(active rows).
 with capacity as (
   select
     unnest($resources::varchar[]) as resource,
@@ -17,7 +18,8 @@ fair_share as (
   select
     unnest($generators::integer[]) as generator,
     unnest($next_tags::double[]) as next_tag,
-    unnest($steps::double[]) as step
+    unnest($steps::double[]) as step,
+    unnest($rows_per_call::bigint[]) as rows_per_call
 ),
 
 candidate as (
@@ -48,6 +50,7 @@ ordered as (
     c.attempts,
     c.was_deferred,
     c.free,
+    s.next_tag + ((c.place - 1) // s.rows_per_call) * s.rows_per_call * s.step as call_tag,
     row_number() over (
       partition by c.resource order by s.next_tag + (c.place - 1) * s.step, c.generator, c.row_group, c.row_index
     ) as place
@@ -67,6 +70,7 @@ from ordered as i
 left join state.active_row as a on i.row_group = a.row_group and i.row_index = a.row_index
 where i.place <= i.free
 order by
+  i.call_tag,
   i.generator,
   i.row_group,
   i.row_index;

@@ -144,7 +144,7 @@ where a.row_group = n.row_group and a.row_index = n.row_index;
 -- Deferrals of tasks that are none any more: the row is gone, or nothing of the row group is left to do (R4). O(active rows).
 delete from state.deferred_task as f
 where
-  f.row_group in (select g.row_group from state.active_row_group as g where g.parked_for is null)
+  f.row_group in (select g.row_group from state.admitted_row_group as g where g.state = 'active')
   and (f.generator, f.row_group, f.row_index) not in (
     select (r.generator, r.row_group, r.row_index) from state.frontier as r
   );

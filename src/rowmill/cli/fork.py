@@ -27,11 +27,11 @@ def command(database: Path, target: Path, spec: Path | None) -> None:
 
     from rowmill.cli.place import existing_database
     from rowmill.engine.change import fork
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare_to_change
     from rowmill.engine.reopening import prepare_inside
 
     source = existing_database(database)
-    prepared = prepare(spec) if spec is not None else prepare_inside(source)
+    prepared = prepare_to_change(spec, source) if spec is not None else prepare_inside(source)
     change = fork(prepared, source, target, time.time())
     for line in change.lines():
         tell(f"  {line}")

@@ -36,8 +36,10 @@ COMMANDS = {
     "export": ("rowmill.cli.export", "Write the finished rows to a file."),
     "doctor": ("rowmill.cli.doctor", "Check a run database; repair one whose log is damaged."),
     "import-config": ("rowmill.cli.import_config", "Turn a DataDesigner configuration into a spec."),
+    "schema": ("rowmill.cli.schema", "Print the JSON Schema of the spec, for editors."),
     "completion": ("rowmill.cli.completion", "Print the completion of a shell."),
     "migrate": ("rowmill.cli.migrate", "Bring the file of an older Rowmill up to date."),
+    "help": ("rowmill.cli.help", "Show the reference, page by page."),
 }
 """Command → its module (which holds the click command ``command``) and the line that lists it."""
 
@@ -69,6 +71,7 @@ def rowmill() -> None:
     Example:
       rowmill init penguins && cd penguins
       rowmill run spec.yaml
+      rowmill help
     """
 
 

@@ -48,6 +48,7 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
         Fact("pace", _pace(status, live)),
         Fact("time left", _time_left(status, now, live)),
         Fact("usage", _usage(status)),
+        Fact("cut off", _cut_off(status), is_warning=True),
         Fact("cost", _cost(status)),
     ]
     if status.details is not None:
@@ -104,6 +105,15 @@ def _usage(status: Status) -> str:
         f"{plural(status.requests, 'request')}, {short_count(status.input_tokens)} tokens in,"
         f" {short_count(status.output_tokens)} out, in {plural(status.invocations, 'invocation')}"
     )
+
+
+def _cut_off(status: Status) -> str:
+    """How many answers ended at their limit: they are not all there, and whoever looks at the data should know."""
+    if not status.answers_cut_off:
+        return ""
+    found = status.details.cut_off if status.details is not None else ()
+    named = ", ".join(f"{escaped(each.column_name)}: {count(each.answers)}" for each in found)
+    return f"{plural(status.answers_cut_off, 'answer')} ended at max_tokens" + (f" ({named})" if named else "")
 
 
 def _cost(status: Status) -> str:
@@ -180,7 +190,7 @@ def _cooling(resource: ResourceStatus, now: datetime) -> str:
     left_s = (_aware(resource.cooling_until) - now).total_seconds()
     if left_s <= 0:
         return ""
-    reason = f": {escaped(resource.reason)[:60]}" if resource.reason else ""
+    reason = f": {escaped(resource.reason)[:120]}" if resource.reason else ""
     return f"cooling {left_s:.1f} s{reason}" if left_s < 60 else f"cooling {duration(left_s)}{reason}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,7 @@ from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
     from rowmill.graph.explanation import Explanation
+    from rowmill.store.layout.seed_reader import SeedFile
 
 
 class PlanFormat(StrEnum):
@@ -37,7 +38,7 @@ class PlanFormat(StrEnum):
     help="table and json explain; mermaid and dot draw the graph.",
 )
 def command(spec: Path, plan_format: PlanFormat) -> None:
-    """Explain what a run of a spec would do: order, stages, strategies and why, counts, critical path.
+    """Explain what a run of a spec would do: order, stages, strategies and why, counts, seed columns, critical path.
 
     \b
     Example:
@@ -58,13 +59,51 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
         return
     checked = prepared.spec
     explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
+    seed_columns = _seed_columns(prepared.seed_file)
     if plan_format is PlanFormat.JSON:
         import json
 
         warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
-        click.echo(json.dumps({**explanation.as_json(), "warnings": warnings}, indent=2, ensure_ascii=False))
+        told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
+        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print(explanation)
+        _print_seed(prepared.seed_file, seed_columns)
+
+
+def _seed_columns(seed_file: SeedFile | None) -> list[dict[str, Any]]:
+    """What each column of the seed dataset holds; the fields are a contract."""
+    if seed_file is None:
+        return []
+    nulls = seed_file.null_counts()
+    return [
+        {
+            "name": column.name,
+            "type": column.sql_type,
+            "type_from": column.origin,
+            "nulls": nulls[column.name],
+            "remark": column.remark,
+        }
+        for column in seed_file.facts
+    ]
+
+
+def _print_seed(seed_file: SeedFile | None, seed_columns: list[dict[str, Any]]) -> None:
+    import pyarrow as pa
+
+    if seed_file is None:
+        return
+    click.echo("\nSeed columns, and who says their types (seed_dataset.types, the file, or nobody: guessed):")
+    sys.stdout.flush()
+    names = {"name": "column", "type": "type", "type_from": "type from", "nulls": "nulls", "remark": "remark"}
+    listing = {
+        title: pa.array([column[name] for column in seed_columns], pa.int64() if name == "nulls" else pa.string())
+        for name, title in names.items()
+        if name != "remark" or any(column["remark"] for column in seed_columns)
+    }
+    write_listing(pa.table(listing), OutputFormat.TABLE)
+    for remark in seed_file.remarks:
+        click.echo(escaped(remark))
 
 
 def _print(explanation: Explanation) -> None:

@@ -78,13 +78,13 @@ def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepa
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
         return None, spec
-    from rowmill.engine.preparation import prepare, prepare_to_run
+    from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
     loaded = load_spec(spec)
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
     if needs_seed:
-        return prepare(loaded.spec, loaded.directory), path
+        return prepare_to_change(loaded.spec, path, loaded.directory), path
     return prepare_to_run(loaded.spec, loaded.directory, path), path
 
 

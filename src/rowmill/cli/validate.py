@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.errors import Problem, SpecError
+
+if TYPE_CHECKING:
+    from rowmill.store.layout.seed_reader import SeedFile
+
+_log = logging.getLogger("rowmill.spec")
 
 
 class ValidationFormat(StrEnum):
@@ -32,7 +38,7 @@ class ValidationFormat(StrEnum):
     help="json writes problems and warnings with their places, also of a spec that is not valid.",
 )
 def command(spec: Path, output_format: ValidationFormat) -> None:
-    """Check a spec and list what is wrong with it; creates no file.
+    """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
     Example:
@@ -48,16 +54,33 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=_listed(error.problems), warnings=[])
         raise
+    doubts = _doubtful_guesses(prepared.seed_file)
+    for doubt in doubts:
+        _log.warning("%s", doubt.message)
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
     if output_format is ValidationFormat.JSON:
-        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed(prepared.warnings))
+        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed([*prepared.warnings, *doubts]))
         return
     click.echo(
         f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
         f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
     )
+
+
+def _doubtful_guesses(seed_file: SeedFile | None) -> list[Problem]:
+    """What a look at the seed data could not tell for sure."""
+    if seed_file is None:
+        return []
+    return [Problem("seed_dataset", f"{remark}.") for remark in seed_file.remarks] + [
+        Problem(
+            f"seed_dataset.types.{column.name}",
+            f"The seed column '{column.name}' is guessed to be {column.sql_type}: {column.remark}.",
+        )
+        for column in seed_file.facts
+        if column.remark is not None
+    ]
 
 
 def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:

@@ -17,12 +17,12 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from rowmill.deferral import cool_down_s
+from rowmill.deferral import asked_wait_s, cool_down_s
 from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
 from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
 from rowmill.dispatch.turn_times import TurnTimes
-from rowmill.errors import Transient
+from rowmill.errors import Transient, Unavailable
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task, TurnResult
 
 _CALLS_BETWEEN_CHECKPOINTS = 64
@@ -365,6 +365,10 @@ class Dispatcher:
             elif outcome.kind is OutcomeKind.RATE_LIMITED:
                 rest = cool_down_s(outcome.error, self._settings.cool_down_s)
                 pool.rate_limited(worker.limit_at_start, anyio.current_time() + rest)
+                pool.answered()
+            elif isinstance(outcome.error, Unavailable):
+                asked_s = asked_wait_s(outcome.error.retry_after_s, 0.0)
+                pool.unavailable(anyio.current_time(), asked_s, is_certain=outcome.error.is_certain)
         self._outcomes.extend(outcomes)
         self._arrived.set()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from rowmill.absence import Absence
 from rowmill.task import Request, Task
 
 _LEAST_PREFETCH = 8
@@ -96,11 +97,14 @@ class Pool:
         """Tasks, over about the last second."""
         self._is_refusing = False
         """Its last answer was a 429: what it is handed may wait for a cool-down each, and waits better in the table."""
+        self._absence = Absence()
 
     # Limits ----------------------------------------------------------------------------------------
 
     def limit(self, now: float) -> int:
-        """Calls that may run at once: what was learned, less while the resource is ramped up."""
+        """Calls that may run at once: what was learned, less while the resource is ramped up; one while it is away."""
+        if self._absence.is_away:
+            return 1
         return min(self._learned, self._ramped(now))
 
     def _ramped(self, now: float) -> int:
@@ -126,6 +130,8 @@ class Pool:
     def succeeded(self) -> None:
         """A call succeeded: after 25 of them the resource is trusted with one more at once."""
         self._is_refusing = False
+        if self._absence.since is not None:
+            self._absence.answered()
         self._successes += 1
         if self._successes >= _SUCCESSES_TO_GROW and self._learned < self._configured:
             self._successes = 0
@@ -140,6 +146,16 @@ class Pool:
         self._successes = 0
         if limit_at_start <= self._learned:
             self._learned = max(1, int(self._learned * _DECREASE))
+
+    def answered(self) -> None:
+        """The endpoint answered, whatever it said: it is not away."""
+        self._absence.answered()
+
+    def unavailable(self, now: float, asked_s: float, *, is_certain: bool) -> None:
+        """A call found the endpoint away: it rests, and takes one call at a time until it answers one (F2a)."""
+        if self._cools_down and self._absence.failed(now, asked_s, is_certain=is_certain):
+            self._is_refusing = True
+            self.cooling_until = max(self.cooling_until, self._absence.rests_until)
 
     def newly_learned(self) -> int | None:
         """The learned limit if it changed since the last call, else None."""

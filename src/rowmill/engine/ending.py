@@ -23,6 +23,8 @@ class RunReport:
     turns: int = 0
     drop_reasons: tuple[DropReason, ...] = ()
     """The most frequent reasons for dropped rows."""
+    stop: Interrupted | None = None
+    """What stopped it before the end, if not a person: its budget, or an endpoint that is away."""
 
 
 def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], name: str, *, turns: int) -> RunReport:

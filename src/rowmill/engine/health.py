@@ -12,8 +12,9 @@ from collections.abc import Mapping
 
 import anyio
 
+from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import Prepared
-from rowmill.errors import ProviderError, Rejected, RunStopping
+from rowmill.errors import ProviderError, Rejected, RunStopping, Unavailable
 from rowmill.generators.protocol import Call, Model
 from rowmill.spec.declaration import ModelUse
 
@@ -63,6 +64,14 @@ async def _check_endpoint(models: list[tuple[Model, ModelUse]], failures: list[R
                 failures.append(RunStopping(f"Model '{alias}' cannot be used: {error}. {advice}", error.error_type))
                 return
             _logger.info("Model '%s' answers its health check: %s", alias, error)
+        except Unavailable as error:
+            _logger.warning(
+                "Model '%s' gave no answer to its health check; going on, and waiting for it: %s.%s Nothing is dropped "
+                "meanwhile; run.unavailable_after_s says how long the run waits.",
+                alias,
+                str(error).rstrip("."),
+                await advice_on(model.config.base_url, error.error_type),
+            )
         except (ProviderError, TimeoutError) as error:
             _logger.warning("Model '%s' gave no answer to its health check; going on: %s", alias, error or "too slow")
 

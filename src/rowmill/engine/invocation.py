@@ -38,7 +38,7 @@ from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.writer import Writer, WriterThread
-from rowmill.errors import BudgetReached, RowmillError, UsageError, WriteFailed
+from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.protocol import CellGenerator
@@ -213,13 +213,13 @@ async def work(
         on_progress(status)
     if ending is Ending.COMPLETE:
         await writer.call(_sweep, store, prepared.spec)
-    is_used_up = isinstance(dispatcher.stop, BudgetReached)
-    if ending is Ending.STOPPED and dispatcher.stop is not None and not is_used_up:
-        raise dispatcher.stop
+    stop = dispatcher.stop
+    if ending is Ending.STOPPED and stop is not None and not isinstance(stop, Interrupted):
+        raise stop
     reasons = await writer.call(read_drop_reasons, store.connection)
     ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
-    if ending is Ending.STOPPED and is_used_up:
-        ended = replace(ended, message=f"{stopped_message(name, status)} {dispatcher.stop}")
+    if ending is Ending.STOPPED and isinstance(stop, Interrupted):
+        ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
     return ended
 
 
@@ -227,7 +227,7 @@ def _reason(ending: Ending, stop: BaseException | None) -> str:
     """What is kept of why an invocation ended."""
     if ending is not Ending.STOPPED or stop is None:
         return str(ending)
-    return (str(stop) if isinstance(stop, BudgetReached) else hidden(f"failed: {stop}"))[:500]
+    return (str(stop) if isinstance(stop, Interrupted) else hidden(f"failed: {stop}"))[:500]
 
 
 def _warn_if_paused(name: str, by_hand: HandSettings) -> None:

@@ -11,6 +11,7 @@ from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.seeds.source import open_source
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.loading import load_spec
 from rowmill.spec.problems import in_document_order
@@ -18,7 +19,8 @@ from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.expression import ExpressionAnalyst
-from rowmill.store.layout.seed_reader import SeedFile, describe_seed
+from rowmill.store.layout.seed_content import kept_seed
+from rowmill.store.layout.seed_reader import SeedFile, describe_seed, describe_source
 from rowmill.store.reshape.dataset_sql import bindable
 from rowmill.store.run_store import RunStore
 
@@ -47,18 +49,17 @@ class Prepared:
         return Blueprint(self.spec, self.graph, self.directory.resolve(), self.seed_file, self.limits)
 
 
+_RUNS_ON = ("records", "row_group_size", "run")
+"""What an accepted spec may say anew and still go on: how much is made, and how the run works."""
+
+
 def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepared:
     """Loads a spec, reads its seed file's columns and builds its graph. Writes nothing.
 
     ``directory`` is where relative paths start; default: the spec file's, or the current one. Raises
     SpecError with every problem found.
     """
-    if isinstance(source, Spec):
-        spec, start = source, directory or Path.cwd()
-        warnings: tuple[Problem, ...] = ()
-    else:
-        loaded = load_spec(source)
-        spec, start, warnings = loaded.spec, directory or loaded.directory, loaded.warnings
+    spec, start, warnings = _loaded(source, directory)
     try:
         seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     except SpecError as error:
@@ -67,23 +68,82 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
     return replace(prepared, warnings=warnings)
 
 
+def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path | None = None) -> Prepared:
+    """:func:`prepare` for a run that takes over what ``database`` holds: seed data it has already is as it is there.
+
+    Raises SpecError with every problem found, Locked, Incompatible or Damaged.
+    """
+    spec, start, warnings = _loaded(source, directory)
+    try:
+        seed_file = _seed_file(spec, start, database)
+    except SpecError as error:
+        raise _with_other_problems(error, spec, start) from error
+    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    return replace(prepared, warnings=warnings)
+
+
+def _loaded(source: Path | str | Spec, directory: Path | None) -> tuple[Spec, Path, tuple[Problem, ...]]:
+    """The spec, where its relative paths start, and what in its file may be meant otherwise."""
+    if isinstance(source, Spec):
+        return source, directory or Path.cwd(), ()
+    loaded = load_spec(source)
+    return loaded.spec, directory or loaded.directory, loaded.warnings
+
+
 def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
     """:func:`prepare` for a run in ``database``, which needs no seed data any more if it has that of the spec.
 
-    Reads ``database`` only if the seed data cannot be read. Raises SpecError, Locked, Incompatible or Damaged.
+    Nor is a spec judged that was accepted when it made ``database``: it has to run, that is all (V6). Reads
+    ``database`` only if something is wrong. Raises SpecError, Locked, Incompatible or Damaged.
     """
     try:
-        seed_file = describe_seed(spec.seed_dataset, directory) if spec.seed_dataset else None
+        return _prepared_to_run(spec, directory, database, judges=True)
+    except SpecError:
+        accepted = _accepted_spec(database)
+        if accepted is None or spec.model_copy(update={name: getattr(accepted, name) for name in _RUNS_ON}) != accepted:
+            raise
+    return _prepared_to_run(spec, directory, database, judges=False)
+
+
+def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: bool) -> Prepared:
+    try:
+        seed_file = _seed_file(spec, directory, database)
     except SpecError as error:
         kept = _kept_seed_columns(spec, database)
         if kept is None:
             raise _with_other_problems(error, spec, directory) from error
         if isinstance(error, SeedMissing):
             _log.warning("%s The run goes on with the seed rows inside %s.", error.problems[0].message, database)
-            return _prepared(spec, directory, None, kept)
+            return _prepared(spec, directory, None, kept, judges=judges)
         way_out = f"'rowmill run {database}' goes on with the seed rows inside it."
         raise SpecError([*error.problems, Problem("", way_out)]) from error
-    return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else ())
+    return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else (), judges=judges)
+
+
+def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
+    """The seed dataset as the run in ``database`` has it, if its source says the same; else as the source has it."""
+    config = spec.seed_dataset
+    if config is None:
+        return None
+    source = open_source(config, directory)
+    if database.exists():
+        with Connection(database, read_only=True) as connection:
+            store = RunStore.over(connection)
+            made_with = None if store.is_new else Spec.from_json(store.stored_spec().text)
+            if made_with is not None and made_with.seed == spec.seed and config.reads_like(made_with.seed_dataset):
+                kept = kept_seed(connection, config, source, store.seed_columns())
+                if kept is not None:
+                    return kept
+    return describe_source(config, source)
+
+
+def _accepted_spec(database: Path) -> Spec | None:
+    """The spec a run database was made with, or None if there is none."""
+    if not database.exists():
+        return None
+    with Connection(database, read_only=True) as connection:
+        store = RunStore.over(connection)
+        return None if store.is_new else Spec.from_json(store.stored_spec().text)
 
 
 def _kept_seed_columns(spec: Spec, database: Path) -> tuple[tuple[str, str], ...] | None:
@@ -111,17 +171,23 @@ def _with_other_problems(error: SpecError, spec: Spec, directory: Path) -> SpecE
 
 
 def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:
-    """The same for the spec inside a run database, which holds the seed rows itself."""
-    return _prepared(Spec.from_json(text), directory, None, seed_columns)
+    """The same for the spec inside a run database, which holds the seed rows itself and was accepted before (V6)."""
+    return _prepared(Spec.from_json(text), directory, None, seed_columns, judges=False)
 
 
 def _prepared(
-    spec: Spec, directory: Path, seed_file: SeedFile | None, seed_columns: tuple[tuple[str, str], ...]
+    spec: Spec,
+    directory: Path,
+    seed_file: SeedFile | None,
+    seed_columns: tuple[tuple[str, str], ...],
+    *,
+    judges: bool = True,
 ) -> Prepared:
-    analyst = ExpressionAnalyst()
+    analyst = ExpressionAnalyst(judges=judges)
     try:
-        graph = build_graph(spec, seed_columns, analyst.analyse, directory)
-        _check_types(graph, analyst)
+        graph = build_graph(spec, seed_columns, analyst.analyse, directory, judges=judges)
+        if judges:
+            _check_types(graph, analyst, seed_file)
     finally:
         analyst.close()
     return Prepared(spec, directory, graph, seed_file)
@@ -136,8 +202,9 @@ def resource_limits(spec: Spec) -> dict[str, int]:
     return {**limits, LOCAL: spec.run.max_in_flight, THREADS: spec.run.max_local_workers}
 
 
-def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
+def _check_types(graph: Graph, analyst: ExpressionAnalyst, seed_file: SeedFile | None) -> None:
     """Binds every SQL expression and skip rule to the types of its columns. Raises SpecError."""
+    remarks = {column.name: column.remark for column in seed_file.facts if column.remark} if seed_file else {}
     types = {output.name: output.sql_type for output in graph.outputs}
     problems = []
     for node in graph.generators:
@@ -145,7 +212,7 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
             over_dataset = node.declaration.dataset_sql is not None
             problem = analyst.binding_problem(expression, _types_of(node, types), over_dataset=over_dataset)
             if problem:
-                problems.append(Problem(place, problem))
+                problems.append(Problem(place, problem + _doubts(node, remarks, types)))
         skip = node.declaration.skip
         if skip is not None:
             problem = analyst.value_problem(skip.value, node.columns[0].sql_type)
@@ -153,6 +220,12 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst) -> None:
                 problems.append(Problem(skip.place.removesuffix("when") + "value", problem))
     if problems:
         raise SpecError(problems)
+
+
+def _doubts(node: GeneratorNode, remarks: Mapping[str, str], types: Mapping[str, str]) -> str:
+    """What may be wrong with an expression is the guessed type of a seed column."""
+    doubtful = [name for name in node.inputs if name in remarks]
+    return "".join(f" The seed column '{name}' is guessed to be {types[name]}: {remarks[name]}." for name in doubtful)
 
 
 def _types_of(node: GeneratorNode, types: Mapping[str, str]) -> dict[str, str]:

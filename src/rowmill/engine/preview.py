@@ -15,10 +15,13 @@ from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
-from rowmill.errors import UsageError
+from rowmill.errors import EndpointAway, UsageError
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import DropReason
 from rowmill.store.run_store import RunStore
+
+_PATIENCE_S = 20.0
+"""Somebody waits for a preview: an endpoint that is away for so long ends it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +53,15 @@ async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str
     if rows < 1:
         raise UsageError(f"A preview needs at least 1 row, not {rows}.")
     environ = os.environ if environ is None else environ
-    spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.planned_records)})
+    run = prepared.spec.run
+    patience = run.model_copy(update={"unavailable_after_s": min(run.unavailable_after_s, _PATIENCE_S)})
+    spec = prepared.spec.model_copy(update={"records": min(rows, prepared.spec.planned_records), "run": patience})
     async with WriterThread() as writer:
         store = await writer.call(RunStore.in_memory)
         try:
             report = await work(store, writer, replace(prepared, spec=spec), wall_clock=time.time, environ=environ)
+            if isinstance(report.stop, EndpointAway):
+                raise report.stop
             reader = Reader(store.connection)
             schema = await writer.call(reader.dataset_schema)
             batches = await writer.call(lambda: list(reader.dataset_batches()))

@@ -39,8 +39,14 @@ class ExpressionColumn(ColumnConfig):
 
     column_type: Literal["expression"] = "expression"
     expr: str | None = Field(default=None, min_length=1)
+    """A Jinja template over the columns of the row. A null renders as ``None``, lists as in Python (``| tojson`` for
+    JSON). An unknown name is an error. Exactly ``{{ column }}`` passes the value on, null included."""
     sql: str | None = Field(default=None, min_length=1)
+    """In place of ``expr``: a scalar DuckDB expression over the columns of the row, without aggregates, subqueries, and
+    functions that change from run to run (``now()``, ``random()``)."""
     dtype: Dtype = "str"
+    """``int``, ``float``, ``str`` or ``bool``; with ``sql`` any of the [types](columns.md#types). Without it an
+    expression makes text."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rowmill.errors import GeneratorError
@@ -9,6 +10,16 @@ from rowmill.generators.protocol import UnusableAnswer
 
 _MAX_FAULTS = 5
 _LONGEST_FAULT = 300
+_DEEPEST = 32
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "integer": (int, float),
+    "number": (int, float),
+    "boolean": (bool,),
+    "null": (type(None),),
+}
 
 MISSING = (
     "JSON Schemas are checked by the library jsonschema, which is not installed: pip install 'rowmill[structured]'."
@@ -23,13 +34,128 @@ def schema_problem(schema: Any) -> str | None:
         return MISSING
     if not isinstance(schema, dict):
         return "A JSON Schema is a mapping."
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator).check_schema(schema)
+        kind.check_schema(schema)
     except jsonschema.SchemaError as error:
         return f"This is not a valid JSON Schema: {error.message[:_LONGEST_FAULT]} ({error.json_path})"
     except RecursionError:
         return "The JSON Schema is nested too deeply."
     return None
+
+
+def outermost(schema: object) -> tuple[tuple[type, ...], frozenset[str]]:
+    """The Python types the values of a schema have, and the names of an object's fields; empty where anything goes."""
+    kinds: set[type] = set()
+    names: set[str] = set()
+    for part in _alternatives(schema, schema, 0):
+        given = part.get("type")
+        if "enum" in part or "const" in part:
+            values = part["enum"] if isinstance(part.get("enum"), list) else [part.get("const")]
+            kinds.update(type(value) for value in values)
+        elif given is None:
+            return (), frozenset()
+        for kind in given if isinstance(given, list) else [given]:
+            kinds.update(_KINDS.get(str(kind), ()))
+        properties = part.get("properties")
+        if isinstance(properties, Mapping) and part.get("additionalProperties") is False:
+            names.update(map(str, properties))
+        elif kinds & {dict}:
+            names.update(map(str, part.get("required") or ()))
+    return tuple(kinds), frozenset(names)
+
+
+def _alternatives(root: object, schema: object, depth: int) -> Iterator[Mapping[str, Any]]:
+    """The schemas one of which a value has, with their local references followed; ``{}`` where that is not known."""
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        yield {}
+        return
+    reference = schema.get("$ref")
+    for branches in (schema.get("anyOf"), schema.get("oneOf")):
+        if isinstance(branches, list) and branches:
+            for branch in branches:
+                yield from _alternatives(root, branch, depth + 1)
+            return
+    if isinstance(reference, str):
+        here: object = root if reference.startswith("#") else None
+        for step in reference[1:].split("/")[1:]:
+            here = here.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(here, Mapping) else None
+        yield from _alternatives(root, here, depth + 1)
+    else:
+        yield schema
+
+
+def reference_problem(schema: dict[str, Any]) -> str | None:
+    """Which reference of a schema leads nowhere, or only back to itself; None if all are good. Nothing is fetched.
+
+    The schema must be one that :func:`schema_problem` has nothing against.
+    """
+    try:
+        return _reference_problem(schema)
+    except RecursionError:
+        return "The JSON Schema is nested too deeply."
+
+
+def _reference_problem(schema: dict[str, Any]) -> str | None:
+    import jsonschema
+    from referencing import Registry
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    specification = specification_with(kind.META_SCHEMA.get("$schema", ""), default=DRAFT202012)
+    root = specification.create_resource(schema)
+    address = root.id() or ""
+    pending = [(Registry().with_resource(address, root).resolver(address), root)]
+    seen: set[int] = set()
+    clear: set[int] = set()
+    while pending:
+        resolver, resource = pending.pop()
+        contents = resource.contents
+        if id(contents) in seen:
+            continue
+        seen.add(id(contents))
+        pending += [(resolver.in_subresource(part), part) for part in resource.subresources()]
+        if not isinstance(contents, Mapping):
+            continue
+        for keyword in ("$ref", "$dynamicRef"):
+            reference = contents.get(keyword)
+            if not isinstance(reference, str):
+                continue
+            try:
+                found = resolver.lookup(reference)
+            except (Unresolvable, LookupError, TypeError, ValueError):
+                return f"{keyword} '{reference[:200]}' leads nowhere: nothing of that name is within this JSON Schema."
+            if not isinstance(found.contents, Mapping | bool):
+                return f"{keyword} '{reference[:200]}' leads to what is no JSON Schema: {str(found.contents)[:60]!r}."
+            pending.append((found.resolver, specification.create_resource(found.contents)))
+        if _returns_to_itself(resolver, contents, frozenset(), clear):
+            shown = f"'{contents['$ref'][:200]}' leads" if isinstance(contents.get("$ref"), str) else "leads"
+            return f"A $ref {shown} only back to itself: no value can be checked."
+    return None
+
+
+def _returns_to_itself(resolver: Any, schema: Any, above: frozenset[int], clear: set[int]) -> bool:
+    """Does checking a value lead back to this schema for the very same value? ``clear`` are schemas that do not."""
+    from referencing.exceptions import Unresolvable
+
+    if not isinstance(schema, Mapping) or id(schema) in clear:
+        return False
+    if id(schema) in above:
+        return True
+    above |= {id(schema)}
+    parts = [(resolver, part) for name in ("allOf", "anyOf", "oneOf") for part in schema.get(name) or ()]
+    parts += [(resolver, schema[name]) for name in ("not", "if", "then", "else") if name in schema]
+    if isinstance(schema.get("$ref"), str):
+        try:
+            found = resolver.lookup(schema["$ref"])
+            parts.append((found.resolver, found.contents))
+        except (Unresolvable, LookupError, TypeError, ValueError):
+            pass  # said of the schema that has this reference
+    if any(_returns_to_itself(*part, above, clear) for part in parts):
+        return True
+    clear.add(id(schema))
+    return False
 
 
 class SchemaCheck:

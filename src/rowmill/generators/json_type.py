@@ -1,5 +1,7 @@
 """The DuckDB type of the values a JSON Schema allows, so that they can be asked for by name.
 
+Null and absent are null, whatever the type. Of JSON text numbers keep their spelling (``12.10``).
+
 =============================================  ==================================================
 schema                                         type
 =============================================  ==================================================
@@ -18,12 +20,12 @@ anything else                                  ``JSON``, as text: several types,
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rowmill.generators.json_text import written_json
 from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.name import column_name_problem, fold
 
@@ -153,14 +155,12 @@ def _number(value: Any) -> float:
         number = math.inf
     if math.isinf(number):
         raise UnusableAnswer(f"The number {str(value)[:40]} is too large.")
+    if isinstance(value, int) and number != value:
+        raise UnusableAnswer(f"The number {str(value)[:40]} has more digits than a 64-bit float can keep.")
     return number
 
 
-def _json_text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=True)
-
-
-JSON = JsonType("JSON", _json_text)
+JSON = JsonType("JSON", _nullable(written_json))
 """Values that have no type of their own: JSON text."""
 _TEXT = JsonType("VARCHAR", _nullable(_text))
 _WHOLE = JsonType("BIGINT", _nullable(_whole))

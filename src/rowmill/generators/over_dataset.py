@@ -72,10 +72,12 @@ class DeduplicateColumn(_OverDataset):
 
     column_type: Literal["deduplicate"] = "deduplicate"
     columns: Items[str] = Field(min_length=1)
+    """Of rows that are equal in all of these the first stays; the others are dropped as ``duplicate``, with the row_id
+    of the one that stayed. Null equals null."""
     normalize: Items[Literal["case", "whitespace", "punctuation", "accents"]] = ()
-    """What does not count when texts are compared."""
+    """What does not count in texts: ``case``, ``whitespace``, ``punctuation`` (and symbols), ``accents``."""
     order_by: str | None = Field(default=None, min_length=1)
-    """An SQL ``ORDER BY`` list, as ``score desc, len(answer)``."""
+    """An SQL ``ORDER BY`` list that says which row is the first: ``score desc, len(answer)``. Default: ``row_id``."""
 
     def declare(self, context: DeclareContext) -> Declaration:
         """One boolean output; needs ``columns`` and what ``order_by`` names."""
@@ -102,12 +104,14 @@ class RankColumn(_OverDataset):
 
     column_type: Literal["rank"] = "rank"
     sql: str | None = Field(default=None, min_length=1)
-    """A DuckDB expression over the columns and row_id, with window functions."""
+    """In place of ``order_by``: any DuckDB expression with window functions, over columns and ``row_id``: ``score -
+    avg(score) over (partition by topic)``."""
     order_by: str | None = Field(default=None, min_length=1)
     """An SQL ``ORDER BY`` list: the row's place from 1; equal rows share one, and the next is left out."""
     partition_by: Items[str] = ()
     """With ``order_by``: places are given within rows that are equal in these columns."""
     dtype: Dtype = "int"
+    """Any of the [types](columns.md#types)."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -138,10 +142,13 @@ class SelectColumn(_OverDataset):
 
     column_type: Literal["select"] = "select"
     sql: str | None = Field(default=None, min_length=1)
-    """A DuckDB condition over the columns and row_id, with window functions; null counts as false."""
+    """A DuckDB condition over the columns and ``row_id``, with window functions. Rows for which it is not true are
+    dropped as ``filtered``; null counts as false."""
     top: int | None = Field(default=None, ge=1)
+    """In place of ``sql``: so many rows stay, the first ones by ``order_by``; the others are dropped as
+    ``filtered``."""
     order_by: str | None = Field(default=None, min_length=1)
-    """An SQL ``ORDER BY`` list; equal rows follow each other by row_id."""
+    """With ``top``: an SQL ``ORDER BY`` list; equal rows follow each other by row_id."""
     partition_by: Items[str] = ()
     """With ``top``: so many of each group of rows that are equal in these columns."""
 

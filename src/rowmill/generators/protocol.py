@@ -22,7 +22,15 @@ from rowmill.task import Request, Row
 
 
 class UnusableAnswer(Exception):
-    """An answer that is not what was asked for. The message tells the model what to do about it."""
+    """An answer that is not what was asked for. The message tells the model what to do about it.
+
+    ``error_type`` names the kind of fault: ``OutputLimit`` for an answer that was cut off at its limit, ``NoAnswer``
+    for thoughts without one.
+    """
+
+    def __init__(self, message: str, error_type: str = "UnusableAnswer") -> None:
+        self.error_type = error_type
+        super().__init__(message)
 
 
 class Call:

@@ -55,17 +55,21 @@ class ValidationColumn(ColumnConfig):
 
     column_type: Literal["validation"] = "validation"
     target_columns: Items[str] = Field(min_length=1)
+    """The columns to judge."""
     validator_type: ValidatorType
+    """One of the validators below, or of a plug-in."""
     validator_params: SerializeAsAny[ValidatorParameters]
+    """What that validator is told."""
     batch_size: int = Field(default=10, strict=True, ge=1, le=100_000)
     """Rows judged in one call."""
     on_invalid: Literal["keep", "drop", "regenerate"] = "keep"
-    """``drop``: a row that is not valid is dropped, with reason ``invalid`` and what is wrong. ``regenerate``: what
-    makes its targets is asked again first."""
+    """``drop``: a row that is not valid is dropped, with reason ``invalid`` and what is wrong; it does not count as a
+    failure. ``regenerate``: what made its targets is asked again first."""
     max_regenerations: int | None = Field(default=None, strict=True, ge=1, le=100)
-    """Only with ``regenerate``: how often a row is made again; 3 unless given."""
+    """Only with ``regenerate``: how often a row is made again. Default: 3."""
     on_still_invalid: Literal["drop", "keep"] | None = None
-    """Only with ``regenerate``: what becomes of a row that is not valid then; ``drop`` unless given."""
+    """Only with ``regenerate``, what becomes of a row that is not valid then: ``drop``, or ``keep`` with its verdict.
+    Default: ``drop``."""
 
     @field_validator("validator_type")
     @classmethod

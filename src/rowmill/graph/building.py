@@ -28,16 +28,19 @@ def build_graph(
     seed_columns: Sequence[tuple[str, str]] | None,
     analyse_sql: AnalyseSql,
     spec_directory: Path | None = None,
+    *,
+    judges: bool = True,
 ) -> Graph:
     """The graph of a spec.
 
     ``seed_columns`` are name and DuckDB type of each column of the seed file, in order; those the spec does
     not declare come first, as generators of their own. None: they cannot be known, and only what is wrong whatever
     they are is found; the graph is of no use then. ``spec_directory`` is where columns look for a
-    user's modules. Raises :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles,
+    user's modules. ``judges``: False for a spec that was accepted before, which only has to run (V6).
+    Raises :class:`~rowmill.errors.SpecError` with all problems: unknown references, cycles,
     outputs made twice.
     """
-    declaring = Declaring(spec, analyse_sql, spec_directory)
+    declaring = Declaring(spec, analyse_sql, spec_directory, judges=judges)
     declarations = dropping(declaring.declarations(seed_columns), spec.processors)
     problems = declaring.problems
     knows_all = seed_columns is not None

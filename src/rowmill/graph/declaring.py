@@ -35,7 +35,10 @@ SEED_PLACE = "seed_dataset"
 class Declaring:
     """The context a spec's columns declare themselves in. Collects problems instead of raising them."""
 
-    def __init__(self, spec: Spec, analyse_sql: AnalyseSql, spec_directory: Path | None = None) -> None:
+    def __init__(
+        self, spec: Spec, analyse_sql: AnalyseSql, spec_directory: Path | None = None, *, judges: bool = True
+    ) -> None:
+        self._judges = judges
         self.problems: list[Problem] = []
         self.spec_directory = spec_directory
         """Where relative paths and ``module:function`` names of the spec start; None: nowhere in particular."""
@@ -61,6 +64,11 @@ class Declaring:
     def problem(self, place: str, message: str) -> None:
         """Records something wrong with the spec."""
         self.problems.append(Problem(place, message))
+
+    def judge(self, place: str, message: str) -> None:
+        """Records what a new spec must not say; one that was accepted before may go on saying it (V6)."""
+        if self._judges:
+            self.problem(place, message)
 
     def endpoint(self, model_alias: str, place: str) -> str | None:
         """The resource name of a model's endpoint; records a problem if there is no such alias."""

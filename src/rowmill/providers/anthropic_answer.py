@@ -4,12 +4,14 @@
 the answer has                               becomes
 ===========================================  =====================================================
 text, or an empty turn that ended by itself  an answer; thinking blocks are its reasoning
+``content`` that is a text itself            the same
 ``stop_reason`` ``refusal``                  ``Rejected("Refusal")``, even beside a partial text
 no text, ``max_tokens`` reached              ``Rejected("OutputLimit")``
 no text, but thinking or a wish for a tool   ``Rejected("NoAnswer")``
 an ``error`` in place of a message           as if it had come with its status
 no message                                   ``Transient("MalformedAnswer")``
 JSON that ends early                         ``Transient("TruncatedAnswer")``
+a stream of events                           ``RunStopping("StreamingOnly")``
 ===========================================  =====================================================
 
 Of statuses other than 2xx, 429 and 529 (overloaded) ask to wait: neither uses up an attempt. The rest is as
@@ -23,25 +25,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from rowmill.errors import ProviderError, RateLimited, Rejected, Transient
-from rowmill.providers.answer import (
+from rowmill.providers.content import refusal_in, storable, text_of, thoughts_in
+from rowmill.providers.finish_reason import CONTENT_FILTER, ERROR, LENGTH, STOP, finish_reason
+from rowmill.providers.protocol import ChatAnswer, ToolCall
+from rowmill.providers.refused import (
     error_in_answer,
     error_of_status,
     error_type_of,
     json_document,
     start_of,
-    storable,
-    token_count,
 )
-from rowmill.providers.protocol import ChatAnswer, ToolCall
 from rowmill.providers.retry_after import retry_after_s
+from rowmill.providers.token_usage import token_usage
 
 _OVERLOADED = 529
-_FINISH_REASONS = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-}
 _STATUS_OF_ERROR = {
     "rate_limit_error": 429,
     "overloaded_error": _OVERLOADED,
@@ -58,33 +55,41 @@ def read_message(payload: bytes, endpoint: str, model: str, *, with_tools: bool 
     """The answer in the body of a 2xx response; raises the errors of the table above."""
     document = json_document(payload, endpoint)
     try:
-        blocks = [block for block in document["content"] if isinstance(block, dict)]
-        stop_reason = document.get("stop_reason")
+        content = document["content"]
+        blocks = [content] if isinstance(content, str | dict) else list(content)
+        reason = finish_reason(document.get("stop_reason"))
+        failed = document.get("error")
     except (LookupError, TypeError, AttributeError):
         raise _without_message(payload, endpoint, model) from None
-    usage = document.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    input_tokens = sum(token_count(usage.get(name)) for name in _INPUT_TOKENS)
-    output_tokens = token_count(usage.get("output_tokens"))
-    text = _joined(blocks, "text")
-    thoughts = _joined(blocks, "thinking")
+    if failed:
+        raise _without_message(payload, endpoint, model)
+    input_tokens, output_tokens, note = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
+    text = storable(text_of(blocks) or "")
+    thoughts = storable(thoughts_in(blocks) or "")
     calls = _tool_calls(blocks) if with_tools else ()
-    if stop_reason != "refusal" and (text or calls or (not blocks and _FINISH_REASONS.get(stop_reason) == "stop")):
+    refusal = refusal_in(blocks)
+    is_refused = refusal is not None or reason in (CONTENT_FILTER, ERROR)
+    is_empty_turn = reason == STOP and not any(isinstance(block, dict) for block in blocks)
+    if not is_refused and (text or calls or is_empty_turn):
         return ChatAnswer(
             text=text,
             reasoning_content=thoughts or None,
-            finish_reason=_FINISH_REASONS.get(stop_reason, stop_reason if isinstance(stop_reason, str) else None),
+            finish_reason=reason,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
             tool_calls=calls,
+            note=note,
         )
-    error = _without_text(stop_reason, blocks, payload, endpoint)
+    error = _without_text(reason, refusal, blocks, payload, endpoint)
     error.input_tokens = input_tokens
     error.output_tokens = output_tokens
+    error.finish_reason = reason
+    error.note = note
     raise error
 
 
 _INPUT_TOKENS = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+_OUTPUT_TOKENS = ("output_tokens",)
 
 
 def error_of_message_status(
@@ -105,26 +110,27 @@ def _without_message(payload: bytes, endpoint: str, model: str) -> ProviderError
     )
 
 
-def _without_text(stop_reason: Any, blocks: list[dict[str, Any]], payload: bytes, endpoint: str) -> ProviderError:
-    if stop_reason == "refusal":
+def _without_text(
+    reason: str | None, refusal: str | None, blocks: list[Any], payload: bytes, endpoint: str
+) -> ProviderError:
+    if refusal is not None:
+        return Rejected(f"The model refused: {refusal}", "Refusal")
+    if reason == CONTENT_FILTER:
         return Rejected("The model refused to answer", "Refusal")
-    if _FINISH_REASONS.get(stop_reason) == "length":
+    if reason == ERROR:
+        return Transient(f"{endpoint} broke off its answer: {start_of(payload)}", "TruncatedAnswer")
+    if reason == LENGTH:
         return Rejected("The model reached its output limit before it answered: raise max_tokens", "OutputLimit")
-    if stop_reason == "tool_use":
+    if reason == "tool_use":
         return Rejected("The model asked for a tool instead of answering", "NoAnswer")
     if blocks:
         return Rejected("The model sent reasoning but no answer", "NoAnswer")
     return Transient(f"{endpoint} sent an answer without text: {start_of(payload)}", "MalformedAnswer")
 
 
-def _tool_calls(blocks: list[dict[str, Any]]) -> tuple[ToolCall, ...]:
+def _tool_calls(blocks: list[Any]) -> tuple[ToolCall, ...]:
     return tuple(
         ToolCall(str(block.get("id") or f"call_{position}"), str(block["name"]), json.dumps(block.get("input") or {}))
         for position, block in enumerate(blocks)
-        if block.get("type") == "tool_use" and block.get("name")
+        if isinstance(block, dict) and block.get("type") == "tool_use" and block.get("name")
     )
-
-
-def _joined(blocks: list[dict[str, Any]], kind: str) -> str:
-    texts = [block.get(kind) for block in blocks if block.get("type") == kind]
-    return storable("".join(text for text in texts if isinstance(text, str)))

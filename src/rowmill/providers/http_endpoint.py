@@ -10,10 +10,11 @@ Which error type a failure becomes, beyond those the reader of an answer raises:
 failure                                         error
 ==============================================  ==================================================
 no complete answer within the time-out          ``Transient("Timeout")``
-nobody listens, name unknown, TLS fails         ``Transient`` with ``ConnectionRefused``,
-                                                ``NameResolution``, ``Certificate``, ``Tls``
-connection lost before or in the headers        ``Transient`` with ``ConnectionReset``,
+nobody listens, name unknown                    ``Unavailable`` with ``ConnectionRefused``,
+                                                ``HostUnreachable``, ``NameResolution``
+connection lost before or in the headers        ``Unavailable`` with ``ConnectionReset``,
                                                 ``ConnectionClosed``
+TLS fails                                       ``Transient`` with ``Certificate``, ``Tls``
 connection lost in the body                     ``Transient("TruncatedAnswer")``
 bytes that are not HTTP                         ``Transient("MalformedAnswer")``
 more than :data:`LARGEST_ANSWER_BYTES`          ``Rejected("AnswerTooLarge")``
@@ -34,8 +35,16 @@ from typing import Any, Final, TypeVar
 import aiohttp
 from yarl import URL
 
-from rowmill.errors import InternalError, ProviderError, Rejected, RunStopping, Transient, UsageError
-from rowmill.providers.answer import error_of_status, shortened
+from rowmill.errors import (
+    InternalError,
+    ProviderError,
+    Rejected,
+    RunStopping,
+    Transient,
+    Unavailable,
+    UsageError,
+)
+from rowmill.providers.refused import error_of_status, shortened
 from rowmill.secret import spellings
 
 T = TypeVar("T")
@@ -146,7 +155,8 @@ class HttpEndpoint:
         except ProviderError as error:
             failure = error
         except (aiohttp.ClientError, OSError) as error:
-            failure = _connection_failure(error, f"The file {self.name} named", timeout_s)
+            lost = _connection_failure(error, f"The file {self.name} named", timeout_s)
+            failure = Transient(str(lost), lost.error_type)  # where files are kept is not where the model is
         failure.args = (self._presentable(str(failure)),)
         failure.__context__ = None
         raise failure
@@ -237,18 +247,25 @@ def _connection_failure(error: aiohttp.ClientError | OSError, endpoint: str, tim
     if isinstance(error, aiohttp.ClientResponseError):
         return Transient(f"{endpoint} did not answer in HTTP: {error.message}", "MalformedAnswer")
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return Transient(f"{endpoint} closed the connection without an answer", "ConnectionClosed")
+        return Unavailable(f"{endpoint} closed the connection without an answer", "ConnectionClosed")
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return Transient(f"The name in {endpoint} cannot be resolved: {_reason(error)}", "NameResolution")
+        reason = _reason(error)
+        return Unavailable(f"The name in {endpoint} cannot be resolved: {reason}", "NameResolution", is_certain=True)
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Transient(f"The certificate of {endpoint} is not valid: {_reason(error)}", "Certificate")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
         return Transient(f"TLS with {endpoint} failed: {_reason(error)}", "Tls")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
-        return Transient(f"The proxy for {endpoint} cannot be reached: {_reason(error)}", "Proxy")
+        return Unavailable(f"The proxy for {endpoint} cannot be reached: {_reason(error)}", "Proxy", is_certain=True)
+    kind = _kind_of_os_error(error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        return Transient(f"{endpoint} cannot be reached: {_reason(error)}", _kind_of_os_error(error))
-    return Transient(f"The connection to {endpoint} was lost: {_reason(error)}", _kind_of_os_error(error))
+        message = f"{endpoint} cannot be reached: {_reason(error)}"
+        return Unavailable(message, kind, is_certain=True) if kind in _AWAY else Transient(message, kind)
+    message = f"The connection to {endpoint} was lost: {_reason(error)}"
+    return Unavailable(message, kind) if kind == "ConnectionReset" else Transient(message, kind)
+
+
+_AWAY = frozenset({"ConnectionRefused", "HostUnreachable", "ConnectionReset"})
 
 
 def _kind_of_os_error(error: BaseException) -> str:

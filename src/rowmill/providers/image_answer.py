@@ -12,9 +12,11 @@ import re
 from typing import Any, NamedTuple
 
 from rowmill.errors import ProviderError, Rejected, Transient
-from rowmill.providers.answer import error_in_answer, json_document, read_answer, start_of, token_count
+from rowmill.providers.answer import read_answer
 from rowmill.providers.image_format import image_format_of
 from rowmill.providers.protocol import ImageAnswer
+from rowmill.providers.refused import error_in_answer, json_document, start_of
+from rowmill.providers.token_usage import TokenUsage, token_usage
 
 _DATA_URL = re.compile(r"data:[\w.+-]+/[\w.+-]+;base64,")
 
@@ -24,8 +26,7 @@ class Found(NamedTuple):
 
     content: bytes | None
     url: str | None
-    input_tokens: int
-    output_tokens: int
+    used: TokenUsage
 
 
 def read_picture(payload: bytes, endpoint: str, model: str) -> Found:
@@ -48,12 +49,12 @@ def read_picture(payload: bytes, endpoint: str, model: str) -> Found:
     used = _used(usage)
     if not isinstance(source, str):
         error = _without_picture(payload, endpoint, model, is_chat="choices" in document)
-        error.input_tokens, error.output_tokens = used
+        error.input_tokens, error.output_tokens, error.note = used
         raise error
     if source.startswith(("http://", "https://")):
-        return Found(None, source, *used)
+        return Found(None, source, used)
     try:
-        return Found(base64.b64decode(_DATA_URL.sub("", source, count=1), validate=True), None, *used)
+        return Found(base64.b64decode(_DATA_URL.sub("", source, count=1), validate=True), None, used)
     except (binascii.Error, ValueError):
         raise _malformed(payload, endpoint) from None
 
@@ -65,17 +66,18 @@ def as_answer(content: bytes, found: Found) -> ImageAnswer:
         error = Rejected(
             f"The answer is no png, jpg, gif or webp picture; it starts with {content[:12]!r}", "UnknownImageFormat"
         )
-        error.input_tokens, error.output_tokens = found.input_tokens, found.output_tokens
+        error.input_tokens, error.output_tokens, error.note = found.used
         raise error
-    return ImageAnswer(content, name, found.input_tokens, found.output_tokens)
+    return ImageAnswer(content, name, *found.used)
 
 
-def _used(usage: Any) -> tuple[int, int]:
+def _used(usage: Any) -> TokenUsage:
     if not isinstance(usage, dict):
-        return 0, 0
-    return (
-        token_count(usage.get("input_tokens", usage.get("prompt_tokens"))),
-        token_count(usage.get("output_tokens", usage.get("completion_tokens"))),
+        return TokenUsage()
+    return token_usage(
+        usage,
+        ("input_tokens",) if "input_tokens" in usage else ("prompt_tokens",),
+        ("output_tokens",) if "output_tokens" in usage else ("completion_tokens",),
     )
 
 

@@ -37,7 +37,10 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ChatAnswer:
-    """A usable answer. ``text`` is never None; token counts are 0 when the endpoint does not say."""
+    """A usable answer. ``text`` is never None; token counts are 0 when the endpoint does not say.
+
+    ``finish_reason`` ``length`` says that it is not all there (V7). What the model thought is no part of ``text``.
+    """
 
     text: str
     reasoning_content: str | None = None
@@ -46,6 +49,8 @@ class ChatAnswer:
     output_tokens: int = 0
     tool_calls: tuple[ToolCall, ...] = ()
     """Only of requests that offer tools (``tools`` among the parameters); ``text`` may then be empty."""
+    note: str | None = None
+    """What was odd about the answer, for the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,8 @@ class EmbeddingAnswer:
 
     vectors: Sequence[Sequence[float]]
     input_tokens: int = 0
+    note: str | None = None
+    """What was odd about the answer, for the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +94,8 @@ class ImageAnswer:
     format: str
     input_tokens: int = 0
     output_tokens: int = 0
+    note: str | None = None
+    """What was odd about the answer, for the journal."""
 
 
 class Provider(Protocol):

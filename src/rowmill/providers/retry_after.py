@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST_WAIT_S = 86_400.0
 """Longer waits are cut to a day: daily quotas are real, waits beyond that are mistakes of the endpoint."""
+_EPOCH_FROM_S = 1e9
+"""A larger number is a moment: seconds since the epoch, or milliseconds from a thousand times that."""
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h))+")
+_PART = re.compile(r"([\d.]+)(ms|s|m|h)")
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds to wait, between 0 and :data:`LONGEST_WAIT_S`, or None when the headers do not say.
 
-    Understands ``Retry-After-Ms`` (sent by OpenAI and Azure), and ``Retry-After`` as seconds, whole
-    or not, or as an HTTP date. A date is relative to the ``Date`` of the same response if it has
-    one, so that clocks need not agree; otherwise to ``now``, in seconds since the epoch.
-    ``headers`` must be case-insensitive.
+    Understands ``Retry-After-Ms`` (sent by OpenAI and Azure), and ``Retry-After`` as seconds, whole or not, as a
+    duration (``1m30s``), as an HTTP or ISO date, and as seconds or milliseconds since the epoch. A moment is relative
+    to the ``Date`` of the same response if it has one, so that clocks need not agree; otherwise to ``now``, in seconds
+    since the epoch. NaN says nothing. ``headers`` must be case-insensitive.
     """
     milliseconds = _number(headers.get("Retry-After-Ms"))
-    if milliseconds is not None:
+    if milliseconds is not None and milliseconds < 1000 * _EPOCH_FROM_S:
         return _clamped(milliseconds / 1000.0)
-    value = headers.get("Retry-After")
+    value = headers.get("Retry-After") if milliseconds is None else str(milliseconds)
     seconds = _number(value)
-    if seconds is not None:
+    if seconds is not None and (seconds < _EPOCH_FROM_S or math.isinf(seconds)):
         return _clamped(seconds)
-    until = _timestamp(value)
+    if seconds is None:
+        duration = _duration(value)
+        if duration is not None:
+            return _clamped(duration)
+        until = _timestamp(value)
+    else:
+        until = seconds / 1000.0 if seconds >= 1000.0 * _EPOCH_FROM_S else seconds
     if until is None:
         return None
     sent = _timestamp(headers.get("Date"))
@@ -47,11 +59,19 @@ def _number(value: str | None) -> float | None:
     return None if math.isnan(number) else number
 
 
+def _duration(value: str | None) -> float | None:
+    if value is None or _DURATION.fullmatch(value.strip()) is None:
+        return None
+    return sum(float(number) * _UNITS_S[unit] for number, unit in _PART.findall(value))
+
+
 def _timestamp(value: str | None) -> float | None:
     if value is None:
         return None
-    try:
-        moment = parsedate_to_datetime(value)
-        return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(value)
+            return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError, IndexError, TypeError):
+            continue
+    return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from rowmill.errors import Problem, SpecError
+from rowmill.seeds.agreement import check_agreement
 from rowmill.seeds.location import Location
 
 _FILE_START = b"ARROW1"
@@ -27,10 +28,10 @@ def read_arrow_file(location: Location, names: Sequence[str]) -> pa.Table:
                 tables.append(_reader(file, name).read_all())
             except pa.ArrowException as error:
                 raise _broken(name, error) from error
-        if not tables[-1].schema.equals(tables[0].schema):
-            message = f"{name} has other columns than {names[0]}; all files of a seed dataset have the same."
-            raise SpecError([Problem("seed_dataset.path", message)])
-    return pa.concat_tables(tables)
+        check_agreement({field.name: str(field.type) for field in tables[0].schema},
+                        {field.name: str(field.type) for field in tables[-1].schema}, names[0], name)  # fmt: skip
+        tables[-1] = tables[-1].select(tables[0].column_names)
+    return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
 
 
 def _reader(file: object, name: str) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:

@@ -19,6 +19,9 @@ from rowmill.seeds.reader import SeedReader
 from rowmill.seeds.rollout.reading import ROLLOUT_SCHEMA, read_rollouts
 from rowmill.spec.seed import SeedDatasetConfig
 
+_MOST_DIGITS = 38
+"""Of a decimal the engine knows."""
+
 
 @dataclass(frozen=True)
 class ArrowRows:
@@ -126,19 +129,58 @@ def unreadable(title: str, error: Exception, place: str = "seed_dataset.path") -
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema with text in place of columns that never hold anything, which the engine has no type for."""
+    """The schema with types the engine has: text for columns that never hold anything, floats for half floats."""
     return pa.schema([pa.field(each.name, _plain_type(each.type)) for each in schema])
 
 
 def plain_table(table: pa.Table) -> pa.Table:
-    """The same rows in :func:`plain_schema`."""
+    """The same rows in :func:`plain_schema`. Raises SpecError for values the engine would round, or has no type for."""
     wanted = plain_schema(table.schema)
-    return table.replace_schema_metadata(None) if table.schema.equals(wanted) else table.cast(wanted)
+    columns = []
+    for each, given in zip(wanted, table.columns, strict=True):
+        try:
+            column = given if given.type.equals(each.type) else given.cast(each.type)
+            _check_kept(column)
+        except (pa.ArrowException, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            message = f"Column {each.name!r} of type {given.type} cannot be kept: {reason}"
+            raise SpecError([Problem("seed_dataset", message)]) from error
+        columns.append(column)
+    return pa.table(columns, schema=wanted)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_null(kind):
+    types = pa.types
+    if types.is_null(kind):
         return pa.string()
-    if pa.types.is_list(kind):
+    if types.is_float16(kind):
+        return pa.float32()
+    if types.is_decimal256(kind):
+        return pa.decimal128(min(kind.precision, _MOST_DIGITS), min(kind.scale, _MOST_DIGITS))
+    if types.is_duration(kind):
+        return pa.duration("us")
+    if types.is_dictionary(kind):
+        return _plain_type(kind.value_type)
+    if types.is_list(kind) or types.is_large_list(kind):
         return pa.list_(_plain_type(kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return pa.list_(_plain_type(kind.value_type), kind.list_size)
+    if types.is_map(kind):
+        return pa.map_(kind.key_type, _plain_type(kind.item_type))
+    if types.is_struct(kind) and kind.num_fields:
+        return pa.struct([pa.field(each.name, _plain_type(each.type)) for each in kind])
     return kind
+
+
+def _check_kept(column: pa.ChunkedArray) -> None:
+    """Raises ArrowInvalid or ValueError for values that have no place in the engine's type of the column."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit in {"s", "ms"}:
+        column.cast(pa.timestamp("us", kind.tz))
+    elif pa.types.is_interval(kind):
+        if any(value.nanoseconds % 1000 for value in column.to_pylist() if value is not None):
+            raise ValueError("an interval is finer than microseconds.")
+    elif pa.types.is_struct(kind) and not kind.num_fields:
+        raise ValueError("structs without fields hold nothing; leave the column out.")
+    elif pa.types.is_union(kind):
+        raise ValueError("values of a union have no type in common; write them as text or JSON.")

@@ -46,24 +46,35 @@ class SkipConfig(StrictModel):
     """
 
     when: str
+    """SQL (``weather = 'storm'``), or Jinja if it contains ``{{`` or ``{%``; columns evaluated in the database
+    (samplers, ``sql``) take SQL only. In Jinja, an empty text, ``false``, ``0`` and ``none`` mean: do not skip."""
     value: Any = None
+    """What a skipped cell holds."""
     on_error: Literal["drop", "skip", "stop"] = "drop"
-    """What happens to a row for which ``when`` cannot be evaluated (S4)."""
+    """When ``when`` fails for a row: ``drop`` the row, ``skip`` the cell, or ``stop`` the run (S4)."""
 
 
 class ColumnConfig(StrictModel):
     """What every column has: a name, whether the dataset keeps it, and when to skip it."""
 
     name: str = Field(min_length=1, max_length=255)
+    """Not ``row_id``, ``row_group``, ``row_index``, which other columns cannot use (only ``rank`` and ``custom``
+    functions that take a table have ``row_id``). In Jinja, names are case-sensitive; in SQL they are not, and unusual
+    ones are ``"quoted"``."""
     column_type: str
+    """One of the types on this page, or of a plug-in."""
     drop: bool = False
-    """Generate it for others to use, but leave it out of the view ``dataset``."""
+    """Generate it for other columns, but leave it out of the dataset, with its side effects."""
     skip: SkipConfig | None = None
+    """When not to make a cell, and what it holds instead: ``{when, value, on_error}``."""
     propagate_skip: bool = True
+    """Skip this cell, too, when a column it needs was skipped, whatever ``skip.value`` that one holds. Columns named
+    only in ``skip.when`` do not count (S2)."""
     requires: Items[str] = ()
-    """Columns that must be there first although this one does not read them: for example a deduplication before it."""
+    """Columns that must be made first although this one does not read them, for example a ``deduplicate`` before paid
+    columns."""
     weight: float = Field(default=1.0, gt=0, le=1_000_000, allow_inf_nan=False)
-    """Its share of its endpoint or worker pool relative to other columns, when they compete."""
+    """Its share of its endpoint or worker pool relative to other columns, when they compete (C4)."""
 
     @field_validator("name", mode="after")
     @classmethod

@@ -18,9 +18,14 @@ class Constraint(StrictModel):
     """The base of both kinds. ``target_column`` is a sampler; its value is drawn again until the constraint holds."""
 
     constraint_type: str
+    """Told by ``rhs``; only needed for a column whose name is a number."""
     target_column: Annotated[str, Field(min_length=1)]
+    """A column of type ``sampler`` whose values are numbers or moments (with ``convert_to``: the number it makes, the
+    moment before it is written)."""
     operator: Operator
+    """Less than, at most, greater than, at least."""
     rhs: Any
+    """A number, or the name of a column. A null there meets every constraint."""
 
     def __str__(self) -> str:
         return f"{self.target_column} {SYMBOLS[self.operator]} {self.rhs}"
@@ -30,7 +35,9 @@ class ScalarInequality(Constraint):
     """Compares a column with a number."""
 
     constraint_type: Literal["scalar_inequality"] = "scalar_inequality"
+    """Told by ``rhs``."""
     rhs: Annotated[float, Field(allow_inf_nan=False)]
+    """The number."""
 
     def __str__(self) -> str:
         return f"{self.target_column} {SYMBOLS[self.operator]} {self.rhs:g}"
@@ -40,8 +47,9 @@ class ColumnInequality(Constraint):
     """Compares a column with another column, which is made before it."""
 
     constraint_type: Literal["column_inequality"] = "column_inequality"
+    """Only needed for a column whose name is a number."""
     rhs: Annotated[str, Field(min_length=1)]
-    """The other column's name."""
+    """The other column's name. A null there meets every constraint."""
 
 
 _CLASSES: dict[object, type[Constraint]] = {

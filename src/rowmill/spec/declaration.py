@@ -277,6 +277,10 @@ class DeclareContext(Protocol):
         """Records something wrong with the spec; declaring goes on so that all problems are found."""
         ...
 
+    def judge(self, place: str, message: str) -> None:
+        """The same for what a spec that was accepted before may go on saying, as it does run (V6)."""
+        ...
+
     def endpoint(self, model_alias: str, place: str) -> str | None:
         """The resource name of a model's endpoint; records a problem if there is no such alias."""
         ...

@@ -20,7 +20,9 @@ class UniformDistributionParameters(StrictModel):
     """Any number from ``low`` up to, not including, ``high``."""
 
     low: _Number
+    """The least."""
     high: _Number
+    """Excluded."""
 
     @model_validator(mode="after")
     def _low_is_below_high(self) -> Self:
@@ -33,7 +35,9 @@ class UniformDistribution(StrictModel):
     """``{distribution_type: uniform, params: {low, high}}``."""
 
     distribution_type: Literal["uniform"] = "uniform"
+    """All equally likely."""
     params: UniformDistributionParameters
+    """The range."""
 
     def at(self, chance: float) -> float:
         """The value at ``chance``, from 0 up to 1."""
@@ -49,7 +53,9 @@ class ManualDistributionParameters(StrictModel):
     """One of ``values``, by their ``weights``; equally likely without."""
 
     values: Items[_Number] = Field(min_length=1, max_length=10_000)
+    """The numbers."""
     weights: Items[Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]] | None = None
+    """As many as values. Default: all equal."""
 
     @field_validator("weights")
     @classmethod
@@ -69,7 +75,9 @@ class ManualDistribution(StrictModel):
     """``{distribution_type: manual, params: {values, weights}}``."""
 
     distribution_type: Literal["manual"] = "manual"
+    """One of a list."""
     params: ManualDistributionParameters
+    """The list."""
 
     def at(self, chance: float) -> float:
         """The value at ``chance``, from 0 up to 1."""

@@ -124,7 +124,9 @@ class InferenceParameters(StrictModel):
     temperature: Temperature | None = None
     """A number, or a distribution it is drawn from for each row."""
     top_p: TopP | None = None
+    """The same."""
     max_tokens: Annotated[int, Field(strict=True, ge=1, le=100_000_000)] | None = None
+    """How long an answer may be. Default: left to the server; 4096 for ``anthropic``."""
     dimensions: Annotated[int, Field(strict=True, ge=1, le=100_000)] | None = None
     """Embeddings only: how long the vectors shall be, for models that let one choose."""
     encoding_format: Literal["float", "base64"] | None = None
@@ -179,6 +181,7 @@ class SimulationConfig(StrictModel):
     """How the in-process provider ``simulated`` behaves. Answers and failures follow from seed and prompt."""
 
     latency_ms: Annotated[float, Field(strict=True, ge=0, le=3_600_000, allow_inf_nan=False)] = 50.0
+    """How long a request takes."""
     latency_jitter: Share = 0.0
     """Latency varies by this share around ``latency_ms``: 0.2 means ± 20 %."""
     rate_limited: Share = 0.0
@@ -192,6 +195,7 @@ class SimulationConfig(StrictModel):
     retry_after_s: Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] | None = None
     """What a 429 asks for. None: it does not say."""
     seed: Annotated[int, Field(strict=True)] = 0
+    """Which requests fail, and what answers say, follows from it and the prompt: equal requests share their fate."""
     answer: str | None = None
     """The text of every answer, as it stands (no template). None: made up from the prompt."""
     output_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 32
@@ -218,30 +222,43 @@ class ModelConfig(StrictModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     alias: str
+    """The name columns use."""
     provider: ProviderName = "openai"
-    """``openai``: any OpenAI-compatible URL. ``anthropic``: the Messages API. ``simulated``: made up here."""
+    """``openai``: any OpenAI-compatible server; ``anthropic``: the Messages API (529, overloaded, counts as rate
+    limited; no embeddings); ``simulated``: made up in this process; or that of a plug-in."""
     base_url: str | None = None
-    """Up to and including ``/v1``; required for ``openai``, for ``anthropic`` by default Anthropic's own."""
+    """Up to and including ``/v1``, as ``http://127.0.0.1:8000/v1``. Required for ``openai``; none for ``simulated``.
+    Default: Anthropic's own for ``anthropic``."""
     model: str = Field(min_length=1, max_length=500)
+    """The server's name of the model."""
     api_key: str | None = None
-    """A reference ``${ENV_NAME}`` or nothing; never the key itself."""
+    """``"${ENV_NAME}"``; never the key itself. The variable is read when a run starts."""
     max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
+    """Requests at once; the limit found to work may be lower, never higher. Aliases of one endpoint share the smallest
+    (C1)."""
     ramp_up_s: Seconds | None = None
-    """Requests at once grow linearly from 1 to the limit over this time at the start of an invocation."""
+    """Grow from 1 request at once to the limit over this time, at the start of an invocation."""
     timeout_s: Seconds = 60.0
+    """Of one request; then it counts as transient."""
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
+    """What is sent along with every request. What is not given is left to the server."""
     response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
-    """What the endpoint takes of this field, for columns that want JSON; ``none``: they say so in the prompt."""
+    """What the server takes of this field, for columns that want JSON; ``strict_json_schema`` adds ``strict: true``.
+    The schema stands in the prompt as well (``schema_in_prompt`` of the column)."""
     image_route: Literal["images", "chat"] = "images"
-    """Where pictures are asked for: ``/images/generations``, or in a chat whose answer has ``images``."""
+    """Where pictures are asked for: ``images``: ``/images/generations``; ``chat``: a chat whose answer has
+    ``images``."""
     reuse_answers: bool = False
-    """Keep the answers of chats and embeddings, and use them again for the very same request."""
+    """Keep the answers of chats, and the vectors of texts, and use them again for the very same request; see
+    [below](models.md#answers-used-again)."""
     skip_health_check: bool = False
-    """Do not try the model with one small request before a run."""
+    """Do not try the model before a run; see [below](models.md#before-a-run)."""
     simulation: SimulationConfig | None = None
-    """Only for ``simulated``; None there means all defaults."""
+    """``simulated`` only: how it behaves. Default: all defaults."""
     input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Price of what is sent, for ``cost_usd``."""
     output_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Price of what is received, for ``cost_usd``."""
 
     @field_validator("alias")
     @classmethod

@@ -129,7 +129,7 @@ def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Pro
 def _walk(
     details: ErrorDetails, model: type[BaseModel], data: object
 ) -> tuple[list[str | int], list[dict[str, None]], list[object]]:
-    """The part of pydantic's location that is in the document, the names known at each level, the types of the field."""
+    """The part of pydantic's location that is in the document, the names known at each level, the field's types."""
     annotations: list[object] = []
     path: list[str | int] = []
     levels: list[dict[str, None]] = []

@@ -35,7 +35,9 @@ class ProcessorConfig(StrictModel):
     """What every processor has."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
+    """For ``rowmill export --processor NAME``."""
     processor_type: str
+    """One of the types on this page, or of a plug-in."""
 
 
 class DropColumnsProcessor(ProcessorConfig):
@@ -43,6 +45,7 @@ class DropColumnsProcessor(ProcessorConfig):
 
     processor_type: Literal["drop_columns"] = "drop_columns"
     column_names: Items[Annotated[str, Field(min_length=1)]] = Field(min_length=1)
+    """Names, or patterns like ``scratch_*``; their case counts."""
 
     def drops(self, column: str) -> bool:
         """Does a pattern fit that name? Case counts."""
@@ -58,8 +61,13 @@ class SchemaTransformProcessor(ProcessorConfig):
 
     processor_type: Literal["schema_transform"] = "schema_transform"
     template: dict[str, JsonValue] | None = None
+    """Fields, whose values are Jinja texts, lists and mappings of them, or plain values. Exactly ``{{ column }}``
+    passes a value on with its type."""
     format: ReadyFormat | None = None
+    """In place of ``template``: a ready shape, filled with ``parts``."""
     parts: dict[str, str] = Field(default_factory=dict)
+    """Jinja texts. Of ``chat``: ``user``, ``assistant`` and, if there is one, ``system``; of ``instruction``:
+    ``instruction``, ``output`` and, if there is one, ``input``."""
 
     @model_validator(mode="after")
     def _has_one_shape(self) -> Self:
@@ -99,7 +107,9 @@ class SplitProcessor(ProcessorConfig):
 
     processor_type: Literal["split"] = "split"
     shares: dict[str, Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]] = Field(min_length=1)
+    """The parts and how much of the rows each gets: ``{train: 0.8, validation: 0.1, test: 0.1}``; 1 in all."""
     column: Annotated[str, Field(min_length=1)] = "split"
+    """The name of the added column."""
 
     @field_validator("shares")
     @classmethod

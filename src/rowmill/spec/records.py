@@ -18,8 +18,9 @@ class AcceptedRecords(StrictModel):
     """Rows are planned until ``accepted`` of them are finished."""
 
     accepted: Annotated[int, Field(strict=True, ge=1, le=_MOST)]
+    """Rows that must survive."""
     at_most: Annotated[int, Field(strict=True, ge=1, le=_MOST)] | None = None
-    """Rows to try in all; None: ten times ``accepted``."""
+    """Rows to try in all. Default: 10 × ``accepted``."""
 
     @model_validator(mode="after")
     def _bound_leaves_room(self) -> AcceptedRecords:
@@ -36,7 +37,8 @@ class AcceptedRecords(StrictModel):
         return self.at_most if self.at_most is not None else min(_MOST, _AT_MOST_TIMES * self.accepted)
 
 
-_COUNT: TypeAdapter[int] = TypeAdapter(Annotated[int, Field(strict=True, ge=0, le=_MOST)])
+_Count = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
+_COUNT: TypeAdapter[int] = TypeAdapter(_Count)
 
 
 def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> int | AcceptedRecords:
@@ -46,4 +48,4 @@ def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> int | Acce
     return _COUNT.validate_python(value)
 
 
-Records = Annotated[int | AcceptedRecords, WrapValidator(_choose)]
+Records = Annotated[_Count | AcceptedRecords, WrapValidator(_choose)]

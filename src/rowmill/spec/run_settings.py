@@ -21,37 +21,51 @@ class RunSettings(StrictModel):
     max_in_flight: Annotated[int, _count(1, 1_000_000)] = 1024
     """Tasks running at once, over all resources (C5)."""
     max_active_rows: Annotated[int, _count(1, 100_000_000)] = 8192
-    """Rows of all active row groups; one larger group is let in when none is active (A2)."""
+    """Rows of all active row groups: how much is worked on at once. One larger group is let in when none is active
+    (A2)."""
     max_active_row_groups: Annotated[int, _count(1, 1_000_000)] = 64
+    """Row groups worked on at once (A2)."""
     max_parked_rows: Annotated[int, _count(1, 10**12)] = 1_000_000
-    """Rows of row groups that wait for a cooling endpoint, outside the working set (A7)."""
+    """Rows that may wait for an endpoint that rests, outside the working set (A7)."""
     max_local_workers: Annotated[int, _count(1, 1024)] = 4
-    """Worker threads for synchronous functions."""
+    """Threads for sync functions."""
     max_attempts: Annotated[int, _count(1, 1000)] = 4
     """Tries of a task that fails transiently before its row is dropped (F2)."""
     give_up_after_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    """How long an endpoint may refuse every call (429) until rows that wait for it are dropped (F1). None: for ever."""
+    """Patience with an endpoint: when it has refused every call (429) for so long, all rows that wait for it are
+    dropped, with reason ``given_up``; an answer of it begins the time anew. A custom function that raises
+    ``RateLimited`` waits so long by itself (F1). Default: for ever."""
+    unavailable_after_s: Seconds = 3600.0
+    """How long an endpoint may be away (nobody listens, 502, 503, 504) until the run stops with 75, dropping nothing;
+    time in which nobody works does not count (F2a). A preview waits 20 s."""
     backoff_base_s: Seconds = 1.0
+    """Wait after the first failure; doubled each time (F2)."""
     backoff_max_s: Seconds = 60.0
+    """The longest such wait."""
     rate_limit_cooldown_s: Seconds = 2.0
-    """How long an endpoint rests after a 429 that does not say (C2)."""
+    """How long an endpoint rests after a 429 without ``Retry-After`` (C2)."""
     task_timeout_s: Seconds = 600.0
-    """Deadline of one call of local work: custom functions."""
+    """Of one call of a custom function."""
     error_window: Annotated[int, _count(1, 1_000_000)] = 50
     """Over how many of the last results the share of failures is watched (F6)."""
     max_error_share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.5
-    """Share of rejected and exhausted results in the window that stops the run; 1 with window full of failures only."""
+    """Stop when this share of the window are failures: rejected, out of attempts, or a constraint that was not met
+    (F6). A run with fewer results than the window never stops this way."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
     answer_cache: Annotated[str, Field(min_length=1)] | None = None
-    """A directory, from that of the spec, in which runs share the answers of models with ``reuse_answers``."""
+    """A directory in which any number of runs, also at the same time, share the answers of models with
+    ``reuse_answers``; each looks into its own file first. It may be deleted at any time; a damaged file in it counts as
+    none."""
     max_cost_usd: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None
-    """The budget, over all invocations: what reaches it drains the run."""
+    """The budget, over all invocations. What reaches it finishes the calls that run, then stops with exit code 75;
+    raise it and run again to go on. Needs a price for every model."""
     max_tokens: Annotated[int, _count(1, 10**15)] | None = None
-    """Tokens sent and received together."""
+    """The same, of tokens sent and received together."""
     max_requests: Annotated[int, _count(1, 10**15)] | None = None
+    """The same, of requests."""
     deadline: datetime | None = None
-    """A point in time, with its zone, from which nothing starts any more."""
+    """A point in time with its zone (``2026-11-22T08:00:00Z``) from which nothing starts; then as with the budget."""
 
     @field_validator("deadline", mode="before")
     @classmethod

@@ -21,6 +21,7 @@ from pydantic import (
 
 from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.spec.column import Items, StrictModel
+from rowmill.spec.dtype import Dtype, sql_type
 from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
@@ -57,6 +58,8 @@ ROLLOUT_FORMATS: dict[RolloutFormat, tuple[str | None, str]] = {
 }
 """Per agent the directory it keeps its sessions in, and what their files are called."""
 
+ANY_COLUMN = "*"
+"""In ``types``: every column that is not named."""
 _WHOLE_FILES = frozenset({"local", "hf"})
 _DIRECTORIES = frozenset({"directory", "file_contents", "agent_rollout"})
 _ONLY_FOR: dict[str, frozenset[str]] = {
@@ -78,32 +81,45 @@ class SeedDatasetConfig(StrictModel):
 
     seed_type: SeedType = "local"
     """``local``: files of rows; ``hf``: such files on the Hugging Face hub; ``directory``: a row for each file of a
-    directory, ``file_contents``: with its text; ``agent_rollout``: a row for each session an agent has recorded;
-    ``df``: rows given from Python; or the seed reader of a plug-in."""
+    directory; ``file_contents``: the same with its text; ``agent_rollout``: a row for each session a coding agent has
+    recorded; ``df``: rows given from Python; or the seed reader of a plug-in."""
     params: SerializeAsAny[StrictModel] | None = Field(default=None, validate_default=True)
     """What the seed reader of a plug-in is told."""
     path: str | Items[str] | None = None
-    """A file, a glob or a URL, or a list of them; a directory for the types that read one."""
+    """A file, a glob, or a list of them; a directory for the types that read one. URLs like ``s3://bucket/*.csv`` are
+    read through fsspec (``pip install 'rowmill[remote]'`` and the package for the service). ``hf``:
+    ``datasets/USER/NAME/**/*.parquet`` (``pip install 'rowmill[hf]'``)."""
     df: Any = Field(default=None, exclude=True, repr=False)
-    """Anything with the Arrow C stream protocol: an Arrow table, a frame of pandas or polars. Never written down."""
+    """Only from Python: anything with the Arrow C stream protocol. Never written down."""
     format: str | None = None
-    """Of files: csv, jsonl, json, parquet or arrow; None: told by the ending. Of agent_rollout: the agent's."""
+    """Of files: ``csv`` (also tsv, with a header), ``jsonl`` (also ndjson), ``json``, ``parquet``, ``arrow`` (also
+    .feather, .ipc), each also with ``.gz`` or ``.zst``; all files of one format, with the same columns. Of
+    ``agent_rollout``: ``atif``, ``claude_code``, ``codex``, ``hermes_agent`` or ``pi_coding_agent``. Default: told by
+    the ending."""
     file_pattern: str | None = None
-    """Which files of a directory, by name; None: all, or those the agent's format is known by."""
+    """Which files of a directory, by their name (``*.md``). Default: all, or those the agent's format is known by."""
     recursive: bool = True
+    """Also those in directories below it."""
     encoding: str = "utf-8"
+    """``file_contents``: of the files."""
     token: str | None = None
-    """Of the hub, as ``${NAME}``; None: what its own login has left, or none."""
+    """``hf``: ``"${HF_TOKEN}"``. Default: what the hub's own login has left, or none."""
     endpoint: str | None = None
-    """Of the hub; None: that of the environment, or the public one."""
+    """``hf``: another hub. Default: that of the environment, or the public one."""
     storage_options: dict[str, JsonValue] = Field(default_factory=dict)
-    """For the file system of a URL; secrets as ``${NAME}``."""
+    """For the file system of a URL; secrets as ``"${NAME}"``."""
+    types: dict[str, Dtype] = Field(default_factory=dict)
+    """Column → its type, as for ``dtype``; ``"*"``: all columns that are not named. ``types: str`` is short for
+    ``types: {"*": str}``. They are the types before ``explode``. Default: what the source says, or a guess."""
     sampling_strategy: Literal["ordered", "shuffle"] = "ordered"
-    """``shuffle`` is a permutation fixed by the run's seed (V1). Both start again when all rows were used."""
+    """``shuffle``: a permutation that follows from ``seed`` (V1). Both begin again, in the same order, when all rows
+    were used."""
     selection: Selection | None = None
-    """A part of the rows of the source, taken before ``explode``."""
+    """``{start, end}``: row numbers from 0, **both included**; or ``{index, num_partitions}``: part ``index`` (from 0)
+    of so many, the remainder in the last. Default: all rows."""
     explode: str | None = Field(default=None, min_length=1)
-    """A list column: one seed row for each of its elements; a row with an empty list gives none."""
+    """A list column: one seed row for each of its elements; a row whose list is empty gives none. Counts after
+    ``selection``."""
 
     @model_validator(mode="before")
     @classmethod
@@ -137,6 +153,11 @@ class SeedDatasetConfig(StrictModel):
     @classmethod
     def _df_is_an_arrow_table(cls, value: object) -> object:
         return None if value is None else _arrow_table(value)
+
+    @field_validator("types", mode="before", json_schema_input_type=str | dict[str, str])
+    @classmethod
+    def _one_type_is_that_of_all(cls, value: object) -> object:
+        return {ANY_COLUMN: value} if isinstance(value, str) else value
 
     @field_validator("path", mode="before")
     @classmethod
@@ -211,6 +232,21 @@ class SeedDatasetConfig(StrictModel):
         if self.seed_type in _WHOLE_FILES:
             _ = self.file_format
         return self
+
+    def said_type(self, column: str) -> str | None:
+        """The DuckDB type that was said for a column; None: what the source says, or what is guessed."""
+        said = self.types.get(column, self.types.get(ANY_COLUMN))
+        return None if said is None else sql_type(said)
+
+    def reads_like(self, other: SeedDatasetConfig | None) -> bool:
+        """Do both give the same rows from the same files, wherever those are?"""
+        return other is not None and self._reading == other._reading
+
+    @property
+    def _reading(self) -> object:
+        elsewhere = {"path", "token", "endpoint", "storage_options", "format"}
+        format_ = self.file_format if self.seed_type in _WHOLE_FILES else self.format
+        return self.model_dump(mode="json", exclude=elsewhere), format_
 
     @property
     def _rollout_home(self) -> str | None:

@@ -17,7 +17,9 @@ class IndexRange(StrictModel):
     """The rows from index ``start`` to index ``end``, both included, counted from 0."""
 
     start: _Index
+    """The first row, from 0."""
     end: _Index
+    """The last row, included."""
 
     @model_validator(mode="after")
     def _is_not_empty(self) -> Self:
@@ -42,7 +44,9 @@ class PartitionBlock(StrictModel):
     """Part ``index`` (from 0) of the dataset cut into ``num_partitions``; the remainder goes to the last."""
 
     index: _Index
+    """Which part, from 0."""
     num_partitions: Annotated[int, Field(strict=True, ge=1, le=2**62)]
+    """How many parts there are."""
 
     @model_validator(mode="after")
     def _exists(self) -> Self:

@@ -63,24 +63,32 @@ class Spec(StrictModel):
     model_config = ConfigDict(hide_input_in_errors=True)
 
     name: str = "dataset"
-    """Names the run and its file. A spec file that has none is named after the file."""
+    """Names the run and its file, ``<name>.duckdb`` in the current directory; letters, digits, ``-``, ``_``, ``.``.
+    Default: the name of the spec file."""
     records: Records
-    """Rows to plan; or ``{accepted: N, at_most: M}``: rows that must survive, and how many may be tried for it (P6)."""
+    """Rows to generate. Raise it and run again to extend a dataset; it cannot be lowered. ``{accepted: N, at_most: M}``
+    plans rows until N of them survive, exactly N, and tries at most M (P6)."""
     row_group_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 500
+    """Rows generated and finished together, and what a ``batch`` function gets at once. A change applies to row groups
+    added later."""
     seed: Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)] = 0
-    """Every sampled value is a function of (seed, column, row_id) (V1)."""
+    """Sampled values are functions of (seed, column name, row_id) (V1)."""
     models: Items[ModelConfig] = ()
+    """[Models](models.md) under the aliases columns use."""
     mcp_providers: Items[ToolProvider] = ()
-    """MCP servers whose tools models may call."""
+    """MCP servers whose [tools](tools.md) models may call."""
     tool_configs: Items[ToolConfig] = ()
     """Which of their tools, under an alias columns name."""
     seed_dataset: SeedDatasetConfig | None = None
+    """[Rows](seeds.md) to start from."""
     columns: Items[Column] = ()
+    """The [columns](columns.md); their order is the order of the dataset."""
     constraints: Items[AnyConstraint] = ()
-    """What values of sampler columns must be in relation to a number or to each other."""
+    """What values of sampler columns must be; see [constraints](samplers.md#constraints)."""
     processors: Items[Processor] = ()
-    """What happens to the finished rows on their way out."""
+    """What happens to the finished rows on their way out; see [processors](processors.md)."""
     run: RunSettings = Field(default_factory=RunSettings)
+    """How hard and how patiently a run works; see [running](running.md#the-settings-of-run)."""
 
     @property
     def planned_records(self) -> int:

@@ -21,11 +21,15 @@ class LocalToolProvider(StrictModel):
     """An MCP server that Rowmill starts, and speaks to over its standard input and output."""
 
     provider_type: Literal["stdio"] = "stdio"
+    """Told by ``command``."""
     name: _Name
+    """The name ``tool_configs`` use."""
     command: str = Field(min_length=1)
+    """A server to start, in the directory of the spec."""
     args: Items[str] = ()
+    """Its arguments."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Variables beside the few a server inherits (PATH, HOME, …); a secret as ``${NAME}``."""
+    """Variables beside the few it inherits (``PATH``, ``HOME`` and the like); secrets as ``"${NAME}"``."""
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """``env`` with the values of its references. Raises SpecError for one that is not set."""
@@ -45,10 +49,13 @@ class RemoteToolProvider(StrictModel):
     """An MCP server at a URL, spoken to over streamable HTTP, or over SSE as older ones want it."""
 
     provider_type: Literal["streamable_http", "sse"] = "streamable_http"
+    """``sse``: the older HTTP+SSE transport."""
     name: _Name
+    """The name ``tool_configs`` use."""
     endpoint: str
+    """A server to reach."""
     api_key: str | None = None
-    """A reference ``${NAME}``, sent as a bearer token; never the key itself."""
+    """``"${NAME}"``, sent as a bearer token; never the key itself."""
 
     @field_validator("endpoint")
     @classmethod
@@ -95,12 +102,13 @@ class ToolConfig(StrictModel):
     """Tools under an alias: columns name the alias (``tool_alias``)."""
 
     tool_alias: _Name
+    """The name columns use."""
     providers: Items[str] = Field(min_length=1)
     """Names of ``mcp_providers``."""
     allow_tools: Items[str] | None = None
-    """The tools a model may see and call; None: all of these providers."""
+    """What the model sees and may call. Default: all tools of these providers."""
     max_tool_call_turns: int = Field(default=5, strict=True, ge=1, le=1000)
-    """Answers that may call tools, in a row. Then the model has to answer without."""
+    """Answers in a row that call tools; the next must do without."""
     timeout_s: Seconds = 60.0
     """Of one call of a tool; the model is told when it is over."""
 

@@ -53,7 +53,7 @@ _NEWEST_SPEC = statement("newest_spec")
 _ACCEPTANCE_SUMMARY = statement("acceptance_summary")
 _INSERT_SEGMENT = statement("insert_plan_segment")
 _PLAN_SEGMENTS = statement("plan_segments")
-_ROW_GROUP_COUNTS = statement("row_group_counts")
+_PLAN_AND_ROW_GROUPS = statement("plan_and_row_groups")
 _REOPEN_RUN = statement("reopen_run")
 _UPSERT_RESOURCE = statement("upsert_resource")
 _RESOURCE_MEMORY = statement("resource_memory")
@@ -209,12 +209,12 @@ class RunStore:
         """Raises Damaged if the plan contradicts itself or the row groups there are (P4)."""
         self.plan()
         with engine_errors.mapped("counting the row groups"):
-            cursor, planned, active, resting, finished = self._connection.execute(_ROW_GROUP_COUNTS.text)[0]
-        if cursor > planned or cursor != active + resting + finished:
+            cursor, planned, active, held, finished = self._connection.execute(_PLAN_AND_ROW_GROUPS.text)[0]
+        if cursor > planned or cursor != active + held + finished:
             raise Damaged(
                 f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
-                f"were admitted, but {active} are active, {resting} rest and {finished} are finished. 'rowmill doctor' "
-                "says more."
+                f"were admitted, but {active} are active, {held} wait or are due and {finished} are finished. "
+                "'rowmill doctor' says more."
             )
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rowmill.generators.samplers.drawn_parameters import DrawnParameters
+from rowmill.generators.drawn_parameters import DrawnParameters
 
 
 class DiceParameters(DrawnParameters):

@@ -19,6 +19,7 @@ from rowmill.spec.registry import register_column_type
 
 _ROWS_PER_THREAD_HOP = 64
 _STRATEGIES = {"cell_by_cell": "cell", "full": "batch", "full_column": "batch"}
+_Words = Literal["cell", "batch", "dataset", "cell_by_cell", "full", "full_column"]
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -26,7 +27,7 @@ def _with_dtypes(columns: object) -> object:
     return dict.fromkeys(columns, "str") if isinstance(columns, (list, tuple)) else columns
 
 
-Columns = Annotated[dict[str, Dtype], BeforeValidator(_with_dtypes)]
+Columns = Annotated[dict[str, Dtype], BeforeValidator(_with_dtypes, json_schema_input_type=dict[str, str] | Items[str])]
 """Columns by name with their dtype; a list of names means text."""
 
 
@@ -49,23 +50,34 @@ class CustomColumn(ColumnConfig):
 
     column_type: Literal["custom"] = "custom"
     generator_function: Any
-    """``module:function``, installed or beside the spec; in Python also the function itself."""
+    """``module:function``: a module beside the spec, or an installed one; in Python also the function itself."""
     generation_strategy: Literal["cell", "batch", "dataset"] | None = None
+    """``cell``: a row a call; ``batch``: a row group a call; ``dataset``: all rows in one call. Default: what the
+    decorator says, else what the function's annotation tells, else ``cell``."""
     generator_params: dict[str, JsonValue] = Field(default_factory=dict)
+    """Plain values for the function's parameter ``params``."""
     dtype: Dtype | None = None
-    """Of this column. Default: what the function's return annotation says, else str."""
+    """The type of this column; for lists, JSON and all that is not ``int``, ``float``, ``str``, ``bool`` or one of
+    these with ``| None`` it must be said. Default: the function's return annotation, else ``str``."""
     required_columns: Items[str] | None = None
+    """The columns it needs, ``[]`` for none. Must be said here or in the decorator. Default: the decorator's."""
     output_columns: Columns = Field(default_factory=dict)
-    """Further columns in their own right, made by the same call (R11)."""
+    """Further columns in their own right, made by the same call: ``{name: dtype}``, or a list of names, which are text
+    (R11)."""
     side_effect_columns: Columns | None = None
+    """The same, as by-products of this column. Default: the decorator's."""
     model_aliases: Items[str] | None = None
+    """Models the function may ask. Default: the decorator's."""
     may_drop_rows: bool = False
     """A ``batch`` or ``dataset`` function may return fewer rows; the missing ones are dropped as ``filtered`` (R5)."""
     ordered: bool | None = None
-    """One row group at a time, lowest unfinished first, whatever the retries. Default: what the decorator says."""
+    """One row group at a time, lowest unfinished first, whatever the retries; a ``batch`` function then keeps a state
+    (R10). Default: the decorator's, else ``false``."""
     max_rows_per_call: int | None = Field(default=None, ge=1, le=100_000)
+    """Sync ``cell`` functions: rows a worker thread takes at once. Default: 64, and 1 if it is async or asks models."""
     timeout_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    """Deadline of one call. A sync function that overruns it goes on in its thread; its result is discarded."""
+    """Deadline of one call. A sync function that overruns it goes on in its thread; its result is discarded. Default:
+    ``run.task_timeout_s``."""
 
     @field_validator("generator_function")
     @classmethod
@@ -78,7 +90,7 @@ class CustomColumn(ColumnConfig):
     def _as_reference(self, value: str | Callable[..., Any]) -> str:
         return value if isinstance(value, str) else function_name(value)
 
-    @field_validator("generation_strategy", mode="before")
+    @field_validator("generation_strategy", mode="before", json_schema_input_type=_Words | None)
     @classmethod
     def _own_word(cls, value: object) -> object:
         return _STRATEGIES.get(value, value) if isinstance(value, str) else value

@@ -24,12 +24,17 @@ class EmbeddingColumn(ColumnConfig):
 
     column_type: Literal["embedding"] = "embedding"
     target_column: str = Field(min_length=1)
+    """A column of texts."""
     model_alias: str | None = Field(default=None, min_length=1)
+    """A model of the spec. Its ``inference_parameters`` may have ``dimensions`` and ``encoding_format``."""
     embedding_function: str | None = Field(default=None, pattern=r"^[^:]+:[^:]+$")
-    """``module:function``, beside the spec or installed: takes a list of texts, returns a list of vectors."""
+    """In place of ``model_alias``: ``module:function``, beside the spec or installed, sync or async, from a list of
+    texts to a list of vectors."""
     dimensions: int | None = Field(default=None, strict=True, ge=1, le=100_000)
-    """How long the vectors are: the column is then an array of that length. Default: what the model is asked for."""
+    """How long the vectors are: the column is then ``FLOAT[n]``, as ``array_cosine_similarity`` wants it, otherwise
+    ``FLOAT[]``. Another length stops the run. Default: what the model is asked for."""
     max_rows_per_call: int = Field(default=64, strict=True, ge=1, le=100_000)
+    """Texts in a request."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:

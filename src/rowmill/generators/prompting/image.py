@@ -26,9 +26,11 @@ class ImageColumn(ColumnConfig):
 
     column_type: Literal["image"] = "image"
     model_alias: str = Field(min_length=1)
+    """A model of the spec that draws."""
     prompt: str = Field(min_length=1)
+    """What to draw: a Jinja template. An empty one rejects its row."""
     multi_modal_context: Items[MediaContext] | None = None
-    """Pictures to start from; the model must draw in chats (``image_route: chat``)."""
+    """Pictures to start from, as of ``llm-text``; the model must draw in chats (``image_route: chat``)."""
 
     def declare(self, context: DeclareContext) -> Declaration:
         """One picture a row."""

@@ -73,6 +73,10 @@ class LlmCodeColumn(FormattedColumn):
 
     column_type: Literal["llm-code"] = "llm-code"
     code_lang: CodeLanguage
+    """``bash``, ``c``, ``cobol``, ``cpp``, ``csharp``, ``go``, ``java``, ``javascript``, ``kotlin``, ``python``,
+    ``ruby``, ``rust``, ``scala``, ``swift``, ``typescript``, or ``sql:`` and ``ansi``, ``bigquery``, ``mysql``,
+    ``postgres``, ``sqlite``, ``tsql``. The value is the first fenced block of that language, else the first without a
+    label; an answer without a fence is never taken for code."""
 
     @property
     def _label(self) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
+from rowmill.generators.json_text import WrittenNumber
 from rowmill.generators.json_type import json_type
-from rowmill.generators.prompting.answer_text import json_value
+from rowmill.generators.prompting.answer_json import Wanted, json_value
 from rowmill.generators.prompting.conversation import AnswerReader
 from rowmill.generators.prompting.json_column import JsonColumn
 from rowmill.generators.protocol import UnusableAnswer
@@ -19,15 +21,22 @@ from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.registry import register_column_type
 
 _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,40})(?:\.(?P<fraction>[0-9]{0,40}))?")
+_AROUND = "\"'“”„‘’«»`*_"
+"""Marks around an option that are no part of it."""
+_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
 
 class Score(StrictModel):
     """One thing to judge: what it is about, and what each score means."""
 
     name: str = Field(min_length=1, max_length=255)
+    """Names the score: a field of the column's struct."""
     description: str
+    """What it is about, for the model."""
     options: dict[int | str, str] = Field(min_length=1, max_length=1000)
-    """From score to meaning. Scores are whole numbers if all of them look like ones, else texts."""
+    """From score to meaning. Scores are whole numbers if all of them look like ones, else texts. A score in an answer
+    that only one option is like is that option: ``Yes`` for ``yes``, ``3.0`` for 3, whatever blanks are around it."""
 
     @field_validator("name")
     @classmethod
@@ -72,6 +81,7 @@ class LlmJudgeColumn(JsonColumn):
 
     column_type: Literal["llm-judge"] = "llm-judge"
     scores: Items[Score] = Field(min_length=1, max_length=100)
+    """What to judge by: one or more scores."""
 
     @field_validator("scores")
     @classmethod
@@ -99,10 +109,10 @@ class LlmJudgeColumn(JsonColumn):
         return self._read
 
     def _read(self, text: str) -> dict[str, dict[str, Any]]:
-        answer = json_value(text)
+        answer = json_value(text, Wanted((dict,), frozenset(score.name for score in self.scores)))
         if not isinstance(answer, dict):
             raise UnusableAnswer("It is not a JSON object with a field for each score.")
-        return {score.name: _judged(score, answer.get(score.name)) for score in self.scores}
+        return {score.name: _judged(score, _field(answer, score.name)) for score in self.scores}
 
     def _shaping(self, model: ModelConfig | None) -> dict[str, Any]:
         # The scores as pairs: an option's place may sway a model, and mappings lose their order here.
@@ -110,16 +120,51 @@ class LlmJudgeColumn(JsonColumn):
         return super()._shaping(model) | {"scores": scores}
 
 
+def _field(answer: dict[str, Any], name: str) -> object:
+    """What an answer says of a score: under its name, or the only one that is the same but for case and blanks."""
+    if name in answer:
+        return answer[name]
+    like = [value for key, value in answer.items() if _normalised(key) == _normalised(name)]
+    return like[0] if len(like) == 1 else None
+
+
 def _judged(score: Score, given: object) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise UnusableAnswer(f"It has no object with 'reasoning' and 'score' for '{score.name}'.")
     found = given.get("score")
-    text = str(int(found) if isinstance(found, float) and found.is_integer() else found).strip()
-    chosen = next((option for option in score.options if str(option) == text), None)
-    if chosen is None or isinstance(found, bool):
+    chosen = _chosen(score, found)
+    if chosen is None:
         options = ", ".join(str(option) for option in score.options)
-        raise UnusableAnswer(f"The score of '{score.name}' is {text[:80]!r}; it must be one of {options}.")
+        shown = found.text if isinstance(found, WrittenNumber) else str(found)
+        raise UnusableAnswer(f"The score of '{score.name}' is {shown.strip()[:80]!r}; it must be one of {options}.")
     reasoning = given.get("reasoning")
     if not isinstance(reasoning, str):
         raise UnusableAnswer(f"The 'reasoning' of '{score.name}' is missing.")
     return {"reasoning": reasoning.replace("\0", ""), "score": chosen}
+
+
+def _chosen(score: Score, found: object) -> int | str | None:
+    """The option that is meant: the very same text, or the only one that is the same but for case, blanks and marks
+    around it, and ``3.0`` for ``3``."""
+    if not isinstance(found, str | int | float) or (
+        isinstance(found, bool) and isinstance(next(iter(score.options)), int)
+    ):
+        return None
+    text = str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
+    text = found.text if isinstance(found, WrittenNumber) and not found.is_integer() else text
+    for option in score.options:
+        if str(option) == text.strip():
+            return option
+    like = [option for option in score.options if _normalised(str(option)) == _normalised(text)]
+    return like[0] if len(like) == 1 else None
+
+
+def _normalised(text: str) -> str:
+    text = " ".join(unicodedata.normalize("NFKC", text).translate(_INVISIBLE).casefold().split())
+    text = text.strip(_AROUND).strip()
+    number = _NUMBER.fullmatch(text)
+    if number is None:
+        return text
+    whole, fraction = number["whole"].lstrip("0") or "0", (number["fraction"] or "").rstrip("0")
+    sign = "-" if number["sign"] == "-" and (whole, fraction) != ("0", "") else ""
+    return f"{sign}{whole}.{fraction}" if fraction else f"{sign}{whole}"

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, JsonValue, field_validator
 
-from rowmill.generators.json_schema import SchemaCheck, schema_problem
+from rowmill.generators.json_schema import SchemaCheck, outermost, reference_problem, schema_problem
 from rowmill.generators.json_type import json_type
-from rowmill.generators.prompting.answer_text import json_value
+from rowmill.generators.prompting.answer_json import Wanted, json_value
 from rowmill.generators.prompting.conversation import AnswerReader
 from rowmill.generators.prompting.json_column import JsonColumn
 from rowmill.spec.declaration import Declaration, DeclareContext
@@ -23,7 +23,9 @@ class LlmStructuredColumn(JsonColumn):
 
     column_type: Literal["llm-structured"] = "llm-structured"
     output_format: dict[str, JsonValue]
-    """A JSON Schema; in Python also a pydantic class, which stands for its schema."""
+    """A JSON Schema, against which values are checked; in Python also a pydantic class, which stands for its schema
+    (for a file: what its ``model_json_schema()`` returns). A ``$ref`` leads to a place within it. Needs
+    ``pip install 'rowmill[structured]'``."""
 
     @field_validator("output_format", mode="before")
     @classmethod
@@ -39,9 +41,14 @@ class LlmStructuredColumn(JsonColumn):
 
     def declare(self, context: DeclareContext) -> Declaration:
         """The value and its side effects; says what is wrong with the schema."""
+        place = f"columns.{context.index}.output_format"
         problem = schema_problem(self.output_format)
         if problem is not None:
-            context.problem(f"columns.{context.index}.output_format", problem)
+            context.problem(place, problem)
+        else:
+            leads_nowhere = reference_problem(self.output_format)
+            if leads_nowhere is not None:
+                context.judge(place, leads_nowhere)
         return super().declare(context)
 
     def _schema(self) -> Any:
@@ -53,9 +60,10 @@ class LlmStructuredColumn(JsonColumn):
     def _reader(self) -> AnswerReader:
         check = SchemaCheck(self.output_format)
         convert = json_type(self.output_format).convert
+        wanted = Wanted(*outermost(self.output_format))
 
         def read(text: str) -> Any:
-            value = json_value(text)
+            value = json_value(text, wanted)
             check(value)
             return convert(value)
 

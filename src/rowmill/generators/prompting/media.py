@@ -46,8 +46,10 @@ class MediaFiles(Protocol):
 
 class _MediaContext(StrictModel):
     column_name: str = Field(min_length=1)
+    """The column that holds it: a URL, base64, a ``data:`` URL, binary, what an ``image`` column made, or a list of
+    these. Null shows nothing."""
     data_type: Literal["url", "base64"] | None = None
-    """What the column holds; None: seen from each value."""
+    """What the column holds; given, nothing is guessed. Default: seen from each value."""
 
     def reference(self, place: str) -> Reference:
         """The column it is about."""
@@ -58,21 +60,27 @@ class ImageContext(_MediaContext):
     """An image: a URL, base64 (with or without ``data:``), a binary value, or what an ``image`` column made."""
 
     modality: Literal["image"] = "image"
+    """A picture."""
     image_format: Literal["png", "jpg", "jpeg", "gif", "webp"] | None = None
+    """Where the value does not tell it. Default: seen from each value."""
 
 
 class AudioContext(_MediaContext):
     """Sound: a URL, base64, or a binary value."""
 
     modality: Literal["audio"] = "audio"
+    """Sound."""
     audio_format: Literal["mp3", "wav"] | None = None
+    """Where the value does not tell it. Default: seen from each value."""
 
 
 class VideoContext(_MediaContext):
     """A film: a URL, base64, or a binary value."""
 
     modality: Literal["video"] = "video"
+    """A film."""
     video_format: Literal["mp4", "mov", "webm"] | None = None
+    """Where the value does not tell it. Default: seen from each value."""
 
 
 MediaContext = Annotated[ImageContext | AudioContext | VideoContext, Field(discriminator="modality")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import anyio
@@ -20,6 +21,7 @@ from rowmill.generators.prompting.answer_reuse import (
     written_vector,
 )
 from rowmill.generators.protocol import Call
+from rowmill.providers.finish_reason import finish_reason
 from rowmill.providers.protocol import (
     ChatAnswer,
     ChatRequest,
@@ -30,6 +32,7 @@ from rowmill.providers.protocol import (
     ImageRequest,
     Provider,
 )
+from rowmill.providers.token_usage import MOST_TOKENS, token_usage
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
 
@@ -77,16 +80,18 @@ class ModelHandle:
             key = answer_key(self._config, messages, merged)
             kept = {} if key is None else await self._known.find([key])
             if key in kept:
-                self._record(call, self._wall_clock(), None, None, is_reused=True)
-                return read(kept[key])
+                answer = _with_known_reason(read(kept[key]))
+                self._record(call, self._wall_clock(), None, None, is_reused=True, reason=answer.finish_reason)
+                return answer
         request = ChatRequest(messages, merged, self._config.timeout_s)
         started_at = self._wall_clock()
         try:
-            answer = await self._provider.chat(request)
+            answer = _with_known_reason(await self._provider.chat(request))
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        used = answer.input_tokens, answer.output_tokens
+        self._record(call, started_at, None, answer.note, *used, reason=answer.finish_reason)
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
@@ -129,7 +134,7 @@ class ModelHandle:
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        self._record(call, started_at, None, None, answer.input_tokens)
+        self._record(call, started_at, None, answer.note, answer.input_tokens)
         return answer.vectors
 
     async def draw(self, prompt: str, parts: Sequence[Mapping[str, Any]], call: Call) -> ImageAnswer:
@@ -147,7 +152,7 @@ class ModelHandle:
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        self._record(call, started_at, None, None, answer.input_tokens, answer.output_tokens)
+        self._record(call, started_at, None, answer.note, answer.input_tokens, answer.output_tokens)
         return answer
 
     def _drawn(self, call: Call) -> Mapping[str, Any]:
@@ -171,7 +176,10 @@ class ModelHandle:
             self._record(call, started_at, "Cancelled", "given up while waiting for the answer")
         elif isinstance(error, Exception):
             used = getattr(error, "input_tokens", 0), getattr(error, "output_tokens", 0)
-            self._record(call, started_at, error_type(error), str(error), *used)
+            note = getattr(error, "note", None)
+            message = f"{error} ({note})" if note else str(error)
+            reason = finish_reason(getattr(error, "finish_reason", None))
+            self._record(call, started_at, error_type(error), message, *used, reason=reason)
 
     def _record(
         self,
@@ -183,7 +191,13 @@ class ModelHandle:
         output_tokens: int = 0,
         *,
         is_reused: bool = False,
+        reason: str | None = None,
     ) -> None:
+        """Journals a request; ``reason`` is what its answer ended for, ``message`` the error or a note."""
+        if not (_is_believable(input_tokens) and _is_believable(output_tokens)):  # a plug-in's
+            given = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+            input_tokens, output_tokens, doubt = token_usage(given, ["input_tokens"], ["output_tokens"])
+            message = " ".join(part for part in (message, doubt) if part) or None
         if error is not None:
             fields = {"column": call.column, "model": self._config.model, "error_type": error}
             _log.debug("Request of column '%s' failed (%s): %s", call.column, error, message, extra=fields)
@@ -198,9 +212,20 @@ class ModelHandle:
                 error_type=error,
                 message=message,
                 is_reused=is_reused,
+                finish_reason=reason,
             )
         )
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53)
+
+
+def _is_believable(tokens: object) -> bool:
+    return type(tokens) is int and 0 <= tokens <= MOST_TOKENS
+
+
+def _with_known_reason(answer: ChatAnswer) -> ChatAnswer:
+    """The answer with its ``finish_reason`` in the spelling Rowmill knows, whatever provider it comes from."""
+    reason = finish_reason(answer.finish_reason)
+    return answer if reason == answer.finish_reason else replace(answer, finish_reason=reason)

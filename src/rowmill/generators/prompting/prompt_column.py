@@ -21,7 +21,10 @@ _TRACES = {"none": False, "all_messages": True}
 
 Trace = Annotated[
     bool | Literal["last_message"],
-    BeforeValidator(lambda value: _TRACES.get(value, value) if isinstance(value, str) else value),
+    BeforeValidator(
+        lambda value: _TRACES.get(value, value) if isinstance(value, str) else value,
+        json_schema_input_type=bool | Literal["none", "all_messages", "last_message"],
+    ),
 ]
 """No trace (``false``, ``none``), all messages (``true``, ``all_messages``), or only the ``last_message``."""
 
@@ -30,16 +33,21 @@ class PromptColumn(ColumnConfig):
     """The base of ``llm-*`` columns: a conversation with a model for each row."""
 
     model_alias: str = Field(min_length=1)
+    """A model of the spec."""
     prompt: str = Field(min_length=1)
+    """What is asked: a Jinja template. An empty one rejects its row."""
     system_prompt: str | None = None
+    """A Jinja template."""
     multi_modal_context: Items[MediaContext] | None = None
-    """Images, sound and films of the row to show with the prompt."""
+    """Images, sound and films of the row to show before the prompt; see [media](columns.md#media)."""
     tool_alias: str | None = Field(default=None, min_length=1)
-    """Tools of the spec's ``tool_configs`` the model may call."""
+    """Tools the model may call, of the spec's ``tool_configs``; see [tools](tools.md)."""
     with_trace: Trace = False
-    """Also make ``<name>__trace``: the messages exchanged, as JSON text."""
+    """Also make ``<name>__trace``: the messages exchanged, as JSON text. ``true`` or ``all_messages``;
+    ``last_message``; ``false`` or ``none``."""
     extract_reasoning_content: bool = False
-    """Also make ``<name>__reasoning_content``: what the model thought, null if it does not say."""
+    """Also make ``<name>__reasoning_content``: what the model thought, found in the fields endpoints have for it, in
+    parts of the content, and in the text; null if it does not say."""
 
     def declare(self, context: DeclareContext) -> Declaration:
         """The answer and its side effects. Moving the endpoint elsewhere does not change the fingerprint (V2)."""
@@ -106,6 +114,8 @@ class PromptColumn(ColumnConfig):
                 trace=self.with_trace,
                 reasoning=self.extract_reasoning_content,
                 media=self.multi_modal_context or (),
+                is_text=self._is_text(),
+                keeps_cut_off=self._keeps_cut_off(),
             ),
             self._reader(),
             runtime.files,
@@ -128,6 +138,14 @@ class PromptColumn(ColumnConfig):
     def _parameters(self, model: ModelConfig) -> dict[str, Any]:
         """Fields of each request beside the model's own."""
         return {}
+
+    def _is_text(self) -> bool:
+        """Is the value the text itself?"""
+        return False
+
+    def _keeps_cut_off(self) -> bool:
+        """Is a text kept that ended at its limit?"""
+        return False
 
     def _corrections(self) -> int:
         return 0

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rowmill.generators.protocol import Call, Model, Toolbox
+from rowmill.providers.finish_reason import LENGTH
 from rowmill.providers.protocol import ChatAnswer, ToolCall
 
 _LONGEST_RESULT = 200_000
+_CUT_OFF = "Error: the call was cut off at the output limit, and not made. Use shorter arguments."
 
 
 class ToolTurns:
@@ -39,7 +41,7 @@ class ToolTurns:
                 break
             exchanged.append(_asked(answer))
             for wanted in answer.tool_calls:
-                result = await self._result(wanted)
+                result = _CUT_OFF if answer.finish_reason == LENGTH else await self._result(wanted)
                 exchanged.append({"role": "tool", "tool_call_id": wanted.id, "content": result[:_LONGEST_RESULT]})
         return answer, exchanged
 

@@ -60,8 +60,9 @@ class CategoryParameters(SamplerParameters):
     """One of the values, with the given weights or all equally likely."""
 
     values: Annotated[Items[Any], Field(min_length=1)]
+    """Texts, numbers, or booleans, all of one kind."""
     weights: Items[Annotated[Number, Field(ge=0)]] | None = None
-    """As many as values; only their ratios matter."""
+    """As many as values; only their ratios matter. Default: all equal."""
 
     @field_validator("values")
     @classmethod
@@ -104,7 +105,9 @@ class SubcategoryParameters(SamplerParameters):
     """One of the values that belong to the value of another column, ``category``."""
 
     category: Annotated[str, Field(min_length=1)]
+    """A sampler column of type ``category`` or ``subcategory``."""
     values: Annotated[dict[Any, Annotated[Items[Any], Field(min_length=1)]], Field(min_length=1)]
+    """A list of choices for each of its values: ``{value: [choices]}``."""
 
     @field_validator("values", mode="before")
     @classmethod

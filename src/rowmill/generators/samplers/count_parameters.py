@@ -24,6 +24,7 @@ class PoissonParameters(SamplerParameters):
     """How often something happens that happens ``mean`` times on average."""
 
     mean: Annotated[Number, Field(ge=0, le=_GREATEST)]
+    """How often it happens on average."""
 
     def sql_type(self) -> str:
         return "BIGINT"
@@ -45,7 +46,9 @@ class BinomialParameters(SamplerParameters):
     """The successes in ``n`` trials that each succeed with probability ``p``."""
 
     n: Annotated[int, Field(ge=0, le=_GREATEST)]
+    """Trials."""
     p: Probability
+    """How likely each succeeds, 0 to 1."""
 
     def sql_type(self) -> str:
         return "BIGINT"

@@ -36,9 +36,11 @@ class ScipyParameters(DrawnParameters):
     converts_to: ClassVar[frozenset[str]] = frozenset({"float", "int", "str"})
 
     dist_name: Annotated[str, Field(min_length=1)]
+    """Any distribution of one variable of [scipy.stats](https://docs.scipy.org/doc/scipy/reference/stats.html)."""
     dist_params: dict[str, Parameter] = Field(default_factory=dict)
     """As SciPy names them: shapes, ``loc``, ``scale``."""
     decimal_places: DecimalPlaces | None = None
+    """Digits after the point. Default: not rounded."""
 
     def sampler(self, directory: Path | None) -> RowSampler:
         return _Quantiles(_distribution(self.dist_name, self.dist_params), self.decimal_places)
@@ -56,8 +58,11 @@ class BernoulliMixtureParameters(DrawnParameters):
     converts_to: ClassVar[frozenset[str]] = frozenset({"float", "int", "str"})
 
     p: Probability
+    """How often it is a value of the distribution and not 0."""
     dist_name: Annotated[str, Field(min_length=1)]
+    """As of ``scipy``."""
     dist_params: dict[str, Parameter] = Field(default_factory=dict)
+    """As of ``scipy``."""
 
     def sampler(self, directory: Path | None) -> RowSampler:
         return _Mixture(_Quantiles(_distribution(self.dist_name, self.dist_params), None), self.p)

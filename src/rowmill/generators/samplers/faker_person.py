@@ -69,10 +69,13 @@ class FakerPersonParameters(DrawnParameters):
     """People as Faker makes them up: plausible names and addresses, no real demographics."""
 
     locale: str = "en_US"
+    """Any of Faker."""
     sex: Sex | None = None
+    """``Male`` or ``Female``. Default: both."""
     city: Cities = None
+    """The only city people live in, or a list of them. Default: any."""
     age_range: AgeRange = (18, OLDEST)
-    """Both included."""
+    """The youngest and the oldest, both included."""
 
     def sql_type(self) -> str:
         return f"STRUCT({', '.join(f'{chr(34)}{name}{chr(34)} {kind}' for name, kind in _FIELDS.items())})"

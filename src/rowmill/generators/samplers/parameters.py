@@ -58,8 +58,11 @@ class UniformParameters(SamplerParameters):
     """Numbers from ``low`` up to ``high``, all equally likely."""
 
     low: Number
+    """The least."""
     high: Number
+    """The greatest."""
     decimal_places: DecimalPlaces | None = None
+    """Digits after the point; also with 0 the values are floats. Default: not rounded."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -83,8 +86,11 @@ class GaussianParameters(SamplerParameters):
     """Normally distributed numbers."""
 
     mean: Number
+    """The middle."""
     stddev: Annotated[Number, Field(ge=0)]
+    """Standard deviation."""
     decimal_places: DecimalPlaces | None = None
+    """Digits after the point. Default: not rounded."""
 
     def call(self) -> SamplerCall:
         return SamplerCall("sample_gaussian", (self.mean, self.stddev, self.decimal_places))
@@ -99,6 +105,7 @@ class BernoulliParameters(SamplerParameters):
     """1 with probability ``p``, otherwise 0."""
 
     p: Probability
+    """How likely 1 is, 0 to 1."""
 
     def sql_type(self) -> str:
         return "BIGINT"
@@ -123,7 +130,9 @@ class UuidParameters(SamplerParameters):
     converts_to: ClassVar[frozenset[str]] = frozenset()
 
     prefix: Annotated[str, AfterValidator(_storable)] | None = None
+    """Put in front of each."""
     short_form: bool = False
+    """Only the first eight digits: repeats are likely beyond some 10,000 rows."""
     uppercase: bool = False
     """Concerns the digits; the prefix stays as it is."""
 
@@ -149,9 +158,11 @@ class DatetimeParameters(SamplerParameters):
     converts_to: ClassVar[frozenset[str]] = frozenset({FORMATTED})
 
     start: Annotated[datetime, AfterValidator(_in_utc)]
+    """The first moment."""
     end: Annotated[datetime, AfterValidator(_in_utc)]
-    """Exclusive."""
+    """Excluded."""
     unit: Literal["Y", "M", "D", "h", "m", "s"] = "D"
+    """Values are whole units after ``start``: years, months, days, hours, minutes or seconds."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
@@ -190,10 +201,13 @@ class TimedeltaParameters(SamplerParameters):
     converts_to: ClassVar[frozenset[str]] = frozenset({FORMATTED})
 
     dt_min: Annotated[int, Field(ge=0)]
+    """The fewest units."""
     dt_max: Annotated[int, Field(gt=0)]
-    """Exclusive."""
+    """Excluded."""
     reference_column_name: Annotated[str, Field(min_length=1)]
+    """The column whose moments the values follow."""
     unit: Literal["D", "h", "m", "s"] = "D"
+    """Days, hours, minutes or seconds."""
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:

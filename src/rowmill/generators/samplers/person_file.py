@@ -49,16 +49,19 @@ class PersonParameters(DrawnParameters):
     """One of the people of a file who fit."""
 
     file: Annotated[str, Field(min_length=1)]
-    """A parquet or csv file with a person a row; relative paths start at the spec's directory."""
+    """A parquet or csv file with a person a row and a column ``age``; relative paths start at the spec's directory."""
     locale: str = "en_US"
     """Compared with the file's column ``locale``; if it has none, all its people have this one."""
     sex: Sex | None = None
+    """``Male`` or ``Female``. Default: both."""
     city: Cities = None
+    """The only city people live in, or a list of them. Default: any."""
     age_range: AgeRange = (18, OLDEST)
-    """Both included."""
+    """The youngest and the oldest, both included."""
     select_field_values: dict[str, Annotated[Items[str], Field(min_length=1)]] | None = None
-    """Column → the values that fit."""
+    """Column → the values that fit: ``{column: [values]}``. Default: all fit."""
     with_synthetic_personas: bool = False
+    """Also the columns ``persona``, ``…_persona`` and other traits."""
 
     def sampler(self, directory: Path | None) -> RowSampler:
         return _FilePeople(self._people(directory))

@@ -71,11 +71,15 @@ class SamplerColumn(ColumnConfig):
 
     column_type: Literal["sampler"] = "sampler"
     sampler_type: SamplerType
+    """One of the samplers of [this page](samplers.md), or of a plug-in."""
     params: SerializeAsAny[SamplerParameters] = Field(default_factory=dict, validate_default=True)
+    """What that sampler is told."""
     conditional_params: dict[str, SerializeAsAny[SamplerParameters]] = Field(default_factory=dict)
-    """SQL condition over the row → the parameters where it holds. Where several hold, the last counts."""
+    """SQL condition over the row (``age < 18 and sex = 'Male'``) → the parameters where it holds. Where several hold,
+    the **last** counts, as in DataDesigner; a null does not hold."""
     convert_to: str | None = None
-    """``float``, ``int`` or ``str``; for moments a strftime format."""
+    """``float``, ``int`` (rounded half to even) or ``str``; for moments a [strftime
+    format](https://duckdb.org/docs/stable/sql/functions/dateformat), which makes text."""
 
     @field_validator("sampler_type")
     @classmethod

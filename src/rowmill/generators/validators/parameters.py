@@ -48,14 +48,20 @@ class CodeParameters(ValidatorParameters):
     code_lang: Literal[
         "python", "sql:sqlite", "sql:postgres", "sql:mysql", "sql:tsql", "sql:bigquery", "sql:ansi", "sql:duckdb"
     ]
+    """``python`` is judged by ruff, a dialect of SQL by sqlfluff's parser. Needs ``pip install 'rowmill[validators]'``.
+    Nothing is run."""
 
 
 class FunctionParameters(ValidatorParameters):
     """A Python function that judges a table of rows."""
 
     validation_function: Any
-    """``module:function``, installed or beside the spec; in Python also the function itself."""
+    """``module:function``, installed or beside the spec; in Python also the function itself. It takes a
+    ``pyarrow.Table`` of the targets and ``row_index``, and returns ``is_valid`` for each row: a table, a dict of lists,
+    or a list of dicts (with ``row_index`` they may come in any order)."""
     output_schema: dict[str, Any] | None = None
+    """A JSON Schema of what it returns beside ``is_valid``: the fields of the verdict. Default: the verdict has
+    ``details``, what else it told, as JSON."""
 
     @field_validator("validation_function")
     @classmethod
@@ -73,13 +79,17 @@ class RemoteParameters(ValidatorParameters):
     """An HTTP endpoint that judges rows."""
 
     endpoint_url: str
+    """Gets ``{"data": [{target: value}, …]}``, answers ``{"data": [{"is_valid": …}, …]}``."""
     output_schema: dict[str, Any] | None = None
+    """As of ``local_callable``."""
     timeout: _Seconds = 30.0
     """Of one request, seconds."""
     max_retries: int = Field(default=3, strict=True, ge=0, le=1000)
+    """Tries after the first."""
     retry_backoff: _Seconds = 2.0
     """Wait before the first retry, seconds; doubled each time."""
     max_parallel_requests: int = Field(default=4, strict=True, ge=1, le=100_000)
+    """Requests at once."""
 
     @field_validator("endpoint_url")
     @classmethod
@@ -101,12 +111,14 @@ class SchemaParameters(ValidatorParameters):
     """A JSON Schema the values must fit."""
 
     json_schema: dict[str, Any]
+    """For the value, or for the JSON a text holds."""
 
 
 class SqlParameters(ValidatorParameters):
     """A condition over the columns of the row, in DuckDB's SQL; null counts as not valid."""
 
     predicate: str = Field(min_length=1)
+    """A condition in SQL over the columns of the row, evaluated in the database; null counts as not valid."""
     message: str | None = None
     """What is told of rows for which it does not hold. Default: the predicate."""
 

@@ -22,6 +22,7 @@ from rowmill.store.database.question import check_question
 from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import check_log, claim, file_identity, release, undo_torn_checkpoint
+from rowmill.store.file.engine_version import check_engine
 from rowmill.store.file.kept_blocks import KeptBlocks
 from rowmill.store.file.log import log_of
 
@@ -32,10 +33,11 @@ _ATTACH_SOURCE = statement("attach_source")
 _FORBID_ACCESS = statement("forbid_external_access")
 _ALLOW_SETTING_THREADS = statement("allow_setting_threads")
 _LOCK_CONFIGURATION = statement("lock_configuration")
+_USE_UTC = statement("use_utc")
+_USE_GREGORIAN = statement("use_gregorian_calendar")
 _USE_ONE_THREAD = statement("use_one_thread")
 _KEEP_LOG = statement("keep_log_when_closed")
 _CHECKPOINT = statement("checkpoint")
-_COMPACT_TEMPORARY_TABLES = statement("compact_temporary_tables")
 _REWRITABLE_BLOCKS = statement("rewritable_blocks")
 
 STORAGE_ROWS = 122_880
@@ -45,11 +47,32 @@ _HARDENED = {
     "enable_external_access": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
-    "lock_configuration": "true",
     "python_enable_replacements": "false",
-    "checkpoint_threshold": "1000TB",
 }
+_NO_CHECKPOINTS = {"checkpoint_threshold": "1000TB", "wal_autocheckpoint_entries": "0"}
 """The engine never folds its log into the file by itself: what a checkpoint writes over has to be kept before it."""
+_SAME_EVERYWHERE = {
+    "default_collation": "",
+    "default_null_order": "nulls_last",
+    "default_order": "asc",
+    "dialect_compatibility_mode": "none",
+    "errors_as_json": "false",
+    "ieee_floating_point_ops": "true",
+    "integer_division": "false",
+    "max_expression_depth": "1000",
+    "preserve_insertion_order": "true",
+    "arrow_large_buffer_size": "false",
+    "arrow_lossless_conversion": "false",
+    "arrow_output_list_view": "false",
+    "arrow_output_version": "1.0",
+    "default_block_size": "262144",
+    "fsync_mode": "standard",
+    "storage_compatibility_version": "v2.0.0",
+}
+"""What shapes values, files and what is durable is said here, whatever the engine's defaults become (V5).
+
+The time zone and the calendar are set when a connection is open: the engine knows them only then.
+"""
 
 LONG_LOG_BYTES = 16 * 2**20
 """A log of so many bytes is folded into the file."""
@@ -100,19 +123,23 @@ class _Parsed(NamedTuple):
 class Connection:
     """One connection to one database, used by one thread at a time. Raises DuckDB's errors as they are."""
 
+    _engine: duckdb.DuckDBPyConnection
+    _claim: Path | None
+    _identity: tuple[int, int] | None
+    _kept_blocks: KeptBlocks | None
+
     def __init__(
         self, path: Path | None, *, read_only: bool = False, threads: int | None = None, source: Path | None = None
     ) -> None:
         """Opens ``path``, or a private in-memory database for None; ``source`` is attached, to be read as ``source``.
 
-        Raises :class:`~rowmill.errors.Locked`, :class:`~rowmill.errors.Damaged`,
-        :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
+        Raises :class:`~rowmill.errors.WrongVersion`, :class:`~rowmill.errors.Locked`,
+        :class:`~rowmill.errors.Damaged`, :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
         """
-        self.path = path
-        self.file = path and Path(os.path.abspath(path))
-        """The same wherever the process goes: a custom function may change its directory."""
-        self._log = self.file and log_of(self.file)
-        config: dict[str, Any] = dict(_HARDENED)
+        check_engine()
+        # The same wherever the process goes: a custom function may change its directory.
+        self._begin(path, path and Path(os.path.abspath(path)), is_read_only=read_only)
+        config: dict[str, Any] = {**_HARDENED, **_NO_CHECKPOINTS, **_SAME_EVERYWHERE}
         if threads is not None:
             config["threads"] = threads
         if path is not None and path.is_dir():
@@ -124,14 +151,8 @@ class Connection:
             undo_torn_checkpoint(path)
         if path is not None and not read_only:
             check_log(path)
-        self._claim = path.resolve() if path is not None and not read_only else None
-        if self._claim is not None:
+            self._claim = path.resolve()
             claim(self._claim)
-        self.is_read_only = read_only
-        self.has_written = False
-        """Whether a transaction was committed: then closing folds the log into the file."""
-        if not read_only:
-            del config["lock_configuration"]
         if source is not None:
             del config["enable_external_access"]
         try:
@@ -150,6 +171,19 @@ class Connection:
             self._engine.close()
             self._release()
             raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
+        if path is not None and not read_only:
+            self._identity = file_identity(path)
+            self._kept_blocks = KeptBlocks(path)
+
+    def _begin(self, path: Path | None, file: Path | None, *, is_read_only: bool) -> None:
+        """What a connection has before anything was done with it."""
+        self.path = path
+        self.file = file
+        self._log = file and log_of(file)
+        self.is_read_only = is_read_only
+        self.has_written = False
+        """Whether a transaction was committed: then closing folds the log into the file."""
+        self._claim = self._identity = self._kept_blocks = None
         self._staged: dict[str, StagedTable] = {}
         self._parsed: dict[str, _Parsed] = {}
         """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
@@ -157,8 +191,6 @@ class Connection:
         """The rows of queries whose tables were not written to since."""
         self._readers: dict[str, set[str]] = {}
         """Per table, the remembered queries that read it."""
-        self._identity = file_identity(path) if path is not None and not read_only else None
-        self._kept_blocks = KeptBlocks(path) if path is not None and not read_only else None
 
     def beside(self) -> Connection:
         """Another connection to the same open database, with transactions and TEMP tables of its own.
@@ -166,17 +198,7 @@ class Connection:
         It may be used by another thread. The file stays open, and locked, until both are closed.
         """
         other = object.__new__(Connection)
-        other.path = self.path
-        other.file = self.file
-        other._log = self._log
-        other.is_read_only = self.is_read_only
-        other.has_written = False
-        other._claim = None
-        other._identity = None
-        other._staged = {}
-        other._parsed = {}
-        other._remembered = {}
-        other._readers = {}
+        other._begin(self.path, self.file, is_read_only=self.is_read_only)
         other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
         other._engine = self._engine.cursor()
         return other
@@ -186,11 +208,13 @@ class Connection:
             check_log(source)
             self._engine.execute(_ATTACH_SOURCE.fill(path=_text(str(source))))
             self._engine.execute(_FORBID_ACCESS.text)
+        self._engine.execute(_USE_UTC.text)
+        self._engine.execute(_USE_GREGORIAN.text)
         if not read_only:
             # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
             self._engine.execute(_KEEP_LOG.text)
             self._engine.execute(_ALLOW_SETTING_THREADS.text)
-            self._engine.execute(_LOCK_CONFIGURATION.text)
+        self._engine.execute(_LOCK_CONFIGURATION.text)
 
     def use_one_thread(self) -> None:
         """From now on no statement of this database is spread over threads of the engine's.
@@ -318,17 +342,12 @@ class Connection:
     def fold_long_log(self) -> None:
         """Folds the log into the file if it is long, unless somebody looks: the engine folds nothing then.
 
-        It is also time to give back the memory of rows that were deleted from TEMP tables.
-
         Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
         """
         if not self.has_long_log():
             return
-        try:
+        with suppress(duckdb.TransactionException):  # somebody looks; a later turn tries again
             self.checkpoint()
-        except duckdb.TransactionException:
-            return
-        self._engine.execute(_COMPACT_TEMPORARY_TABLES.text)
 
     def checkpoint(self) -> None:
         """Folds the log into the file. Dying in the middle of it loses nothing.

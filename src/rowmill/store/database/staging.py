@@ -32,6 +32,7 @@ NEW_ATTEMPT = pa.schema(
         ("input_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
+        ("finish_reason", pa.string()),
     ]
 )
 NEW_ANSWER = pa.schema([("answer_key", pa.decimal128(38, 0)), ("answer", pa.string())])

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import struct
 import zlib
@@ -32,7 +33,12 @@ _HEADERS = 3 * 4096
 """The engine's file begins with a header that never changes and two that take turns; blocks follow."""
 _BLOCK_SIZE = struct.Struct("<Q")
 _BLOCK_SIZE_PLACE = 4096 + 40
+_BLOCK_SIZES = frozenset(2**power for power in range(14, 19))
 _PLACE = struct.Struct("<Q")
+_KNOWN_START = b"DUCK" + struct.pack("<Q", 999)
+"""The mark of the engine's files and the number of their layout, behind a checksum of 8 bytes: found by looking."""
+
+_log = logging.getLogger("rowmill.run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,15 @@ def _block_size(headers: bytes) -> int:
     return int(size)
 
 
+def is_known_layout(headers: bytes) -> bool:
+    """Are these the headers of a file whose blocks lie as they do in all files of DuckDB 2.0?"""
+    return (
+        len(headers) == _HEADERS
+        and headers[8 : 8 + len(_KNOWN_START)] == _KNOWN_START
+        and _block_size(headers) in _BLOCK_SIZES
+    )
+
+
 def _identity(undo: Path) -> tuple[int, int] | None:
     try:
         found = undo.stat()
@@ -94,6 +109,7 @@ class KeptBlocks:
         self._users = 1
         self._file: int | None = None
         self._copy = _Copy(b"", {})
+        self._has_warned = False
 
     def share(self) -> KeptBlocks:
         """The same for another connection to the file, which releases it too."""
@@ -105,6 +121,9 @@ class KeptBlocks:
         undo = undo_of(self._path)
         with self._mapped():
             headers = self._read(0, _HEADERS)
+            if not is_known_layout(headers):
+                self._warn_once()
+                return
             size = _block_size(headers)
             # What a checkpoint that failed wrote over is no longer as these headers need it.
             kept = self._copy.blocks if self._copy.headers == headers else {}
@@ -113,6 +132,15 @@ class KeptBlocks:
                 copy = _Copy(headers, {place: self._read(place, size) for place in new} | kept)
                 _write(undo, copy.serialized())
                 self._copy = copy
+
+    def _warn_once(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "%s is laid out in a way this version of Rowmill does not know: its checkpoints are not protected "
+                "against a power failure in the middle. All else is as ever; a newer Rowmill may know it.",
+                self._path,
+            )
 
     def _read(self, place: int, size: int) -> bytes:
         if self._file is None:
@@ -199,6 +227,8 @@ def put_blocks_back(path: Path) -> bool:
 def _put_back(file: int, copy: _Copy) -> bool:
     if copy.headers != os.pread(file, _HEADERS, 0):
         return False  # that checkpoint came to its end, or the copy is not whole, or of another file
+    if not is_known_layout(copy.headers):
+        return False
     size = _block_size(copy.headers)
     if any(place + size > os.fstat(file).st_size for place in copy.blocks):
         return False  # it was cut off: no checkpoint does that

@@ -18,53 +18,23 @@ from rowmill.spec.declaration import SqlAnalysis
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import statement
+from rowmill.store.layout.sql_functions import is_repeatable
 
 _PARSE = statement("parse_expression")
-_STABILITY = statement("function_stability")
+_KINDS_OF_FUNCTIONS = statement("kinds_of_functions")
 _BIND = statement("bind_expression")
 _EVALUATE_CONSTANT = statement("evaluate_constant")
-
-_CLOCKS = frozenset(
-    {
-        "age",
-        "current_catalog",
-        "current_database",
-        "current_date",
-        "current_localtime",
-        "current_localtimestamp",
-        "current_role",
-        "current_schema",
-        "current_schemas",
-        "current_setting",
-        "current_time",
-        "current_timestamp",
-        "current_user",
-        "get_current_time",
-        "get_current_timestamp",
-        "getvariable",
-        "in_search_path",
-        "localtime",
-        "localtimestamp",
-        "now",
-        "pg_backend_pid",
-        "session_user",
-        "today",
-        "transaction_timestamp",
-        "txid_current",
-        "user",
-        "version",
-    }
-)
-"""Functions the engine calls consistent although their value depends on when, where or by whom they are asked."""
 
 
 class ExpressionAnalyst:
     """Looks at SQL expressions without running them, on a private connection that :meth:`close` closes.
 
-    It is opened for the first one: that takes 10 ms, and a spec without SQL has none.
+    It is opened for the first one: that takes 10 ms, and a spec without SQL has none. ``judges``: False for a spec
+    that was accepted before, of which only the names have to be known (V6).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, judges: bool = True) -> None:
+        self._judges = judges
         self._opened: Connection | None = None
 
     @property
@@ -86,14 +56,7 @@ class ExpressionAnalyst:
         if problem:
             return SqlAnalysis((), problem)
         expression = node["select_list"][0]
-        for part in _walk(expression):
-            if part.get("class") == "WINDOW" and over_dataset:
-                problem = _order_problem(part)
-                if problem:
-                    return SqlAnalysis((), problem)
-            elif part.get("class") in _REFUSED_CLASSES:
-                return SqlAnalysis((), _REFUSED_CLASSES[part["class"]])
-        problem = self._function_problem(expression, over_dataset)
+        problem = self._problem(expression, over_dataset) if self._judges else None
         if problem:
             return SqlAnalysis((), problem)
         names = dict.fromkeys(_columns(expression, frozenset()))
@@ -124,27 +87,33 @@ class ExpressionAnalyst:
         if self._opened is not None:
             self._opened.close()
 
+    def _problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
+        for part in _walk(expression):
+            if part.get("class") == "WINDOW" and over_dataset:
+                problem = _order_problem(part)
+                if problem:
+                    return problem
+            elif part.get("class") in _REFUSED_CLASSES:
+                return _REFUSED_CLASSES[part["class"]]
+        return self._function_problem(expression, over_dataset)
+
     def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
-        calls = [part for part in _walk(expression) if "function_name" in part]
-        names = {str(part["function_name"]).lower() for part in calls}
-        plain = {str(part["function_name"]).lower() for part in calls if part.get("class") != "WINDOW"}
-        if not names:
+        calls = [(str(part["function_name"]).lower(), part) for part in _walk(expression) if "function_name" in part]
+        if not calls:
             return None
-        known = {
-            name: (types, deterministic)
-            for name, types, deterministic in self._connection.execute(_STABILITY.text, {"names": sorted(names)})
-        }
-        for name in sorted(names):
-            types, deterministic = known.get(name, (["scalar"], True))
-            if name in _CLOCKS or not deterministic:
+        names = sorted({name for name, _ in calls})
+        kinds = dict(self._connection.execute(_KINDS_OF_FUNCTIONS.text, {"names": names}))
+        for name, part in sorted(calls, key=lambda call: call[0]):
+            if not is_repeatable(name, len(part.get("arguments") or ())):
                 return (
                     f"{name}() does not give the same value on every run. "
                     "Use a sampler column for chance, and a seed or parameter for the date."
                 )
-            if name in plain and "scalar" not in types and "macro" not in types:
+            known = kinds.get(name, ["scalar"])
+            if part.get("class") != "WINDOW" and "scalar" not in known and "macro" not in known:
                 if over_dataset:
                     return f"{name}() gives one value for many rows; write {name}(…) over (…) to have it in each."
-                kind = "an aggregate" if "aggregate" in types else "not a scalar function"
+                kind = "an aggregate" if "aggregate" in known else "not a scalar function"
                 return f"{name}() is {kind}; an expression sees one row only."
         return None
 

@@ -15,11 +15,15 @@ from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
 from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import column_list, quote
 from rowmill.store.database.literal import literal
+from rowmill.store.database.statements import Statement, statement
 from rowmill.store.layout.sampling import sampled_value, sampler_call
 from rowmill.store.layout.shelter import sheltered
 
 _INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
+_MEASURED = statement("measured_columns")
+_MEDIAN = statement("median_columns")
+_BRANCH_COLUMNS = 100
 _ALL_BITS = (1 << WORD_BITS) - 1
 
 
@@ -136,8 +140,8 @@ class Layout:
         return {
             "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
             "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
-            "dataset_measures": ",\n      ".join(measures) or "state.measure_nothing('no_column', null)",
-            "dataset_medians": ",\n      ".join(medians) or "state.measure_median('no_column', null)",
+            "dataset_measures": _branches(_MEASURED, measures or ["state.measure_nothing('no_column', null)"]),
+            "dataset_medians": _branches(_MEDIAN, medians or ["state.measure_median('no_column', null)"]),
             "dataset_kinds": ",\n      ".join(kinds) or _kind("no_column", None),
         }
 
@@ -363,6 +367,12 @@ def _measured(name: str, sql_type: str) -> str:
     measure = "integer" if _INTEGER.fullmatch(sql_type.upper()) else _measure(sql_type) or "nothing"
     column = _as_text(quote(name), sql_type) if measure == "length" else quote(name)
     return f"state.measure_{measure}({literal(name)}, {column})"
+
+
+def _branches(branch: Statement, measures: Sequence[str]) -> str:
+    """Measures of all columns, so many at a time."""
+    parts = (measures[first : first + _BRANCH_COLUMNS] for first in range(0, len(measures), _BRANCH_COLUMNS))
+    return "\nunion all\n".join(branch.fill(measures=",\n    ".join(part)) for part in parts)
 
 
 def _median(name: str) -> str:

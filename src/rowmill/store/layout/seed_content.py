@@ -7,13 +7,26 @@ nothing is read again; files with other marks are, and only other rows count as 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import duckdb
 import pyarrow as pa
 
+from rowmill.errors import SpecError
+from rowmill.seeds.source import SeedSource
+from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
-from rowmill.store.layout.seed_reader import SeedFile, read_seed
+from rowmill.store.layout.seed_earlier import could_read, read_as_earlier
+from rowmill.store.layout.seed_reader import (
+    SeedFile,
+    describe_source,
+    exploded_types,
+    kept_source,
+    read_seed,
+    selected_rows,
+)
 
 _DIGEST = statement("seed_digest")
 _INSERT_CONTENT = statement("insert_seed_content")
@@ -34,8 +47,12 @@ class SeedContent:
 
 def seed_content_of(connection: Connection, seed_file: SeedFile, rows: pa.Table) -> SeedContent:
     """The content of the rows of :func:`~rowmill.store.layout.seed_reader.read_seed`. O(rows), in constant memory."""
-    columns = ", ".join(quote(name) for name, _ in seed_file.columns)
-    types = ", ".join(f"{name} {sql_type}" for name, sql_type in seed_file.columns)
+    return _content(connection, seed_file.columns, rows)
+
+
+def _content(connection: Connection, described: Sequence[tuple[str, str]], rows: pa.Table) -> SeedContent:
+    columns = ", ".join(quote(name) for name, _ in described)
+    types = ", ".join(f"{name} {sql_type}" for name, sql_type in described)
     connection.stage("new_seed", rows)
     try:
         counted, digest = connection.execute(_DIGEST.fill(columns=columns), {"types": types})[0]
@@ -67,11 +84,13 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
 
     Reads the files only if one of them has another mark. Raises SpecError if the files cannot be read.
     """
+    if seed_file.is_kept:
+        return None
     stored = stored_seed_content(connection)
     if stored is None:
         return None
     marks = dict(connection.execute(_STORED_FILES.text))
-    if _has_marks(seed_file, marks):
+    if _has_marks(seed_file.source, marks):
         return None
     current = current_seed_content(seed_file)
     if current.digest == stored.digest:
@@ -84,14 +103,49 @@ def keep_new_marks(connection: Connection, seed_file: SeedFile) -> None:
     """Keeps the marks the files have now, where :func:`seed_difference` found the same content behind others."""
     if stored_seed_content(connection) is not None:
         marks = dict(connection.execute(_STORED_FILES.text))
-        if not _has_marks(seed_file, marks):
+        if not _has_marks(seed_file.source, marks):
             with connection.transaction():
                 connection.execute(_DELETE_FILES.text)
                 _keep_marks(connection, seed_file)
 
 
-def _has_marks(seed_file: SeedFile, stored: dict[str, str]) -> bool:
-    return bool(seed_file.source.names) and stored == dict(seed_file.source.marks)
+def kept_seed(
+    connection: Connection, config: SeedDatasetConfig, source: SeedSource, columns: tuple[tuple[str, str], ...]
+) -> SeedFile | None:
+    """The seed dataset as a run database with those seed ``columns`` holds it; None if the source says something else.
+
+    A run goes on with the values and types it was made with, whatever a newer version makes of the same files (V6).
+    Reads them only if one has another mark. Raises SpecError if they cannot be read and were not read in another way.
+    """
+    stored = stored_seed_content(connection)
+    if stored is None or _has_marks(source, dict(connection.execute(_STORED_FILES.text))):
+        return kept_source(config, source, columns)
+    try:
+        seed_file = describe_source(config, source)
+        if current_seed_content(seed_file).digest == stored.digest:
+            return seed_file.kept_as(columns)
+    except SpecError:
+        if not could_read(config, source):
+            raise
+        # What cannot be read any more may still be what was read when the run was made.
+    return kept_source(config, source, columns) if _earlier_digest(config, source) == stored.digest else None
+
+
+def _earlier_digest(config: SeedDatasetConfig, source: SeedSource) -> str | None:
+    """The digest of the rows an earlier version read; None if it could not have read them."""
+    if not could_read(config, source):
+        return None
+    try:
+        types, rows = read_as_earlier(config, source)
+        columns = exploded_types(types, config)
+        with Connection(None) as private:
+            return _content(private, columns, selected_rows(config, source, rows)).digest
+    except (duckdb.Error, pa.ArrowException, OSError, UnicodeDecodeError, SpecError):
+        return None  # then the run was not made from it
+
+
+def _has_marks(source: SeedSource, stored: dict[str, str]) -> bool:
+    return bool(source.names) and stored == dict(source.marks)
 
 
 def _keep_marks(connection: Connection, seed_file: SeedFile) -> None:

@@ -1,41 +1,62 @@
 """Seed rows: their columns, and copying them into a run database.
 
-Files are read by a private in-memory connection that may read files and nothing else does; the run
-database's own connection has no access to the file system.
+Text files are read by :mod:`rowmill.seeds`, parquet by a private engine. What is in them is looked at once, when the
+columns are described; those rows are at hand when they are asked for.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rowmill.errors import Problem, SpecError
-from rowmill.seeds.source import SeedSource, open_source, unreadable
+from rowmill.errors import Problem, RowmillError, SpecError
+from rowmill.seeds.agreement import check_agreement
+from rowmill.seeds.csv_file import read_csv_files
+from rowmill.seeds.json_file import read_json_files
+from rowmill.seeds.parquet_file import check_parquet_columns
+from rowmill.seeds.source import SeedSource, open_source, plain_table, unreadable
+from rowmill.seeds.text_rows import doubled
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import statement
+from rowmill.store.layout.seed_columns import SeedColumn, SeedTable, as_said, check_said, guessed
+from rowmill.store.layout.seed_engine import SeedEngine, seed_engine, table_function
 
-_DESCRIBE = statement("describe_seed_file")
-_READ = statement("read_seed_file")
 _COPY_ORDERED = statement("copy_seed_rows_in_order")
 _COPY_SHUFFLED = statement("copy_seed_rows_shuffled")
 _COUNT = statement("count_seed_rows")
+_NO_TYPE = re.compile(r'"NULL"(?=$|[\[,)])')
+"""The type of columns that never hold anything; a field of that name has a blank after it."""
 
-_READERS = {"csv": "read_csv", "jsonl": "read_json", "json": "read_json", "parquet": "read_parquet"}
-_OPTIONS = {
-    "csv": ", header = true, sample_size = -1, strict_mode = true, null_padding = false",
-    "jsonl": ", format = 'newline_delimited', records = true, sample_size = -1",
-    "json": ", records = true, sample_size = -1",
-    "parquet": "",
-}
+
+class SeedRows:
+    """The rows of a source as it has them: read when they are asked for, unless a reading before left them at hand."""
+
+    def __init__(self, read: Callable[[], pa.Table], at_hand: pa.Table | None = None) -> None:
+        self._read = read
+        self._at_hand = at_hand
+
+    def look(self) -> pa.Table:
+        """The rows, which stay at hand."""
+        if self._at_hand is None:
+            self._at_hand = self._read()
+        return self._at_hand
+
+    def take(self) -> pa.Table:
+        """The rows, which are let go."""
+        rows = self.look()
+        self.let_go()
+        return rows
+
+    def let_go(self) -> None:
+        """Frees the memory of rows nobody has asked for."""
+        self._at_hand = None
 
 
 @dataclass(frozen=True)
@@ -44,28 +65,64 @@ class SeedFile:
 
     config: SeedDatasetConfig
     source: SeedSource
-    columns: tuple[tuple[str, str], ...]
-    """Name and SQL type, in file order, after ``explode``."""
-    separator: str | None = None
-    """What separates the fields of a csv file; None: to be found out."""
+    facts: tuple[SeedColumn, ...]
+    """Its columns, in file order, after ``explode``."""
+    rows: SeedRows = field(compare=False)
+    """Before ``selection`` and ``explode``."""
+    remarks: tuple[str, ...] = ()
+    """What is worth telling of the files."""
+    is_kept: bool = False
+    """Whether a run database holds just these rows, in these types."""
+
+    @property
+    def columns(self) -> tuple[tuple[str, str], ...]:
+        """Name and SQL type of each."""
+        return tuple((column.name, column.sql_type) for column in self.facts)
+
+    def null_counts(self) -> dict[str, int]:
+        """How many values of each column of the source are null. Reads all rows, which stay at hand."""
+        rows = self.rows.look()
+        return {name: rows[name].null_count for name in rows.column_names}
+
+    def kept_as(self, columns: tuple[tuple[str, str], ...]) -> SeedFile:
+        """The same rows as a run database holds them already, in the types it has for them."""
+        facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in columns)
+        return replace(self, facts=facts, is_kept=True)
 
 
 def describe_seed(config: SeedDatasetConfig, directory: Path) -> SeedFile:
     """Reads names and types of the seed dataset's columns. Raises SpecError if there are none to be had."""
-    source = open_source(config, directory)
-    if source.rows is not None:
-        columns = _columns_of_arrow(source.rows.schema, source)
-        return SeedFile(config, source, _exploded(columns, config))
-    separator = _separator(source) if config.file_format == "csv" else None
-    with duckdb.connect() as engine:
-        try:
-            if source.filesystem is not None:
-                engine.register_filesystem(source.filesystem)
-            rows = engine.execute(_DESCRIBE.fill(reader=_reader(config, source, separator))).fetchall()
-        except Exception as error:  # the engine's, or that of somebody else's file system
-            raise unreadable(source.title, error) from error
-    columns = tuple((str(name), str(sql_type)) for name, sql_type, *_ in rows)
-    return SeedFile(config, source, _exploded(columns, config), separator)
+    return describe_source(config, open_source(config, directory))
+
+
+def describe_source(
+    config: SeedDatasetConfig, source: SeedSource, types: tuple[tuple[str, str], ...] | None = None
+) -> SeedFile:
+    """The same of a source that was looked up. ``types``: those its columns are to have, whatever it says of them."""
+    try:
+        with seed_engine(source.filesystem) as engine:
+            return _Description(engine, config, source, dict(types) if types is not None else None).seed_file()
+    except RowmillError:
+        raise
+    except Exception as error:  # the engine's, Arrow's, or that of somebody else's file system
+        raise unreadable(source.title, error, _place(source)) from error
+
+
+def kept_source(config: SeedDatasetConfig, source: SeedSource, columns: tuple[tuple[str, str], ...]) -> SeedFile:
+    """A source whose rows a run database holds in those ``columns``: it is read only if somebody asks for its rows."""
+
+    def read() -> pa.Table:
+        types = {name: f"{sql_type}[]" if name == config.explode else sql_type for name, sql_type in columns}
+        return describe_source(config, source, tuple(types.items())).rows.take()
+
+    facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in columns)
+    return SeedFile(config, source, facts, SeedRows(read), is_kept=True)
+
+
+def exploded_types(types: dict[str, str], config: SeedDatasetConfig) -> tuple[tuple[str, str], ...]:
+    """Names and types of the columns once the lists of one of them are rows. Raises SpecError if it is no list."""
+    facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in types.items())
+    return tuple((column.name, column.sql_type) for column in _exploded(facts, config))
 
 
 def read_seed(seed_file: SeedFile) -> pa.Table:
@@ -73,11 +130,13 @@ def read_seed(seed_file: SeedFile) -> pa.Table:
 
     Raises SpecError if they cannot be read, there are none, or the selection goes beyond them.
     """
-    config, source = seed_file.config, seed_file.source
-    rows = _rows(seed_file)
+    return selected_rows(seed_file.config, seed_file.source, seed_file.rows.take())
+
+
+def selected_rows(config: SeedDatasetConfig, source: SeedSource, rows: pa.Table) -> pa.Table:
+    """Those of all rows of a source that are used, as :func:`read_seed` gives them."""
     if rows.num_rows == 0:
-        place = "seed_dataset.path" if source.names else "seed_dataset.df"
-        raise SpecError([Problem(place, f"{source.title} holds no rows.")])
+        raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
     if config.selection is not None:
         rows = rows.slice(*config.selection.bounds(rows.num_rows))
     if config.explode is not None:
@@ -109,42 +168,137 @@ def count_seed_rows(connection: Connection) -> int:
     return int(connection.execute(_COUNT.text)[0][0])
 
 
-def _rows(seed_file: SeedFile) -> pa.Table:
-    source = seed_file.source
-    try:
+class _Description:
+    """Finds out what is in a source."""
+
+    def __init__(
+        self, engine: SeedEngine, config: SeedDatasetConfig, source: SeedSource, types: dict[str, str] | None
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self._source = source
+        self._types = types
+        self._remarks: tuple[str, ...] = ()
+
+    def seed_file(self) -> SeedFile:
+        config, source = self._config, self._source
         if source.rows is not None:
-            return source.rows.read()
-        with duckdb.connect() as engine:
-            if source.filesystem is not None:
-                engine.register_filesystem(source.filesystem)
-            query = _READ.fill(reader=_reader(seed_file.config, source, seed_file.separator))
-            reader = engine.sql(query).to_arrow_reader()
-            return pa.Table.from_batches(reader, reader.schema)
-    except SpecError:
-        raise
-    except Exception as error:  # the engine's, Arrow's, or that of somebody else's file system
-        raise unreadable(source.title, error) from error
+            rows = source.rows
+            _check_doubled(rows.schema.names, source)
+            described = self._engine.described(rows.schema.empty_table())
+            return self._typed(described, lambda: plain_table(rows.read()))
+        if config.file_format == "parquet":
+            return self._typed(self._parquet_columns(), self._parquet_rows)
+        return self._of_text()
+
+    def _typed(self, described: dict[str, str], read: Callable[[], pa.Table]) -> SeedFile:
+        columns = tuple(
+            SeedColumn(name, _NO_TYPE.sub("VARCHAR", sql_type), "file") for name, sql_type in described.items()
+        )
+        said = self._said(list(described))
+        if not said:
+            return self._made(columns, None, read)
+        found = as_said(self._engine, SeedTable(read(), columns), said, self._source.title, None)
+        return self._made(found.columns, found.table, None)
+
+    def _of_text(self) -> SeedFile:
+        config, source = self._config, self._source
+        assert source.location is not None
+        if config.file_format == "csv":
+            texts = read_csv_files(source.location, source.names)
+            said = self._said(texts.table.column_names)
+            found = guessed(texts.table, said)
+        else:
+            by_lines = config.file_format == "jsonl"
+            texts = read_json_files(source.location, source.names, by_lines=by_lines, as_text=self._is_said)
+            said = self._said(texts.table.column_names)
+            spelled = self._engine.spelled(texts.types)
+            columns = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in spelled.items())
+            found = SeedTable(texts.table, columns)
+        self._remarks = texts.remarks
+        found = as_said(self._engine, found, said, source.title, texts.places)
+        return self._made(found.columns, found.table, None)
+
+    def _is_said(self, name: str) -> bool:
+        if self._types is not None:
+            return name in self._types
+        return self._config.said_type(name) is not None
+
+    def _said(self, names: list[str]) -> dict[str, str]:
+        """The types that were said of these columns. Raises SpecError if some were said of others."""
+        if self._types is not None:
+            return {name: self._types[name] for name in names if name in self._types}
+        check_said(self._config, names)
+        said = {name: self._config.said_type(name) for name in names}
+        return {name: sql_type for name, sql_type in said.items() if sql_type is not None}
+
+    def _made(
+        self, columns: tuple[SeedColumn, ...], table: pa.Table | None, read: Callable[[], pa.Table] | None
+    ) -> SeedFile:
+        source = self._source
+        if not columns:
+            raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
+        rows = SeedRows(_reader(source, read) if read is not None else self._read_again(columns), table)
+        return SeedFile(self._config, source, _exploded(columns, self._config), rows, self._remarks)
+
+    def _read_again(self, columns: tuple[SeedColumn, ...]) -> Callable[[], pa.Table]:
+        config, source = self._config, self._source
+        types = tuple(self._types.items()) if self._types is not None else None
+
+        def read() -> pa.Table:
+            again = describe_source(config, source, types)
+            if again.facts != _exploded(columns, config):
+                raise SpecError([Problem(_place(source), f"{source.title} changed while it was read; try again.")])
+            return again.rows.take()
+
+        return read
+
+    # Parquet ----------------------------------------------------------------------------------
+
+    def _parquet_columns(self) -> dict[str, str]:
+        source = self._source
+        assert source.location is not None
+        first: dict[str, str] | None = None
+        for name in source.names:
+            check_parquet_columns(source.location, name)
+            found = self._engine.describe(table_function("read_parquet", [name]))
+            if first is None:
+                first = found
+            check_agreement(first, found, source.names[0], name)
+        return first or {}
+
+    def _parquet_rows(self) -> pa.Table:
+        with seed_engine(self._source.filesystem) as engine:
+            return plain_table(engine.read(table_function("read_parquet", self._source.names)))
 
 
-def _columns_of_arrow(schema: pa.Schema, source: SeedSource) -> tuple[tuple[str, str], ...]:
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    if twice:
+def _reader(source: SeedSource, read: Callable[[], pa.Table]) -> Callable[[], pa.Table]:
+    def guarded() -> pa.Table:
+        try:
+            return read()
+        except RowmillError:
+            raise
+        except Exception as error:  # the engine's, Arrow's, or that of somebody else's code
+            raise unreadable(source.title, error, _place(source)) from error
+
+    return guarded
+
+
+def _place(source: SeedSource) -> str:
+    return "seed_dataset.path" if source.names else "seed_dataset.df"
+
+
+def _check_doubled(names: list[str], source: SeedSource) -> None:
+    if twice := doubled(names):
         message = f"{source.title} has more than one column named {', '.join(map(repr, twice))}. Rename all but one."
         raise SpecError([Problem("seed_dataset", message)])
-    with duckdb.connect() as engine:
-        try:
-            engine.register("seed_file", schema.empty_table())
-            rows = engine.execute(_DESCRIBE.fill(reader="seed_file")).fetchall()
-        except duckdb.Error as error:
-            raise unreadable(source.title, error, "seed_dataset") from error
-    return tuple((str(name), str(sql_type)) for name, sql_type, *_ in rows)
 
 
-def _exploded(columns: tuple[tuple[str, str], ...], config: SeedDatasetConfig) -> tuple[tuple[str, str], ...]:
+def _exploded(columns: tuple[SeedColumn, ...], config: SeedDatasetConfig) -> tuple[SeedColumn, ...]:
     """The columns with an element's type in place of the list's. Raises SpecError if there is no such list."""
     if config.explode is None:
         return columns
-    types = dict(columns)
+    types = {column.name: column.sql_type for column in columns}
     sql_type = types.get(config.explode)
     if sql_type is None:
         hint = did_you_mean(config.explode, types) or f" It has: {', '.join(list(types)[:20]) or 'no columns'}."
@@ -154,7 +308,7 @@ def _exploded(columns: tuple[tuple[str, str], ...], config: SeedDatasetConfig) -
         message = f"The seed column '{config.explode}' is {sql_type}; only a list can become several rows."
         raise SpecError([Problem("seed_dataset.explode", message)])
     element = sql_type[: sql_type.rindex("[")]
-    return tuple((name, element if name == config.explode else kind) for name, kind in columns)
+    return tuple(replace(column, sql_type=element) if column.name == config.explode else column for column in columns)
 
 
 def _explode(rows: pa.Table, column: str) -> pa.Table:
@@ -163,37 +317,3 @@ def _explode(rows: pa.Table, column: str) -> pa.Table:
         lists = lists.cast(pa.list_(lists.type.value_type))
     kept = rows.take(pc.list_parent_indices(lists))
     return kept.set_column(rows.schema.get_field_index(column), column, pc.list_flatten(lists))
-
-
-def _reader(config: SeedDatasetConfig, source: SeedSource, separator: str | None) -> str:
-    file_format = config.file_format
-    options = _OPTIONS[file_format]
-    if separator is not None:
-        options += f""", delim = {literal(separator)}, quote = '"', escape = '"'"""
-    return f"{_READERS[file_format]}({literal(list(source.names))}{options})"
-
-
-def _separator(source: SeedSource) -> str | None:
-    """What separates the fields of csv files, from their first lines; None for files that are compressed.
-
-    Left to itself, the engine takes a file with a broken row for one with another separator, and renames a second
-    column of the same name. Raises SpecError for such a header, and for files without one.
-    """
-    separator = None
-    for name in source.names:
-        if not name.lower().endswith((".csv", ".tsv")) or source.location is None:
-            continue
-        try:
-            with io.TextIOWrapper(source.location.open(name), encoding="utf-8-sig", newline="") as lines:
-                text = lines.readline()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecError([Problem("seed_dataset.path", f"{name} cannot be read as UTF-8 text: {error}")]) from error
-        if not text.strip():
-            raise SpecError([Problem("seed_dataset.path", f"{name} is empty; its first line must name the columns.")])
-        separator = separator or max(",;\t|", key=text.count)
-        names = [field.strip().lower() for field in next(csv.reader([text], delimiter=separator))]
-        twice = sorted({field for field in names if field and names.count(field) > 1})
-        if twice:
-            message = f"{name} has more than one column named {', '.join(map(repr, twice))}. Rename all but one."
-            raise SpecError([Problem("seed_dataset.path", message)])
-    return separator

@@ -12,6 +12,7 @@ from rowmill.store.file import engine_errors
 from rowmill.store.reading.status import (
     AdmissionStatus,
     Budget,
+    CutOff,
     DeferralReason,
     Details,
     OldestRowGroup,
@@ -24,6 +25,7 @@ from rowmill.store.reading.status import (
 _RATES = statement("read_rates")
 _RECENT_REQUESTS = statement("recent_requests")
 _DEFERRAL_REASONS = statement("deferral_reasons")
+_CUT_OFF = statement("cut_off_answers")
 _OLDEST = statement("oldest_row_group")
 _ADMISSION = statement("read_admission")
 _BUDGET = statement("read_budget")
@@ -48,6 +50,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
             budget=Budget(*connection.execute(_BUDGET.text)[0]),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
+            cut_off=tuple(CutOff(*row) for row in connection.execute(_CUT_OFF.text, {"limit": _REASONS})),
         )
 
 

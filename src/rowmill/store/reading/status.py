@@ -76,6 +76,14 @@ class DeferralReason:
 
 
 @dataclass(frozen=True, slots=True)
+class CutOff:
+    """How many answers for a column ended at the limit of their length (``max_tokens``)."""
+
+    column_name: str
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecentRequests:
     """What one endpoint did of late: requests that ended, how many of them gave an answer, and how long they took."""
 
@@ -145,6 +153,8 @@ class Details:
     budget: Budget
     read_at: datetime
     """When this was read (UTC)."""
+    cut_off: tuple[CutOff, ...] = ()
+    """The columns with the most answers that were cut off."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -158,6 +168,7 @@ class Details:
             admission=AdmissionStatus(**values["admission"]),
             budget=Budget(**values["budget"]),
             read_at=values["read_at"],
+            cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
         )
 
 
@@ -185,6 +196,8 @@ class Status:
     resources: tuple[ResourceStatus, ...]
     details: Details | None = None
     """What takes a few more queries to tell; None where nobody asked for it."""
+    answers_cut_off: int = 0
+    """Answers that ended at the limit of their length, in all invocations."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -204,6 +217,7 @@ class Status:
             ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
         ]
         facts += [("cost", f"${self.cost_usd:,.4f}")] if self.cost_usd else []
+        facts += [("answers cut off", f"{self.answers_cut_off:,}")] if self.answers_cut_off else []
         facts += [("because", self.reason)] if self.reason else []
         columns = notebook.table(
             ("column", "strategy", "progress", "done", "skipped", "dropped", "deferred", "waiting"),

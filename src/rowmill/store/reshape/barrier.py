@@ -1,6 +1,6 @@
 """Barriers: generators that look at all rows at once (R6).
 
-While a barrier is open, row groups come as far as they can without it and rest. When all rest, the first open one
+While a barrier is open, row groups come as far as they can without it and wait. When all wait, the first open one
 runs: in the database, or as a task. What it decided is written in one transaction: its values, its drops, and which row
 groups have work to do now. It is written slice by slice, so that memory holds a slice of the rows. Rows of an extended
 run that are in the dataset already take part again; what comes after the barrier is only made again for those of which
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -26,17 +26,16 @@ from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.dataset_rows import DatasetRows
 from rowmill.store.reshape.dataset_sql import decision
+from rowmill.store.reshape.reopening import follow_rows
 from rowmill.task import FinishedRowGroup
 
 _CLOSED = statement("closed_barriers")
 _READY = statement("ready_barrier")
-_HAS_RESTING = statement("has_resting_row_group")
-_RESTABLE = statement("restable_row_groups")
-_REST_ROWS = statement("rest_rows")
-_REST_ROW_GROUPS = statement("rest_row_groups")
-_DELETE_DEFERRALS = statement("delete_deferrals_of_resting")
+_TO_HOLD_BACK = statement("row_groups_to_hold_back")
+_HOLD_ROWS_BACK = statement("hold_rows_back")
+_HOLD_BACK = statement("hold_row_groups_back")
+_DELETE_DEFERRALS = statement("delete_deferrals_of_held")
 _DELETE_ROWS = statement("delete_finished_rows")
-_DELETE_ROW_GROUPS = statement("delete_finished_row_groups")
 _SKIP_ROWS = statement("skip_rows_of_barrier")
 _ROWS = statement("barrier_rows")
 _TAKE_RESULT = statement("take_result")
@@ -48,7 +47,7 @@ _TASK_ROWS = statement("dataset_task_rows")
 _DELETE_OVERRULED = statement("delete_overruled_drops")
 _RECORD_DROPS = statement("record_decided_drops")
 _KEEP_VALUES = statement("keep_decided_values")
-_DELETE_RESTING = statement("delete_decided_resting")
+_DELETE_PARKED = statement("delete_decided_parked")
 _DELETE_FINISHED = statement("delete_decided_finished")
 _NOTE_CHANGED = statement("note_changed_rows")
 _MOVE_CHANGED = statement("move_changed_rows")
@@ -57,12 +56,9 @@ _DELETE_CHANGED_DROPS = statement("delete_changed_drops")
 _DELETE_CHANGED_DROP_VALUES = statement("delete_changed_drop_values")
 _WRITE_ROWS = statement("write_decided_rows")
 _DELETE_UNDECIDED = statement("delete_undecided_rows")
-_REST_TOUCHED = statement("rest_touched_row_groups")
-_DELETE_RESTED = statement("delete_rested_row_groups")
 _FINISH_EMPTIED = statement("finish_emptied_row_groups")
-_DELETE_EMPTIED = statement("delete_emptied_row_groups")
-_COUNT_RESTING = statement("count_resting_rows")
-_COUNT_FINISHED = statement("count_finished_rows")
+_FORGET_ADMITTED = statement("forget_admitted_row_groups")
+_COUNT_FINISHED = statement("count_rows_of_finished_row_groups")
 _FINISHED_FACTS = statement("finished_facts")
 _NOTE_UNANNOUNCED = statement("note_unannounced")
 _FORGET_SKIPS = statement("forget_finished_skips")
@@ -70,15 +66,13 @@ _FORGET_REGENERATIONS = statement("forget_regenerations")
 _COUNT_SKIPS = statement("count_finished_skips")
 _FORGET = statement("forget_barrier")
 _CLOSE = statement("close_barrier")
-_UPDATE_DUE = statement("update_due")
+_LOOK_AGAIN = statement("look_at_row_groups_again")
 _CLEAR_DECIDED = statement("clear_decided")
 _CLEAR_RETURNED = statement("clear_returned")
 _STALE = statement("stale_barriers")
 _REOPEN = statement("reopen_barriers")
-_COUNT_RETURNING = statement("count_returning_rows")
-_REST_RETURNING_GROUPS = statement("rest_returning_row_groups")
 _ACTIVATE_RETURNING = statement("activate_returning_rows")
-_REST_RETURNING = statement("rest_returning_rows")
+_PARK_RETURNING = statement("park_returning_rows")
 _DELETE_RETURNED_VALUES = statement("delete_returned_values")
 _DELETE_RETURNED_DROPS = statement("delete_returned_drops")
 _DELETE_DEFERRED = statement("delete_deferred_barriers")
@@ -91,23 +85,39 @@ def reopen_barriers(connection: Connection, changed: Iterable[int] = ()) -> list
     """Opens barriers again that have not seen all rows, and those that ``changed``; returns their numbers.
 
     Call it in the transaction that extends the plan, revives rows, or clears done bits of live rows. Rows these
-    barriers dropped come back with the values they had, so that the next run decides over all rows; resting row groups
-    become due, or wait, as their rows need it.
+    barriers dropped come back with the values they had, so that the next run decides over all rows; row groups that
+    are held become due, or wait, as their rows need it.
     """
     stale = sorted({*changed, *(number for (number,) in connection.execute(_STALE.text))})
     if stale:
         barriers = {"generators": stale}
         connection.execute(_REOPEN.text, barriers)
         connection.execute(_DELETE_DEFERRED.text, barriers)
-        connection.execute(_COUNT_RETURNING.text, barriers)
-        connection.execute(_REST_RETURNING_GROUPS.text, barriers)
-        connection.execute(_DELETE_RESTED.text)
         connection.execute(_ACTIVATE_RETURNING.text, barriers)
-        connection.execute(_REST_RETURNING.text, barriers)
+        connection.execute(_PARK_RETURNING.text, barriers)
         connection.execute(_DELETE_RETURNED_VALUES.text, barriers)
         connection.execute(_DELETE_RETURNED_DROPS.text, barriers)
-    connection.execute(_UPDATE_DUE.text)
+        follow_rows(connection)
+    connection.execute(_LOOK_AGAIN.text)
     return stale
+
+
+class Passed(NamedTuple):
+    """What came of a barrier that ran."""
+
+    told: str
+    """For people."""
+    finished: list[FinishedRowGroup]
+    """Row groups it finished, because none of their rows was left; lowest first."""
+
+
+class Held(NamedTuple):
+    """Whether rows wait for open barriers."""
+
+    waits: bool
+    """There are rows that only wait for one."""
+    ready: int | None = None
+    """The barrier to be evaluated in the database next."""
 
 
 class Barriers:
@@ -126,10 +136,6 @@ class Barriers:
 
         While a barrier is open again, those after it are among them: their last call may end when all else is done.
         """
-        self.ready: int | None = None
-        """The barrier to be evaluated in the database next."""
-        self.finished: list[FinishedRowGroup] = []
-        """Row groups the last barrier finished, because none of their rows was left."""
         self.look_again()
 
     def look_again(self) -> None:
@@ -141,7 +147,7 @@ class Barriers:
         self.leaves = frozenset(
             n.number for n in graph.generators if not needed.intersection(graph.dependents(n.number))
         )
-        self._restable = _RESTABLE.fill(all_done=self._layout.contains("done", sorted(needed)))
+        self._to_hold_back = _TO_HOLD_BACK.fill(all_done=self._layout.contains("done", sorted(needed)))
 
     def reopen(self) -> None:
         """Opens barriers again after rows came back in this transaction (see :func:`reopen_barriers`)."""
@@ -149,30 +155,29 @@ class Barriers:
             reopen_barriers(self._connection)
             self.look_again()
 
-    def rest(self) -> int:
-        """Active row groups that can come no further before the open barriers ran rest; returns how many."""
+    def hold_back(self) -> int:
+        """Active row groups that can come no further before the open barriers ran wait; returns how many."""
         if not self.open:
             return 0
-        found = [row_group for (row_group,) in self._connection.execute(self._restable)]
+        found = [row_group for (row_group,) in self._connection.execute(self._to_hold_back)]
         if found:
             row_groups = {"row_groups": found}
-            self._connection.execute(_REST_ROWS.fill(columns=self._layout.all_columns), row_groups)
-            self._connection.execute(_REST_ROW_GROUPS.text, row_groups)
+            self._connection.execute(_HOLD_ROWS_BACK.fill(columns=self._layout.all_columns), row_groups)
+            self._connection.execute(_HOLD_BACK.text, row_groups)
             self._connection.execute(_DELETE_DEFERRALS.text, row_groups)
             self._connection.execute(_DELETE_ROWS.text, row_groups)
-            self._connection.execute(_DELETE_ROW_GROUPS.text, row_groups)
         return len(found)
 
-    def hold_rows(self, *, is_any_active: bool) -> bool:
-        """True if there are rows that only wait for an open barrier. Notes which one the database can evaluate now."""
-        self.ready = None
-        if not self.open or is_any_active:
-            return False
-        ready = self._connection.execute(_READY.text)
-        for (number,) in ready:
-            if not self._layout.graph.generators[number].is_task:
-                self.ready = number
-        return bool(ready) or bool(self._connection.execute(_HAS_RESTING.text)[0][0])
+    def look(self, working: int, held: int) -> Held:
+        """Whether there are rows that only wait for an open barrier, and which one the database can evaluate now.
+
+        ``working``: how many row groups are active or parked; ``held``: how many wait or are due.
+        """
+        if not self.open or working:
+            return Held(False)
+        ready = [number for (number,) in self._connection.execute(_READY.text)]
+        evaluated = [number for number in ready if not self._layout.graph.generators[number].is_task]
+        return Held(bool(ready) or held > 0, evaluated[0] if evaluated else None)
 
     def generator_rows(self, node: GeneratorNode, inputs: Sequence[str] | None = None) -> str:
         """The SQL of the rows a barrier looks at, with the columns it reads."""
@@ -194,22 +199,20 @@ class Barriers:
 
     # Running ---------------------------------------------------------------------------------------
 
-    def run(self, now: datetime) -> str:
-        """Runs the ready barrier in a transaction of its own, and returns what came of it, for people.
+    def run(self, number: int, now: datetime) -> Passed:
+        """Runs the barrier of that number, which is ready, in a transaction of its own.
 
         Raises BarrierFailed if its SQL fails for the rows that are there; then nothing is written.
         """
-        assert self.ready is not None, "a barrier runs when it is ready"
-        node = self._layout.graph.generators[self.ready]
+        node = self._layout.graph.generators[number]
         with self._connection.transaction():
             self._skip_rows(node)
             slices = self._slices(self.generator_rows(node))
             self._decide(node)
-            told = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
+            passed = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
             self._connection.execute(_CLEAR_DECIDED.text)
-        self.ready = None
         self.look_again()
-        return told
+        return passed
 
     def _decide(self, node: GeneratorNode) -> None:
         source = node.declaration.dataset_sql
@@ -224,8 +227,8 @@ class Barriers:
 
     def take_result(
         self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing, now: datetime
-    ) -> BarrierFailed | str | None:
-        """Writes what a barrier's task returned, in the caller's transaction; returns what came of it, for people.
+    ) -> BarrierFailed | Passed | None:
+        """Writes what a barrier's task returned, in the caller's transaction; returns what came of it.
 
         A result that does not fit its rows or the types of its columns is returned as the error it is, and nothing of
         it is written. None: the barrier cannot run (any more), the result is discarded (R9).
@@ -239,17 +242,18 @@ class Barriers:
         rows = self.generator_rows(node)
         slices = self._slices(rows)
         failed = checked.problem or self._misfit(node, rows, slices)
-        told: BarrierFailed | str
+        outcome: BarrierFailed | Passed
         if failed:
-            told = BarrierFailed(node.name, failed)
+            outcome = BarrierFailed(node.name, failed)
         else:
             values = ", ".join(f"b.value_{position}" for position in node.kept)
             deciding = _DECIDE_BY_RESULT.fill(generator_rows=rows, values=values)
             parameters = {"message": f"{node.name} returned no row for it."}
-            told = self._apply(node, (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices), now)
+            decided = (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices)
+            outcome = self._apply(node, decided, now)
             self.look_again()
         self._connection.execute(_CLEAR_RETURNED.text)
-        return told
+        return outcome
 
     def task_rows(self, number: int) -> DatasetRows:
         """The rows a barrier's task looks at, for the call that is about to start."""
@@ -310,7 +314,7 @@ class Barriers:
             )
         return None
 
-    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> str:
+    def _apply(self, node: GeneratorNode, slices: Iterable[pa.Table], now: datetime) -> Passed:
         """Writes a decision: values and drops, the row groups they touch, and that the barrier is closed."""
         execute = self._connection.execute
         rows_in = rows_out = 0
@@ -318,11 +322,11 @@ class Barriers:
             rows_in += decided.num_rows
             rows_out += decided.column("keep").to_pylist().count(True)
             self._write(node, decided, now)
-        self._regroup(now)
+        finished = self._regroup(now)
         execute(_FORGET.text, {"generator": node.number})
         execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
-        execute(_UPDATE_DUE.text)
-        return f"{rows_out} of {rows_in} rows passed"
+        execute(_LOOK_AGAIN.text)
+        return Passed(f"{rows_out} of {rows_in} rows passed", finished)
 
     def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
         """Writes what was decided about a slice of the rows. Raises InternalError if a row would be there twice."""
@@ -334,7 +338,7 @@ class Barriers:
         execute(_DELETE_OVERRULED.text)
         execute(_RECORD_DROPS.text, {"generator": node.number, "reason": reason, "now": now})
         execute(_KEEP_VALUES.fill(columns=columns))
-        execute(_DELETE_RESTING.text)
+        execute(_DELETE_PARKED.text)
         execute(_DELETE_FINISHED.text)
         changed = self._connection.arrow(_NOTE_CHANGED.fill(is_new=is_new))
         if changed.num_rows:
@@ -348,28 +352,22 @@ class Barriers:
         if written != replaced:
             raise InternalError(f"{node.name}: {written} rows passed the barrier, {replaced} were replaced by them.")
 
-    def _regroup(self, now: datetime) -> None:
-        """Row groups follow their rows: those that have work to do rest, those without a row left are finished."""
+    def _regroup(self, now: datetime) -> list[FinishedRowGroup]:
+        """Row groups follow their rows: those that have work to do come back, those without a row left are finished."""
         execute = self._connection.execute
-        execute(_REST_TOUCHED.text)
-        execute(_DELETE_RESTED.text)
         emptied = {"row_groups": [row_group for (row_group,) in execute(_FINISH_EMPTIED.text, {"now": now})]}
-        execute(_DELETE_EMPTIED.text)
+        execute(_FORGET_ADMITTED.text, emptied)
+        follow_rows(self._connection)
         execute(_COUNT_FINISHED.text)
-        execute(_COUNT_RESTING.text)
         if self._layout.skippable:
             execute(_FORGET_SKIPS.text)
             execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
-        if emptied["row_groups"]:
-            execute(_FORGET_REGENERATIONS.text)
-            if self._announces:
-                execute(_NOTE_UNANNOUNCED.text, emptied)
-            self.finished = [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
-
-    def take_finished(self) -> list[FinishedRowGroup]:
-        """Row groups that barriers finished since the last call, lowest first."""
-        finished, self.finished = self.finished, []
-        return finished
+        if not emptied["row_groups"]:
+            return []
+        execute(_FORGET_REGENERATIONS.text)
+        if self._announces:
+            execute(_NOTE_UNANNOUNCED.text, emptied)
+        return [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
 
 
 class _CheckedResult:

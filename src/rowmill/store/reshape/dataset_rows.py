@@ -1,7 +1,7 @@
 """The rows a barrier's task looks at, read slice by slice while its function runs.
 
 They are read through a cursor of their own, in whatever thread the function runs in: while the task is in flight every
-row group rests, so nothing changes them. Memory holds a slice, not the dataset.
+row group waits, so nothing changes them. Memory holds a slice, not the dataset.
 """
 
 from __future__ import annotations

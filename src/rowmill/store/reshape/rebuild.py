@@ -42,7 +42,7 @@ _RENUMBERED = [
 ]
 _ROWS = statement("rebuild_rows")
 _ROW_GROUPS = [
-    statement("rebuild_resting_row_groups"),
+    statement("rebuild_due_row_groups"),
     statement("rebuild_active_row_groups"),
     statement("rebuild_finished_row_groups"),
 ]
@@ -63,7 +63,7 @@ SEED_TABLES = ("seed_content", "seed_file")
 REBUILT_TABLES = (
     "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "dropped_row",
     "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
-    "active_row_group", "resting_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
+    "admitted_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
     "schema_version", "deferred_task",
 )  # fmt: skip
 """Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts."""
@@ -142,7 +142,11 @@ class Rebuild:
         is_seed = {
             node.name for node in self._blueprint.graph.generators if isinstance(node.declaration.sql, SeedColumn)
         }
-        return self._change.seeds is not None or not is_seed.isdisjoint(self._change.made_again)
+        if self._change.seeds is not None:
+            return True
+        seed_file = self._blueprint.seed_file
+        is_kept = seed_file is not None and seed_file.is_kept
+        return not is_kept and not is_seed.isdisjoint(self._change.made_again)
 
     def _copy_renumbered(self) -> None:
         """Attempts, drops and states of generators, under the numbers these have now."""

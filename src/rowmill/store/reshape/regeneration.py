@@ -6,7 +6,7 @@ that is under way on values that were taken back is outdated: its result is not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -14,17 +14,15 @@ import pyarrow as pa
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import TASK_KEY, Rows
 from rowmill.store.database.statements import statement
+from rowmill.store.database.task_marks import OUTDATED, TaskMarks
 from rowmill.store.layout.layout import Layout
-from rowmill.task import Task, TaskKey
+from rowmill.task import WHOLE_ROW_GROUP, Task, TaskKey
 
-_CREATE_OUTDATED = statement("create_outdated_task")
 _HAS_ANY = statement("has_regenerations")
 _FOUND_INVALID = statement("rows_found_invalid")
 _COUNT = statement("count_regenerations")
-_OUTDATE = statement("outdate_tasks")
+_IN_FLIGHT_OF = statement("tasks_to_outdate")
 _CLEAR = statement("clear_active_cells")
-_OUTDATED = statement("outdated_tasks")
-_CLEAR_OUTDATED = statement("clear_outdated")
 _OF_PULLED = statement("regenerations_of_pulled")
 _FORGET = statement("forget_regenerations")
 
@@ -62,6 +60,8 @@ class Regenerated(NamedTuple):
     """Found invalid once more than is allowed, and to be dropped."""
     cleared: frozenset[int]
     """The generators whose cells were cleared."""
+    outdated: frozenset[TaskKey]
+    """Tasks in flight that became pointless with that."""
 
 
 class Regeneration:
@@ -70,29 +70,23 @@ class Regeneration:
     def __init__(self, connection: Connection, layout: Layout) -> None:
         self._connection = connection
         self._layout = layout
-        connection.execute(_CREATE_OUTDATED.text)
+        self._outdated = TaskMarks(connection, OUTDATED)
         self._has_any = bool(layout.regenerating) and bool(connection.execute(_HAS_ANY.text)[0][0])
-        self._has_outdated = False
-        self.newly_outdated: set[TaskKey] = set()
-        """Tasks in flight that became pointless since the turn began."""
-
-    def begin(self) -> None:
-        """Starts a turn."""
-        self.newly_outdated = set()
 
     def outdated(self) -> frozenset[TaskKey]:
         """Tasks in flight whose result is not to be taken, row by row also where they take whole row groups."""
-        return frozenset(self._connection.execute(_OUTDATED.text)) if self._has_outdated else frozenset()
+        return self._outdated.tasks
 
-    def arrived(self) -> None:
-        """The tasks staged as ``done_task`` are no longer in flight."""
-        if self._has_outdated:
-            self._connection.execute(_CLEAR_OUTDATED.text)
-            self._has_outdated = bool(self._connection.execute(_OUTDATED.text))
+    def arrived(self, ended: Collection[TaskKey]) -> None:
+        """Outcomes of these tasks arrived: they are no longer in flight, and ready again where they were outdated."""
+        if self._outdated:
+            whole = {key for key in ended if key[2] == WHOLE_ROW_GROUP}
+            of_batches = [key for key in self._outdated.tasks if (key[0], key[1], WHOLE_ROW_GROUP) in whole]
+            self._outdated.remove([*ended, *of_batches])
 
     def take(self, invalid: Sequence[InvalidCell]) -> Regenerated:
         """Clears what made these rows, where that is allowed once more. The caller drops those that are given up."""
-        found = Regenerated([], [], frozenset())
+        found = Regenerated([], [], frozenset(), frozenset())
         rows = Rows(INVALID_ROW)
         rows.rows = list(invalid)
         self._connection.stage("invalid_row", rows.table())
@@ -113,16 +107,17 @@ class Regeneration:
             may = can and row[-1] < wanted.at_most
             (again if may else given_up).append(JudgedRow(number, *row))
         cleared = set(before.cleared)
+        outdated = set(before.outdated)
         if again:
             self._stage("regenerated_row", (row[:3] for row in again))
             self._connection.execute(_COUNT.text)
             self._has_any = True
             for root in roots:
                 remade = [root, *graph.downstream([root])]
-                self.newly_outdated.update(self._connection.execute(_OUTDATE.text, {"generators": remade}))
+                outdated.update(self._connection.execute(_IN_FLIGHT_OF.text, {"generators": remade}))
                 self._clear(remade, self._layout.intersects("a.skipped", [root]))
                 cleared.update(remade)
-            self._has_outdated = self._has_outdated or bool(self.newly_outdated)
+            self._outdated.add(outdated)
         if given_up and wanted.then_drops:
             # Without its verdict: should a person have the row tried again, it is judged again.
             self._stage("regenerated_row", (row[:3] for row in given_up))
@@ -131,6 +126,7 @@ class Regeneration:
             before.again + again,
             before.given_up + (given_up if wanted.then_drops else []),
             frozenset(cleared),
+            frozenset(outdated),
         )
 
     def _stage(self, name: str, keys: Iterable[TaskKey]) -> None:

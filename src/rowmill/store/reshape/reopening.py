@@ -16,27 +16,25 @@ from rowmill.store.layout.layout import Layout
 
 _DROPPED_WHERE = statement("dropped_rows_where")
 _REVIVE = [
-    statement("grow_resting_of_revived"),
-    statement("rest_finished_of_revived"),
-    statement("delete_rested_from_finished"),
     statement("revive_rows"),
-    statement("revive_resting_rows"),
+    statement("revive_parked_rows"),
     statement("delete_revived_drops"),
     statement("delete_revived_values"),
     statement("forget_regenerations_of_revived"),
 ]
-_REST_ACTIVE = [
-    statement("rest_active_rows"),
+_FOLLOW = [
+    statement("bring_row_groups_back"),
+    statement("forget_finished_row_groups"),
+    statement("count_rows_of_row_groups"),
+]
+_SET_ASIDE = [
+    statement("park_active_rows"),
     statement("delete_all_active_rows"),
-    statement("rest_active_row_groups"),
-    statement("delete_rested_from_active"),
+    statement("set_row_groups_aside"),
     statement("delete_all_deferrals"),
 ]
 _MADE_WHERE = statement("made_rows_where")
-_CLEAR_RESTING = statement("clear_resting_cells")
-_GROW_RESTING = statement("grow_resting_of_remade")
-_REST_FINISHED = statement("rest_finished_of_remade")
-_DELETE_RESTED = statement("delete_rested_from_finished")
+_CLEAR_PARKED = statement("clear_parked_cells")
 _TAKE = statement("take_from_dataset")
 _DELETE_TAKEN = statement("delete_taken_from_dataset")
 _FORGET_SKIPS = statement("forget_skips_of_remade")
@@ -70,9 +68,9 @@ class Reopening:
         """:func:`revive` on this connection."""
         revive(self._connection, rows)
 
-    def rest_active(self) -> None:
-        """Puts all active and parked row groups to rest, so that everything comes back lowest first."""
-        for each in _REST_ACTIVE:
+    def set_aside(self) -> None:
+        """Sets all active and parked row groups aside, so that everything comes back lowest first."""
+        for each in _SET_ASIDE:
             self._connection.execute(each.text)
 
     def make_again(self, generators: Sequence[int], rows: Sequence[RowKey]) -> None:
@@ -80,15 +78,13 @@ class Reopening:
 
         ``generators`` must hold everything downstream of its members. No task may be in flight.
         """
-        self.rest_active()
+        self.set_aside()
         self._connection.stage("remade_row", _keys(rows))
         cleared = self._layout.cleared(generators)
-        self._connection.execute(_CLEAR_RESTING.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared)))
-        self._connection.execute(_GROW_RESTING.text)
-        self._connection.execute(_REST_FINISHED.text)
-        self._connection.execute(_DELETE_RESTED.text)
+        self._connection.execute(_CLEAR_PARKED.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared)))
         self._connection.execute(_TAKE.fill(cleared=", ".join(f"d.{bits} as {word}" for word, bits in cleared)))
         self._connection.execute(_DELETE_TAKEN.text)
+        follow_rows(self._connection)
         if self._layout.skippable:
             self._connection.execute(_FORGET_SKIPS.text)
             self._connection.execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
@@ -109,6 +105,13 @@ def revive(connection: Connection, rows: Iterable[RowKey]) -> None:
     """Takes dropped rows back with the values they had; finished row groups will come back for them (F6)."""
     connection.stage("new_revival", _keys(rows))
     for each in _REVIVE:
+        connection.execute(each.text)
+    follow_rows(connection)
+
+
+def follow_rows(connection: Connection) -> None:
+    """Has row groups follow rows that left the dataset or came back: finished ones are due, others count theirs."""
+    for each in _FOLLOW:
         connection.execute(each.text)
 
 

@@ -4,8 +4,8 @@ Everything SQL alone can make (seed values, samplers, expressions over them) is 
 creates the rows. A user's expression that fails for a row leaves its bit clear there; settling finds it.
 
 The order in which work is found for a resource that could do more: parked row groups that wait for it come back,
-lowest first; else, unless deferral blocks it, resting row groups that have work to do come back, then new ones
-enter; if the bounds stand in the way, row groups that only wait for cooling resources are parked first.
+lowest first; else, unless deferral blocks it, row groups that are due come back, then new ones enter; if the bounds
+stand in the way, row groups that only wait for cooling resources are parked first.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.ledger import TurnLedger
 
 _TOUCH = statement("touch_run")
-_ACTIVE_SUMMARY = statement("active_summary")
+_SUMMARY = statement("row_group_summary")
 _ADMIT = statement("admit_row_groups")
 _ADVANCE = statement("advance_cursor")
 _INSERT_ROWS = statement("insert_active_rows")
@@ -34,25 +35,26 @@ _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
 _ROOT_RESOURCES = statement("root_resources")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
-_CURSOR_SUMMARY = statement("cursor_summary")
-_PARKED_ROWS = statement("parked_rows")
+_WHY_NONE = statement("why_no_row_group_enters")
 _PARKABLE = statement("parkable_row_groups")
-_MARK_PARKED = statement("mark_parked")
+_PARK = statement("park_row_groups")
 _PARK_ROWS = statement("park_rows")
 _DELETE_PARKED = statement("delete_parked_from_active")
 _UNPARKABLE = statement("unparkable_row_groups")
-_MARK_UNPARKED = statement("mark_unparked")
+_UNPARK = statement("unpark_row_groups")
 _UNPARK_ROWS = statement("unpark_rows")
 _DELETE_UNPARKED = statement("delete_unparked_rows")
-_HAS_DUE = statement("has_due_row_group")
 _DUE = statement("due_row_groups")
-_ACTIVATE_RESTING = statement("activate_resting_row_groups")
-_DELETE_ACTIVATED = statement("delete_activated_row_groups")
+_RETURN = statement("return_row_groups")
 
 _BULK_ROWS = STORAGE_ROWS
 """Rows admitted at once when no row waits for a task."""
 
-_BOUNDS = "the bounds on active or parked rows and row groups"
+_NO_ROOM = frozenset({"max rows", "max groups", "max parked rows"})
+"""Reasons of the bounds on rows and row groups (A2)."""
+_DEFERRED = "deferred tasks"
+_REFUSALS = _NO_ROOM | {_DEFERRED}
+"""Reasons for which row groups that are left do not enter; with any other one there is none."""
 
 _NEW_PARKING = pa.schema([("row_group", pa.int64()), ("parked_for", pa.list_(pa.string()))])
 
@@ -64,24 +66,36 @@ class _DeferralVerdict(NamedTuple):
     cools_until: datetime | None
 
 
-class ActiveRowGroups(NamedTuple):
-    """How many row groups entered and are neither finished nor resting."""
+class CameIn(NamedTuple):
+    """What a search for work brought into the working set."""
 
-    row_groups: int
+    rows: int
+    """At least one if any row group came in."""
+    returned: bool = False
+    """Row groups that were due came back: any SQL column may be missing in them."""
+
+
+class RowGroupCounts(NamedTuple):
+    """How many admitted row groups are in which state: see ``row_groups.sql``."""
+
+    active: int
     parked: int
-    """Those of them whose rows are not in the working set (A7)."""
+    waiting: int
+    due: int
+    parked_rows: int
+    """Rows of those that are parked."""
     parked_for: list[str]
-    """The resources they wait for."""
+    """The resources these wait for."""
 
     @property
-    def in_working_set(self) -> int:
-        """Those of which rows can have ready tasks."""
-        return self.row_groups - self.parked
+    def working(self) -> int:
+        """Those that are not held back by a barrier and did not come back."""
+        return self.active + self.parked
 
 
-def count_active(connection: Connection) -> ActiveRowGroups:
-    """Counts active row groups; by the connection of the process that works on the run."""
-    return ActiveRowGroups(*connection.recall(_ACTIVE_SUMMARY.text, "state.active_row_group")[0])
+def count_row_groups(connection: Connection) -> RowGroupCounts:
+    """Counts admitted row groups; by the connection of the process that works on the run."""
+    return RowGroupCounts(*connection.recall(_SUMMARY.text, "state.admitted_row_group")[0])
 
 
 class Admission:
@@ -101,77 +115,81 @@ class Admission:
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
         self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
-        self.blocked_by: str | None = None
-        """Why the last search for work let no row group in, although there was a use for one."""
-        self._counts: dict[str, int] = {}
-        self.has_room = True
-        """False once the bounds stood in the way, until a row group finishes or a row is dropped."""
         self._used_up = False
-        self.has_returned = False
-        """Whether resting row groups came back in the last search for work: any SQL column may be missing in them."""
+        """No row group of the plan is left: true for this invocation, unless the plan grows."""
+        self._refused_by: str | None = None
+        """Why the next row group may not enter: holds until room is made, or until deferral blocks it no more."""
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
         self._used_up = False
-        self.has_room = True
+        self._refused_by = None
+
+    @property
+    def _row_groups(self) -> RowGroupCounts:
+        return count_row_groups(self._connection)
 
     @property
     def has_due(self) -> bool:
-        """Whether resting row groups have work to do."""
-        return bool(self._connection.recall(_HAS_DUE.text, "state.resting_row_group")[0][0])
+        """Whether row groups that came back have work to do."""
+        return self._row_groups.due > 0
 
-    @property
-    def _parked_rows(self) -> int:
-        found = self._connection.recall(_PARKED_ROWS.text, "state.parked_row", "state.resting_row_group")
-        return int(found[0][0])
+    def find_work(self, unused: Mapping[str, int], ledger: TurnLedger) -> CameIn:
+        """Brings rows in for resources that could do more (A3); the ledger notes what stood in the way.
 
-    def take_counts(self) -> dict[str, int]:
-        """How many row groups were admitted, parked and unparked since the last call."""
-        counts, self._counts = self._counts, {}
-        return counts
-
-    def find_work(self, unused: Mapping[str, int], now: datetime, *, has_tasks: bool) -> int:
-        """Brings rows in for resources that could do more, and returns how many came in (A3).
-
-        ``unused``: per resource how many tasks it could still take after the pull; ``has_tasks``: the pull found some.
+        ``unused``: per resource how many tasks it could still take after the pull.
         """
-        self.blocked_by = None
-        self.has_returned = False
+        ledger.blocked_by = None
         if self._only_sql:
-            return self._bring_in(now, _BULK_ROWS)
+            return self._bring_in(_BULK_ROWS, ledger)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
-        demand = max((count for resource, count in wanted.items() if resource in self._roots), default=0)
-        came_in = self._let_in(wanted, demand, now)
-        if came_in:
-            return came_in
-        if not has_tasks and not count_active(self._connection).in_working_set:
-            return self._bring_in(now, max(demand, 1))
-        if self.blocked_by == _BOUNDS and self._park(now):
-            came_in = self._let_in(wanted, demand, now)
-        self.has_room = self.blocked_by != _BOUNDS
+        came_back = self._unpark(wanted, ledger)
+        if came_back:
+            return CameIn(came_back)
+        demand = self._demand(wanted)
+        if not demand and self._row_groups.active:
+            return CameIn(0)
+        # Twice the demand: the next turn then finds work without a second pull.
+        came_in = self._let_in(2 * demand, ledger)
+        if ledger.blocked_by in _NO_ROOM and not self._deferral_blocks(ledger.now) and self._park(ledger):
+            came_back = self._unpark(wanted, ledger)
+            came_in = CameIn(came_back) if came_back else self._let_in(2 * demand, ledger)
         return came_in
 
-    def _let_in(self, wanted: Mapping[str, int], demand: int, now: datetime) -> int:
-        """Row groups that come back first, then new ones; returns how many rows, and notes what stood in the way."""
-        self.blocked_by = None
-        if not wanted.keys().isdisjoint(count_active(self._connection).parked_for):
-            came_back = self._unpark(wanted)
-            if came_back:
-                return came_back
-        if self.has_due:
-            demand = max(wanted.values(), default=0)
-        if not demand or (not self.has_due and self._is_used_up()):
-            return 0
-        if self._deferral_blocks(now):
-            self.blocked_by = "deferred tasks"
-            return 0
-        # Twice the demand: the next turn then finds work without a second pull.
-        admitted = self._bring_in(now, 2 * demand) if self.has_room else 0
-        if not admitted:
-            self.blocked_by = _BOUNDS
-        return admitted
+    def _demand(self, wanted: Mapping[str, int]) -> int:
+        """How many tasks a resource could take that a row group brings: any that is due, else those it starts with."""
+        is_due = self.has_due
+        return max((count for resource, count in wanted.items() if is_due or resource in self._roots), default=0)
+
+    def _let_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
+        """Row groups that are due, or new ones, unless something refuses them; the ledger notes what (A5)."""
+        ledger.blocked_by = None
+        if self._used_up and not self.has_due:
+            return CameIn(0)
+        if self._refused_by == _DEFERRED and not self._deferral_blocks(ledger.now):
+            self._refused_by = None
+        if self._refused_by is None or not self._row_groups.active:
+            came_in = self._bring_in(max(wanted_rows, 1), ledger)
+            reason = None if came_in.rows else self._why_none(ledger.now)
+            self._refused_by = reason if reason in _REFUSALS else None
+            self._used_up = self._used_up or (reason is not None and self._refused_by is None)
+            if self._refused_by is None:
+                return came_in
+        ledger.blocked_by = self._refused_by
+        return CameIn(0)
+
+    def _why_none(self, now: datetime) -> str | None:
+        """Why no row group came in, in the words of the view ``admission``."""
+        facts = {**self._bounds, "max_parked_rows": self._max_parked_rows}
+        reason = self._connection.execute(_WHY_NONE.text, {**facts, "deferral_blocks": self._deferral_blocks(now)})
+        return None if reason[0][0] is None else str(reason[0][0])
+
+    def make_room(self) -> None:
+        """Tells that a row group or a row left the working set."""
+        if self._refused_by in _NO_ROOM:
+            self._refused_by = None
 
     def deferrals_changed(self, changed: bool) -> None:
         """Tells that deferrals or cool-downs came or went in this turn."""
@@ -195,40 +213,36 @@ class Admission:
         self._deferral_blocks(now)
         return self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
 
-    def _is_used_up(self) -> bool:
-        """Whether no row group of the plan is left; once true, true for this invocation."""
-        if not self._used_up and not self.has_room:
-            next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
-            self._used_up = next_row_group >= row_groups
-        return self._used_up
+    def _bring_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
+        """Lets about ``wanted_rows`` rows in: row groups that are due first, else new ones."""
+        came_back = self._return(wanted_rows, ledger)
+        return CameIn(came_back, returned=True) if came_back else CameIn(self._admit(wanted_rows, ledger))
 
-    def _bring_in(self, now: datetime, wanted_rows: int) -> int:
-        """Lets about ``wanted_rows`` rows in: resting row groups that have work to do first, else new ones."""
-        return self._return(wanted_rows) or self._admit(now, wanted_rows)
+    def _asked(self, wanted_rows: int, now: datetime) -> dict[str, object]:
+        """What the statements that let row groups in are told."""
+        blocks = not self._only_sql and self._deferral_blocks(now)
+        return {"wanted_rows": wanted_rows, "deferral_blocks": blocks, **self._bounds}
 
-    def _return(self, wanted_rows: int) -> int:
-        """Brings back resting row groups that have work to do, lowest first; returns how many rows came."""
+    def _return(self, wanted_rows: int, ledger: TurnLedger) -> int:
+        """Brings back row groups that are due, lowest first; returns how many rows came."""
         if not self.has_due:
             return 0
-        found = self._connection.execute(_DUE.text, {"wanted_rows": wanted_rows, **self._bounds})
+        found = self._connection.execute(_DUE.text, self._asked(wanted_rows, ledger.now))
         if not found:
             return 0
         came_back = {"row_groups": [row_group for (row_group,) in found]}
-        self._connection.execute(_ACTIVATE_RESTING.text, came_back)
-        self._connection.execute(_DELETE_ACTIVATED.text, came_back)
+        self._connection.execute(_RETURN.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
-        self.has_returned = True
-        self._count("returned", len(found))
+        ledger.counts["returned"] += len(found)
         return rows
 
-    def _admit(self, now: datetime, wanted_rows: int) -> int:
+    def _admit(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
-        bounds = {"now": now, "wanted_rows": wanted_rows, **self._bounds}
-        admitted = self._connection.execute(_ADMIT.text, bounds)
+        admitted = self._connection.execute(_ADMIT.text, {"now": ledger.now, **self._asked(wanted_rows, ledger.now)})
         if not admitted:
             return 0
-        self._count("admitted", len(admitted))
+        ledger.counts["admitted"] += len(admitted)
         first = min(row_group for row_group, _ in admitted)
         last = max(row_group for row_group, _ in admitted)
         self._connection.execute(_ADVANCE.text, {"next_row_group": last + 1})
@@ -238,43 +252,42 @@ class Admission:
         self._connection.execute(self._insert, parameters)
         return sum(rows for _, rows in admitted)
 
-    def _count(self, kind: str, row_groups: int) -> None:
-        self._counts[kind] = self._counts.get(kind, 0) + row_groups
-
     # Parking -------------------------------------------------------------------------------------
 
-    def _park(self, now: datetime) -> int:
+    def _park(self, ledger: TurnLedger) -> int:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
-        if self._parked_rows >= self._max_parked_rows or not self._something_cools(now):
+        if self._row_groups.parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
             return 0
-        self.has_room = True
-        parkable = self._connection.execute(_PARKABLE.text, {"now": now})
+        parkable = self._connection.execute(_PARKABLE.text, {"now": ledger.now})
         if not parkable:
             return 0
         parking = Rows(_NEW_PARKING)
         for row_group, resources in parkable:
             parking.append(row_group, resources)
         self._connection.stage("new_parking", parking.table())
-        self._connection.execute(_MARK_PARKED.text)
+        self._connection.execute(_PARK.text)
         self._connection.execute(_PARK_ROWS.text)
         self._connection.execute(_DELETE_PARKED.text)
-        self._count("parked", len(parkable))
+        ledger.counts["parked"] += len(parkable)
+        self.make_room()
         return len(parkable)
 
-    def _unpark(self, wanted: Mapping[str, int]) -> int:
+    def _unpark(self, wanted: Mapping[str, int], ledger: TurnLedger) -> int:
         """Brings back parked row groups that wait for these resources, lowest first (A7).
 
         Returns how many rows came, 1 for groups without any, 0 if no group came.
         """
+        if wanted.keys().isdisjoint(self._row_groups.parked_for):
+            return 0
         parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
         row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
         if not row_groups:
             return 0
         came_back = {"row_groups": row_groups}
-        self._connection.execute(_MARK_UNPARKED.text, came_back)
+        self._connection.execute(_UNPARK.text, came_back)
         rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
         self._connection.execute(_DELETE_UNPARKED.text, came_back)
-        self._count("unparked", len(row_groups))
+        ledger.counts["unparked"] += len(row_groups)
         # One of which no row is left has to be looked at, too: it is complete.
         return max(rows, 1)
 

@@ -79,6 +79,7 @@ class Attempts:
             request.input_tokens,
             request.output_tokens,
             request.cost_usd,
+            request.finish_reason,
         )
 
 

@@ -7,11 +7,11 @@ request has a key its asker chose, so one that is repeated because its answer wa
 from __future__ import annotations
 
 import json
-import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -21,8 +21,9 @@ from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch
 from rowmill.store.database.statements import statement
 from rowmill.store.reshape.barrier import reopen_barriers
 from rowmill.store.reshape.reopening import ROW_KEY, RowKey, revive
-from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest, PendingRequest
 from rowmill.store.turn.dropping import ACTIVE, PARKED, give_up
+from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import Steering
 
 _INSERT_REQUEST = statement("insert_control_request")
@@ -48,16 +49,6 @@ _MOST_RECORDED = 2000
 """Characters of a request's arguments that are kept: a million row numbers are not worth it."""
 
 
-@dataclass
-class PendingRequest:
-    """A request on its way to the next turn."""
-
-    request: ControlRequest
-    answer: ControlAnswer | None = None
-    error: BaseException | None = None
-    done: threading.Event = field(default_factory=threading.Event)
-
-
 @dataclass(frozen=True, slots=True)
 class HandSettings:
     """What people decided and the next invocation starts from."""
@@ -80,29 +71,36 @@ def read_hand_settings(connection: Connection) -> HandSettings:
     return HandSettings(paused_at, paused_by, limits)
 
 
-DropRows = Callable[[Rows, datetime, str], None]
-ReviveRows = Callable[[Sequence[RowKey]], None]
+@dataclass(frozen=True, slots=True)
+class RowHands:
+    """How rows are given up and taken back: by a turn, which has to know of it, or directly where nothing works."""
+
+    drop: Callable[[Rows, datetime, str], None]
+    """Gives up rows of a table."""
+    revive: Callable[[Sequence[RowKey]], None]
+    """Takes dropped rows back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A request that is being applied."""
+
+    request: ControlRequest
+    now: datetime
+    hands: RowHands
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        return self.request.arguments
 
 
 class Control:
     """Takes requests from any thread and applies them where the writer says."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        drop_rows: DropRows | None = None,
-        revive_rows: ReviveRows | None = None,
-        *,
-        is_living: bool,
-    ) -> None:
-        """``drop_rows`` gives up rows of a table, ``revive_rows`` takes dropped ones back (default: with the
-        statements of a turn)."""
+    def __init__(self, connection: Connection, *, is_living: bool) -> None:
         self._connection = connection
-        self._drop_rows = drop_rows or self._drop_directly
-        self._revive_rows = revive_rows or self._revive_directly
         self._is_living = is_living
         self._waiting: deque[PendingRequest] = deque()
-        self._applied: list[PendingRequest] = []
 
     # From any thread ------------------------------------------------------------------------------
 
@@ -120,40 +118,39 @@ class Control:
             return False
         return True
 
-    @property
-    def has_applied(self) -> bool:
-        """True from :meth:`apply` to the end of its transaction if there was anything to apply."""
-        return bool(self._applied)
-
     # In the writer's thread -----------------------------------------------------------------------
 
-    def apply(self, now: datetime) -> Steering | None:
-        """Applies what waits, inside the open transaction; returns what the dispatcher has to know."""
-        steering: Steering | None = None
+    def apply(self, ledger: TurnLedger, hands: RowHands) -> None:
+        """Applies what waits, inside the open transaction; the ledger notes what the dispatcher has to know."""
         while self._waiting:
             pending = self._waiting.popleft()
-            self._applied.append(pending)
-            pending.answer, change = self.apply_one(pending.request, now)
+            ledger.requests.append(pending)
+            pending.answer, change = self.apply_one(pending.request, ledger.now, hands)
             if change is not None:
-                steering = change if steering is None else steering.followed_by(change)
-        return steering
+                ledger.steering = change if ledger.steering is None else ledger.steering.followed_by(change)
 
-    def committed(self) -> None:
+    def committed(self, ledger: TurnLedger) -> None:
         """What was applied is durable: whoever asked may know."""
-        self._settle(None)
+        self._settle(ledger, None)
 
-    def failed(self, error: BaseException) -> None:
+    def failed(self, ledger: TurnLedger, error: BaseException) -> None:
         """The transaction is gone, and with it what was applied in it."""
-        self._settle(error)
+        self._settle(ledger, error)
 
-    def _settle(self, error: BaseException | None) -> None:
-        for pending in self._applied:
-            pending.error = error
-            pending.done.set()
-        self._applied = []
+    @staticmethod
+    def _settle(ledger: TurnLedger, error: BaseException | None) -> None:
+        for pending in ledger.requests:
+            if not pending.done.is_set():
+                pending.error = error
+                pending.done.set()
 
-    def apply_one(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
-        """Applies one request and records it; one that was applied before gets the answer it had."""
+    def apply_one(
+        self, request: ControlRequest, now: datetime, hands: RowHands | None = None
+    ) -> tuple[ControlAnswer, Steering | None]:
+        """Applies one request and records it; one that was applied before gets the answer it had.
+
+        Without ``hands`` rows are dropped and taken back by the statements of a turn alone.
+        """
         known = self._connection.execute(_KNOWN_REQUEST.text, {"request_id": request.key})
         if known:
             return ControlAnswer(*known[0]), None
@@ -163,7 +160,7 @@ class Control:
             answer = ControlAnswer("refused", f"This Rowmill does not know '{request.verb}'.")
         else:
             try:
-                answer, steering = verb(self, request, now)
+                answer, steering = verb(self, _Wish(request, now, hands or self._direct_hands()))
             except (KeyError, TypeError, ValueError) as error:
                 answer = ControlAnswer("refused", f"The arguments of '{request.verb}' cannot be read: {error!r}.")
         arguments = json.dumps(request.arguments)
@@ -197,7 +194,7 @@ class Control:
 
     # The verbs ------------------------------------------------------------------------------------
 
-    def _pause(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _pause(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         state = self._state()
         if state == "finished":
             return ControlAnswer("already", "The run is complete; there is nothing to pause."), None
@@ -205,25 +202,25 @@ class Control:
         if pause:
             at, by = pause[0]
             return ControlAnswer("already", f"Already paused, since {at:%Y-%m-%d %H:%M:%S} UTC, by {by}."), None
-        self._connection.execute(_PAUSE.text, {"now": now, "requested_by": request.requested_by})
+        self._connection.execute(_PAUSE.text, {"now": wish.now, "requested_by": wish.request.requested_by})
         message = "Paused: running calls finish, nothing new starts until 'rowmill resume'."
         if not self._is_living:
             message = "Paused: 'rowmill run' will start nothing until 'rowmill resume'."
         return ControlAnswer("applied", message), Steering(paused=True)
 
-    def _resume(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _resume(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         if not self._connection.execute(_READ_PAUSE.text):
             return ControlAnswer("already", "Not paused: there is nothing to resume."), None
         self._connection.execute(_RESUME.text)
         message = "Resumed." if self._is_living else "Resumed: 'rowmill run' goes on with the run."
         return ControlAnswer("applied", message), Steering(paused=False)
 
-    def _drain(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _drain(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         if not self._is_living:
             return self._not_living(), None
         return ControlAnswer("applied", "Draining: running calls finish, then the run stops."), Steering(drain=True)
 
-    def _cancel(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _cancel(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         if not self._is_living:
             return self._not_living(), None
         return ControlAnswer("applied", "Cancelled: running calls are cut off, the run stops."), Steering(cancel=True)
@@ -233,9 +230,9 @@ class Control:
         message = "Already complete." if is_complete else "Already stopped: nothing works on the run."
         return ControlAnswer("already", message)
 
-    def _limit(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
-        resource, calls = request.arguments["resource"], request.arguments["calls"]
-        spec_calls = int(request.arguments["spec_calls"])
+    def _limit(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
+        resource, calls = wish.arguments["resource"], wish.arguments["calls"]
+        spec_calls = int(wish.arguments["spec_calls"])
         wanted = spec_calls if calls is None else int(calls)
         subject = resource or "all tasks in flight"
         if wanted < 1 or (resource is not None and wanted > spec_calls):
@@ -247,7 +244,7 @@ class Control:
             return ControlAnswer("already", f"The limit of {subject} is {wanted} already."), None
         self._connection.execute(_DELETE_LIMIT.text, {"resource": resource})
         if wanted != spec_calls:
-            values = {"resource": resource, "calls": wanted, "now": now, "requested_by": request.requested_by}
+            values = {"resource": resource, "calls": wanted, "now": wish.now, "requested_by": wish.request.requested_by}
             self._connection.execute(_INSERT_LIMIT.text, values)
         if resource is None:
             steering = Steering(max_in_flight=wanted)
@@ -256,10 +253,10 @@ class Control:
             steering = Steering(limits={resource: wanted})
         return ControlAnswer("applied", f"The limit of {subject} is {wanted} now, it was {before}."), steering
 
-    def _drop(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
-        reason = str(request.arguments["reason"])
+    def _drop(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
+        reason = str(wish.arguments["reason"])
         rows = Rows(_HAND_DROP)
-        for first, last in request.arguments["rows"]:
+        for first, last in wish.arguments["rows"]:
             for row_id in range(int(first), int(last) + 1):
                 rows.append(row_id)
         self._connection.stage("hand_drop", rows.table())
@@ -269,38 +266,41 @@ class Control:
             drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
         for table, drops in drops_from.items():
             if drops:
-                self._drop_rows(drops, now, table)
+                wish.hands.drop(drops, wish.now, table)
         count = sum(len(drops.rows) for drops in drops_from.values())
         if not count:
             return ControlAnswer("already", "None of these rows is being worked on: nothing was dropped."), None
         return ControlAnswer("applied", f"{count:,} {'row' if count == 1 else 'rows'} dropped.", count), None
 
-    def _drop_directly(self, drops: Rows, now: datetime, table: str) -> None:
-        give_up(self._connection, table, drops, now)
-        self._connection.execute(_DELETE_STALE.text)
-
-    def _retry_deferred(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _retry_deferred(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         tasks = Rows(_HAND_RETRY)
-        for generator, row_group, row_index in request.arguments["tasks"]:
+        for generator, row_group, row_index in wish.arguments["tasks"]:
             tasks.append(str(generator), int(row_group), int(row_index))
         self._connection.stage("hand_retry", tasks.table())
-        count = len(self._connection.execute(_RETRY_DEFERRED.text, {"now": now}))
+        count = len(self._connection.execute(_RETRY_DEFERRED.text, {"now": wish.now}))
         if not count:
             return ControlAnswer("already", "None of these tasks waits: there is nothing to retry."), None
         noun = "task" if count == 1 else "tasks"
         return ControlAnswer("applied", f"{count:,} deferred {noun} ready again.", count), None
 
-    def _retry_dropped(self, request: ControlRequest, now: datetime) -> tuple[ControlAnswer, Steering | None]:
+    def _retry_dropped(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         wanted = Rows(ROW_KEY)
-        for row_group, row_index in request.arguments["rows"]:
+        for row_group, row_index in wish.arguments["rows"]:
             wanted.append(int(row_group), int(row_index))
         self._connection.stage("hand_revival", wanted.table())
         rows = [(group, index) for group, index in self._connection.execute(_DROPPED_AMONG.text)]
         if not rows:
             return ControlAnswer("already", "None of these rows is dropped: nothing to bring back."), None
-        self._revive_rows(rows)
-        self._connection.execute(_REOPEN_RUN.text, {"reason": "dropped rows were revived", "now": now})
+        wish.hands.revive(rows)
+        self._connection.execute(_REOPEN_RUN.text, {"reason": "dropped rows were revived", "now": wish.now})
         return ControlAnswer("applied", f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} back.", len(rows)), None
+
+    def _direct_hands(self) -> RowHands:
+        return RowHands(self._drop_directly, self._revive_directly)
+
+    def _drop_directly(self, drops: Rows, now: datetime, table: str) -> None:
+        give_up(self._connection, table, drops, now)
+        self._connection.execute(_DELETE_STALE.text)
 
     def _revive_directly(self, rows: Sequence[RowKey]) -> None:
         revive(self._connection, rows)
@@ -310,7 +310,7 @@ class Control:
         return str(self._connection.execute(_RUN_STATE.text)[0][1])
 
 
-Verb = Callable[[Control, ControlRequest, datetime], tuple[ControlAnswer, Steering | None]]
+Verb = Callable[[Control, _Wish], tuple[ControlAnswer, Steering | None]]
 _VERBS: Mapping[str, Verb] = {
     "pause": Control._pause,
     "resume": Control._resume,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -31,3 +32,13 @@ class ControlAnswer:
     outcome: str
     message: str
     rows: int = 0
+
+
+@dataclass
+class PendingRequest:
+    """A request on its way to the next turn."""
+
+    request: ControlRequest
+    answer: ControlAnswer | None = None
+    error: BaseException | None = None
+    done: threading.Event = field(default_factory=threading.Event)

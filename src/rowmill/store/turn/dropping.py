@@ -15,6 +15,7 @@ _KEEP_VALUES = statement("keep_dropped_values")
 _DELETE = statement("delete_dropped_rows")
 _DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
 _UNPARK_EMPTIED = statement("unpark_emptied_row_groups")
+_COUNT_ROWS = statement("count_rows_of_row_groups")
 
 
 def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> None:
@@ -29,3 +30,4 @@ def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> N
     if table == PARKED:
         connection.execute(_DELETE_PARKED_DEFERRALS.text)
         connection.execute(_UNPARK_EMPTIED.text)
+        connection.execute(_COUNT_ROWS.text)

@@ -8,17 +8,18 @@ from datetime import datetime
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import FinishedRowGroup, TaskKey
 
 _UNFINISHED = statement("unfinished_rows")
 _MOVE = statement("move_finished_rows")
 _SKIPS = statement("record_finished_skips")
-_RECORD = statement("record_finished_row_groups")
+_FINISH = statement("finish_row_groups")
+_FORGET_ADMITTED = statement("forget_admitted_row_groups")
 _UNANNOUNCED = statement("unannounced_row_groups")
 _NOTE_UNANNOUNCED = statement("note_unannounced")
 _FORGET_ANNOUNCED = statement("forget_announced")
 _DELETE_ROWS = statement("delete_finished_rows")
-_DELETE_GROUPS = statement("delete_finished_row_groups")
 
 
 class Finishing:
@@ -35,34 +36,29 @@ class Finishing:
         self._move = _MOVE.fill(columns=layout.all_columns)
         self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
         self._announces = announces
-        self._left_over = self._unannounced() if announces else []
-        self._announced: list[int] = []
 
-    def _unannounced(self) -> list[FinishedRowGroup]:
+    def forget_announced(self, ledger: TurnLedger) -> None:
+        """What the last turn returned was announced since: its callbacks have run."""
+        if self._announces and ledger.last is not None and ledger.last.announced:
+            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": list(ledger.last.announced)})
+
+    def unannounced(self) -> list[FinishedRowGroup]:
+        """What earlier invocations finished and may not have announced, lowest first."""
+        if not self._announces:
+            return []
         return [FinishedRowGroup(*row) for row in self._connection.execute(_UNANNOUNCED.text)]
 
-    def forget_announced(self) -> None:
-        """What the last turn returned was announced since: its callbacks have run."""
-        if self._announced:
-            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": self._announced})
-            self._announced = []
-
-    def finish(self, now: datetime, *, only_emptied: bool = False) -> list[FinishedRowGroup]:
-        """Finishes every complete active row group and returns what is to be announced, lowest first.
+    def finish(self, ledger: TurnLedger, *, only_emptied: bool = False) -> int:
+        """Finishes every complete active row group and returns how many; the ledger gets them, lowest first.
 
         ``only_emptied``: rows wait for a barrier, so only row groups of which none lives are complete.
         """
-        finished = self._left_over + self._finish(now, self._living if only_emptied else self._of_all)
-        self._left_over = []
+        finished = self._finish(ledger.now, self._living if only_emptied else self._of_all)
         if only_emptied:
             self._unfinished = {}
-        self.announce(finished)
-        return finished
-
-    def announce(self, finished: Iterable[FinishedRowGroup]) -> None:
-        """Notes that these row groups are announced with the result of this turn."""
-        if self._announces:
-            self._announced += [group.row_group for group in finished]
+        ledger.finished += finished
+        ledger.counts["finished"] += len(finished)
+        return len(finished)
 
     def count_ended(self, ended: Iterable[TaskKey]) -> bool:
         """Counts tasks that ended, after which their rows need no other; whether a row group may be complete now.
@@ -87,9 +83,9 @@ class Finishing:
         self._connection.execute(self._move, row_groups)
         if self._skips:
             self._connection.execute(self._skips, row_groups)
-        recorded = self._connection.execute(_RECORD.text, {**row_groups, "now": now})
+        recorded = self._connection.execute(_FINISH.text, {**row_groups, "now": now})
         if self._announces:
             self._connection.execute(_NOTE_UNANNOUNCED.text, row_groups)
         self._connection.execute(_DELETE_ROWS.text, row_groups)
-        self._connection.execute(_DELETE_GROUPS.text, row_groups)
+        self._connection.execute(_FORGET_ADMITTED.text, row_groups)
         return sorted((FinishedRowGroup(*row) for row in recorded), key=lambda group: group.row_group)

@@ -14,8 +14,8 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from rowmill.deferral import backoff_s, cool_down_s
-from rowmill.errors import BarrierFailed, Transient
+from rowmill.deferral import asked_wait_s, backoff_s, cool_down_s
+from rowmill.errors import BarrierFailed, Transient, Unavailable
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
@@ -33,6 +33,7 @@ from rowmill.store.database.typing import Typing
 from rowmill.store.reshape.regeneration import InvalidCell
 from rowmill.store.turn.attempts import Attempts, clean, error_text
 from rowmill.store.turn.error_window import Failure
+from rowmill.store.turn.outages import Outages, away_for_too_long
 from rowmill.task import InvalidRow, Outcome, OutcomeKind, TaskKey, error_type
 
 
@@ -68,6 +69,9 @@ class Inbox:
     """Verdicts that rows are not valid and to be made again."""
     outdated: frozenset[TaskKey] = frozenset()
     """Cells that were asked for of values taken back since: what came of them is not taken."""
+    outages: Outages = field(default_factory=Outages)
+    """What the invocation knows of endpoints that are away."""
+    _unavailable: list[tuple[Outcome, Unavailable]] = field(default_factory=list)
     stop: Outcome | None = None
     """The first outcome that stops the run, if any."""
     over_dataset: list[Outcome] = field(default_factory=list)
@@ -84,7 +88,10 @@ class Inbox:
             task = outcome.task
             self.attempts.note(outcome)
             if _is_answered(outcome):
-                self.answered.add(str(self.graph.generators[task.generator].declaration.resource))
+                resource = str(self.graph.generators[task.generator].declaration.resource)
+                self.answered.add(resource)
+                if resource not in LOCAL_RESOURCES:
+                    self.outages.answered(resource, outcome.started_at)
             if self._is_outdated(outcome):
                 outcome = outcome._replace(kind=OutcomeKind.RELEASED)
                 kind = OutcomeKind.RELEASED
@@ -99,12 +106,16 @@ class Inbox:
                 self.over_dataset.append(outcome)
             elif kind is OutcomeKind.SUCCEEDED:
                 succeeded.setdefault(task.generator, []).append(outcome)
+                if self.outages.has_failed:
+                    self.outages.ended(key)
                 self._place[key] = len(self.results)
                 self.results.append(None)
             elif kind is OutcomeKind.SKIPPED:
                 self.skipped.append(*key)
             elif kind is not OutcomeKind.RELEASED:
                 self._take_failure(outcome)
+        for outcome, error in self._unavailable:  # after all answers of this turn are known
+            self._defer_unavailable(outcome, error)
         for number, group in succeeded.items():
             node = self.graph.generators[number]
             if group[0].task.row_index is None:
@@ -128,6 +139,8 @@ class Inbox:
         task, error = outcome.task, outcome.error
         if outcome.kind is OutcomeKind.TRANSIENT and task.attempts + 1 < self.settings.max_attempts:
             return outcome
+        if isinstance(error, Unavailable) and self._resource_of(outcome) not in LOCAL_RESOURCES:
+            return outcome
         if outcome.kind not in (OutcomeKind.TRANSIENT, OutcomeKind.REJECTED) or error is None:
             return outcome
         text = error_text(error)
@@ -143,6 +156,8 @@ class Inbox:
             self.stop = self.stop or outcome
         elif outcome.kind is OutcomeKind.RATE_LIMITED:
             self._defer_rate_limited(outcome, error)
+        elif isinstance(error, Unavailable) and self._resource_of(outcome) not in LOCAL_RESOURCES:
+            self._unavailable.append((outcome, error))
         elif outcome.kind is OutcomeKind.TRANSIENT:
             self._defer_transient(outcome, error)
         else:
@@ -158,6 +173,27 @@ class Inbox:
             self.cooling.append(resource, until, f"rate limited: {error_text(error)[:200]}")
             self.refused[str(resource)] = error_type(error), error_text(error)
 
+    def _resource_of(self, outcome: Outcome) -> str | None:
+        return self.graph.generators[outcome.task.generator].declaration.resource
+
+    def _defer_unavailable(self, outcome: Outcome, error: Unavailable) -> None:
+        """A task whose endpoint is away keeps its attempts, and waits with the endpoint (F2a)."""
+        resource = str(self._resource_of(outcome))
+        finding = self.outages.failed(resource, outcome.task.key, error, self.now)
+        wait = backoff_s(self.settings.backoff_base_s, self.settings.backoff_max_s, 1, f"{outcome.task.key}")
+        until = from_epoch(self.now + wait if finding.rests_until is None else finding.rests_until)
+        if finding.is_counted:
+            self._defer_transient(outcome, error)
+        else:
+            self._defer(outcome, error, outcome.task.attempts, until)
+        if finding.rests_until is None:
+            return
+        since = f"{from_epoch(finding.since):%H:%M:%S} UTC"
+        self.cooling.append(resource, until, f"away since {since}: {error_text(error)[:200]}")
+        if self.now - finding.since >= self.settings.unavailable_after_s:
+            away = away_for_too_long(resource, finding.since, self.settings.unavailable_after_s, error_text(error))
+            self.stop = self.stop or outcome._replace(kind=OutcomeKind.STOP, error=away)
+
     def _defer_transient(self, outcome: Outcome, error: BaseException) -> None:
         task = outcome.task
         failures = task.attempts + 1
@@ -168,8 +204,8 @@ class Inbox:
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         base_s = declaration.backoff_base_s or self.settings.backoff_base_s
         wait = backoff_s(base_s, self.settings.backoff_max_s, failures, key)
-        if isinstance(error, Transient) and error.retry_after_s is not None:
-            wait = max(wait, error.retry_after_s)
+        if isinstance(error, Transient):
+            wait = max(wait, asked_wait_s(error.retry_after_s, 0.0))
         self._defer(outcome, error, failures, from_epoch(self.now + wait))
 
     def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:

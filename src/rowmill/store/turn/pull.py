@@ -18,10 +18,10 @@ from typing import Any
 from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
+from rowmill.store.database.task_marks import TaskMarks
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.reshape.regeneration import Regeneration
-from rowmill.store.turn.in_flight import InFlight
 from rowmill.task import Task
 
 _PULL = statement("pull_ready_tasks")
@@ -35,8 +35,11 @@ _TIME_ZONE = re.compile(r"TIME ZONE|TIMESTAMPTZ|TIMETZ", re.IGNORECASE)
 class FairShare:
     """The next tag of every task generator; true of this process only, and never needed for correctness."""
 
-    def __init__(self, resource_of: Mapping[int, str], weight_of: Mapping[int, float]) -> None:
+    def __init__(
+        self, resource_of: Mapping[int, str], weight_of: Mapping[int, float], rows_per_call: Mapping[int, int]
+    ) -> None:
         self._resource_of = dict(resource_of)
+        self._rows_per_call = dict(rows_per_call)
         self._step = {generator: 1.0 / weight for generator, weight in weight_of.items()}
         self._next_tag = dict.fromkeys(resource_of, 0.0)
 
@@ -46,6 +49,7 @@ class FairShare:
             "generators": list(self._next_tag),
             "next_tags": list(self._next_tag.values()),
             "steps": [self._step[generator] for generator in self._next_tag],
+            "rows_per_call": [self._rows_per_call[generator] for generator in self._next_tag],
         }
 
     def charge(self, started: Mapping[int, int]) -> None:
@@ -67,7 +71,7 @@ class Pull:
         self,
         connection: Connection,
         layout: Layout,
-        in_flight: InFlight,
+        in_flight: TaskMarks,
         barriers: Barriers,
         regeneration: Regeneration,
     ) -> None:
@@ -83,6 +87,7 @@ class Pull:
         self._share = FairShare(
             {node.number: node.declaration.resource or "" for node in nodes},
             {node.number: node.declaration.weight for node in nodes},
+            {node.number: node.declaration.max_rows_per_call for node in nodes},
         )
         names = list(dict.fromkeys(name for node in cells for name in node.inputs))
         position = {name: index for index, name in enumerate(names)}
@@ -92,7 +97,7 @@ class Pull:
         self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
-        """Marks up to ``free`` tasks per resource in flight and returns them, lowest row group first."""
+        """Marks up to ``free`` tasks per resource in flight and returns them in the order they are to start (C4)."""
         capacity = {resource: count for resource, count in free.items() if count > 0}
         if not capacity:
             return []
@@ -107,7 +112,7 @@ class Pull:
         )
         if not rows:
             return []
-        self._in_flight.start(row[:3] for row in rows)
+        self._in_flight.add(row[:3] for row in rows)
         inputs_of = self._inputs_of
         tasks: list[Task] = []
         started: dict[int, int] = {}

@@ -7,7 +7,6 @@ clear, a row is dropped once, a deferral replaces the one before it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 
 import pyarrow as pa
 
@@ -22,6 +21,7 @@ from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.dropping import ACTIVE, give_up
 from rowmill.store.turn.inbox import Inbox
+from rowmill.store.turn.ledger import TurnLedger
 from rowmill.store.turn.patience import GivenUp, Patience
 from rowmill.store.turn.settling import FailedCell
 
@@ -63,15 +63,9 @@ class Recording:
         self._drop_log = drop_log
         self._patience = Patience(connection, layout, settings.give_up_after_s)
         self._no_outcomes = _no_outcomes(layout, typing)
-        self.dropped: set[tuple[int, int]] = set()
-        """(row group, row index) of the rows dropped since :meth:`begin`."""
         self._untotalled = _TOTALLED_TOGETHER  # at least: what earlier invocations left is not known
 
-    def begin(self) -> None:
-        """Starts a turn: nothing is dropped yet."""
-        self.dropped = set()
-
-    def write(self, inbox: Inbox, now: datetime) -> set[int]:
+    def write(self, inbox: Inbox, ledger: TurnLedger) -> set[int]:
         """Writes all of an inbox; returns the generators that got values or skips."""
         execute = self._connection.execute
         changed = set(inbox.values)
@@ -103,10 +97,10 @@ class Recording:
             self._connection.stage("new_cooling", _latest_per_resource(inbox.cooling).table())
             execute(_COOL.text)
         if inbox.drops:
-            self.drop(inbox.drops, now)
+            self.drop(inbox.drops, ledger)
         if inbox.deferrals:
-            self._deferrals.add(inbox.deferrals, now)
-        self._give_up(list(self._patience.exhausted(inbox, now)), now)
+            self._deferrals.add(inbox.deferrals, ledger.now)
+        self._give_up(list(self._patience.exhausted(inbox, ledger.now)), ledger)
         return changed
 
     def record_attempts(self, attempts: Rows) -> None:
@@ -171,14 +165,14 @@ class Recording:
 
     # Giving rows up --------------------------------------------------------------------------------
 
-    def drop(self, drops: Rows, now: datetime, table: str = ACTIVE) -> None:
+    def drop(self, drops: Rows, ledger: TurnLedger, table: str = ACTIVE) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
-        self._drop_log.take(drops, now)
-        give_up(self._connection, table, drops, now)
+        self._drop_log.take(drops, ledger.now)
+        give_up(self._connection, table, drops, ledger.now)
         self._deferrals.delete_stale()
-        self.dropped.update((row[1], row[2]) for row in drops.rows)
+        ledger.dropped.update((row[1], row[2]) for row in drops.rows)
 
-    def drop_cells(self, failed: Iterable[FailedCell], now: datetime) -> None:
+    def drop_cells(self, failed: Iterable[FailedCell], ledger: TurnLedger) -> None:
         """Gives up the rows of cells that could not be evaluated in SQL (F3, S4)."""
         drops = Rows(NEW_DROP)
         for cell in failed:
@@ -186,9 +180,9 @@ class Recording:
             drops.append(
                 cell.generator, cell.row_group, cell.row_index, cell.reason, cell.error_type, cell.message, attempts
             )
-        self.drop(drops, now)
+        self.drop(drops, ledger)
 
-    def _give_up(self, tasks: Iterable[GivenUp], now: datetime) -> None:
+    def _give_up(self, tasks: Iterable[GivenUp], ledger: TurnLedger) -> None:
         """Drops the rows of tasks with which patience is at an end (F1)."""
         drops = Rows(NEW_DROP)
         for number, row_group, row_index, attempts, kind, message in tasks:
@@ -196,7 +190,7 @@ class Recording:
             for index in indices:
                 drops.append(number, row_group, index, "given_up", kind, message, attempts)
         if drops:
-            self.drop(drops, now)
+            self.drop(drops, ledger)
 
     def live_rows(self, row_group: int, generator: int) -> list[int]:
         """Row indices of the live rows of a row group that the generator has not done: what a batch task stands for."""

@@ -7,7 +7,7 @@ changed in this turn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
@@ -49,6 +49,22 @@ class FailedCell:
     reason: str = "rejected"
 
 
+@dataclass
+class Settled:
+    """What one evaluation of the SQL generators and skips came to."""
+
+    looked_at: set[int] = field(default_factory=set)
+    """The generators that were looked at."""
+    succeeded: int = 0
+    """How many SQL cells were made."""
+    failed: list[FailedCell] = field(default_factory=list)
+    """Rows that failed, or are not valid. They are still there, the caller drops them."""
+    invalid: list[InvalidCell] = field(default_factory=list)
+    """Rows found invalid that are to be made again."""
+    stop: GeneratorError | None = None
+    """A failing skip rule that stops the run (``on_error: stop``); of several the first."""
+
+
 class Settling:
     """Evaluates what needs no task. Bound to one connection and one layout."""
 
@@ -57,42 +73,29 @@ class Settling:
         self._layout = layout
         self._seed_rows = seed_rows
         self._nodes = layout.settled_in_turn
-        self.stopped_by: GeneratorError | None = None
-        """The failing skip rule that stops the run (``on_error: stop``)."""
-        self.succeeded = 0
-        """How many SQL cells the last :meth:`settle` made."""
-        self.to_regenerate: list[InvalidCell] = []
-        """What it found invalid, where that is to be made again."""
 
-    def settle(
-        self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False
-    ) -> tuple[set[int], list[FailedCell]]:
+    def settle(self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False) -> Settled:
         """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
 
         ``rows_returned``: rows came in that were made before, so that any column may be missing, also those an
-        admission makes by itself. Returns the generators that were looked at and the rows that failed; those rows are
-        still there, the caller drops them.
+        admission makes by itself.
         """
-        self.succeeded = 0
-        self.to_regenerate = []
+        settled = Settled()
         touched = set(changed)
-        looked_at: set[int] = set()
-        failed: list[FailedCell] = []
         for node in self._layout.set_wise if rows_returned else self._nodes:
             if rows_admitted or rows_returned or not touched.isdisjoint(node.upstream):
-                failed += self._settle_one(node)
+                self._settle_one(node, settled)
                 touched.add(node.number)
-                looked_at.add(node.number)
-        return looked_at, failed
+                settled.looked_at.add(node.number)
+        return settled
 
-    def _settle_one(self, node: GeneratorNode) -> list[FailedCell]:
-        failed: list[FailedCell] = []
+    def _settle_one(self, node: GeneratorNode, settled: Settled) -> None:
         pending = {
             "upstream_done": self._layout.contains("done", node.upstream),
             "not_done": self._layout.lacks("done", node.number),
         }
         if node.number in self._layout.skippable:
-            failed += self._settle_skips(node, pending)
+            self._settle_skips(node, pending, settled)
         if isinstance(node.declaration.sql, SeedColumn):
             self._connection.execute(
                 _SETTLE_SEED_COLUMN.fill(
@@ -112,20 +115,19 @@ class Settling:
                 **pending,
             }
             if node.declaration.regeneration is None:
-                self.succeeded += int(self._connection.execute(_SETTLE_EXPRESSION.fill(**slots))[0][0])
+                settled.succeeded += int(self._connection.execute(_SETTLE_EXPRESSION.fill(**slots))[0][0])
             else:
-                self._judge(node, slots)
+                self._judge(node, slots, settled)
             unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
-            failed += self._explain(node, expression, unsettled, "SqlError")
+            settled.failed += self._explain(node, expression, unsettled, "SqlError")
             if node.declaration.drops_invalid:
-                failed += self._invalid(node)
-        return failed
+                settled.failed += self._invalid(node)
 
-    def _judge(self, node: GeneratorNode, slots: Mapping[str, str]) -> None:
+    def _judge(self, node: GeneratorNode, slots: Mapping[str, str], settled: Settled) -> None:
         """Evaluates a verdict, and notes the rows that are not valid by it."""
         judged = self._connection.execute(_SETTLE_VERDICT.fill(**slots))
-        self.succeeded += len(judged)
-        self.to_regenerate += [
+        settled.succeeded += len(judged)
+        settled.invalid += [
             InvalidCell(node.number, row_group, row_index, message or "not valid")
             for row_group, row_index, is_valid, message in judged
             if is_valid is False
@@ -144,7 +146,7 @@ class Settling:
             for row_group, row_index, message in self._connection.execute(query)
         ]
 
-    def _settle_skips(self, node: GeneratorNode, pending: dict[str, str]) -> list[FailedCell]:
+    def _settle_skips(self, node: GeneratorNode, pending: dict[str, str], settled: Settled) -> None:
         slots = {
             "assignments": self._layout.assign_skip(node),
             "set_done": self._layout.add("done", node.number),
@@ -157,19 +159,20 @@ class Settling:
             self._connection.execute(_PROPAGATED_SKIP.fill(upstream_skipped=skipped, **slots))
         rule = node.declaration.skip
         if rule is None or rule.sql is None:
-            return []
+            return
         predicate = sheltered(f"({rule.sql}\n)")
         statement = _PREDICATE_OR_ERROR_SKIP if rule.on_error == "skip" else _PREDICATE_SKIP
         self._connection.execute(statement.fill(predicate=predicate, **slots))
         if rule.on_error == "skip":
-            return []
+            return
         failing = self._connection.execute(_FAILED_PREDICATES.fill(predicate=predicate, **pending))
         failed = self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
         if failed and rule.on_error == "stop":
             where = f"row {failing[0][2]}, column {node.name!r}"
-            self.stopped_by = GeneratorError(f"skip.when fails for {where}: {failed[0].message}", "SkipError")
-            return []
-        return failed
+            error = GeneratorError(f"skip.when fails for {where}: {failed[0].message}", "SkipError")
+            settled.stop = settled.stop or error
+        else:
+            settled.failed += failed
 
     def _explain(
         self, node: GeneratorNode, expression: str, rows: list[tuple[int, int, int]], kind: str

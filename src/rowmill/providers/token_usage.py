@@ -1,0 +1,61 @@
+"""Counts of tokens as endpoints send them: bounded here, so that nothing an endpoint says can break a sum. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+MOST_TOKENS: Final = 1_000_000_000
+"""Of one request. What says more counts as 0 and is noted: sums stay far from the end of 64 bits."""
+
+
+class TokenUsage(NamedTuple):
+    """What a request used."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    note: str | None = None
+    """What of it could not be believed."""
+
+
+def token_usage(usage: Any, input_names: Sequence[str], output_names: Sequence[str]) -> TokenUsage:
+    """The sum of some fields of an answer's ``usage``; a field that is missing or null counts nothing.
+
+    Whole numbers may be written as ``12.0`` or ``"12"``. Anything else counts as 0 and is noted.
+    """
+    if type(usage) is not dict:
+        return TokenUsage()
+    doubtful: list[str] = []
+
+    def total(names: Sequence[str]) -> int:
+        found = 0
+        for name in names:
+            value = usage.get(name)
+            if type(value) is int and 0 <= value <= MOST_TOKENS:
+                found += value
+            elif value is not None:
+                count = _count(value)
+                found += count or 0
+                if count is None:
+                    doubtful.append(f"{name} {str(value)[:40] if type(value) is not int else _short(value)}")
+        if found > MOST_TOKENS:
+            doubtful.append(f"{' + '.join(names)} {found}")
+            return 0
+        return found
+
+    input_tokens, output_tokens = total(input_names), total(output_names)
+    if not doubtful:
+        return TokenUsage(input_tokens, output_tokens)
+    return TokenUsage(input_tokens, output_tokens, f"Counted as 0, as no count of tokens: {', '.join(doubtful)}.")
+
+
+def _count(value: Any) -> int | None:
+    if type(value) is str and value.strip().isascii() and value.strip().isdigit() and len(value) < 20:
+        value = int(value)
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
+
+
+def _short(value: int) -> str:
+    return str(value) if abs(value) < 10**30 else f"of {value.bit_length()} bits"

@@ -1,0 +1,78 @@
+"""Opening seed files of text: compressed or not, and where in them a byte is."""
+
+from __future__ import annotations
+
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+
+from rowmill.errors import Problem, SpecError
+from rowmill.seeds.location import Location
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+def malformed(name: str, line: int | None, what: str) -> SpecError:
+    """The problem of a file whose content is not what its format asks for."""
+    place = name if line is None else f"{name}, line {line:,}"
+    return SpecError([Problem("seed_dataset.path", f"{place}: {what}")])
+
+
+@contextmanager
+def open_text(location: Location, name: str) -> Iterator[BinaryIO]:
+    """The bytes of a file without compression and byte-order mark. Raises SpecError, OSError."""
+    with location.open(name) as raw:
+        try:
+            content = _decompressed(raw, name)
+            start = content.read(3)
+            for mark, encoding in _OTHER_ENCODINGS:
+                if start.startswith(mark):
+                    raise malformed(name, 1, f"the file is {encoding}, not UTF-8. Save it as UTF-8.")
+            if start == BYTE_ORDER_MARK:
+                start = b""
+            yield cast(BinaryIO, io.BufferedReader(_Rest(start, content), 1 << 20))
+        except (EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
+            raise malformed(name, None, f"the compressed file cannot be read: {error}") from error
+
+
+def decoded(data: bytes, name: str, line: int) -> str:
+    """Bytes that begin with that line, as text. Raises SpecError for what is not UTF-8, with its line."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = line + data.count(b"\n", 0, error.start)
+        found = data[error.start : error.start + 4].hex(" ")
+        raise malformed(name, at, f"not UTF-8 text (bytes {found}). Save the file as UTF-8.") from error
+
+
+def _decompressed(raw: BinaryIO, name: str) -> BinaryIO:
+    ending = name.lower()
+    if ending.endswith(".gz"):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=raw))
+    if ending.endswith(".zst"):
+        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd"))
+    return raw
+
+
+class _Rest(io.RawIOBase):
+    """A stream whose first bytes were read already."""
+
+    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._start = start
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer))
+        data = self._start[: len(view)] or self._rest.read(len(view))
+        self._start = self._start[len(view) :]
+        view[: len(data)] = data
+        return len(data)
