@@ -10,6 +10,7 @@ from typing import Any
 from rowmill.errors import UsageError
 from rowmill.inspect.opening import open_reader
 from rowmill.store.database.statements import statement
+from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
 
 Range = tuple[int, int]
@@ -69,5 +70,5 @@ def _asked(reader: Reader, query: str, where: str | None) -> list[dict[str, Any]
     try:
         rows: list[dict[str, Any]] = reader.table(query).to_pylist()
     except UsageError as error:
-        raise UsageError(f"The condition {where!r} cannot be used. {error}") from error
+        raise UsageError(f"The condition {where!r} cannot be used. {error}{hint_for_condition(where or '')}") from error
     return rows
