@@ -36,6 +36,11 @@ where generator = $generator and fingerprint <> $fingerprint;
 -- How many tables and views a database that is not ours holds. O(tables).
 select (select count(*) from duckdb_tables()) + (select count(*) from duckdb_views() where not internal) as tables;
 
+-- name: older_rule
+-- Whether this run was begun when values were cast to their column's type, and goes on so. O(1).
+select count(*) > 0 as casts_values
+from state.older_rule;
+
 -- name: insert_run
 -- The one row of state.run. O(1).
 insert into state.run (name, seed, spec_directory, created_at, updated_at)

@@ -5,9 +5,9 @@ The decision itself is the macro admission_refusal. The run asks it with its bou
 shows it with the bounds of the spec and what endpoints were found to take.
 
 The private views take rule A4 apart, one sentence each. They look at the graph and at the deferred tasks, never at rows, so they are
-small. Deferral blocks admission only if the next row group would bring no work independent of it. A task
-that was merely deferred by a transient failure blocks nothing: its endpoint takes other requests meanwhile. So what
-counts are tasks deferred at a resource that cools down. Time is that of the last turn (state.run.updated_at).
+small. Deferral blocks admission only if the next row group would bring no work independent of it. A task that was merely
+deferred by a transient failure blocks nothing: its endpoint takes other requests meanwhile. So what counts are tasks deferred at a
+resource that cools down, or of a custom function that is rate limited. Time is that of the last turn (state.run.updated_at).
 */
 
 /* Generators of tasks, with their key: the endpoint they use (chat and embedding share it), else themselves. */
@@ -21,6 +21,15 @@ select
 from state.generator as g
 where g.strategy in ('cell', 'batch');
 
+/* Keys with which nothing starts for now: endpoints that cool down, local generators that were rate limited and did not succeed since. */
+create view state.refusing_key as
+select resource as key
+from state.cooling_resource
+union
+select t.key
+from state.refusal as r
+inner join state.task_generator as t on r.resource = t.key and t.is_local;
+
 /* Tasks whose deferral can block admission. */
 create view state.blocking_deferral as
 select
@@ -30,7 +39,7 @@ select
   t.key
 from state.deferred_task as d
 inner join state.task_generator as t on d.generator = t.generator
-inner join state.cooling_resource as c on t.resource = c.resource;
+inner join state.refusing_key as k on t.key = k.key;
 
 /* Generators that cannot do new work: they share a key with a blocking deferral, or need what such a one makes. */
 create view state.blocked_generator as

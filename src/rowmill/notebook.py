@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
+
+from rowmill.value.json_value import json_text
+from rowmill.value.shown import shown
 
 _LONGEST_CELL = 300
 _CELL = "padding:.2em .7em;border-bottom:1px solid rgba(128,128,128,.35);vertical-align:top"
@@ -62,6 +64,4 @@ def _text(value: object) -> str:
 
 
 def _written(value: Any) -> str:
-    if isinstance(value, (dict, list)):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+    return json_text(value) if isinstance(value, (dict, list)) else str(shown(value))

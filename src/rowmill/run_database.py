@@ -32,6 +32,7 @@ from rowmill.report.page import write_report
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
+from rowmill.value.plain_arrow import TooWide, plain_table
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
@@ -179,6 +180,14 @@ def _compression(name: Compression | str | None) -> Compression | None:
         raise UsageError(f"There is no compression '{name}'; use one of {', '.join(Compression)}.") from None
 
 
+def _known_to_all(table: pa.Table) -> pa.Table:
+    """A table without the engine's own types. Raises UsageError for a value that no type of Arrow holds."""
+    try:
+        return plain_table(table)
+    except TooWide as error:
+        raise UsageError(f"Column '{error.column}', row {error.position} of the result: {error}") from error
+
+
 class RunDatabase:
     """A run database, open for reading. Close it before a run goes on with the file."""
 
@@ -208,11 +217,13 @@ class RunDatabase:
 
     def sql(self, query: str) -> pa.Table:
         """The result of a query over the public views; nothing can be changed this way."""
-        return self._reader.table(query)
+        return _known_to_all(self._reader.table(query))
 
     def to_arrow(self) -> pa.Table:
         """All finished rows in the order of ``row_id``, in memory."""
-        return pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
+        return _known_to_all(
+            pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
+        )
 
     def export(
         self,

@@ -106,6 +106,21 @@ def test_a_released_database_that_is_migrated_has_the_catalog_of_a_new_one(
 
 
 @pytest.mark.parametrize("version", RELEASED_VERSIONS)
+def test_a_run_begun_before_values_had_to_fit_says_so_once_it_is_migrated(
+    tmp_path: Path, specs: Specs, version: int
+) -> None:
+    path = released_run(version, tmp_path, specs)
+    migrate(path, NOW)
+    store = RunStore.open(path)
+    assert store.casts_values()
+    store.close()
+    store = RunStore.open(tmp_path / "new.duckdb")
+    store.create(specs.first.blueprint(), NOW)
+    assert not store.casts_values()
+    store.close()
+
+
+@pytest.mark.parametrize("version", RELEASED_VERSIONS)
 def test_a_run_of_a_released_rowmill_is_migrated_and_finishes_as_if_it_had_never_been_old(
     tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], version: int
 ) -> None:

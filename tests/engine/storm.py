@@ -1,4 +1,4 @@
-"""One endpoint that answers 429 for ever beside three healthy ones, in virtual time (A6)."""
+"""An endpoint or a function that is rate limited for ever, beside three healthy endpoints, in virtual time (A6)."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import Any
 
 import anyio
 from trio.testing import MockClock
-from virtual_run import EPOCH, llm, model, prepared, sampler
+from virtual_run import EPOCH, Row, custom, llm, model, prepared, sampler
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine.invocation import work
 from rowmill.engine.writer import InlineWriter
+from rowmill.errors import RateLimited
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import ChatAnswer, ChatRequest, Provider
 from rowmill.spec.model import ModelConfig
@@ -69,20 +70,32 @@ class _Counted:
         await self._inner.aclose()
 
 
-def storm(row_groups: int, *, with_bad: bool, idle_s: float = 0.0, **settings: Any) -> Storm:
-    """The run until the healthy columns are done and ``idle_s`` more; it is cut off then unless it has ended."""
+def storm(
+    row_groups: int, *, with_bad: bool, with_function: bool = False, idle_s: float = 0.0, **settings: Any
+) -> Storm:
+    """The run until the healthy columns are done and ``idle_s`` more; it is cut off then unless it has ended.
+
+    ``with_bad``: beside an endpoint that answers 429 for ever; ``with_function``: beside a custom function that does.
+    """
     names = [*HEALTHY, *(["bad"] if with_bad else [])]
+    result = Storm(RunStore.in_memory(), {name: [] for name in names})
+
+    async def refusing(row: Row) -> str:
+        await anyio.sleep(LATENCY_S)
+        result.refused_at.append(anyio.current_time())
+        raise RateLimited("slow down")
+
     simulation: dict[str, Any] = {"latency_ms": LATENCY_S * 1000, "answer": "yes"}
     moods = {name: simulation | ({"rate_limited": 1.0} if name == "bad" else {}) for name in names}
     spec = prepared(
         sampler("rating"),
         *[llm(f"by_{name}", "{{ rating }}", name) for name in names],
+        *([custom("by_function", refusing)] if with_function else []),
         models=[model(name, LIMIT, simulation=moods[name]) for name in names],
         records=20 * row_groups,
         row_group_size=20,
         run=settings,
     )
-    result = Storm(RunStore.in_memory(), {name: [] for name in names})
 
     def opened(config: ModelConfig, environ: Mapping[str, str], limit: int) -> Provider:
         return _Counted(open_provider(config, environ, limit), result.answered_at[config.model], result.refused_at)

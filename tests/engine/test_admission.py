@@ -169,6 +169,46 @@ def test_a4_the_turn_admits_by_the_same_rule_as_the_view_shows(state_of: StateOf
     assert {task.row_group for task in state.take(after_s=50.0, free={"local": 4}).tasks} == {1, 2}
 
 
+def refuse(state: RunState, name: str, tasks: list[Task], after_s: float = 0.0) -> None:
+    """All tasks of a local column are rate limited; its endpoints take nothing meanwhile."""
+    free = {resource: 0 if resource.startswith("simulated") else 4 for resource in state.prepared.limits}
+    state.take([rate_limited(task, 100.0) for task in state.of(tasks, name)], free=free, after_s=after_s)
+
+
+def test_a4_a_rate_limited_function_blocks_what_would_only_add_to_it(state_of: StateOf) -> None:
+    state = graph_state(state_of, [local("f"), at("b", "one", ["f"])], run={"max_active_rows": 8})
+    refuse(state, "f", state.take(free={"local": 4, "simulated/one": 4}).tasks)
+    assert names(state, "blocked_generator") == {"f", "b"}
+    assert state.sql("select reason, deferred_scope from admission") == [("deferred tasks", "generator f")]
+    assert blocked(state) == ["deferred tasks"]
+    assert state.violations() == []
+
+
+def test_a4_beside_a_rate_limited_function_row_groups_enter_for_endpoints(state_of: StateOf) -> None:
+    state = graph_state(state_of, [local("f"), at("b", "one"), local("feeder"), local("after", ["f", "feeder"])])
+    refuse(state, "f", state.take(free={"local": 4, "simulated/one": 4}).tasks)
+    assert names(state, "blocked_generator") == {"f", "after"}
+    assert names(state, "independent_generator") == {"b"}, "its feeder is no useful work"
+
+
+def test_a4_a_function_that_succeeds_again_blocks_nothing(state_of: StateOf) -> None:
+    state = graph_state(state_of, [local("f")])
+    tasks = state.take(free={"local": 2}).tasks
+    state.take([rate_limited(task, 100.0) for task in tasks], free={"local": 0})
+    assert names(state, "blocked_generator") == {"f"}
+    (again, *_) = state.take(after_s=101.0, free={"local": 1}).tasks
+    state.take([succeeded(again, "x")], free={"local": 0})
+    assert names(state, "blocked_generator") == set()
+    assert state.sql("select count(*) from state.refusal") == [(0,)]
+
+
+def test_a4_a_function_that_refuses_some_rows_while_others_succeed_blocks_nothing(state_of: StateOf) -> None:
+    state = graph_state(state_of, [local("f")])
+    tasks = state.take(free={"local": 4}).tasks
+    state.take([rate_limited(tasks[0], 100.0), *(succeeded(task, "x") for task in tasks[1:])], free={"local": 0})
+    assert names(state, "blocked_generator") == set()
+
+
 # A5: reasons, the first that holds ----------------------------------------------------------------
 
 
@@ -280,6 +320,49 @@ def groups_in(state: RunState, kind: str) -> list[int]:
     return [
         group for (group,) in state.sql("select row_group from row_group where state = $kind order by 1", kind=kind)
     ]
+
+
+def function_state(state_of: StateOf, path: Path | None = None) -> RunState:
+    """Row groups of one row: ``good`` is done of some, the function ``f`` was refused there for 100 s."""
+    columns = [sampler("rating"), at("good", "one"), local("f")]
+    settings = {"max_active_row_groups": 2}
+    state = state_of(*columns, path=path, models=[model("one", 4)], records=6, row_group_size=1, run=settings)
+    free = {"simulated/one": 4, "local": 4}
+    tasks = state.take(free=free).tasks
+    for _ in range(4):
+        outcomes = [succeeded(task, "x") for task in state.of(tasks, "good")]
+        outcomes += [rate_limited(task, 100.0) for task in state.of(tasks, "f")]
+        tasks = state.take(outcomes, free=free).tasks
+    return state
+
+
+def test_a7_groups_that_only_wait_for_a_rate_limited_function_make_room(state_of: StateOf) -> None:
+    state = function_state(state_of)
+    assert groups_in(state, "parked") == [0, 1, 2, 3, 4, 5]
+    assert state.sql("select distinct parked_for from state.admitted_row_group") == [(["generator f"],)]
+    assert state.progress("good")["done"] == 6
+    assert state.violations() == []
+
+
+def test_a7_what_waits_for_a_function_comes_back_one_by_one_until_it_succeeds_also_after_a_crash(
+    state_of: StateOf, tmp_path: Path
+) -> None:
+    state = function_state(state_of, tmp_path / "run.duckdb")
+    state.crash()
+    free = {"simulated/one": 4, "local": 4}
+    assert state.take(free=free, after_s=50.0).tasks == []
+    (task,) = state.take(free=free, after_s=51.0).tasks
+    assert (task.row_group, state.take(free=free).tasks) == (0, []), "one is enough to see whether it works"
+    assert state.take([rate_limited(task, 100.0)], free=free).tasks == []
+    assert groups_in(state, "parked") == [0, 1, 2, 3, 4, 5]
+    tasks = state.take(free=free, after_s=101.0).tasks
+    done = []
+    while tasks:
+        done += [task.row_group for task in tasks]
+        tasks = state.take([succeeded(task, "x") for task in tasks], free=free).tasks
+    assert done == [0, 1, 2, 3, 4, 5]
+    assert state.sql("select state from run_status") == [("finished",)]
+    assert state.violations() == []
 
 
 def test_a7_groups_that_only_wait_for_a_cooling_endpoint_make_room(state_of: StateOf) -> None:

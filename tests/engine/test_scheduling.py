@@ -83,6 +83,35 @@ def test_a6_through_ever_more_row_groups(budget: Budget) -> None:
         judge_storm(row_groups)
 
 
+def judge_function(row_groups: int, **settings: Any) -> None:
+    alone = storm(row_groups, with_bad=False, **settings)
+    beside = storm(row_groups, with_bad=False, with_function=True, idle_s=120.0, **settings)
+    try:
+        assert beside.requests_per_s() >= 0.99 * alone.requests_per_s()
+        assert {name: len(beside.answered_at[name]) for name in HEALTHY} == dict.fromkeys(HEALTHY, 20 * row_groups)
+        done = dict(beside.sql("select column_name, done from progress where column_name like 'by_%'"))
+        assert done == {**{f"by_{name}": 20 * row_groups for name in HEALTHY}, "by_function": 0}
+        assert not beside.has_ended
+        assert beside.turns - beside.turns_until_idle <= 3 * beside.idle_s, "it spins"
+        asked = [at for at in beside.refused_at if at > beside.refused_at[-1] - 100.0]
+        assert 100 <= len(asked) <= 20 * 60, "it is asked again now and then, with a row group at a time"
+        assert beside.sql("select rows_dropped from run_status") == [(0,)]
+        assert beside.sql("from invariant_violation") == []
+    finally:
+        alone.store.close()
+        beside.store.close()
+
+
+def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing() -> None:
+    judge_function(64, max_active_row_groups=16)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a6_beside_such_a_function_through_2048_row_groups() -> None:
+    judge_function(2048)
+
+
 # F4: no rounds ------------------------------------------------------------------------------------
 
 

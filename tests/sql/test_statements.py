@@ -22,7 +22,6 @@ from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape import rebuild, regeneration, reopening
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.turn import admission, control, journal, recording
-from rowmill.store.turn.admission import Admission
 
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
@@ -146,7 +145,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
     sql_node = state.prepared.graph.generator_of_name("twice")
     node = sql_node if statement.name == "settle_expression" else state.prepared.graph.generator_of_name("text")
     prefix = "" if statement.file == "settle.sql" and statement.name != "settle_seed_column" else "a."
-    source = Admission(state.store.connection, layout, state.prepared.spec.run, 0)._source(layout)
+    source = state.turn._admission._source(layout)
     known = {
         **layout.view_slots,
         "all_done": layout.all_done,
@@ -156,15 +155,22 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         else layout.assign_values(node)
         if statement.name == "write_values"
         else layout.assign_skip(node),
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
         "back": "value",
+        "casts": "cast(rating as json) as rating",
+        "query": "select 1 as rating",
         "column": '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns
         ),
-        "expression": {"evaluate_for_row": "rating", "bind_expression": "rating", "evaluate_constant": "1 + 1"}.get(
-            statement.name, layout.expression(sql_node)
-        ),
+        "expression": {
+            "evaluate_for_row": "rating",
+            "value_and_type_for_row": "rating",
+            "bind_expression": "rating",
+            "evaluate_constant": "1 + 1",
+        }.get(statement.name, layout.expression(sql_node)),
         "target": "dataset_row",
         "table": {"rebuild.sql": "kept" if "retained" in statement.name else "dataset_row"}.get(
             statement.file, "state.run"

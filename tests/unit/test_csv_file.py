@@ -115,6 +115,12 @@ def test_a_huge_cell_reads_as_it_does_from_other_formats(tmp_path: Path, size: i
         assert rows_of(tmp_path, name) == [{"a": text, "b": 1}, {"a": "short", "b": 2}]
 
 
+def test_a_fault_behind_a_huge_field_is_found_as_fast_as_the_field_is_read(tmp_path: Path) -> None:
+    marks = '"' + '""' * 3_000_000 + '"'
+    assert "line 2: 'x' follows" in refusal_of(tmp_path, "s.csv", f"a,b\n1,{marks}x\n")
+    assert values_of(tmp_path, "s.csv", f"a,b\n{marks},1\n") == ['"' * 3_000_000]
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, lambda data: pa.compress(data, "zstd", asbytes=True)])
 def test_compressed_files_are_read_and_refused_alike(tmp_path: Path, compress: object) -> None:
     name = "s.csv.gz" if compress is gzip.compress else "s.csv.zst"

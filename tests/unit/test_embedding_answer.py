@@ -11,7 +11,7 @@ import anyio
 import pytest
 from provider_simulator import provider_simulator
 
-from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient
+from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, Transient, Unavailable
 from rowmill.providers.embedding_answer import read_embeddings
 from rowmill.providers.openai import OpenAIProvider
 from rowmill.providers.protocol import EmbeddingAnswer, EmbeddingRequest
@@ -90,7 +90,7 @@ def test_the_simulator_makes_vectors_that_depend_on_model_and_text_alone() -> No
     ("options", "error"),
     [
         ({"rate_limited": 1}, RateLimited),
-        ({"transient": 1}, Transient),
+        ({"transient": 1}, Unavailable),
         ({"truncated": 1}, Transient),
         ({"rejected": 1}, Rejected),
         ({"api_key": "wanted"}, RunStopping),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rowmill.export.json_text import json_objects, json_values
+from rowmill.value.json_column import json_objects, json_values
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,15 @@ def test_a_value_becomes_json_text_of_its_kind(value: Any, kind: pa.DataType, te
     assert json_values(pa.array([value, None], type=kind)) == [text, "null"]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_float_that_json_cannot_express_becomes_null(value: float) -> None:
-    assert json_values(pa.array([value])) == ["null"]
-    assert json_values(pa.array([[value, 1.0]])) == ["[null, 1.0]"]
+@pytest.mark.parametrize(
+    ("value", "text"), [(float("nan"), "NaN"), (float("inf"), "Infinity"), (float("-inf"), "-Infinity")]
+)
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32()])
+def test_a_float_that_json_cannot_express_becomes_its_name_and_never_null(
+    value: float, text: str, kind: pa.DataType
+) -> None:
+    assert json_values(pa.array([value], kind)) == [f'"{text}"']
+    assert json_values(pa.array([[value, 1.0]], pa.list_(kind))) == [f'["{text}", 1.0]']
 
 
 @given(

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 
 from rowmill.errors import UsageError
+from rowmill.export.processed import Processed
 from rowmill.export.split import Split, WithSplit, shares_of
 from rowmill.export.transform import Transformed
+from rowmill.value.json_column import json_objects
 
 
 class Source:
@@ -103,3 +105,29 @@ def test_shares_are_read_from_a_text() -> None:
     assert shares_of("train=0.8, test=0.2") == {"train": 0.8, "test": 0.2}
     with pytest.raises(UsageError, match="'train' is no share"):
         shares_of("train")
+
+
+class Renaming:
+    """A processor of a plug-in."""
+
+    name = "renaming"
+
+    def process(self, rows: pa.Table) -> pa.Table:
+        assert rows["j"].type == rows["other"].type == pa.string()
+        return rows.set_column(rows.schema.get_field_index("other"), "was_other", rows["other"])
+
+
+def test_json_that_a_plug_ins_processor_passes_on_stays_json() -> None:
+    rows = pa.table({"row_id": [0, 1], "j": ['{"a": 1}', None], "other": ['"x"', "[]"]})
+    kinds = pa.schema({"row_id": pa.int64(), "j": pa.json_(), "other": pa.json_()})
+    columns = [rows["row_id"].chunk(0)] + [
+        pa.ExtensionArray.from_storage(pa.json_(), rows[name].chunk(0)) for name in ("j", "other")
+    ]
+    source = Source(pa.Table.from_arrays(columns, schema=kinds))
+    made = Processed(source, Renaming(), [])  # type: ignore[arg-type]
+    table = pa.Table.from_batches(made.dataset_batches(), made.dataset_schema())
+    assert table.schema.types == [pa.int64(), pa.json_(), pa.string()]
+    assert [line for batch in table.to_batches() for line in json_objects(batch)] == [
+        '{"row_id": 0, "j": {"a": 1}, "was_other": "\\"x\\""}',
+        '{"row_id": 1, "j": null, "was_other": "[]"}',
+    ]

@@ -225,7 +225,7 @@ def test_what_is_valid_does_not_depend_on_how_deep_the_caller_stands() -> None:
         ("{{ [1, 2] == [1, 2] }} {{ {'a': 1} != {'a': 1} }} {{ 'b' > a }}", "True False False"),
         ("{% macro m(n) %}{{ n }}{{ m(n - 1) if n else '' }}{% endmacro %}{{ m(100) | length }}", "193"),
         ("{{ ('a,b' * 3).rsplit(',', 1) }} {{ 'xaxx'.strip('x') }}", "['a,ba,ba', 'b'] a"),
-        ("{{ 'straße'.encode('utf-8') | length }} {{ 'ü'.encode('punycode') }}", "7 b'tda'"),
+        ("{{ 'straße'.encode('utf-8') | length }} {{ 'ü'.encode('punycode') }}", "7 dGRh"),
         ("{{ {'c': 1, 'a': 2, 'b': 3}.keys() - ['a'] }}", "dict_keys(['c', 'b'])"),
         ("{{ cycler(*[1, 2]).next() }}{{ dict(**{'a': 1}) }}", "1{'a': 1}"),
         ("{% for x in range(4) if x % 2 recursive %}{{ x }}{% endfor %}", "13"),

@@ -4,6 +4,13 @@ read-only connection; $limit is the greatest number of rows, null for all. {colu
 user asked for, * and true otherwise.
 */
 
+-- name: variants_as_json
+-- A query with its VARIANT columns cast to JSON, which everybody can read. O(what the query reads).
+select * replace ({casts})
+from (
+  {query}
+);
+
 -- name: show_rows
 -- The first finished rows: numbers of all, values of these. O(rows).
 select {columns}

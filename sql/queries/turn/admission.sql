@@ -4,10 +4,13 @@ are computed in the same INSERT that creates the rows, level by level of the gra
 of row_groups.sql.
 */
 
--- name: root_resources
--- What the tasks of a new row group occupy at once. O(columns).
-select distinct resource
-from state.root_generator;
+-- name: root_generators
+-- The generators whose tasks a new row group brings at once, and what these occupy. O(columns).
+select
+  generator,
+  resource
+from state.root_generator
+order by generator;
 
 -- name: deferral_blocks_admission
 -- Would the next row group bring no work independent of the deferred tasks (A4)? And until when the first resource rests. O(columns
@@ -75,17 +78,20 @@ where
 order by p.row_group;
 
 -- name: parkable_row_groups
--- Active row groups with nothing in flight whose ready tasks all wait for cooling resources (A7). O(active rows).
+-- Active row groups with nothing in flight whose ready tasks all wait for resources that cool down, or are deferred by a local
+-- generator that refuses (A7). O(active rows).
 select
   f.row_group,
-  list(distinct f.resource) as parked_for
+  list(distinct t.key) as parked_for
 from state.frontier as f
-left join state.resource as r on f.resource = r.resource and r.cooling_until > $now
+inner join state.task_generator as t on f.generator = t.generator
+left join state.resource as r on t.key = r.resource and r.cooling_until > $now
+left join state.refusal as l on t.key = l.resource and t.is_local and f.not_before > $now
 where
   f.row_group not in (select i.row_group from in_flight as i)
   and not exists (from state.ordered_place as o where o.row_group = f.row_group)
 group by f.row_group
-having count(r.resource) = count(*);
+having count(coalesce(r.resource, l.resource)) = count(*);
 
 -- name: park_rows
 -- The rows of row groups that are parked leave the frontier's tables. O(active rows).
@@ -101,8 +107,9 @@ delete from state.active_row
 where row_group in (select n.row_group from new_parking as n);
 
 -- name: unparkable_row_groups
--- Parked row groups that wait for one of $resources, lowest first, about as many rows as are wanted, within the bounds on
--- active ones; at least one row group if none is active (A2, A7). O(admitted row groups + active rows).
+-- Parked row groups that wait for one of $keys, or for one of $asked_again and have a task whose time has come, lowest first,
+-- about as many rows as are wanted, within the bounds on active ones; at least one row group if none is active (A2, A7).
+-- O(admitted row groups + active rows + deferred).
 select p.row_group
 from (
   select
@@ -111,7 +118,15 @@ from (
     sum(g.row_count) over (order by g.row_group) as rows_so_far,
     g.row_count
   from state.admitted_row_group as g
-  where g.state = 'parked' and list_has_any(g.parked_for, $resources)
+  where
+    g.state = 'parked'
+    and (
+      list_has_any(g.parked_for, $keys::varchar[])
+      or (
+        list_has_any(g.parked_for, $asked_again::varchar[])
+        and g.row_group in (select d.row_group from state.deferred_task as d where d.not_before <= $now)
+      )
+    )
 ) as p
 cross join state.working_set as a
 where

@@ -82,13 +82,23 @@ select
   since
 from state.refusal;
 
+-- name: local_generators_that_refuse
+-- Local generators that were rate limited and have not succeeded since, and when the next of their tasks may start. O(columns + deferred).
+select
+  t.generator,
+  min(d.not_before) as not_before
+from state.refusal as r
+inner join state.task_generator as t on r.resource = t.key and t.is_local
+left join state.deferred_task as d on t.generator = d.generator
+group by t.generator;
+
 -- name: begin_refusal
--- An endpoint begins to refuse. O(1).
+-- An endpoint, or a local generator, begins to refuse. O(1).
 insert into state.refusal
 values ($resource, $now);
 
 -- name: end_refusal
--- An endpoint has answered. O(endpoints).
+-- An endpoint has answered, or a local generator succeeded. O(endpoints).
 delete from state.refusal
 where resource = $resource;
 

@@ -44,6 +44,13 @@ where row_id = $row_id;
 select {expression} as result
 from failing_row;
 
+-- name: value_and_type_for_row
+-- The text and the type of what an expression gives for that row, before it is cast to its column's type. O(1).
+select
+  cast({expression} as varchar) as value,
+  typeof({expression}) as sql_type
+from failing_row;
+
 -- name: settle_propagated_skip
 -- Skips cells of which something required was skipped (S2). O(active rows).
 update state.active_row

@@ -18,6 +18,7 @@ TOPICS = {
     "columns": "Every type of column, and columns over the whole dataset.",
     "samplers": "Random values, and constraints on them.",
     "functions": "Python functions of your own.",
+    "values": "What a value is in Python, prompts and files, and what fits a column.",
     "tools": "MCP tools that models may call.",
     "processors": "Other shapes of the finished rows, splits, columns left out.",
     "plugins": "Column types, samplers and more that packages bring.",

@@ -131,7 +131,7 @@ def _write_stream(schema: pa.Schema, batches: Iterable[pa.RecordBatch], output_f
 
 
 def _write_json(batches: Iterable[pa.RecordBatch]) -> None:
-    from rowmill.export.json_text import json_objects
+    from rowmill.value.json_column import json_objects
 
     stream = sys.stdout.buffer
     stream.write(b"[")
@@ -185,14 +185,13 @@ def _pages(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.
 
 
 def _cells(column: pa.ChunkedArray) -> list[str]:
-    import pyarrow as pa
-
-    from rowmill.export.csv_text import csv_batch
+    from rowmill.value.python_value import python_values
+    from rowmill.value.text_column import text_column
 
     texts: list[str] = []
     for chunk in column.chunks:
-        plain = csv_batch(pa.record_batch([chunk], names=["value"])).column(0)
-        texts.extend("" if value is None else escaped(_text(value)) for value in plain.to_pylist())
+        values = python_values(text_column(chunk))
+        texts.extend("" if value is None else escaped(_text(value)) for value in values)
     return texts
 
 
@@ -205,6 +204,8 @@ def _text(value: Any) -> str:
 def _is_numeric(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
+    if isinstance(kind, pa.OpaqueType):
+        return kind.type_name in {"hugeint", "uhugeint", "bignum"}
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 

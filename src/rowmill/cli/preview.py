@@ -28,7 +28,7 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
     with stdout_kept_for_data():
         prepared = prepare(spec)
         made = preview(prepared, rows)
-    write_listing(made.rows, output_format)
+    write_listing(made.made, output_format)
     if prepared.spec.planned_records < rows:
         tell(f"The spec has {plural(prepared.spec.planned_records, 'record')}.")
     if made.rows_dropped:

@@ -116,8 +116,10 @@ def _write(
 def _draw(reader: Reader, where: str | None) -> None:
     from rowmill.graph.mermaid import live_mermaid
     from rowmill.store.reading.listing import Selection, listing
+    from rowmill.value.python_value import python_rows
 
-    click.echo(live_mermaid(listing(reader, "graph", Selection(where)).read_all().to_pylist()), nl=False)
+    rows = python_rows(listing(reader, "graph", Selection(where)).read_all())
+    click.echo(live_mermaid(list(rows)), nl=False)
 
 
 def _spell(reader: Reader, where: str | None) -> None:

@@ -16,6 +16,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import BatchGenerator, Call, DatasetGenerator, Generator
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
+from rowmill.value.plain_arrow import plain_table
 
 
 class _Batch(NamedTuple):
@@ -72,7 +73,8 @@ class LocalExecutor:
             finally:
                 first.inputs.close()
         if isinstance(generator, BatchGenerator):
-            return [_Batch(*await generator.generate_in_order(first.inputs, first.state, call))]
+            rows = plain_table(first.inputs)
+            return [_Batch(*await generator.generate_in_order(rows, first.state, call))]
         if first.generator not in self._several_rows:
             return [await generator.generate(first.inputs, call)]
         results = await generator.generate_rows([task.inputs for task in tasks], call)

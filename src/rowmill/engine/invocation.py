@@ -152,7 +152,15 @@ async def work(
         models = await stack.enter_async_context(open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
         tools = await stack.enter_async_context(open_tools(prepared, environ))
-        runtime = InvocationRuntime(prepared.directory, models, _files_of(store, stack), prepared.spec, tools)
+        runtime = InvocationRuntime(
+            prepared.directory,
+            models,
+            _files_of(store, stack),
+            prepared.spec,
+            tools,
+            await writer.call(store.arrow_types, prepared.graph),
+            await writer.call(store.casts_values),
+        )
         bound = bind_generators(prepared, runtime)
         for generator in bound.values():
             if isinstance(generator, CellGenerator):

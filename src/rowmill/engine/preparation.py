@@ -19,6 +19,7 @@ from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.expression import ExpressionAnalyst
+from rowmill.store.layout.implicit_cast import own_expression
 from rowmill.store.layout.seed_content import kept_seed
 from rowmill.store.layout.seed_reader import SeedFile, describe_seed, describe_source
 from rowmill.store.reshape.dataset_sql import bindable
@@ -213,6 +214,11 @@ def _check_types(graph: Graph, analyst: ExpressionAnalyst, seed_file: SeedFile |
             problem = analyst.binding_problem(expression, _types_of(node, types), over_dataset=over_dataset)
             if problem:
                 problems.append(Problem(place, problem + _doubts(node, remarks, types)))
+        own = own_expression(node.declaration.sql, node.declaration.dataset_sql)
+        if own is not None and not problems:
+            problem = analyst.cast_problem(own.text, _types_of(node, types), node.columns[0].sql_type)
+            if problem:
+                problems.append(Problem(own.place, problem + _doubts(node, remarks, types)))
         skip = node.declaration.skip
         if skip is not None:
             problem = analyst.value_problem(skip.value, node.columns[0].sql_type)

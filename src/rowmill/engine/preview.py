@@ -19,6 +19,8 @@ from rowmill.errors import EndpointAway, UsageError
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import DropReason
 from rowmill.store.run_store import RunStore
+from rowmill.value.plain_arrow import plain_table
+from rowmill.value.python_value import python_values
 
 _PATIENCE_S = 20.0
 """Somebody waits for a preview: an endpoint that is away for so long ends it."""
@@ -28,16 +30,22 @@ _PATIENCE_S = 20.0
 class Preview:
     """What a preview made: the finished rows, and why others were dropped."""
 
-    rows: pa.Table
+    made: pa.Table
+    """The rows as the engine hands them over."""
     rows_dropped: int
     drop_reasons: tuple[DropReason, ...]
 
+    @property
+    def rows(self) -> pa.Table:
+        """The finished rows."""
+        return plain_table(self.made)
+
     def _repr_html_(self) -> str:
         """The rows for a notebook."""
-        facts = [("rows", self.rows.num_rows), ("dropped", self.rows_dropped)]
-        rows = [list(row.values()) for row in self.rows.to_pylist()]
+        facts = [("rows", self.made.num_rows), ("dropped", self.rows_dropped)]
+        rows = zip(*map(python_values, self.made.columns), strict=True)
         reasons = [notebook.note(str(reason)) for reason in self.drop_reasons]
-        return notebook.page("Preview", facts, notebook.table(self.rows.schema.names, rows), *reasons)
+        return notebook.page("Preview", facts, notebook.table(self.made.schema.names, rows), *reasons)
 
 
 def preview(prepared: Prepared, rows: int, environ: Mapping[str, str] | None = None) -> Preview:

@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from rowmill.errors import UsageError
 from rowmill.export.format import Compression, ExportFormat, ending_of
 from rowmill.export.target import sync_directory
 from rowmill.export.writer import Writer, open_writer
+from rowmill.value.python_value import python_values
 
 MAX_PARTITIONS = 200
 _HELD_BYTES = 8 * 1024 * 1024
@@ -67,7 +68,7 @@ class PartitionedFiles:
             raise UsageError("Rows cannot be partitioned by row_id: every row would be a file.")
         self._kept = [name for name in schema.names if name != self._by]
         self._schema = pa.schema([schema.field(name) for name in self._kept])
-        self._open: dict[Any, _File] = {}
+        self._open: dict[str | None, _File] = {}
         self._stem = stem
         self.rows = 0
         self.files = 0
@@ -80,12 +81,13 @@ class PartitionedFiles:
         if self._by is None:
             self._write_into(None, batch)
             return
-        values = batch[self._by]
-        for value in pc.unique(values).to_pylist():
-            same = pc.is_null(values) if value is None else pc.equal(values, pa.scalar(value, type=values.type))
-            self._write_into(value, batch.filter(same))
+        codes = _comparable(batch[self._by]).dictionary_encode(null_encoding="encode").indices
+        for code in pc.unique(codes):
+            same = batch.filter(pc.equal(codes, code))
+            (value,) = python_values(same[self._by].slice(0, 1))
+            self._write_into(None if value is None else str(value), same)
 
-    def _write_into(self, value: Any, batch: pa.RecordBatch) -> None:
+    def _write_into(self, value: str | None, batch: pa.RecordBatch) -> None:
         opened = self._open.get(value)
         row_ids = batch["row_id"]
         if opened is None:
@@ -93,7 +95,7 @@ class PartitionedFiles:
         opened.writer.write(batch.select(self._kept))
         opened.last = row_ids[-1].as_py()
 
-    def _opened(self, value: Any, first: int) -> _File:
+    def _opened(self, value: str | None, first: int) -> _File:
         if len(self._open) >= MAX_PARTITIONS:
             raise UsageError(f"Column '{self._by}' has more than {MAX_PARTITIONS} values; partition by one with fewer.")
         directory, stem = self._directory, self._stem
@@ -148,5 +150,12 @@ class PartitionedFiles:
             opened.temporary.unlink(missing_ok=True)
 
 
-def _path_part(value: Any) -> str:
-    return _NULL if value is None else quote(str(value), safe=" ") or "%00"
+def _comparable(values: pa.Array) -> pa.Array:
+    """The values, or the texts they have, in a type whose values Arrow can tell apart."""
+    if isinstance(values.type, pa.BaseExtensionType) or pa.types.is_nested(values.type):
+        return pa.array([None if value is None else str(value) for value in python_values(values)], type=pa.string())
+    return values
+
+
+def _path_part(value: str | None) -> str:
+    return _NULL if value is None else quote(value, safe=" ") or "%00"

@@ -9,6 +9,8 @@ import pyarrow as pa
 from rowmill.errors import UsageError
 from rowmill.export.source import DatasetSource
 from rowmill.spec.processor import RowProcessor
+from rowmill.value.kind import is_json
+from rowmill.value.plain_arrow import TooWide, plain_table
 
 
 class Processed:
@@ -19,11 +21,16 @@ class Processed:
         self._source = source
         self._processor = processor
         self._kept = tuple(kept)
-        self._schema = self._process(source.dataset_schema().empty_table()).schema
+        given = source.dataset_schema()
+        self._schema = self._process(pa.Table.from_batches([], given)).schema
+        self._json = frozenset(field.name for field in given if is_json(field.type))
 
     def dataset_schema(self) -> pa.Schema:
-        """See :class:`~rowmill.export.source.DatasetSource`."""
-        return self._schema
+        """See :class:`~rowmill.export.source.DatasetSource`. What was JSON and still is text is JSON."""
+        return pa.schema([field.with_type(pa.json_()) if self._is_json(field) else field for field in self._schema])
+
+    def _is_json(self, field: pa.Field) -> bool:
+        return field.name in self._json and bool(pa.types.is_string(field.type))
 
     def dataset_batches(self) -> Iterator[pa.RecordBatch]:
         """See :class:`~rowmill.export.source.DatasetSource`. Raises UsageError when the processor fails."""
@@ -33,9 +40,19 @@ class Processed:
                 processed = processed.cast(self._schema)
             except (pa.ArrowException, ValueError) as error:
                 raise self._failure(f"made other columns of some rows than of none: {error}") from error
-            yield from processed.combine_chunks().to_batches()
+            for made in processed.combine_chunks().to_batches():
+                columns = [
+                    pa.ExtensionArray.from_storage(pa.json_(), column) if self._is_json(field) else column
+                    for field, column in zip(self._schema, made.columns, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(columns, schema=self.dataset_schema())
 
     def _process(self, rows: pa.Table) -> pa.Table:
+        try:
+            rows = plain_table(rows)
+        except TooWide as error:
+            row = rows["row_id"][error.position].as_py() if "row_id" in rows.column_names else error.position
+            raise self._failure(f"cannot take column '{error.column}' of row {row}: {error}") from error
         try:
             processed = self._processor.process(rows)
         except Exception as error:  # of somebody else's code

@@ -16,15 +16,40 @@ from pydantic import JsonValue
 from rowmill.errors import GeneratorError, UsageError
 from rowmill.export.source import DatasetSource
 from rowmill.spec.template import Template
+from rowmill.value.python_value import python_values
 
 _LONE_COLUMN = re.compile(r"\{\{-?\s*[^\W\d]\w*\s*-?\}\}")
+_ROWS_AT_ONCE = 4096
 
 Row = Mapping[str, Any]
 
 
+class _Rows:
+    """Some rows: as Arrow, and the columns that templates read as Python values."""
+
+    def __init__(self, batch: pa.RecordBatch, rendered: frozenset[str], failed: Callable[[Row, GeneratorError], None]):
+        self.batch = batch
+        self._failed = failed
+        names = [name for name in batch.schema.names if name in rendered or name == "row_id"]
+        columns = [python_values(batch[name]) for name in names]
+        self.rows: list[Row] = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+        if not names:
+            self.rows = [{}] * batch.num_rows
+
+    def rendered(self, template: Template) -> pa.Array:
+        """The texts a template makes of the rows."""
+        texts = []
+        for row in self.rows:
+            try:
+                texts.append(template.render(row))
+            except GeneratorError as error:
+                self._failed(row, error)
+        return pa.array(texts, type=pa.string())
+
+
 class _Field(NamedTuple):
     kind: pa.DataType
-    value: Callable[[Row], Any]
+    values: Callable[[_Rows], pa.Array]
 
 
 class Transformed:
@@ -34,8 +59,9 @@ class Transformed:
         """``name`` is the processor's, for errors. Raises UsageError for a list of unlike elements."""
         self._source = source
         self._name = name
-        types = {field.name: field.type for field in source.dataset_schema()}
-        self._fields = {field: _compiled(part, f"processor {name}, {field}", types) for field, part in shape.items()}
+        compiler = _Compiler({field.name: field.type for field in source.dataset_schema()})
+        self._fields = {field: compiler.field(part, f"processor {name}, {field}") for field, part in shape.items()}
+        self._rendered = frozenset(compiler.rendered)
 
     def dataset_schema(self) -> pa.Schema:
         """See :class:`~rowmill.export.source.DatasetSource`."""
@@ -45,44 +71,81 @@ class Transformed:
         """See :class:`~rowmill.export.source.DatasetSource`. Raises UsageError for a row that cannot be rendered."""
         schema = self.dataset_schema()
         for batch in self._source.dataset_batches():
-            for start in range(0, batch.num_rows, 4096):
-                rows = batch.slice(start, 4096).to_pylist()
-                made: dict[str, list[Any]] = {name: [] for name in self._fields}
-                for row in rows:
-                    self._append(row, made)
-                arrays = [pa.array(made[name], type=field.kind) for name, field in self._fields.items()]
+            for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                rows = _Rows(batch.slice(start, _ROWS_AT_ONCE), self._rendered, self._fail)
+                arrays = [field.values(rows) for field in self._fields.values()]
                 yield pa.RecordBatch.from_arrays(arrays, schema=schema)
 
-    def _append(self, row: Row, made: dict[str, list[Any]]) -> None:
-        for name, field in self._fields.items():
-            try:
-                made[name].append(field.value(row))
-            except GeneratorError as error:
-                message = f"Processor '{self._name}' fails for row {row.get('row_id')}: {error} Nothing was exported."
-                raise UsageError(message) from error
+    def _fail(self, row: Row, error: GeneratorError) -> None:
+        message = f"Processor '{self._name}' fails for row {row.get('row_id')}: {error} Nothing was exported."
+        raise UsageError(message) from error
 
 
-def _compiled(shape: JsonValue, place: str, types: Mapping[str, pa.DataType]) -> _Field:
-    if isinstance(shape, str):
-        return _text(shape, place, types)
-    if isinstance(shape, Mapping):
-        fields = {name: _compiled(inner, f"{place}.{name}", types) for name, inner in shape.items()}
-        kind = pa.struct([pa.field(name, field.kind) for name, field in fields.items()])
-        return _Field(kind, lambda row: {name: field.value(row) for name, field in fields.items()})
-    if isinstance(shape, Sequence):
-        elements = [_compiled(inner, f"{place}.{index}", types) for index, inner in enumerate(shape)]
-        kind = pa.list_(_common([element.kind for element in elements], place))
-        return _Field(kind, lambda row: [element.value(row) for element in elements])
-    return _Field(pa.scalar(shape).type if shape is not None else pa.string(), lambda row: shape)
+class _Compiler:
+    """Reads a shape. ``rendered`` gathers the columns its templates read."""
+
+    def __init__(self, types: Mapping[str, pa.DataType]) -> None:
+        self._types = types
+        self.rendered: set[str] = set()
+
+    def field(self, shape: JsonValue, place: str) -> _Field:
+        """What makes the values of one field."""
+        if isinstance(shape, str):
+            return self._text(shape, place)
+        if isinstance(shape, Mapping):
+            return _struct({name: self.field(inner, f"{place}.{name}") for name, inner in shape.items()})
+        if isinstance(shape, Sequence):
+            elements = [self.field(inner, f"{place}.{index}") for index, inner in enumerate(shape)]
+            return _list(elements, _common([element.kind for element in elements], place))
+        kind = pa.scalar(shape).type if shape is not None else pa.string()
+        return _Field(kind, lambda rows: pa.array([shape] * rows.batch.num_rows, type=kind))
+
+    def _text(self, text: str, place: str) -> _Field:
+        template = Template(text, place)
+        if len(template.references) == 1 and _LONE_COLUMN.fullmatch(text.strip()):
+            (column,) = template.references
+            if column in self._types:
+                return _Field(self._types[column], lambda rows: rows.batch[column])
+        self.rendered.update(template.references)
+        return _Field(pa.string(), lambda rows: rows.rendered(template))
 
 
-def _text(text: str, place: str, types: Mapping[str, pa.DataType]) -> _Field:
-    template = Template(text, place)
-    if len(template.references) == 1 and _LONE_COLUMN.fullmatch(text.strip()):
-        (column,) = template.references
-        if column in types:
-            return _Field(types[column], lambda row: row[column])
-    return _Field(pa.string(), template.render)
+def _struct(fields: Mapping[str, _Field]) -> _Field:
+    parts = [pa.field(name, field.kind) for name, field in fields.items()]
+
+    def values(rows: _Rows) -> pa.Array:
+        if not fields:
+            return pa.array([{}] * rows.batch.num_rows, type=pa.struct([]))
+        return pa.StructArray.from_arrays([field.values(rows) for field in fields.values()], fields=parts)
+
+    return _Field(pa.struct(parts), values)
+
+
+def _list(elements: Sequence[_Field], kind: pa.DataType) -> _Field:
+    width = len(elements)
+
+    def values(rows: _Rows) -> pa.Array:
+        count = rows.batch.num_rows
+        offsets = pa.array(range(0, count * width + 1, width) if width else [0] * (count + 1), type=pa.int32())
+        if not width or not count:
+            return pa.ListArray.from_arrays(offsets, pa.nulls(0, kind), type=pa.list_(kind))
+        together = pa.concat_arrays([_as(element.values(rows), kind) for element in elements])
+        order = pa.array([place * count + row for row in range(count) for place in range(width)], type=pa.int64())
+        return pa.ListArray.from_arrays(offsets, together.take(order), type=pa.list_(kind))
+
+    return _Field(pa.list_(kind), values)
+
+
+def _as(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Structs with all fields of ``kind``: those they do not have are null."""
+    if values.type == kind:
+        return values
+    names = {field.name for field in values.type}
+    fields = [
+        _as(values.field(field.name), field.type) if field.name in names else pa.nulls(len(values), field.type)
+        for field in kind
+    ]
+    return pa.StructArray.from_arrays(fields, fields=list(kind), mask=values.is_null())
 
 
 def _common(kinds: Sequence[pa.DataType], place: str) -> pa.DataType:

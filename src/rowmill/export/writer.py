@@ -14,7 +14,9 @@ import pyarrow as pa
 from rowmill.errors import UsageError
 from rowmill.export.csv_text import csv_batch, csv_schema
 from rowmill.export.format import COMPRESSIONS, Compression, ExportFormat
-from rowmill.export.json_text import json_objects
+from rowmill.value.json_column import json_objects
+from rowmill.value.plain_arrow import TooWide, plain_batch, plain_schema
+from rowmill.value.text_column import text_column
 
 _ROWS_PER_GROUP = 122_880
 _BYTES_PER_GROUP = 64 * 1024 * 1024
@@ -71,7 +73,7 @@ class _TextWriter(Writer):
 
 
 class JsonLinesWriter(_TextWriter):
-    """One JSON object a row and line (:mod:`rowmill.export.json_text`), UTF-8."""
+    """One JSON object a row and line (:mod:`rowmill.value.json_column`), UTF-8."""
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Appends one line a row."""
@@ -100,10 +102,10 @@ class CsvWriter(_TextWriter):
 
 
 class _GroupingWriter(Writer):
-    """Gathers small batches, so that a file has few groups of many rows."""
+    """Gathers small batches, so that a file has few groups of many rows. It knows no types of the engine's."""
 
     def __init__(self, file: BinaryIO, schema: pa.Schema, compression: Compression) -> None:
-        super().__init__(file, schema, compression)
+        super().__init__(file, self._known_schema(plain_schema(schema)), compression)
         self._held: list[pa.RecordBatch] = []
         self._rows = 0
         self._bytes = 0
@@ -113,8 +115,21 @@ class _GroupingWriter(Writer):
     def _open(self) -> Any:
         """The pyarrow writer."""
 
+    def _known_schema(self, schema: pa.Schema) -> pa.Schema:
+        """The schema in types the format has."""
+        return schema
+
+    def _known(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows in types the format has."""
+        return batch
+
     def write(self, batch: pa.RecordBatch) -> None:
-        """Holds the rows until a group is full."""
+        """Holds the rows until a group is full. Raises UsageError for a value that no type of Arrow holds."""
+        try:
+            batch = self._known(plain_batch(batch))
+        except TooWide as error:
+            row = f" of row {batch['row_id'][error.position].as_py()}" if "row_id" in batch.schema.names else ""
+            raise UsageError(f"Column '{error.column}'{row} cannot be exported as it is: {error}") from error
         self._held.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
@@ -135,12 +150,20 @@ class _GroupingWriter(Writer):
 
 
 class ParquetWriter(_GroupingWriter):
-    """Parquet, row groups of at most 122,880 rows or about 64 MiB."""
+    """Parquet, row groups of at most 122,880 rows or about 64 MiB. It has no type for intervals: they are text."""
 
     def _open(self) -> Any:
         from pyarrow import parquet
 
         return parquet.ParquetWriter(self._sink, self._schema, compression=str(self._compression))
+
+    def _known_schema(self, schema: pa.Schema) -> pa.Schema:
+        fields = (field.with_type(pa.string()) if pa.types.is_interval(field.type) else field for field in schema)
+        return pa.schema(list(fields))
+
+    def _known(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns = [text_column(column) if pa.types.is_interval(column.type) else column for column in batch.columns]
+        return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
 class ArrowFileWriter(_GroupingWriter):

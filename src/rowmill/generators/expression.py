@@ -21,6 +21,7 @@ from rowmill.spec.registry import register_column_type
 from rowmill.spec.rendering_budget import NeedsThread
 from rowmill.spec.template import Template
 from rowmill.task import Row
+from rowmill.value.spelled import spelled
 
 _ROWS_PER_CALL = 256
 _LONGEST_TURN_S = 0.02
@@ -33,8 +34,9 @@ _PYTHON_TYPES: dict[str, type] = {"BIGINT": int, "DOUBLE": float, "BOOLEAN": boo
 class ExpressionColumn(ColumnConfig):
     """A value computed from other columns: ``expr`` in sandboxed Jinja, or ``sql`` in DuckDB's dialect.
 
-    The text ``expr`` renders to is converted to ``dtype`` as DataDesigner does (3.7 as int is 3); text that does not
-    convert rejects its row. An ``expr`` of nothing but ``{{ column }}`` passes the value on, null included.
+    What it gives must fit ``dtype`` without any loss: 6 / 2 is an int, 7 / 2 rejects its row. The text ``expr`` renders
+    to fits if it spells a value of the type (``3``, ``3.0``; ``true``, ``false``, 1, 0). An ``expr`` of nothing but
+    ``{{ column }}`` passes the value on, null included.
     """
 
     column_type: Literal["expression"] = "expression"
@@ -46,7 +48,7 @@ class ExpressionColumn(ColumnConfig):
     functions that change from run to run (``now()``, ``random()``)."""
     dtype: Dtype = "str"
     """``int``, ``float``, ``str`` or ``bool``; with ``sql`` any of the [types](columns.md#types). Without it an
-    expression makes text."""
+    expression makes text. A value that does not [fit](values.md#what-fits-a-column) (7/2 for ``int``) drops its row."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> Self:
@@ -95,13 +97,16 @@ class ExpressionColumn(ColumnConfig):
 
     def bind(self, runtime: Runtime) -> CellGenerator:
         """The renderer of ``expr``; ``sql`` has none."""
-        return ExpressionGenerator(Template(self.expr or "", f"{self.name}.expr"), self.name, sql_type(self.dtype))
+        template = Template(self.expr or "", f"{self.name}.expr")
+        return ExpressionGenerator(template, self.name, sql_type(self.dtype), casts=runtime.casts_values)
 
 
 class ExpressionGenerator(CellGenerator):
     """Renders a template and converts the text. Hardly ever waits, so a call may take many rows."""
 
-    def __init__(self, template: Template, column: str, of: str) -> None:
+    def __init__(self, template: Template, column: str, of: str, *, casts: bool = False) -> None:
+        """``casts``: the run was begun when what did not fit was cut to its type, and goes on so."""
+        self._read = cut if casts else spelled
         self._template = template
         self._column = column
         self._type = of
@@ -139,7 +144,7 @@ class ExpressionGenerator(CellGenerator):
         if self._python_type is str:
             return text
         try:
-            return converted(text, self._python_type)
+            return self._read(text, self._python_type)
         except (ValueError, OverflowError):
             shown = ascii(text if len(text) <= 60 else text[:59] + "…")
             raise GeneratorError(
@@ -147,8 +152,8 @@ class ExpressionGenerator(CellGenerator):
             ) from None
 
 
-def converted(text: str, to: type) -> bool | int | float:
-    """The value a rendered text stands for. Raises ValueError or OverflowError when it stands for none."""
+def cut(text: str, to: type) -> bool | int | float:
+    """The older rule: the value a text is near to. Raises ValueError or OverflowError when it is near none."""
     text = text.strip()
     if to is float:
         return float(text)

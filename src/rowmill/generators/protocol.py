@@ -224,6 +224,16 @@ class Runtime(Protocol):
         """The whole spec; what a generator draws is a function of its seed, the column and the row_id (V1)."""
         ...
 
+    @property
+    def arrow_types(self) -> Mapping[str, pa.DataType]:
+        """The Arrow type in which the engine hands over each column of the spec."""
+        ...
+
+    @property
+    def casts_values(self) -> bool:
+        """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
+        ...
+
     def model(self, alias: str) -> Model:
         """The model of that alias."""
         ...

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyarrow as pa
+
 from rowmill.errors import InternalError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.protocol import Model, Toolbox
@@ -21,6 +23,8 @@ class InvocationRuntime:
     files: FileDirectory = field(default_factory=lambda: FileDirectory(Path("rowmill.files")))
     spec: Spec = field(default_factory=lambda: Spec(records=0))
     toolboxes: Mapping[str, Toolbox] = field(default_factory=dict)
+    arrow_types: Mapping[str, pa.DataType] = field(default_factory=dict)
+    casts_values: bool = False
 
     def model(self, alias: str) -> Model:
         """The model of that alias. The graph has checked the spec's aliases: a missing one is our error."""

@@ -225,7 +225,7 @@ class ValidationColumn(ColumnConfig):
             return SchemaValidator(targets, given.json_schema)
         if isinstance(given, FunctionParameters):
             function = load_function(given.validation_function, runtime.spec_directory)
-            return FunctionValidator(function, targets, given.output_schema)
+            return FunctionValidator(function, targets, given.output_schema, runtime.arrow_types)
         if not isinstance(given, RemoteParameters):
             return PlugInValidator(given.validator(targets), self.validator_type)
         from rowmill.generators.validators.remote import RemoteValidator  # aiohttp is imported only if there is a need

@@ -32,6 +32,8 @@ from rowmill.inspect.place import LivePlace, live_place
 from rowmill.store.file.database_file import file_identity
 from rowmill.store.reading.status import Status
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+from rowmill.value.kind import is_json
+from rowmill.value.python_value import python_values
 
 T = TypeVar("T")
 _HANDSHAKE_S = 10.0
@@ -73,7 +75,7 @@ class LiveConnection:
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """See :class:`.Readable`."""
         table = self.arrow(sql, parameters)
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return list(zip(*map(_as_from_a_file, table.columns), strict=True))
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
         """See :class:`.Readable`; the holder takes every query for a user's and checks it.
@@ -178,3 +180,8 @@ def _meaning(error: flight.FlightError) -> RowmillError:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _as_from_a_file(column: pa.ChunkedArray) -> list[Any]:
+    """The values as :meth:`.Connection.execute` gives them: JSON is its text."""
+    return list(column.to_pylist()) if is_json(column.type) else python_values(column)

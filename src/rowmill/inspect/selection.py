@@ -12,6 +12,7 @@ from rowmill.inspect.opening import open_reader
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
+from rowmill.value.python_value import python_rows
 
 Range = tuple[int, int]
 """Row numbers, both ends included."""
@@ -68,7 +69,6 @@ def _enclosed(where: str) -> str:
 def _asked(reader: Reader, query: str, where: str | None) -> list[dict[str, Any]]:
     reader.check_version()
     try:
-        rows: list[dict[str, Any]] = reader.table(query).to_pylist()
+        return list(python_rows(reader.table(query)))
     except UsageError as error:
         raise UsageError(f"The condition {where!r} cannot be used. {error}{hint_for_condition(where or '')}") from error
-    return rows

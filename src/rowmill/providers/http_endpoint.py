@@ -102,10 +102,11 @@ class HttpEndpoint:
         self._closed = False
 
     async def post(
-        self, path: str, document: Mapping[str, Any], timeout_s: float, read: Callable[[bytes, str, str], T]
+        self, path: str, document: Mapping[str, Any] | str, timeout_s: float, read: Callable[[bytes, str, str], T]
     ) -> T:
-        """Makes exactly one request, within ``timeout_s`` seconds; ``read`` makes the answer of the body of a 2xx
-        response, the endpoint and the model.
+        """Makes exactly one request, within ``timeout_s`` seconds. ``document`` may be JSON text.
+
+        ``read`` makes the answer of the body of a 2xx response, the endpoint and the model.
 
         Raises :class:`RateLimited`, :class:`Transient`, :class:`Rejected` or :class:`RunStopping` as the
         table of this module says, or as ``read`` and ``error_of_status`` do.
@@ -206,11 +207,11 @@ class HttpEndpoint:
         return shortened(message)
 
 
-def _body(document: Mapping[str, Any]) -> bytes | io.BytesIO:
-    if document.get("stream"):
+def _body(document: Mapping[str, Any] | str) -> bytes | io.BytesIO:
+    if isinstance(document, Mapping) and document.get("stream"):
         raise RunStopping("Rowmill reads whole answers: remove 'stream' from the parameters", "InvalidRequest")
     try:
-        body = _encode(document).encode("ascii")
+        body = (document if isinstance(document, str) else _encode(document)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         message = shortened(f"The request cannot be written as JSON: {error}")
         raise Rejected(message, "InvalidRequest") from error

@@ -11,6 +11,7 @@ import pyarrow as pa
 from rowmill.store.database.statements import Statement, statement
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import Status
+from rowmill.value.python_value import python_rows
 
 _SPAN = statement("report_span")
 _PROGRESS = statement("report_progress")
@@ -101,7 +102,7 @@ def _samples(reader: Reader) -> pa.Table:
 
 
 def _rows(reader: Reader, query: Statement, parameters: dict[str, int] | None = None) -> Rows:
-    found: Rows = reader.table(query.text, parameters).to_pylist()
+    found: Rows = list(python_rows(reader.table(query.text, parameters)))
     return found
 
 

@@ -14,12 +14,12 @@ import pyarrow as pa
 from markupsafe import Markup
 
 from rowmill.export.dataset import check_target
-from rowmill.export.json_text import json_values
 from rowmill.export.target import whole_file
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.findings import Findings, Rows, TimeAxis, find
 from rowmill.store.reading.reader import Reader
+from rowmill.value.text_column import text_column
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _LONGEST_CELL = 400
@@ -217,16 +217,11 @@ def _scores(rows: Rows) -> list[tuple[str, str, list[tuple[str, int, float]]]]:
 def _samples(samples: pa.Table) -> list[list[str | None]]:
     columns: list[list[str | None]] = []
     for column in samples.columns:
-        is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
         texts: list[str | None] = []
         for chunk in column.chunks:
-            texts += chunk.to_pylist() if is_text else _json_texts(chunk)
+            texts += text_column(chunk).cast(pa.string()).to_pylist()
         columns.append([text if text is None else _shortened(text) for text in texts])
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _json_texts(chunk: pa.Array) -> list[str | None]:
-    return [None if text == "null" else text.strip('"') for text in json_values(chunk)]
 
 
 def _shortened(text: str) -> str:

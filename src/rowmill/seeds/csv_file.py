@@ -25,14 +25,14 @@ _SEPARATOR_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertic
 _BLOCK_BYTES = 1 << 22
 _HEADER_BYTES = 1 << 20
 _SHOWN = 60
+_SHORT = 2_000
 _EMPTY = "\0"
 """A quoted empty field, for as long as empty texts are nulls: no file that is read has a NUL in it."""
 _SAID_SEPARATOR = re.compile(rf"(?i:sep)=([{re.escape(_SEPARATORS)}])")
 """A first line that spreadsheets write to say how the others are separated."""
 _QUOTED = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _FIELDS = {
-    each: re.compile(rf'(?:"([^"]*(?:""[^"]*)*)"|([^"{re.escape(each)}\r\n]*))({re.escape(each)}|\Z)')
-    for each in _SEPARATORS
+    each: re.compile(rf'("[^"]*(?:""[^"]*)*"|[^"{re.escape(each)}\r\n]*)({re.escape(each)}|\Z)') for each in _SEPARATORS
 }
 
 
@@ -222,17 +222,22 @@ class _Parser:
     def _odd_fields(self, text: str, line: int) -> list[str]:
         """The same for rows with separators, line ends or quotation marks inside of quoted fields."""
         pattern = _FIELDS[self.separator]
-        row: list[str] = []
-        at = 0
-        while True:
-            match = pattern.match(text, at)
-            if match is None:
-                raise malformed(self._name, *self._fault(text, line))
-            quoted, plain, end = match.groups()
-            row.append(plain if quoted is None else quoted.replace('""', '"') or _EMPTY)
-            if not end:
-                return row
-            at = match.end()
+        if len(text) < _SHORT:
+            found = pattern.findall(text)
+            if len(found) > 1 and not found[-2][1]:
+                found.pop()  # nothing, found once more behind the last field
+        else:
+            # Looking for fields behind a fault takes time that grows with the square of what is left.
+            found, at = [], 0
+            while (match := pattern.match(text, at)) is not None:
+                found.append(match.groups())
+                at = match.end()
+                if not match[2]:
+                    break
+        # Whatever no field matches was passed over.
+        if sum(len(field) + len(end) for field, end in found) != len(text) or not all(end for _, end in found[:-1]):
+            raise malformed(self._name, *self._fault(text, line))
+        return [field[1:-1].replace('""', '"') or _EMPTY if field.startswith('"') else field for field, _ in found]
 
     # What is wrong ----------------------------------------------------------------------------
 
@@ -240,7 +245,7 @@ class _Parser:
         """Line and kind of the first fault of a row that is no row."""
         pattern = _FIELDS[self.separator]
         at = column = 0
-        while (match := pattern.match(text, at)) is not None and match[3]:
+        while (match := pattern.match(text, at)) is not None and match[2]:
             at, column = match.end(), column + 1
         title = f"column {self.names[column]!r}" if column < len(self.names) else f"field {column + 1}"
         if text[at : at + 1] == '"':

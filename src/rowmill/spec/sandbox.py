@@ -43,6 +43,8 @@ from rowmill.spec.template_filters import (
     tests,
 )
 from rowmill.spec.template_tree import spending
+from rowmill.value.json_value import json_text
+from rowmill.value.shown import shown
 
 __all__ = ["MAX_TEXT", "NoValue", "RenderContext", "Sandbox", "TooLarge"]
 
@@ -68,7 +70,12 @@ _NESTING = (Macro, LoopContext, BlockReference)
 def _finalize(context: RenderContext, value: object) -> object:
     size = len(value) if type(value) is str else 8 if type(value) in _SHORT else context.text_weight(value)
     context.spend(size)
-    return value
+    return shown(value)
+
+
+def _json(value: object, *, sort_keys: bool = False, indent: int | None = None) -> str:
+    """What ``tojson`` makes of a value."""
+    return json_text(value, ensure_ascii=True, sort_keys=sort_keys, indent=indent)
 
 
 def _range(*arguments: int) -> range:
@@ -158,6 +165,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, finalize=_finalize, autoescape=False, cache_size=0)
         self.filters = dict[str, Any](filters())
         self.tests = dict[str, Any](tests())
+        self.policies["json.dumps_function"] = _json
         self.globals = {name: self.globals[name] for name in _FUNCTIONS} | {"range": _range}
         self._safe: dict[tuple[type, str], bool] = {}
 

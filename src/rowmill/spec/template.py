@@ -1,8 +1,8 @@
 """Templates: the Jinja texts of a spec, compiled once, rendered for a row at a time.
 
-Values render as Jinja renders them: a null is ``None``, a list or mapping looks as in Python (use
-``| tojson`` for JSON), one newline at the end of the template is dropped. A name the row does not have is
-an error, never an empty text.
+Values render as :mod:`rowmill.value.shown` says: a null is ``None``, a list or mapping looks as in Python (use
+``| tojson`` for JSON), what a JSON column holds is JSON; one newline at the end of the
+template is dropped. A name the row does not have is an error, never an empty text.
 """
 
 from __future__ import annotations

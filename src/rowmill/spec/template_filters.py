@@ -28,6 +28,7 @@ from rowmill.spec.rendering_budget import (
     is_mapping,
     search_work,
 )
+from rowmill.value.shown import shown
 
 _KNOWN = (
     "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
@@ -344,7 +345,7 @@ def _step(context: RenderContext, units: int, characters: int) -> bool:
 def _concatenate(context: RenderContext, parts: tuple[Any, ...]) -> str:
     """``a ~ b``."""
     context.spend(sum(map(context.text_weight, parts)))
-    return "".join(map(str, parts))
+    return "".join([str(shown(part)) for part in parts])
 
 
 @pass_context

@@ -26,11 +26,13 @@ from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import STORAGE_ROWS, Connection
 from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statement
+from rowmill.store.database.typing import arrow_schema
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
 from rowmill.store.layout import schema
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.graph_tables import insert_graph
+from rowmill.store.layout.implicit_cast import implicit_casts
 from rowmill.store.layout.layout import Layout
 from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.seed_content import keep_new_marks, keep_seed_content, seed_content_of
@@ -47,6 +49,7 @@ from rowmill.version import VERSION
 
 _log = logging.getLogger("rowmill.run")
 
+_OLDER_RULE = statement("older_rule")
 _INSERT_RUN = statement("insert_run")
 _INSERT_SPEC = statement("insert_spec_version")
 _NEWEST_SPEC = statement("newest_spec")
@@ -298,6 +301,15 @@ class RunStore:
         """From now on the views, asked here, know that a process works on the run."""
         self._connection.execute(_SAY_ALIVE.text)
 
+    def casts_values(self) -> bool:
+        """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
+        return bool(self._connection.execute(_OLDER_RULE.text)[0][0])
+
+    def arrow_types(self, graph: Graph) -> dict[str, pa.DataType]:
+        """The Arrow type in which the engine hands over each column of a spec."""
+        columns = [(output.name, output.sql_type) for node in graph.generators for output in node.columns]
+        return {field.name: field.type for field in arrow_schema(self._connection, columns)}
+
     def turn(
         self,
         spec: Spec,
@@ -311,7 +323,7 @@ class RunStore:
             raise RuntimeError("begin() comes before turn()")
         if _works_on_few_rows(spec, graph):
             self._connection.use_one_thread()
-        layout = Layout(graph, spec.seed)
+        layout = Layout(graph, spec.seed, {} if self.casts_values() else implicit_casts(self._connection, graph))
         self._drop_log = DropLog(layout)
         sampled = [node for node in graph.generators if isinstance(node.declaration.sql, (SamplerCall, SampledValue))]
         create_sampler_macros(self._connection, map(layout.expression, sampled))

@@ -22,6 +22,8 @@ from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator, Model
 from rowmill.spec.declaration import Output
 from rowmill.task import Row
+from rowmill.value.json_value import JsonObject
+from rowmill.value.kind import is_text
 
 _ARROW_TYPES = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "VARCHAR": pa.string(), "BOOLEAN": pa.bool_()}
 """Types to cast a table's columns to here, for a clear error; the others are left to the store."""
@@ -121,7 +123,7 @@ class FunctionCells(_Function, CellGenerator):
         return results
 
     def _values(self, result: Any, row: Row) -> Sequence[Any]:
-        if not isinstance(result, Mapping):
+        if not isinstance(result, Mapping) or self._is_value(result):
             if len(self._names) > 1:
                 raise self._broken(
                     f"returned {type(result).__name__}; it makes several columns, so it must return a dict with "
@@ -135,6 +137,10 @@ class FunctionCells(_Function, CellGenerator):
             self._warn_of_undeclared([str(name) for name in result if name not in self._names and name not in row])
         return [_plain(result[name]) for name in self._names]
 
+    def _is_value(self, result: Mapping[str, Any]) -> bool:
+        """What a JSON column held, given back whole: a value, not columns by name."""
+        return isinstance(result, JsonObject) and len(self._names) == 1 and self._names[0] not in result
+
     @staticmethod
     def _listed(names: Sequence[str]) -> str:
         return ", ".join(f"'{name}'" for name in names)
@@ -145,10 +151,13 @@ def _plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def _family(kind: pa.DataType) -> str:
+    """Types that can become one another if no value loses anything by it."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "number"
+    return "text" if is_text(kind) else str(kind)
 
 
 class TableFunction(_Function):
@@ -189,8 +198,10 @@ class TableFunction(_Function):
                 f"returned a table with {table.column_names.count(name)} columns '{name}'; it must have one."
             )
         column = table.column(name)
-        if of == pa.string() and not (_is_text(column.type) or pa.types.is_null(column.type)):
-            raise self._broken(f"returned a column '{name}' of {column.type}; it must be text.")
+        if of is not None and not pa.types.is_null(column.type) and _family(column.type) != _family(of):
+            if of == pa.string():
+                raise self._broken(f"returned a column '{name}' of {column.type}; it must be text.")
+            raise self._broken(f"returned a column '{name}' that is not {of}: it is {column.type}.")
         try:
             return column if of is None else column.cast(of)
         except pa.ArrowException as error:

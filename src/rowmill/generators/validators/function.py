@@ -15,6 +15,7 @@ from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.protocol import Call
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
 from rowmill.task import Row
+from rowmill.value.fitting import known_array
 
 _INDEX = "row_index"
 
@@ -27,18 +28,25 @@ class FunctionValidator(Validator):
     """
 
     def __init__(
-        self, function: CustomFunction, targets: Sequence[str], output_schema: Mapping[str, Any] | None
+        self,
+        function: CustomFunction,
+        targets: Sequence[str],
+        output_schema: Mapping[str, Any] | None,
+        arrow_types: Mapping[str, pa.DataType],
     ) -> None:
+        """``arrow_types``: those of the targets, as the engine has them."""
         self._function = function
         self._targets = tuple(targets)
         self._name = f"Validator '{function.reference}'"
         self._verdicts = ForeignVerdicts(self._name, output_schema)
+        self._types = arrow_types
         self._limiter: anyio.CapacityLimiter | None = None
 
     async def judge(self, rows: Sequence[Row], call: Call) -> Sequence[Verdict | Exception]:
         """See :class:`Validator`. What the function raises is the error of every row of the call."""
         columns: dict[str, Any] = {_INDEX: list(range(len(rows)))}
-        columns |= {target: [row[target] for row in rows] for target in self._targets}
+        for target in self._targets:
+            columns[target] = known_array([row[target] for row in rows], self._types.get(target))
         table = pa.table(columns)
         if self._function.is_async:
             output = await self._function.function(table)

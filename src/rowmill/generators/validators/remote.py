@@ -1,5 +1,7 @@
 """Rows judged by an HTTP endpoint: ``{"data": [row, …]}`` is posted, ``{"data": [verdict, …]}`` comes back.
 
+The values of a row are JSON as in an export.
+
 A request that fails in a way worth another try is an error of the whole call and becomes the deferral of its rows: a
 failed batch is never taken for a verdict. One that is refused (4xx) is made again for each row alone, so that one bad
 row costs no other.
@@ -10,8 +12,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
-from datetime import time as day_time
 from typing import Any
 
 from rowmill.errors import GeneratorError, ProviderError, Rejected, RunStopping
@@ -19,6 +19,7 @@ from rowmill.generators.protocol import Call
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
 from rowmill.providers.http_endpoint import HttpEndpoint
 from rowmill.task import Request, Row
+from rowmill.value.json_value import json_text
 
 
 class RemoteValidator(Validator):
@@ -52,7 +53,10 @@ class RemoteValidator(Validator):
         return judged
 
     async def _ask(self, rows: Sequence[Row], call: Call) -> list[Verdict]:
-        document = {"data": [{name: _plain(value) for name, value in row.items()} for row in rows]}
+        try:
+            document = json_text({"data": [dict(row) for row in rows]}, ensure_ascii=True)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise GeneratorError(f"The values cannot be sent as JSON: {error}", "NotJson") from error
         started_at, began = time.time(), time.monotonic()
         failure: BaseException | None = None
         try:
@@ -80,14 +84,3 @@ class RemoteValidator(Validator):
     async def aclose(self) -> None:
         """Closes its connections."""
         await self._endpoint.aclose()
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON has it: dates as ISO 8601, what else JSON lacks as text."""
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner) for name, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(inner) for inner in value]
-    return value.isoformat() if isinstance(value, (date, datetime, day_time)) else str(value)

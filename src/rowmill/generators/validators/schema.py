@@ -10,6 +10,7 @@ from rowmill.generators.json_schema import SchemaCheck
 from rowmill.generators.protocol import Call, UnusableAnswer
 from rowmill.generators.validators.verdict import Validator, Verdict
 from rowmill.task import Row
+from rowmill.value.json_value import JsonText
 
 
 class SchemaValidator(Validator):
@@ -29,7 +30,8 @@ class SchemaValidator(Validator):
 
     def _verdict(self, value: Any) -> Verdict:
         try:
-            self._check(json.loads(value) if isinstance(value, str) else value)
+            is_unread = isinstance(value, str) and not isinstance(value, JsonText)
+            self._check(json.loads(value) if is_unread else value)
         except (UnusableAnswer, ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, UnusableAnswer) else f"It is no JSON: {error}"
             return {"is_valid": False, "error_messages": reason}

@@ -40,6 +40,10 @@ _KEEP_LOG = statement("keep_log_when_closed")
 _CHECKPOINT = statement("checkpoint")
 _REWRITABLE_BLOCKS = statement("rewritable_blocks")
 
+_VARIANTS_AS_JSON = statement("variants_as_json")
+_VARIANT = "VARIANT"
+_VARIANT_IN_ARROW = b"arrow.parquet.variant"
+
 STORAGE_ROWS = 122_880
 """Rows of a table the engine stores together (it calls them a row group too): one thread reads them."""
 
@@ -62,7 +66,7 @@ _SAME_EVERYWHERE = {
     "max_expression_depth": "1000",
     "preserve_insertion_order": "true",
     "arrow_large_buffer_size": "false",
-    "arrow_lossless_conversion": "false",
+    "arrow_lossless_conversion": "true",
     "arrow_output_list_view": "false",
     "arrow_output_version": "1.0",
     "default_block_size": "262144",
@@ -71,7 +75,8 @@ _SAME_EVERYWHERE = {
 }
 """What shapes values, files and what is durable is said here, whatever the engine's defaults become (V5).
 
-The time zone and the calendar are set when a connection is open: the engine knows them only then.
+What is handed over as Arrow says its type in full (:mod:`rowmill.value`). The time zone and the calendar are set when a
+connection is open: the engine knows them only then.
 """
 
 LONG_LOG_BYTES = 16 * 2**20
@@ -86,8 +91,10 @@ class StagedTable:
     """
 
     def __init__(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+
         self.schema = schema
-        self.nothing = schema.empty_table()
+        self.nothing = pa.Table.from_batches([], schema)
         self.content = self.nothing
 
     def __arrow_c_schema__(self) -> object:
@@ -272,7 +279,12 @@ class Connection:
         """The result of a query as an Arrow table. ``is_question``: a user's; UsageError unless it only reads."""
         if is_question:
             check_question(self, sql)
-        return self._engine.sql(sql, params=parameters).to_arrow_table()
+        table = self._engine.sql(sql, params=parameters).to_arrow_table()
+        return self.arrow(self._without_variants(sql, parameters), parameters) if _has_variant(table.schema) else table
+
+    def types(self, sql: str) -> list[str]:
+        """The types of a query's columns, as the engine spells them. It is not executed."""
+        return [str(kind) for kind in self._engine.sql(sql).types]
 
     def batches(
         self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False
@@ -280,7 +292,20 @@ class Connection:
         """The same as a stream of record batches; the connection is busy until it is read or closed."""
         if is_question:
             check_question(self, sql)
-        return self._engine.sql(sql, params=parameters).to_arrow_reader(_ROWS_PER_BATCH)
+        reader = self._engine.sql(sql, params=parameters).to_arrow_reader(_ROWS_PER_BATCH)
+        return (
+            self.batches(self._without_variants(sql, parameters), parameters) if _has_variant(reader.schema) else reader
+        )
+
+    def _without_variants(self, sql: str, parameters: Mapping[str, Any] | None) -> str:
+        """The query with its VARIANT columns as JSON: a VARIANT comes as bytes that nobody but the engine reads."""
+        relation = self._engine.sql(sql, params=parameters)
+        casts = [
+            f"cast({quote(name)} as {kind.replace(_VARIANT, 'JSON')}) as {quote(name)}"
+            for name, kind in zip(relation.columns, map(str, relation.types), strict=True)
+            if _VARIANT in kind
+        ]
+        return _VARIANTS_AS_JSON.fill(casts=", ".join(casts), query=sql.rstrip().rstrip(";"))
 
     def known_status(self) -> None:
         """Nothing: a file has to be read."""
@@ -409,6 +434,17 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _has_variant(schema: pa.Schema) -> bool:
+    return any(_is_variant(field) for field in schema)
+
+
+def _is_variant(field: pa.Field) -> bool:
+    if field.metadata is not None and field.metadata.get(b"ARROW:extension:name") == _VARIANT_IN_ARROW:
+        return True
+    kind = field.type
+    return any(_is_variant(kind.field(place)) for place in range(kind.num_fields))
 
 
 def _text(value: str) -> str:

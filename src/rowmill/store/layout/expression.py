@@ -18,6 +18,7 @@ from rowmill.spec.declaration import SqlAnalysis
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import statement
+from rowmill.store.layout.implicit_cast import ImplicitCast, types_of
 from rowmill.store.layout.reserved_names import reserved_name_hint
 from rowmill.store.layout.sql_functions import is_repeatable
 
@@ -88,12 +89,31 @@ class ExpressionAnalyst:
     def value_problem(self, value: object, sql_type: str) -> str | None:
         """Why a value of the spec does not fit a column's type, or None."""
         try:
-            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=f"cast({literal(value)} as {sql_type})"))
+            written = literal(value)
+            cast = f"cast({written} as {sql_type})"
+            source, target = types_of(self._connection, [written, f"cast(null as {sql_type})"], {})
+            around = ImplicitCast(source, target).around(written) if source and target else None
+            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=cast))
         except TypeError as error:
             return str(error)
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
+        try:
+            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=around or cast))
+        except duckdb.Error:
+            return f"{written} is no {sql_type}: the value would be another one. Write what the column can hold."
         return None
+
+    def cast_problem(self, expression: str, columns: Mapping[str, str], sql_type: str) -> str | None:
+        """Why no value of an expression fits a column's type, or None."""
+        (source,) = types_of(self._connection, [expression], columns)
+        (target,) = types_of(self._connection, [f"cast(null as {sql_type})"], {})
+        if source is None or target is None or not ImplicitCast(source, target).never_fits:
+            return None
+        return (
+            f"The SQL gives {source}, which never is {sql_type}: every row would be dropped. Give the column the right "
+            f"dtype, or write the cast you want: cast(… as {sql_type})."
+        )
 
     def close(self) -> None:
         """Closes the private connection."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
@@ -16,6 +16,7 @@ from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlE
 from rowmill.store.database.connection import column_list, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import Statement, statement
+from rowmill.store.layout.implicit_cast import ImplicitCast
 from rowmill.store.layout.sampling import sampled_value, sampler_call
 from rowmill.store.layout.shelter import sheltered
 
@@ -33,6 +34,8 @@ class Layout:
 
     graph: Graph
     seed: int
+    casts: Mapping[int, ImplicitCast] = field(default_factory=dict, hash=False, compare=False)
+    """By generator, the casts of users' SQL that must not change a value; the others are plain."""
 
     @cached_property
     def words(self) -> int:
@@ -275,7 +278,9 @@ class Layout:
         if isinstance(source, SampledValue):
             return sampled_value(source, self.seed, output.name, output.sql_type)
         if isinstance(source, SqlExpression):
-            return sheltered(f"cast(({source.text}\n) as {output.sql_type})")
+            cast = self.casts.get(node.number)
+            around = cast.around(source.text) if cast is not None else None
+            return sheltered(around or f"cast(({source.text}\n) as {output.sql_type})")
         if isinstance(source, SeedColumn):
             return quote(source.name)
         raise TypeError(f"generator {node.declaration.name} is not evaluated in SQL")

@@ -17,6 +17,7 @@ from rowmill.store.database.connection import column_list
 from rowmill.store.database.statements import Statement, statement
 from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
+from rowmill.value.python_value import python_rows
 
 _VIEW_COLUMNS = statement("view_columns")
 _PUBLIC_COLUMNS = statement("public_columns")
@@ -105,7 +106,7 @@ def _query(
 def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str], limit: int | None) -> pa.RecordBatchReader:
     """Every row, or the first ones: sorting them all at once would need them all at once."""
     query = sliced.between.fill(**slots)
-    first, last, rows = reader.table(sliced.bounds.text).to_pylist()[0].values()
+    first, last, rows = next(python_rows(reader.table(sliced.bounds.text))).values()
     # An empty range tells the types, and whether the condition runs at all.
     schema = reader.table(query, {"first": 0, "last": -1}).schema
     if not rows:

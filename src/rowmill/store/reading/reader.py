@@ -183,8 +183,10 @@ class Reader:
 
     def usage_of_models(self) -> list[dict[str, Any]]:
         """Per model: model, requests, input_tokens, output_tokens, cost_usd, over all invocations."""
+        from rowmill.value.python_value import python_rows  # not for a status, which is to be quick
+
         with self._as_far_as_views_go():
-            return list(self._connection.arrow(_USAGE.text).to_pylist())
+            return list(python_rows(self._connection.arrow(_USAGE.text)))
 
     def identity(self) -> RunIdentity:
         """Which run this is, and a digest of all that shapes its values."""

@@ -217,7 +217,7 @@ class Barriers:
     def _decide(self, node: GeneratorNode) -> None:
         source = node.declaration.dataset_sql
         parameters = {"message": source.message} if isinstance(source, KeepOfDataset) else None
-        deciding = decision(node, self.generator_rows(node), self._types)
+        deciding = decision(node, self.generator_rows(node), self._types, self._layout.casts.get(node.number))
         try:
             self._connection.execute(deciding, parameters)
         except duckdb.Error as error:
@@ -410,6 +410,5 @@ class _CheckedResult:
             return values.cast(pa.int64()).combine_chunks()
         array = self._typing.checked(name, values)
         if array is None:
-            misfit = next(value for value in values.to_pylist() if not self._typing.fits(name, value))
-            self.problem = self._typing.misfit(name, misfit)
+            self.problem = self._typing.first_misfit(name, values)
         return array

@@ -17,6 +17,7 @@ import pyarrow as pa
 from rowmill.errors import GeneratorError
 from rowmill.store.database.connection import Connection
 from rowmill.store.file import engine_errors
+from rowmill.value.plain_arrow import plain_schema, plain_table
 
 _SLICE_ROWS = 10_000
 
@@ -28,7 +29,7 @@ class DatasetRows:
         self, connection: Connection, query: str, schema: pa.Schema, bounds: tuple[int, int], row_count: int
     ) -> None:
         """``query`` reads the rows from ``$first_row`` to ``$last_row``; ``bounds``: the first and the last row_id."""
-        self.schema = schema
+        self.schema = plain_schema(schema)
         self.row_count = row_count
         self._query = query
         self._bounds = bounds
@@ -66,7 +67,7 @@ class DatasetRows:
                 table = self._cursor.arrow(self._query, bounds)
             except duckdb.Error as error:
                 raise engine_errors.turn_error(error, "reading rows for a column over the dataset") from error
-        batches: list[pa.RecordBatch] = table.cast(self.schema).to_batches()
+        batches: list[pa.RecordBatch] = plain_table(table).cast(self.schema).to_batches()
         return batches
 
     def close(self) -> None:

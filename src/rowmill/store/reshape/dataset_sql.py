@@ -8,6 +8,7 @@ from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import DatasetSql, Deduplicate, KeepOfDataset, SqlExpression, ValueOverDataset
 from rowmill.store.database.connection import quote
 from rowmill.store.database.statements import statement
+from rowmill.store.layout.implicit_cast import ImplicitCast
 
 _DECIDE_DUPLICATES = statement("decide_duplicates")
 _DECIDE_VALUE = statement("decide_value")
@@ -25,10 +26,11 @@ def bindable(source: DatasetSql | None, expression: SqlExpression, of: str) -> s
     return f"row_number() over (order by {expression.text}\n)"
 
 
-def decision(node: GeneratorNode, rows: str, types: Mapping[str, str]) -> str:
+def decision(node: GeneratorNode, rows: str, types: Mapping[str, str], cast: ImplicitCast | None) -> str:
     """The statement that makes the TEMP table of what a barrier decides.
 
-    ``rows``: the SQL of the rows it looks at; ``types``: SQL type of every column. A selection has ``$message``.
+    ``rows``: the SQL of the rows it looks at; ``types``: SQL type of every column; ``cast``: that of its value, if it
+    could change it. A selection has ``$message``.
     """
     source = node.declaration.dataset_sql
     if isinstance(source, Deduplicate):
@@ -36,8 +38,9 @@ def decision(node: GeneratorNode, rows: str, types: Mapping[str, str]) -> str:
         order_by = f"{source.order_by.text}\n," if source.order_by else ""
         return _DECIDE_DUPLICATES.fill(generator_rows=rows, keys=keys, order_by=order_by)
     if isinstance(source, ValueOverDataset):
-        value = f"{bindable(source, source.expression, node.columns[0].sql_type)} as value_0"
-        return _DECIDE_VALUE.fill(generator_rows=rows, values=value)
+        value = cast.around(source.expression.text) if cast is not None else None
+        value = value or bindable(source, source.expression, node.columns[0].sql_type)
+        return _DECIDE_VALUE.fill(generator_rows=rows, values=f"{value} as value_0")
     if isinstance(source, KeepOfDataset):
         return _DECIDE_SELECTION.fill(generator_rows=rows, predicate=bindable(source, source.predicate, "boolean"))
     raise TypeError(f"generator {node.name} is not evaluated in the database")

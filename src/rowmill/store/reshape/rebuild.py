@@ -56,7 +56,7 @@ _PURGE = statement("purge_retained_table")
 
 COPIED_TABLES = (
     "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
-    "control_request", "pause", "limit_by_hand", "refusal",
+    "control_request", "pause", "limit_by_hand", "refusal", "older_rule",
 )  # fmt: skip
 """Tables that do not depend on the spec."""
 SEED_TABLES = ("seed_content", "seed_file")

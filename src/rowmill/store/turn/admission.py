@@ -24,6 +24,7 @@ from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.ledger import TurnLedger
+from rowmill.store.turn.refusals import Refusals
 
 _TOUCH = statement("touch_run")
 _SUMMARY = statement("row_group_summary")
@@ -33,7 +34,7 @@ _INSERT_ROWS = statement("insert_active_rows")
 _ROW = statement("admitted_row")
 _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
-_ROOT_RESOURCES = statement("root_resources")
+_ROOTS = statement("root_generators")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
 _WHY_NONE = statement("why_no_row_group_enters")
 _PARKABLE = statement("parkable_row_groups")
@@ -85,7 +86,7 @@ class RowGroupCounts(NamedTuple):
     parked_rows: int
     """Rows of those that are parked."""
     parked_for: list[str]
-    """The resources these wait for."""
+    """What these wait for: resources, and local generators by their key."""
 
     @property
     def working(self) -> int:
@@ -101,8 +102,11 @@ def count_row_groups(connection: Connection) -> RowGroupCounts:
 class Admission:
     """Brings row groups into the working set. Bound to one connection, one layout and the run's settings."""
 
-    def __init__(self, connection: Connection, layout: Layout, settings: RunSettings, seed_rows: int) -> None:
+    def __init__(
+        self, connection: Connection, layout: Layout, settings: RunSettings, seed_rows: int, refusals: Refusals
+    ) -> None:
         self._connection = connection
+        self._refusals = refusals
         self._seed_rows = seed_rows
         self._max_parked_rows = settings.max_parked_rows
         called = (Strategy.CELL, Strategy.BATCH)
@@ -120,7 +124,7 @@ class Admission:
         self._refused_by: str | None = None
         """Why the next row group may not enter: holds until room is made, or until deferral blocks it no more."""
         self._deferral_verdict: _DeferralVerdict | None = None
-        self._roots = frozenset(resource for (resource,) in connection.execute(_ROOT_RESOURCES.text))
+        self._roots = connection.execute(_ROOTS.text)
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
@@ -145,11 +149,16 @@ class Admission:
         if self._only_sql:
             return self._bring_in(_BULK_ROWS, ledger)
         wanted = {resource: count for resource, count in unused.items() if count > 0}
+        if ledger.was_refused:
+            ledger.was_refused = False
+            self._park(ledger)
         came_back = self._unpark(wanted, ledger)
         if came_back:
             return CameIn(came_back)
         demand = self._demand(wanted)
         if not demand and self._row_groups.active:
+            if self._refusals and self._deferral_blocks(ledger.now):
+                ledger.blocked_by = _DEFERRED
             return CameIn(0)
         # Twice the demand: the next turn then finds work without a second pull.
         came_in = self._let_in(2 * demand, ledger)
@@ -160,8 +169,10 @@ class Admission:
 
     def _demand(self, wanted: Mapping[str, int]) -> int:
         """How many tasks a resource could take that a row group brings: any that is due, else those it starts with."""
-        is_due = self.has_due
-        return max((count for resource, count in wanted.items() if is_due or resource in self._roots), default=0)
+        if self.has_due:
+            return max(wanted.values(), default=0)
+        starting = (wanted.get(resource, 0) for number, resource in self._roots if number not in self._refusals)
+        return max(starting, default=0)
 
     def _let_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
         """Row groups that are due, or new ones, unless something refuses them; the ledger notes what (A5)."""
@@ -211,7 +222,8 @@ class Admission:
 
     def _something_cools(self, now: datetime) -> bool:
         self._deferral_blocks(now)
-        return self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
+        cools = self._deferral_verdict is not None and self._deferral_verdict.cools_until is not None
+        return cools or bool(self._refusals)
 
     def _bring_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
         """Lets about ``wanted_rows`` rows in: row groups that are due first, else new ones."""
@@ -277,9 +289,16 @@ class Admission:
 
         Returns how many rows came, 1 for groups without any, 0 if no group came.
         """
-        if wanted.keys().isdisjoint(self._row_groups.parked_for):
+        rooms = {key: room for key in self._row_groups.parked_for if (room := self._room(key, wanted, ledger.now))}
+        if not rooms:
             return 0
-        parameters = {"resources": list(wanted), "wanted_rows": max(wanted.values()), **self._bounds}
+        parameters = {
+            "keys": [key for key in rooms if not self._refusals.refuses(key)],
+            "asked_again": [key for key in rooms if self._refusals.refuses(key)],
+            "wanted_rows": max(rooms.values()),
+            "now": ledger.now,
+            **self._bounds,
+        }
         row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
         if not row_groups:
             return 0
@@ -290,6 +309,13 @@ class Admission:
         ledger.counts["unparked"] += len(row_groups)
         # One of which no row is left has to be looked at, too: it is complete.
         return max(rows, 1)
+
+    def _room(self, key: str, wanted: Mapping[str, int], now: datetime) -> int:
+        """How many rows are wanted of row groups that are parked for a key: a resource, or a local generator."""
+        resource = self._refusals.resource_of(key)
+        if resource is None:
+            return wanted.get(key, 0)
+        return self._refusals.room(key, wanted.get(resource, 0), now)
 
     # Making rows ---------------------------------------------------------------------------------
 

@@ -62,6 +62,10 @@ class Inbox:
     """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Endpoints that refused a call (429): kind and message of the error."""
+    refused_locally: dict[int, datetime] = field(default_factory=dict)
+    """Generators of local work that were rate limited: when the first of these tasks may start again."""
+    succeeded: frozenset[int] = frozenset()
+    """Generators of which a call succeeded."""
     answered: set[str] = field(default_factory=set)
     """Resources that answered one."""
     _place: dict[TaskKey, int] = field(default_factory=dict)
@@ -114,6 +118,7 @@ class Inbox:
                 self.skipped.append(*key)
             elif kind is not OutcomeKind.RELEASED:
                 self._take_failure(outcome)
+        self.succeeded = frozenset(succeeded)
         for outcome, error in self._unavailable:  # after all answers of this turn are known
             self._defer_unavailable(outcome, error)
         for number, group in succeeded.items():
@@ -172,6 +177,8 @@ class Inbox:
         if resource not in LOCAL_RESOURCES:
             self.cooling.append(resource, until, f"rate limited: {error_text(error)[:200]}")
             self.refused[str(resource)] = error_type(error), error_text(error)
+        else:
+            self.refused_locally[task.generator] = min(until, self.refused_locally.get(task.generator, until))
 
     def _resource_of(self, outcome: Outcome) -> str | None:
         return self.graph.generators[outcome.task.generator].declaration.resource
@@ -352,8 +359,7 @@ class Inbox:
             values = table.column(output.name)
             array = self.typing.checked(output.name, values)
             if array is None:
-                value = next(v for v in values.to_pylist() if not self.typing.fits(output.name, v))
-                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
+                self._reject(outcome, "TypeMismatch", self.typing.first_misfit(output.name, values))
                 return None
             columns.append(array)
         return given, columns

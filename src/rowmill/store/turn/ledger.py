@@ -63,6 +63,8 @@ class TurnLedger:
     """Rows given up."""
     outdated: set[TaskKey] = field(default_factory=set)
     """Tasks in flight that became pointless, as their inputs were taken back."""
+    was_refused: bool = False
+    """A local generator was rate limited: row groups that only wait for it can be parked."""
     has_revived: bool = False
     """Dropped rows came back: what is evaluated in the database may be missing in them."""
     requests: list[PendingRequest] = field(default_factory=list)

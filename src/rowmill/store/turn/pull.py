@@ -10,7 +10,6 @@ its turn has a tag at least as large as all that went before, and only idle ones
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -19,17 +18,16 @@ from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
 from rowmill.store.database.task_marks import TaskMarks
+from rowmill.store.database.typing import arrow_schema
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.reshape.regeneration import Regeneration
 from rowmill.task import Task
+from rowmill.value.python_value import is_plain, python_values
 
 _PULL = statement("pull_ready_tasks")
 _BATCH_ROWS = statement("batch_rows")
 _STATE = statement("read_generator_state")
-
-
-_TIME_ZONE = re.compile(r"TIME ZONE|TIMESTAMPTZ|TIMETZ", re.IGNORECASE)
 
 
 class FairShare:
@@ -93,7 +91,8 @@ class Pull:
         position = {name: index for index, name in enumerate(names)}
         self._inputs_of = {node.number: [(name, 6 + position[name]) for name in node.inputs] for node in cells}
         types = dict(layout.value_columns)
-        self._has_time_zones = any(_TIME_ZONE.search(types[name]) for name in names)
+        kinds = arrow_schema(connection, [(name, types[name]) for name in names])
+        self._are_plain = all(is_plain(field.type) for field in kinds)
         self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
@@ -131,11 +130,10 @@ class Pull:
         return self._regeneration.number(tasks)
 
     def _rows(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
-        if not self._has_time_zones:
+        if self._are_plain:
             return self._connection.execute(self._query, parameters)
-        # The engine's own conversion of a time with zone needs a package we do without; Arrow's does not.
         table = self._connection.arrow(self._query, parameters)
-        return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
+        return list(zip(*map(python_values, table.columns), strict=True))
 
     def _batch(self, number: int, row_group: int, attempts: int) -> Task:
         node = self._layout.graph.generators[number]

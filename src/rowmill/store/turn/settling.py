@@ -13,7 +13,7 @@ import duckdb
 
 from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
-from rowmill.spec.declaration import SampledValue, SeedColumn, Strategy
+from rowmill.spec.declaration import SampledValue, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.layout import Layout
@@ -28,6 +28,7 @@ _SETTLE_SEED_COLUMN = statement("settle_seed_column")
 _UNSETTLED_ROWS = statement("unsettled_rows")
 _VALUES_OF_ROW = statement("values_of_row")
 _EVALUATE_FOR_ROW = statement("evaluate_for_row")
+_VALUE_AND_TYPE_FOR_ROW = statement("value_and_type_for_row")
 _PROPAGATED_SKIP = statement("settle_propagated_skip")
 _PREDICATE_SKIP = statement("settle_predicate_skip")
 _PREDICATE_OR_ERROR_SKIP = statement("settle_predicate_or_error_skip")
@@ -35,6 +36,7 @@ _FAILED_PREDICATES = statement("failed_predicates")
 _INVALID_ROWS = statement("invalid_rows")
 
 _EXPLAINED_ROWS = 20
+_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +185,32 @@ class Settling:
         sampled = source if isinstance(source, SampledValue) and kind != "SkipError" else None
         for place, (row_group, row_index, row_id) in enumerate(rows):
             if place < _EXPLAINED_ROWS:
-                if sampled is None:
+                if isinstance(source, SqlExpression) and kind != "SkipError":
+                    kind, message = self._expression_reason(node, source.text, expression, row_id)
+                elif sampled is None:
                     message = self._reason(expression, row_id)
                 else:
                     kind, message = self._sampling_reason(sampled, node.name, row_id)
             failed.append(FailedCell(node.number, row_group, row_index, kind, message))
         return failed
+
+    def _expression_reason(self, node: GeneratorNode, text: str, expression: str, row_id: int) -> tuple[str, str]:
+        """Why a row has no value of an SQL expression: it fails, or what it gives does not fit the column (V3)."""
+        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        with Connection(None, threads=1) as scratch:
+            scratch.stage("failing_row", row)
+            try:
+                value, of = scratch.execute(_VALUE_AND_TYPE_FOR_ROW.fill(expression=f"({text}\n)"))[0]
+            except duckdb.Error as error:
+                return "SqlError", str(error).strip().splitlines()[0]
+        if value is None:
+            return "SqlError", self._reason(expression, row_id)
+        shown = value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"
+        column = node.columns[0]
+        return "TypeMismatch", (
+            f"Column {column.name!r} is {column.sql_type}; its sql gives {shown!a} ({of}). "
+            f"Give the column the right dtype, or write the cast you want: cast(… as {column.sql_type})."
+        )
 
     def _sampling_reason(self, value: SampledValue, column: str, row_id: int) -> tuple[str, str]:
         """Why a row has no sampled value: a condition or a call that fails, or bounds that were not met."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rowmill.errors import RowmillError
 from rowmill.graph.graph import Graph
 from rowmill.task import Outcome, OutcomeKind, Task
+from rowmill.value.python_value import python_rows
 
 SkipCondition = Callable[[Mapping[str, object]], bool]
 """Whether the cell of a row with these inputs is skipped."""
@@ -59,5 +60,5 @@ def _cells_of(task: Task) -> Sequence[Task]:
         return [task]
     return [
         Task(task.generator, task.row_group, row["row_index"], row["row_id"], task.attempts, row)
-        for row in task.inputs.to_pylist()
+        for row in python_rows(task.inputs)
     ]

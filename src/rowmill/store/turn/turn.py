@@ -17,6 +17,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     pull          ready tasks go out                                                    (R3, R4, R10, C3, C4)
     control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
+    refusals      custom functions that are rate limited block and park as endpoints do (A4, A7)
     acceptance    rows are planned in the place of dropped ones                         (P6)
     ledger        what the turn has found out so far, and which reason to stop wins
 
@@ -57,6 +58,7 @@ from rowmill.store.turn.ledger import LastTurn, Stop, TurnLedger
 from rowmill.store.turn.outages import Outages
 from rowmill.store.turn.pull import Pull
 from rowmill.store.turn.recording import Recording
+from rowmill.store.turn.refusals import Refusals
 from rowmill.store.turn.settling import Settled, Settling
 from rowmill.store.turn.skipping import SkipCondition, Skipping
 from rowmill.store.turn.stopping import Stopping
@@ -106,10 +108,11 @@ class Turn:
         self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
-        self._admission = Admission(connection, layout, settings, seed_rows)
         self._barriers = Barriers(connection, layout, announces=announces)
         self._regeneration = Regeneration(connection, layout)
         self._in_flight = TaskMarks(connection, IN_FLIGHT)
+        self._refusals = Refusals(connection, layout, self._in_flight)
+        self._admission = Admission(connection, layout, settings, seed_rows, self._refusals)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._journal = Journal(connection)
         self._outages = Outages()
@@ -196,7 +199,9 @@ class Turn:
         if learned:
             self._learn(learned)
         self._steer(ledger)
-        has_changed = inbox.deferrals or inbox.cooling or inbox.drops or ledger.requests
+        has_refused = self._refusals.note(inbox, ledger.now)
+        ledger.was_refused = has_refused and bool(self._refusals)
+        has_changed = has_refused or inbox.deferrals or inbox.cooling or inbox.drops or ledger.requests
         self._admission.deferrals_changed(bool(has_changed))
         settled = self._settle(changed, ledger, rows_admitted=ledger.is_first, rows_returned=ledger.has_revived)
         if self._may_complete(inbox, changed, settled, ledger):

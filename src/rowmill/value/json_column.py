@@ -1,27 +1,38 @@
-"""Arrow values as JSON text, column by column.
+"""Arrow values of the engine as JSON text, column by column.
 
 What JSON has no type for: timestamps, dates and times are ISO 8601 strings (with an offset only if
 the column has a time zone, which is then UTC), decimals are numbers with all their digits, binary is
 base64, a map with text keys is an object and any other map a list of ``{"key", "value"}``. NaN and
-the infinities, which JSON cannot express, become null.
+the infinities are the strings ``NaN``, ``Infinity`` and ``-Infinity``: no value becomes null. JSON is JSON.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import math
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 
+from rowmill.value import moment, opaque
+from rowmill.value.interval import Interval
+from rowmill.value.json_value import export_text, number_text
+from rowmill.value.kind import (
+    is_binary,
+    is_json,
+    is_list,
+    is_text,
+    is_truth,
+    list_bounds,
+    map_bounds,
+    opaque_name,
+    truths,
+    union_members,
+)
+
 _NULL = "null"
 _text = json.JSONEncoder(ensure_ascii=False).encode
-_EPOCH = datetime(1970, 1, 1)
-_EPOCH_UTC = datetime(1970, 1, 1, tzinfo=UTC)
-_TICKS_PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
 def json_objects(batch: pa.RecordBatch) -> Iterator[str]:
@@ -39,70 +50,76 @@ def json_values(column: pa.Array) -> list[str]:
     """Each value of an Arrow array as JSON text."""
     kind = column.type
     if isinstance(kind, pa.BaseExtensionType):
-        return json_values(column.storage)
+        return _of_extension(column)
     if pa.types.is_dictionary(kind):
         return json_values(column.dictionary_decode())
     if pa.types.is_struct(kind):
         return _structs(column)
     if pa.types.is_map(kind):
         return _maps(column)
-    if _is_list(kind):
+    if is_list(kind):
         return _lists(column)
+    if pa.types.is_union(kind):
+        members = [json_values(column.field(place)) for place in range(kind.num_fields)]
+        return [members[member][place] for place, member in enumerate(union_members(column))]
     if pa.types.is_timestamp(kind):
         return [_NULL if text is None else f'"{text}"' for text in iso_timestamps(column)]
-    if pa.types.is_date32(kind):
-        return [_NULL if days is None else f'"{iso_date(days)}"' for days in column.cast(pa.int32()).to_pylist()]
-    encode = _scalar_encoder(kind)
-    return [_NULL if value is None else encode(value) for value in column.to_pylist()]
+    if pa.types.is_date(kind):
+        return [_NULL if text is None else f'"{text}"' for text in iso_dates(column)]
+    if pa.types.is_time(kind):
+        return [_NULL if text is None else f'"{text}"' for text in iso_times(column)]
+    if pa.types.is_float32(kind):
+        return [_NULL if text is None else number_text(float(text)) for text in column.cast(pa.string()).to_pylist()]
+    return _each(column, _scalar_encoder(kind))
 
 
 def iso_timestamps(column: pa.Array) -> list[str | None]:
     """ISO 8601 text of an array of timestamps of any unit; needs no time zone database."""
-    unit = column.type.unit
-    epoch = _EPOCH if column.type.tz is None else _EPOCH_UTC
+    unit, zoned = column.type.unit, column.type.tz is not None
     return [
-        None if ticks is None else _iso_timestamp(ticks, _TICKS_PER_SECOND[unit], epoch)
+        None if ticks is None else moment.timestamp_text(ticks, unit, zoned=zoned)
         for ticks in column.cast(pa.int64()).to_pylist()
     ]
 
 
-def _iso_timestamp(ticks: int, per_second: int, epoch: datetime) -> str:
-    seconds, fraction = divmod(ticks, per_second)
-    try:
-        moment = epoch + timedelta(seconds=seconds)
-    except OverflowError:
-        # DuckDB's infinity and -infinity are the ends of the range; what else lies beyond year 9999 is no date of ours.
-        return "infinity" if ticks > 0 else "-infinity"
-    text = moment.isoformat()
-    if fraction == 0:
-        return text
-    digits = f"{fraction:0{len(str(per_second)) - 1}d}"
-    return f"{text[:19]}.{digits}{text[19:]}"
+def iso_dates(column: pa.Array) -> list[str | None]:
+    """ISO 8601 text of an array of dates."""
+    days = column.cast(pa.date32()).cast(pa.int32())
+    return [None if number is None else moment.date_text(number) for number in days.to_pylist()]
 
 
-def iso_date(days: int) -> str:
-    """ISO 8601 text of days since 1970-01-01."""
-    try:
-        return (_EPOCH + timedelta(days=days)).date().isoformat()
-    except OverflowError:
-        return "infinity" if days > 0 else "-infinity"
+def iso_times(column: pa.Array) -> list[str | None]:
+    """ISO 8601 text of an array of times of day."""
+    ticks = column.cast(pa.int32() if pa.types.is_time32(column.type) else pa.int64())
+    return [None if number is None else moment.time_text(number, column.type.unit) for number in ticks.to_pylist()]
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+def _each(column: pa.Array, encode: Callable[[Any], str]) -> list[str]:
+    return [_NULL if value is None else encode(value) for value in column.to_pylist()]
+
+
+def _of_extension(column: pa.Array) -> list[str]:
+    kind = column.type
+    if is_json(kind):
+        return _each(column.storage, export_text)
+    if isinstance(kind, pa.UuidType):
+        return _each(column, lambda value: f'"{value}"')
+    if is_truth(kind):
+        return json_values(truths(column))
+    name = opaque_name(kind)
+    if name == "time_tz":
+        return _each(column.storage, lambda value: f'"{opaque.zoned_time_as_text(value)}"')
+    if name in opaque.READERS:
+        read = opaque.READERS[name]
+        return _each(column.storage, lambda value: f'"{read(value)}"' if name == "bit" else str(read(value)))
+    return json_values(column.storage)
 
 
 def _lists(column: pa.Array) -> list[str]:
-    # `flatten` would drop what lies behind nulls; the offsets of a sliced array start anywhere.
-    if pa.types.is_fixed_size_list(column.type):
-        column = column.cast(pa.list_(column.type.value_type))
     valid = column.is_valid().to_pylist()
-    offsets = column.offsets.to_pylist()
-    values = json_values(column.values.slice(offsets[0], offsets[-1] - offsets[0]))
-    return [
-        "[" + ", ".join(values[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]]) + "]" if valid[i] else _NULL
-        for i in range(len(column))
-    ]
+    bounds, inner = list_bounds(column)
+    values = json_values(inner)
+    return ["[" + ", ".join(values[bounds[i] : bounds[i + 1]]) + "]" if valid[i] else _NULL for i in range(len(column))]
 
 
 def _structs(column: pa.Array) -> list[str]:
@@ -118,17 +135,14 @@ def _structs(column: pa.Array) -> list[str]:
 
 def _maps(column: pa.Array) -> list[str]:
     valid = column.is_valid().to_pylist()
-    offsets = column.offsets.to_pylist()
-    first, length = offsets[0], offsets[-1] - offsets[0]
-    keys = json_values(column.keys.slice(first, length))
-    values = json_values(column.items.slice(first, length))
-    has_text_keys = pa.types.is_string(column.type.key_type) or pa.types.is_large_string(column.type.key_type)
+    bounds, key_column, item_column = map_bounds(column)
+    keys, values = json_values(key_column), json_values(item_column)
+    has_text_keys = is_text(column.type.key_type)
     form = "{}: {}" if has_text_keys else '{{"key": {}, "value": {}}}'
     open_, close = "{}" if has_text_keys else "[]"
     entries = [form.format(key, value) for key, value in zip(keys, values, strict=True)]
     return [
-        open_ + ", ".join(entries[offsets[i] - first : offsets[i + 1] - first]) + close if valid[i] else _NULL
-        for i in range(len(column))
+        open_ + ", ".join(entries[bounds[i] : bounds[i + 1]]) + close if valid[i] else _NULL for i in range(len(column))
     ]
 
 
@@ -139,15 +153,13 @@ def _scalar_encoder(kind: pa.DataType) -> Callable[[Any], str]:
     if types.is_integer(kind):
         return str
     if types.is_floating(kind):
-        return lambda value: repr(float(value)) if math.isfinite(value) else _NULL
+        return number_text
     if types.is_decimal(kind):
         return lambda value: format(value, "f")
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_fixed_size_binary(kind):
+    if is_binary(kind):
         return lambda value: f'"{base64.b64encode(value).decode("ascii")}"'
-    if types.is_date(kind) or types.is_time(kind):
-        return lambda value: f'"{value.isoformat()}"'
     if types.is_interval(kind):
-        return lambda value: f'"P{value.months}M{value.days}DT{value.nanoseconds / 1e9:.9g}S"'
+        return lambda value: f'"{Interval(*value)}"'
     if types.is_duration(kind):
         return lambda value: repr(value.total_seconds())
     return lambda value: _text(value if isinstance(value, str) else str(value))
