@@ -52,8 +52,8 @@ _PASSING = frozenset(
 """They make no text of what they get."""
 _WITH_WIDTH = frozenset({"center", "indent", "batch", "slice", "tojson", "wordwrap"})
 _UNITS_AN_ITEM = {
-    "batch": 1, "dictsort": 20, "groupby": 20, "join": 2, "list": 1, "max": 3, "min": 3, "slice": 1, "sort": 20, "sum": 2,
-    "tojson": 1, "unique": 4, "xmlattr": 8,
+    "batch": 1, "dictsort": 20, "groupby": 20, "join": 2, "list": 1, "max": 3, "min": 3, "slice": 1, "sort": 20,
+    "sum": 2, "tojson": 1, "unique": 4, "xmlattr": 8,
 }  # fmt: skip
 _SLOW_ON_TEXT = {
     "capitalize": 5, "lower": 5, "upper": 5, "e": 4, "escape": 4, "float": 7, "forceescape": 4, "int": 7, "string": 10,
