@@ -259,6 +259,38 @@ select
 from main.invariant_violation
 limit 5;
 
+-- name: was_left_open
+-- Whether the last process that worked on the run never signed out. O(invocations).
+select exists (
+  from state.invocation
+  where ended_at is null
+);
+
+-- name: contradictions_of_unfinished_rows
+-- The first few broken invariants of rows that are not finished; the others need the whole dataset. O(unfinished and dropped rows).
+select
+  "rule",
+  subject,
+  detail
+from main.invariant_violation
+where
+  "rule" in (
+    'plan: no gap between segments',
+    'R1: active row group beyond the cursor',
+    'R1: row outside an active row group',
+    'A7: parked row outside a parked or resting row group',
+    'R1: resting row group beyond the cursor',
+    'rows of a resting row group do not add up',
+    'row of an unfinished row group is missing',
+    'R3: done before its inputs',
+    'S3: skipped but not done',
+    'deferred task of a row that does not wait for it',
+    'deferred task of a row group that is not active',
+    'R6: closed barrier that has not seen every row',
+    'R8: task deferred twice'
+  )
+limit 5;
+
 -- name: checkpoint
 -- Folds the log into the file; after DDL at once, because replay of DDL is where logs break. O(log).
 checkpoint;

@@ -26,8 +26,8 @@ select
   count(*) filter (where a.error_type is null) as succeeded,
   count(*) filter (where a.error_type is not null) as failed,
   sum(a.duration_ms)::double as duration_ms,
-  sum(a.input_tokens)::bigint as input_tokens,
-  sum(a.output_tokens)::bigint as output_tokens,
+  least(sum(a.input_tokens), 9223372036854775807)::bigint as input_tokens,
+  least(sum(a.output_tokens), 9223372036854775807)::bigint as output_tokens,
   coalesce(sum(a.cost_usd), 0.0)::double as cost_usd,
   max(a.started_at) as last_started_at,
   count(*) filter (where a.finish_reason = 'length') as cut_off
@@ -69,8 +69,8 @@ select
   coalesce(sum(row_groups_finished), 0)::bigint as row_groups_finished,
   coalesce(sum(invocations), 0)::bigint as invocations,
   coalesce(sum(requests), 0)::bigint as requests,
-  coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-  coalesce(sum(output_tokens), 0)::bigint as output_tokens,
+  least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint as input_tokens,
+  least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint as output_tokens,
   coalesce(sum(cost_usd), 0.0)::double as cost_usd,
   coalesce(sum(cut_off), 0)::bigint as answers_cut_off
 from (
@@ -375,7 +375,8 @@ select
   a.output_tokens,
   a.cost_usd,
   a.rowid as number,
-  a.finish_reason
+  a.finish_reason,
+  a.row_group
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 
@@ -387,8 +388,8 @@ select
   sum(attempts)::bigint as requests,
   sum(succeeded)::bigint as succeeded,
   sum(failed)::bigint as failed,
-  sum(input_tokens)::bigint as input_tokens,
-  sum(output_tokens)::bigint as output_tokens,
+  least(sum(input_tokens), 9223372036854775807)::bigint as input_tokens,
+  least(sum(output_tokens), 9223372036854775807)::bigint as output_tokens,
   sum(cost_usd)::double as cost_usd
 from state.usage_sum
 where model is not null

@@ -254,15 +254,15 @@ select
 from (
   select
     coalesce(sum(attempts), 0)::bigint as attempts,
-    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-    coalesce(sum(output_tokens), 0)::bigint as output_tokens
+    least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint as input_tokens,
+    least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint as output_tokens
   from state.usage_sum
 ) as s
 cross join (
   select
     count(*) as attempts,
-    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-    coalesce(sum(output_tokens), 0)::bigint as output_tokens
+    least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint as input_tokens,
+    least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint as output_tokens
   from state.attempt
 ) as a
 where s.attempts <> a.attempts or s.input_tokens <> a.input_tokens or s.output_tokens <> a.output_tokens;

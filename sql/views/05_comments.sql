@@ -107,6 +107,7 @@ comment on column main.attempt.output_tokens is 'Tokens received.';
 comment on column main.attempt.cost_usd is 'Its cost in US dollars; null if the model has no price.';
 comment on column main.attempt.number is 'In which order they were recorded, counted from 0.';
 comment on column main.attempt.finish_reason is 'What the answer ended for: stop, length (cut off at its limit), content_filter, or as the endpoint calls it; null if it does not say.';
+comment on column main.attempt.row_group is 'The row group of the task: of a batch task, which has no row_id, all there is to tell it by.';
 
 comment on view main.usage is 'Requests, tokens and cost per model, invocation and hour.';
 comment on column main.usage.model is 'The model asked.';

@@ -23,7 +23,7 @@ COPIED = "new"
 PART = "part"
 """That of an export."""
 
-_LONGEST_NAME = 200
+_LONGEST_NAME_BYTES = 200
 _COMPANIONS = (".wal", ".undo", ".tmp")
 """What the engine, and we, put beside a database: its log, the blocks a checkpoint overwrites, what did not fit into
 memory."""
@@ -54,7 +54,12 @@ def half_made(target: Path, ending: str) -> Iterator[Path]:
 def half_made_name(target: Path, ending: str, number: int = 0) -> Path:
     """The name alone, beside ``target``. ``number`` tells threads of this process apart."""
     owner = f"{os.getpid()}-{number}" if number else f"{os.getpid()}"
-    return Path(os.path.realpath(target.parent)) / f".{target.name[:_LONGEST_NAME]}.{owner}.{ending}"
+    return Path(os.path.realpath(target.parent)) / f".{_beginning(target.name)}.{owner}.{ending}"
+
+
+def _beginning(name: str) -> str:
+    """As much of a name as leaves room for the rest, in whole characters."""
+    return os.fsencode(name)[:_LONGEST_NAME_BYTES].decode("utf-8", "ignore")
 
 
 def _taken(target: Path, ending: str) -> Path:
@@ -70,7 +75,7 @@ def _taken(target: Path, ending: str) -> Path:
 def left_behind(target: Path, ending: str) -> list[Path]:
     """Half-made files and directories for ``target`` that nobody uses any more, with what belongs to them."""
     directory = Path(os.path.realpath(target.parent))
-    name = re.escape(target.name[:_LONGEST_NAME])
+    name = re.escape(_beginning(target.name))
     companions = "|".join(map(re.escape, _COMPANIONS))
     pattern = re.compile(rf"(\.{name}\.(\d{{1,10}})(?:-\d+)?\.{re.escape(ending)})({companions})?", re.DOTALL)
     found = []

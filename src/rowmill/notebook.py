@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from rowmill.counted import plural
 from rowmill.value.json_value import json_text
 from rowmill.value.shown import shown
 
@@ -57,7 +58,7 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, bytes):
-        return f"{len(value):,} bytes"
+        return plural(len(value), "byte")
     text = value if isinstance(value, str) else _written(value)
     cut = len(text) > _LONGEST_CELL
     return escape(text[:_LONGEST_CELL]) + ("…" if cut else "")

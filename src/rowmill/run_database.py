@@ -32,6 +32,7 @@ from rowmill.report.page import write_report
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
+from rowmill.task import FinishedRowGroup
 from rowmill.value.plain_arrow import TooWide, plain_table
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 SpecSource = str | Path | Spec | LoadedSpec | Mapping[str, Any]
 """A spec file, a loaded spec, or the spec as objects or plain data."""
 OnProgress = Callable[["Status"], None]
+OnRowGroupFinished = Callable[[FinishedRowGroup], None]
 
 
 async def run_async(
@@ -51,6 +53,7 @@ async def run_async(
     accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
+    on_row_group_finished: OnRowGroupFinished | None = None,
 ) -> RunReport:
     """Starts the run of ``spec``, goes on where it stopped, or does nothing when it is complete.
 
@@ -59,7 +62,10 @@ async def run_async(
     (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
     over as one (a frame of pandas or polars); they are kept in the run database. ``accept_changes``: a spec that
     differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
-    is refused. ``on_progress`` is called about every ``progress_interval_s`` seconds; what it raises stops the run.
+    is refused. ``on_progress`` is called about every ``progress_interval_s`` seconds. ``on_row_group_finished`` is
+    called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
+    none of its rows is left; after a crash it may be called again for one (at least once each). Both are called on the
+    event loop; what they raise stops the run.
     Raises a :class:`~rowmill.errors.RowmillError`.
     """
     if spec is None:
@@ -80,7 +86,11 @@ async def run_async(
         if prepared is not None and accept_changes and database.exists():
             await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
         return await invocation.run(
-            prepared, database, on_progress=on_progress, progress_interval_s=progress_interval_s
+            prepared,
+            database,
+            on_progress=on_progress,
+            progress_interval_s=progress_interval_s,
+            on_row_group_finished=on_row_group_finished,
         )
 
 
@@ -93,6 +103,7 @@ def run(
     accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
+    on_row_group_finished: OnRowGroupFinished | None = None,
 ) -> RunReport:
     """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
     _refuse_event_loop("run_async")
@@ -106,6 +117,7 @@ def run(
             accept_changes=accept_changes,
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
+            on_row_group_finished=on_row_group_finished,
         )
     )
 

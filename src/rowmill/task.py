@@ -98,6 +98,8 @@ class Outcome(NamedTuple):
     duration_ms: float = 0.0
     state: Any = None
     """What an ordered generator wants back on its next call; plain JSON values (R10)."""
+    worker: str = "local"
+    """Where the call ran (T1)."""
 
 
 class InvalidRow(NamedTuple):

@@ -183,6 +183,23 @@ def test_code_6_for_a_damaged_run_database(
     assert "Traceback" not in done.stderr
 
 
+def test_code_6_when_a_row_is_missing_after_a_crash(
+    rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
+) -> None:
+    working = rowmill.start("run", waiting_spec)
+    assert endpoint.asked.wait(30)
+    working.kill()
+    rowmill.end_of(working)
+    endpoint.released.set()
+    with duckdb.connect(str(rowmill.directory / "waiting.duckdb")) as database:
+        database.execute("delete from state.active_row where row_id = (select max(row_id) from state.active_row)")
+    for arguments in (["run", waiting_spec], ["run", "waiting.duckdb"]):
+        done = rowmill(*arguments)
+        assert done.returncode == 6
+        assert "row of an unfinished row group is missing" in done.stderr
+        assert "rowmill doctor waiting.duckdb" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

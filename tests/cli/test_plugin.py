@@ -106,7 +106,7 @@ def test_seed_rows_of_a_reader_that_differ_by_now_are_refused(with_plugin: Comma
     (with_plugin.directory / "lines.txt").write_text("Good morning!\n")
     refused = with_plugin("run", file)
     assert refused.returncode == 5
-    assert "the seed data changed, from 2 to 1 rows" in refused.stderr
+    assert "the seed data changed, from 2 to 1 row" in refused.stderr
 
 
 @pytest.mark.parametrize(

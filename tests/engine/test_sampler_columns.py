@@ -294,7 +294,8 @@ def test_a_row_whose_constraint_cannot_be_met_is_dropped_and_names_it(tmp_path: 
 
 
 def test_a_constraint_on_a_null_holds(tmp_path: Path) -> None:
-    other = {"name": "other", "column_type": "expression", "sql": "nullif(kind, 'a')::text = 'b'", "dtype": "int"}
+    is_b = "(nullif(kind, 'a')::text = 'b')::int"
+    other = {"name": "other", "column_type": "expression", "sql": is_b, "dtype": "int"}
     value = sampler("value", "uniform", {"low": 0, "high": 1})
     constraint = {"target_column": "value", "operator": "le", "rhs": "other"}
     assert len(ran(tmp_path, KIND, other, value, constraints=[constraint], records=30).rows) > 5

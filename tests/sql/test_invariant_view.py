@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
 from run_state import RunState
-from virtual_run import custom
+from virtual_run import EPOCH, custom
+
+from rowmill.errors import Damaged
+from rowmill.store.database.statements import statement
 
 StateOf = Callable[..., RunState]
 
@@ -105,3 +109,42 @@ def test_every_rule_of_the_view_is_tried(sound: RunState) -> None:
     missing = [rule for rule in DAMAGES if rule not in definition]
     assert not missing
     assert definition.upper().count("UNION ALL") >= len(DAMAGES) - 1
+
+
+IN_UNFINISHED_ROWS = [
+    "plan: no gap between segments",
+    "R1: active row group beyond the cursor",
+    "R1: row outside an active row group",
+    "A7: parked row outside a parked or resting row group",
+    "R1: resting row group beyond the cursor",
+    "rows of a resting row group do not add up",
+    "row of an unfinished row group is missing",
+    "R3: done before its inputs",
+    "S3: skipped but not done",
+    "deferred task of a row that does not wait for it",
+    "R6: closed barrier that has not seen every row",
+    "R8: task deferred twice",
+]
+
+
+@pytest.mark.parametrize("rule", IN_UNFINISHED_ROWS)
+def test_after_a_crash_a_contradiction_among_unfinished_rows_is_refused(sound: RunState, rule: str) -> None:
+    sound.store.check_after_crash()
+    sound.sql(DAMAGES[rule])
+    with pytest.raises(Damaged, match=re.escape(rule)):
+        sound.store.check_after_crash()
+
+
+def test_a_run_that_was_closed_properly_is_not_looked_through(sound: RunState) -> None:
+    sound.store.end("drained", EPOCH)
+    sound.sql(DAMAGES["row of an unfinished row group is missing"])
+    sound.store.check_after_crash()
+
+
+def test_the_look_after_a_crash_does_not_read_the_finished_rows(sound: RunState) -> None:
+    """Branches of the view that need them are cut away by the engine, since no rule of theirs is asked for."""
+    plan = "\n".join(text for _, text in sound.sql(f"explain {statement('contradictions_of_unfinished_rows').text}"))
+    assert "active_row" in plan
+    assert "dataset_row" not in plan
+    assert "usage_sum" not in plan
+    assert "finished_row_group" not in plan

@@ -40,6 +40,9 @@ CONTRACT = {
     " input_tokens"
     " output_tokens cost_usd",
     "barrier": "column_name state completed_at rows_in rows_out",
+    "task_trace": "invocation generator row_group row_index row_id handed_out_at started_at ended_at outcome worker"
+    " waiting_ms working_ms",
+    "task_time": "generator tasks waiting_s working_s longest_s",
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
     "admission": "admit reason next_row_group",
@@ -93,6 +96,7 @@ def state() -> Iterator[RunState]:
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
+            "new_task_trace": staging.NEW_TASK_TRACE,
             "new_answer": staging.NEW_ANSWER,
             "pulled_task": staging.TASK_KEY,
             "invalid_row": regeneration.INVALID_ROW,
@@ -158,8 +162,6 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "casts": "cast(rating as json) as rating",
         "query": "select 1 as rating",
         "back": "value",
-        "casts": "cast(rating as json) as rating",
-        "query": "select 1 as rating",
         "column": '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(

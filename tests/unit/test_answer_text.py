@@ -106,7 +106,7 @@ CUT_OFF = '{"meta": {"source": "web"}, "items": [{"a": 1}, {"b"'
         ('{"a": {"b": 1}} trailing {', "ends in the middle of a value"),
     ],
 )
-def test_what_stands_within_a_cut_off_value_is_never_the_answer(answer: str, reason: str) -> None:
+def test_v7_what_stands_within_a_cut_off_value_is_never_the_answer(answer: str, reason: str) -> None:
     with pytest.raises(UnusableAnswer, match=reason):
         json_value(answer)
 
@@ -174,7 +174,7 @@ def test_the_last_whole_value_is_the_answer(answer: str) -> None:
         'analysis{"a": 0} it is.assistantfinal{"a": 1}',
     ],
 )
-def test_values_in_thoughts_do_not_count(answer: str) -> None:
+def test_v7_values_in_thoughts_do_not_count(answer: str) -> None:
     assert json_value(answer) == {"a": 1}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import stat
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -162,12 +161,6 @@ def test_a_symbolic_link_is_followed(table: pa.Table, tmp_path: Path) -> None:
     export_dataset(Source(table), tmp_path / "link.csv")
     assert (tmp_path / "link.csv").is_symlink()
     assert (tmp_path / "data" / "x.csv").is_file()
-
-
-def test_the_file_has_the_rights_of_any_new_file(table: pa.Table, tmp_path: Path) -> None:
-    (tmp_path / "other").touch()
-    export_dataset(Source(table), tmp_path / "x.csv")
-    assert stat.S_IMODE((tmp_path / "x.csv").stat().st_mode) == stat.S_IMODE((tmp_path / "other").stat().st_mode)
 
 
 @pytest.mark.parametrize("name", ["missing/x.csv", "file/x.csv", "directory"])

@@ -138,7 +138,7 @@ def test_a_local_function_is_a_source_of_vectors_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("few", "returned 1 vectors for 2 texts"),
+        ("few", "returned 1 vector for 2 texts"),
         ("none", "must return a list of vectors, not NoneType"),
         ("huge", "no 32-bit float"),
         ("raises", "raised SystemExit"),

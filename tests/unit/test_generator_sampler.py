@@ -93,7 +93,7 @@ def test_a_sampler_becomes_one_call_of_a_macro(column: dict[str, Any], call: Sam
         (sampler("category", values=[float("nan")]), "params.values", "not a finite number"),
         (sampler("category", values=["\ud800"]), "params.values", "surrogate"),
         (sampler("category", values=["a\0b"]), "params.values", "NUL"),
-        (sampler("category", values=[1, 2], weights=[1]), "params", "2 values but 1 weights"),
+        (sampler("category", values=[1, 2], weights=[1]), "params", "2 values but 1 weight"),
         (sampler("category", values=[1, 2], weights=[0, 0]), "params", "All weights are 0"),
         (sampler("category", values=[1, 2], weights=[1, -1]), "params.weights.1", "at least 0"),
         (sampler("uuid", prefix="\ud800"), "params.prefix", "surrogate"),

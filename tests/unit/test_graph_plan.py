@@ -78,7 +78,7 @@ def test_p3_an_empty_plan_says_that_it_has_no_groups() -> None:
         ([PlanSegment(1, 1, 2, 0, 2)], "starts with row group 1"),
         ([PlanSegment(0, 1, 2, 0, 2), PlanSegment(1, 1, 2, 3, 2)], "starts with row 3"),
         ([PlanSegment(0, 1, 2, 0, 2), PlanSegment(3, 1, 2, 2, 2)], "starts with row group 3"),
-        ([PlanSegment(0, 2, 2, 0, 2)], "are 1 groups, not 2"),
+        ([PlanSegment(0, 2, 2, 0, 2)], "are 1 group, not 2"),
         ([PlanSegment(0, 1, 0, 0, 2)], "at least 1"),
         ([PlanSegment(0, 0, 2, 0, 0)], "at least 1"),
         ([PlanSegment(0, 1, 2, 0, -2)], "at least 1"),

@@ -76,7 +76,7 @@ def test_an_answer_that_ended_at_its_limit_says_so_in_every_dialect(spelling: st
 
 
 @pytest.mark.parametrize("spelling", ["content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT", "contentFilter"])
-def test_a_part_before_a_filter_is_no_answer(spelling: str) -> None:
+def test_v7_a_part_before_a_filter_is_no_answer(spelling: str) -> None:
     for error in (failure(answer, chat("A beau", spelling)), failure(anthropic, message("A beau", spelling))):
         assert isinstance(error, Rejected)
         assert (error.error_type, error.finish_reason) == ("Refusal", "content_filter")

@@ -34,8 +34,8 @@ select
   count(*) filter (where a.error_type is not null) as failed,
   approx_quantile(a.duration_ms, 0.5) as median_ms,
   approx_quantile(a.duration_ms, 0.95) as slow_ms,
-  sum(a.input_tokens)::bigint as input_tokens,
-  sum(a.output_tokens)::bigint as output_tokens,
+  least(sum(a.input_tokens), 9223372036854775807)::bigint as input_tokens,
+  least(sum(a.output_tokens), 9223372036854775807)::bigint as output_tokens,
   coalesce(sum(a.cost_usd), 0.0)::double as cost_usd
 from state.attempt as a
 inner join state.generator as g on a.generator = g.generator
@@ -76,12 +76,22 @@ select
   model,
   sum(requests)::bigint as requests,
   sum(failed)::bigint as failed,
-  sum(input_tokens)::bigint as input_tokens,
-  sum(output_tokens)::bigint as output_tokens,
+  least(sum(input_tokens), 9223372036854775807)::bigint as input_tokens,
+  least(sum(output_tokens), 9223372036854775807)::bigint as output_tokens,
   sum(cost_usd)::double as cost_usd
 from main.usage
 group by model
 order by requests desc;
+
+-- name: report_task_times
+-- Which column is slow: time its tasks waited and worked, if the run is traced. O(traced tasks).
+select
+  generator,
+  tasks,
+  waiting_s,
+  working_s,
+  longest_s
+from main.task_time;
 
 -- name: report_drops
 -- Why rows were dropped, with up to three examples of each kind. O(dropped rows).

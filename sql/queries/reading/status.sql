@@ -242,8 +242,8 @@ from (select {columns} from main.dataset);
 select
   model,
   sum(requests)::bigint as requests,
-  sum(input_tokens)::bigint as input_tokens,
-  sum(output_tokens)::bigint as output_tokens,
+  least(sum(input_tokens), 9223372036854775807)::bigint as input_tokens,
+  least(sum(output_tokens), 9223372036854775807)::bigint as output_tokens,
   sum(cost_usd) as cost_usd
 from main."usage"
 group by model
@@ -268,3 +268,13 @@ from state.run;
 select {columns}
 from main.dataset
 limit 0;
+
+-- name: read_task_times
+-- The view task_time: nothing unless the run is traced. O(traced tasks).
+select
+  generator,
+  tasks,
+  waiting_s,
+  working_s,
+  longest_s
+from main.task_time;

@@ -49,16 +49,16 @@ select
 from (
   select
     coalesce(sum(requests), 0)::bigint as requests,
-    coalesce(sum(input_tokens), 0)::bigint as input_tokens,
-    coalesce(sum(output_tokens), 0)::bigint as output_tokens,
+    least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint as input_tokens,
+    least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint as output_tokens,
     coalesce(sum(cost_usd), 0.0)::double as cost_usd
   from main.usage
 ) as u
 cross join (
   select
     count(*) filter (where model is not null) as requests,
-    coalesce(sum(input_tokens) filter (where model is not null), 0)::bigint as input_tokens,
-    coalesce(sum(output_tokens) filter (where model is not null), 0)::bigint as output_tokens,
+    least(coalesce(sum(input_tokens) filter (where model is not null), 0), 9223372036854775807)::bigint as input_tokens,
+    least(coalesce(sum(output_tokens) filter (where model is not null), 0), 9223372036854775807)::bigint as output_tokens,
     coalesce(sum(cost_usd) filter (where model is not null), 0.0)::double as cost_usd
   from main.attempt
 ) as a

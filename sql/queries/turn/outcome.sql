@@ -173,7 +173,7 @@ select * from state.usage_tail;
 -- What all requests of this run have used, for its budget; once an invocation. O(sums + attempts not summed up yet).
 select
   coalesce(sum(attempts) filter (where model is not null), 0)::bigint as requests,
-  coalesce(sum(input_tokens + output_tokens), 0)::bigint as tokens,
+  least(coalesce(sum(input_tokens::hugeint + output_tokens), 0), 9223372036854775807)::bigint as tokens,
   coalesce(sum(cost_usd), 0.0)::double as cost_usd
 from state.usage_sum;
 
@@ -181,7 +181,7 @@ from state.usage_sum;
 -- The same for the attempts of this turn. O(attempts).
 select
   count(model) as requests,
-  coalesce(sum(input_tokens + output_tokens), 0)::bigint as tokens,
+  least(coalesce(sum(input_tokens::hugeint + output_tokens), 0), 9223372036854775807)::bigint as tokens,
   coalesce(sum(cost_usd), 0.0)::double as cost_usd
 from new_attempt;
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from rowmill.cli.output import write_exactly
+
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -24,4 +26,4 @@ def command(context: click.Context, shell: str) -> None:
     assert kind is not None
     # Not source(): that runs the shell to see its version, which need not be the one it is for.
     completion = kind(context.find_root().command, {}, "rowmill", "_ROWMILL_COMPLETE")
-    click.echo(completion.source_template % completion.source_vars())
+    write_exactly(completion.source_template % completion.source_vars() + "\n")

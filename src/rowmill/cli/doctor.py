@@ -9,8 +9,9 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.logs import tell
-from rowmill.cli.output import OutputFormat, output_option, write_listing
+from rowmill.cli.output import OutputFormat, output_option, say, write_listing
 from rowmill.cli.place import database_argument
+from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _salvage(path: Path, directory: Path) -> None:
 
     report = salvage(path, directory)
     for name, rows in report.rows.items():
-        tell(f"{report.directory / f'{name}.parquet'}: {rows:,} rows")
+        tell(f"{report.directory / f'{name}.parquet'}: {plural(rows, 'row')}")
     for lost in report.lost:
         tell(f"lost: {lost}")
     if not report.lost:
@@ -125,10 +126,10 @@ def _salvage(path: Path, directory: Path) -> None:
 def _show(diagnosis: Diagnosis, output_format: OutputFormat) -> None:
     if output_format is OutputFormat.TABLE:
         for finding in diagnosis.findings:
-            click.echo(f"{finding.state:<8} {finding.check}: {finding.message}")
+            say(safe_message(f"{finding.state:<8} {finding.check}: {finding.message}"))
             if finding.advice is not None:
-                click.echo(f"{'':<8} → {finding.advice}")
-        click.echo(diagnosis.verdict)
+                say(safe_message(f"{'':<8} → {finding.advice}"))
+        say(safe_message(diagnosis.verdict))
         return
     import pyarrow as pa
 

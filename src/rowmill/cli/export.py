@@ -12,6 +12,7 @@ import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.logs import tell
+from rowmill.cli.output import mode_option
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 from rowmill.export.format import Compression, ExportFormat, format_of
@@ -39,6 +40,12 @@ _TERMINATED = 128 + signal.SIGTERM
     type=click.Choice(Compression, case_sensitive=False),
     help="Default: zstd for parquet, gzip for the ending .gz, otherwise none.",
 )
+@mode_option
+@click.option(
+    "--csv-safe",
+    is_flag=True,
+    help="With csv: put ' before texts that spreadsheets would take for formulas (= + - @ …).",
+)
 @click.option("--processor", metavar="NAME", help="Rows in the shape of a schema_transform of the spec.")
 @click.option("--split", metavar="SHARES", help="Add a column with the part of each row: train=0.8,test=0.2.")
 @click.option("--partition-by", metavar="COLUMN", help="A directory for each value of a column.")
@@ -57,6 +64,8 @@ def command(
     output: Path | None,
     force: bool,
     compression: Compression | None,
+    mode: int | None,
+    csv_safe: bool,
     processor: str | None,
     split: str | None,
     partition_by: str | None,
@@ -87,7 +96,9 @@ def command(
     _check(chosen, output, needs_directory, repository, private or hub_endpoint is not None)
     if file_format is None and chosen == "file" and output is not None and output != Path("-"):
         file_format = format_of(output)
-    order = ExportOrder(file_format, compression, processor, split, partition_by, chosen)
+    if csv_safe and file_format is not ExportFormat.CSV:
+        raise UsageError("--csv-safe is for files that spreadsheets open: say --format csv, or leave it out.")
+    order = ExportOrder(file_format, compression, processor, split, partition_by, chosen, mode, csv_safe)
     with open_reader(path) as reader:
         status = reader.status()
         kept: dict[str, Any] = {"force": force, "database": path, "protected": reader.seed_files()}

@@ -8,6 +8,7 @@ import click
 
 from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
+from rowmill.counted import plural
 
 
 @click.command()
@@ -35,11 +36,12 @@ def command(database: Path | None, records: int, row_group_size: int | None, dry
     path = existing_database(database)
     before, after = extend(path, records, row_group_size, time.time(), dry_run=dry_run)
     if before == after:
-        tell(f"{path} already has {after:,} records.")
+        tell(f"{path} already has {plural(after, 'record')}.")
     elif dry_run:
-        tell(f"{path} would go from {before:,} to {after:,} records.")
+        tell(f"{path} would go from {before:,} to {plural(after, 'record')}.")
     else:
         tell(
-            f"{path} goes from {before:,} to {after:,} records.\nNext:\n  rowmill run {path}    makes the new rows\n"
+            f"{path} goes from {before:,} to {plural(after, 'record')}.\nNext:\n  rowmill run {path}    "
+            f"makes the new rows\n"
             f"  (a spec file needs 'records: {after}' to go on with this run database)"
         )

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import sys
+import threading
+import traceback
+import warnings
 from collections.abc import Callable
-from typing import Any
+from types import TracebackType
+from typing import Any, TextIO
 
 import click
 
-from rowmill.cli.logs import complain, settings
+from rowmill.cli.logs import LineHandler, LogFormat, complain, settings
 from rowmill.errors import InternalError, Locked, RowmillError, SpecError
 
 BROKEN_PIPE = 141
@@ -34,7 +40,7 @@ def guard(command: Callable[[], Any]) -> int:
         click.echo(error.ctx.get_help() if error.ctx else "", err=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        _complain_of_usage(error)
         return error.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         complain("Interrupted.")
@@ -65,6 +71,48 @@ def guard(command: Callable[[], Any]) -> int:
         return 1
 
 
+def _complain_of_usage(error: click.ClickException) -> None:
+    """What click would print, each part a message."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        complain(context.get_usage())
+        complain(f"Try '{context.command_path} {context.help_option_names[0]}' for help.")
+    complain(f"Error: {error.format_message()}")
+
+
+def catch_the_rest() -> None:
+    """What Python writes on stderr by itself is written as our messages are: tracebacks of threads, warnings, logs."""
+
+    def warn(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = warnings.formatwarning(message, category, filename, lineno, line).rstrip()
+        complain(text) if file is None else file.write(f"{text}\n")
+
+    def raised(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        complain("".join(traceback.format_exception(kind, error, trace)).rstrip())
+
+    def raised_in_thread(found: threading.ExceptHookArgs) -> None:
+        if found.exc_type is not SystemExit:
+            raised(found.exc_type, found.exc_value, found.exc_traceback)
+
+    def unraisable(found: sys.UnraisableHookArgs) -> None:
+        complain(f"{found.err_msg or 'Exception ignored in'}: {found.object!r}")
+        raised(found.exc_type, found.exc_value, found.exc_traceback)
+
+    warnings.showwarning = warn
+    sys.excepthook = raised
+    threading.excepthook = raised_in_thread
+    sys.unraisablehook = unraisable
+    logging.lastResort = LineHandler(LogFormat.TEXT)
+    logging.lastResort.setLevel(logging.WARNING)
+
+
 def is_broken_pipe(error: BaseException) -> bool:
     """Whether ``error`` says that the reader of our output went away."""
     return isinstance(error, BrokenPipeError) or (isinstance(error, OSError) and error.errno == errno.EPIPE)
@@ -75,8 +123,6 @@ def _wants_traceback() -> bool:
 
 
 def _print_traceback(error: BaseException) -> None:
-    import traceback
-
     complain("".join(traceback.format_exception(error)).rstrip())
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from rowmill.counted import plural as plural
+
 
 def count(number: int) -> str:
     """An integer with thousands separators."""
     return f"{number:,}"
-
-
-def plural(number: int, noun: str) -> str:
-    """``1 row``, ``2,000 rows``; for nouns that take an s."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def short_count(number: float) -> str:
@@ -44,6 +41,13 @@ def duration(seconds: float) -> str:
     if days:
         return f"{days} d {hours:02d}:{minutes:02d}"
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short_duration(seconds: float) -> str:
+    """``0.12 ms``, ``350 ms``, ``12.3 s``, or :func:`duration` from two minutes on."""
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 120 else duration(seconds)
 
 
 def money(dollars: float) -> str:

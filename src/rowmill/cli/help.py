@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from rowmill.cli.help_page import TOPICS, entry_names, field_names, find, readable, source, topic_of
+from rowmill.cli.output import write_exactly
 from rowmill.errors import UsageError
 from rowmill.spec.nearest import did_you_mean
 
@@ -42,7 +43,9 @@ def command(topic: str | None, entry: tuple[str, ...]) -> None:
     if topic is None:
         width = max(map(len, TOPICS))
         lines = [f"{name.ljust(width)}  {line}" for name, line in TOPICS.items()]
-        click.echo("\n".join([*lines, "", "One page: rowmill help TOPIC. A part of it: rowmill help TOPIC ENTRY."]))
+        write_exactly(
+            "\n".join([*lines, "", "One page: rowmill help TOPIC. A part of it: rowmill help TOPIC ENTRY.", ""])
+        )
         return
     known = topic_of(topic)
     if known is None:
@@ -72,7 +75,7 @@ def _unknown_topic(name: str) -> str:
 def _show(markdown: str) -> None:
     """Markdown as it is where it is not read on a terminal; laid out there, and in a pager if it is longer."""
     if not sys.stdout.isatty():
-        click.echo(markdown, nl=False)
+        write_exactly(markdown)
         return
     from rich.console import Console
     from rich.markdown import Markdown
@@ -83,6 +86,6 @@ def _show(markdown: str) -> None:
         console.print(Markdown(markdown, hyperlinks=False))
     text = capture.get()
     if text.count("\n") < size.lines:
-        click.echo(text, nl=False)
+        write_exactly(text)
     else:
         click.echo_via_pager(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rowmill.cli.logs import tell
+from rowmill.cli.output import write_source
 from rowmill.errors import UsageError
 
 
@@ -37,7 +38,7 @@ def command(config: Path, output: Path | None, records: int, providers: Path | N
         raise UsageError(f"'{output}' exists already; nothing was written. Choose another file.")
     made = imported(config, records, providers)
     if output is None:
-        click.echo(made.text(), nl=False)
+        write_source(made.text())
     else:
         try:
             with output.open("x", encoding="utf-8") as file:

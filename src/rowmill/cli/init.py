@@ -9,6 +9,8 @@ from pathlib import Path
 import click
 
 from rowmill.cli.logs import tell
+from rowmill.cli.output import say
+from rowmill.cli.terminal_text import escaped
 from rowmill.errors import UsageError
 
 _EXAMPLE = ("spec.yaml", "palmer_penguins.csv", "penguin_functions.py")
@@ -46,6 +48,6 @@ def command(directory: Path) -> None:
     except OSError as error:
         raise UsageError(f"Cannot write to '{directory}': {error.strerror or error}.") from error
     for name in names:
-        click.echo(directory / name)
+        say(escaped(str(directory / name)))
     enter = "" if directory == Path() else f"cd {directory} && "
     tell(f"Next: {enter}rowmill run spec.yaml    (what it will do: rowmill plan spec.yaml)")

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from rowmill.cli.terminal_text import escaped, safe_message
 from rowmill.secret import hidden
 
 PROMPTS = 5
@@ -96,8 +97,6 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        from rowmill.cli.terminal_text import escaped
-
         when = datetime.fromtimestamp(record.created, UTC)
         return f"{when:%H:%M:%S} UTC {record.levelname.lower()}: {escaped(record.getMessage())}"
 
@@ -173,4 +172,4 @@ def _say(message: str, level: int) -> None:
     if _state.settings.log_format is LogFormat.JSON:
         _state.handler.emit(logging.LogRecord("rowmill.command", level, __file__, 0, message, None, None))
     else:
-        click.echo(hidden(message), err=True)
+        click.echo(safe_message(hidden(message)), err=True)

@@ -49,7 +49,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
         return
     from importlib.metadata import version
 
-    click.echo(f"rowmill {version('rowmill')}")
+    from rowmill.cli.output import write_exactly
+
+    write_exactly(f"rowmill {version('rowmill')}\n")
     context.exit()
 
 
@@ -87,17 +89,18 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - open as long as the process lives
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    failure.catch_the_rest()
     code = execute(sys.argv[1:])
     _end_at_once_if_threads_hang(code)
     sys.exit(code)
 
 
 def _end_at_once_if_threads_hang(code: int) -> None:
-    """Ends the process if a user's function still sits in a thread after its deadline; the interpreter would wait."""
+    """Ends the process if a function or a statement still runs in a thread; the interpreter would wait for it."""
     hanging = [
         t for t in threading.enumerate() if t is not threading.current_thread() and not t.daemon and t.is_alive()
     ]
-    if not any(thread.name == "AnyIO worker thread" for thread in hanging):
+    if not any(thread.name in {"AnyIO worker thread", "rowmill-writer"} for thread in hanging):
         return
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rowmill.cli.logs import tell
-from rowmill.cli.terminal_text import escaped
+from rowmill.cli.terminal_text import escaped, safe
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,43 @@ def output_option(function: _Function) -> _Function:
         show_default=True,
         help="How to write the listing.",
     )(function)
+
+
+def mode_option(function: _Function) -> _Function:
+    """Adds ``--mode`` to a command that writes a file of people's data; the command receives ``mode``."""
+    return click.option(
+        "--mode",
+        callback=_mode,
+        metavar="OCTAL",
+        help="Who may read the file: 640, 644, … Default: as what it replaces, and 600 (nobody else) for a new one.",
+    )(function)
+
+
+def _mode(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        mode = int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o777 or mode & 0o600 != 0o600:
+        raise click.BadParameter(f"'{text}' is no mode of a file that its owner reads and writes, such as 640.")
+    return mode
+
+
+def say(text: str) -> None:
+    """Writes to stdout what people read: nothing in it steers a terminal. Its last line is ended."""
+    click.echo(safe(text))
+
+
+def write_exactly(text: str) -> None:
+    """Writes to stdout what programs read, as it is."""
+    click.echo(text, nl=False)
+
+
+def write_source(text: str) -> None:
+    """Writes to stdout what a program reads again (YAML, a drawing): exactly, but to a terminal what is safe there."""
+    click.echo(safe(text) if sys.stdout.isatty() else text, nl=False)
 
 
 def write_listing(

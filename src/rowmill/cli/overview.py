@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from rowmill.cli.figures import count, duration, money, plural, rate, share, short_count
+from rowmill.cli.figures import count, duration, money, plural, rate, share, short_count, short_duration
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -182,6 +182,30 @@ def endpoints(status: Status, now: datetime) -> list[Endpoint]:
             Endpoint(escaped(resource.resource), count(resource.in_flight), limit, text, _cooling(resource, now))
         )
     return found
+
+
+class ColumnTime(NamedTuple):
+    """One line on where a traced run spends its time."""
+
+    column: str
+    tasks: str
+    waited: str
+    worked: str
+    longest: str
+
+
+def task_times(status: Status) -> list[ColumnTime]:
+    """A line for each generator of a traced run, the slowest first: how long one task waits and works on average."""
+    return [
+        ColumnTime(
+            escaped(time.generator),
+            count(time.tasks),
+            short_duration(time.waiting_s / time.tasks),
+            short_duration(time.working_s / time.tasks),
+            short_duration(time.longest_s),
+        )
+        for time in (status.details.task_times if status.details is not None else ())
+    ]
 
 
 def _cooling(resource: ResourceStatus, now: datetime) -> str:

@@ -23,7 +23,7 @@ from rowmill.cli.figures import count, share
 from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
 from rowmill.cli.pace import Pace, Pacemaker
 from rowmill.cli.progress import DRAINING
-from rowmill.cli.terminal_text import escaped
+from rowmill.cli.terminal_text import escaped, safe_message
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import ColumnProgress, Status
@@ -62,7 +62,7 @@ class Panel:
         """Writes a line above the panel. Any thread may call it."""
         if not self._is_lost:
             try:
-                self._live.console.print(Text(line))
+                self._live.console.print(Text(safe_message(line)))
             except OSError:
                 self._is_lost = True
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
 
 _SUFFIXES = {".duckdb", ".db", ".ddb"}
@@ -26,10 +27,12 @@ database_argument = click.argument(
 def is_run_database(path: Path) -> bool:
     """Tells a run database from a spec: by its content, or by its ending when there is no such file."""
     try:
-        with path.open("rb") as file:
-            file.seek(_MAGIC_OFFSET)
-            if file.read(len(_MAGIC)) == _MAGIC:
-                return True
+        # Opening a pipe would wait for somebody to write into it.
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(_MAGIC_OFFSET)
+                if file.read(len(_MAGIC)) == _MAGIC:
+                    return True
     except OSError:
         pass
     return path.suffix.lower() in _SUFFIXES
@@ -43,6 +46,9 @@ def existing_database(path: Path | None) -> Path:
     if path is None and os.environ.get("ROWMILL_DATABASE"):
         path = Path(os.environ["ROWMILL_DATABASE"])
     if path is not None:
+        from rowmill.store.file.usable import check_usable
+
+        check_usable(path)
         if not path.exists():
             raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
         return path
@@ -65,5 +71,5 @@ def confirm(question: str, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise UsageError(f"{question} Say so with --yes; nothing was changed.")
-    if not click.confirm(question, err=True):
+    if not click.confirm(safe_message(question), err=True):
         raise UsageError("Nothing was changed.")

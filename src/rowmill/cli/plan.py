@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count, plural
-from rowmill.cli.output import OutputFormat, write_listing
+from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
 
     prepared = prepare(spec)
     if plan_format is PlanFormat.MERMAID:
-        click.echo(mermaid(prepared.graph), nl=False)
+        write_source(mermaid(prepared.graph))
         return
     if plan_format is PlanFormat.DOT:
-        click.echo(dot(prepared.graph), nl=False)
+        write_source(dot(prepared.graph))
         return
     checked = prepared.spec
     explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
@@ -65,7 +65,7 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
 
         warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
         told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
-        click.echo(json.dumps(told, indent=2, ensure_ascii=False))
+        write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(explanation)
         _print_seed(prepared.seed_file, seed_columns)
@@ -93,7 +93,7 @@ def _print_seed(seed_file: SeedFile | None, seed_columns: list[dict[str, Any]]) 
 
     if seed_file is None:
         return
-    click.echo("\nSeed columns, and who says their types (seed_dataset.types, the file, or nobody: guessed):")
+    say("\nSeed columns, and who says their types (seed_dataset.types, the file, or nobody: guessed):")
     sys.stdout.flush()
     names = {"name": "column", "type": "type", "type_from": "type from", "nulls": "nulls", "remark": "remark"}
     listing = {
@@ -103,24 +103,24 @@ def _print_seed(seed_file: SeedFile | None, seed_columns: list[dict[str, Any]]) 
     }
     write_listing(pa.table(listing), OutputFormat.TABLE)
     for remark in seed_file.remarks:
-        click.echo(escaped(remark))
+        say(escaped(remark))
 
 
 def _print(explanation: Explanation) -> None:
     import pyarrow as pa
 
-    click.echo(
+    say(
         f"{escaped(explanation.name)}: {plural(explanation.records, 'row')} in"
         f" {plural(explanation.row_groups, 'row group')}, {plural(explanation.tasks, 'task')},"
         f" {plural(explanation.model_requests, 'model request')} (retries come on top, skips save some)"
     )
     if explanation.most_records > explanation.records:
         times = explanation.most_records / explanation.records
-        click.echo(
+        say(
             f"Rows are planned in the place of dropped ones until {count(explanation.records)} are finished, at most"
             f" {count(explanation.most_records)} in all: up to {times:.3g} times these tasks and requests."
         )
-    click.echo("\nGenerators, in the order in which a row passes them:")
+    say("\nGenerators, in the order in which a row passes them:")
     sys.stdout.flush()
     generators = explanation.generators
     listing = {
@@ -137,14 +137,14 @@ def _print(explanation: Explanation) -> None:
         listing["stage"] = pa.array([generator.stage for generator in generators])
     write_listing(pa.table(listing), OutputFormat.TABLE)
     if len(explanation.stages) > 1:
-        click.echo("\nStages, each of which needs every row group of the one before:")
+        say("\nStages, each of which needs every row group of the one before:")
         for number, stage in enumerate(explanation.stages):
-            click.echo(f"  {number}  {escaped(', '.join(stage))}")
+            say(f"  {number}  {escaped(', '.join(stage))}")
     if explanation.endpoints:
-        click.echo("\nModel endpoints:")
+        say("\nModel endpoints:")
         for endpoint in explanation.endpoints:
-            click.echo(
+            say(
                 f"  {escaped(endpoint.resource)}: {plural(endpoint.requests, 'request')}, at most"
                 f" {count(endpoint.max_parallel_requests)} at a time (models {escaped(', '.join(endpoint.aliases))})"
             )
-    click.echo(f"\nCritical path: {escaped(' → '.join(explanation.critical_path))}")
+    say(f"\nCritical path: {escaped(' → '.join(explanation.critical_path))}")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from rowmill.cli.figures import count, duration, money, rate, share, short_count
 from rowmill.cli.pace import Pace, Pacemaker
+from rowmill.cli.terminal_text import escaped
+from rowmill.counted import plural
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
@@ -64,7 +66,7 @@ class LogLines:
         if self._is_lost:
             return
         try:
-            self._stream.write(f"{datetime.now(UTC):%H:%M:%S} UTC {line}\n")
+            self._stream.write(f"{datetime.now(UTC):%H:%M:%S} UTC {escaped(line)}\n")
             self._stream.flush()
         except OSError:
             self._is_lost = True
@@ -116,7 +118,7 @@ def progress_line(status: Status, pace: Pace) -> str:
     if left_s is not None:
         parts.append(f"ETA {duration(left_s)}")
     if status.requests:
-        parts.append(f"{count(status.requests)} requests")
+        parts.append(f"{plural(status.requests, 'request')}")
         parts.append(f"{short_count(status.input_tokens)} + {short_count(status.output_tokens)} tokens")
     if status.cost_usd:
         parts.append(money(status.cost_usd))

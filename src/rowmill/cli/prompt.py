@@ -7,10 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import click
-
-from rowmill.cli.logs import complain
-from rowmill.cli.output import OutputFormat, write_listing
+from rowmill.cli.logs import complain, tell
+from rowmill.cli.output import OutputFormat, say, write_listing
+from rowmill.cli.terminal_text import escaped
 from rowmill.errors import RowmillError
 
 _FIRST, _NEXT = "rowmill> ", "    ...> "
@@ -27,18 +26,18 @@ _KEYWORDS = (
 def converse(path: Path, time_limit_s: float, output_format: OutputFormat) -> None:
     """Reads statements and shows what they give until the input ends. The database is held only while one runs."""
     keep_history = _set_up_editing(path, time_limit_s)
-    click.echo(f"{path}: SQL, read-only. A statement ends with ; .help explains, .quit leaves.", err=True)
+    tell(f"{path}: SQL, read-only. A statement ends with ; .help explains, .quit leaves.")
     lines: list[str] = []
     try:
         while True:
             try:
                 line = input(_NEXT if lines else _FIRST)
             except KeyboardInterrupt:
-                click.echo("", err=True)
+                tell("")
                 lines = []
                 continue
             except EOFError:
-                click.echo("", err=True)
+                tell("")
                 return
             is_command = not lines and line.strip().startswith(".")
             is_end = line.rstrip().endswith(";") or (bool(lines) and not line.strip())
@@ -63,9 +62,9 @@ def _command(command: str, path: Path, time_limit_s: float) -> bool:
         return False
     if command == ".views":
         for view, columns in _views(path, time_limit_s).items():
-            click.echo(f"{view}: {', '.join(columns)}")
+            say(escaped(f"{view}: {', '.join(columns)}"))
     else:
-        click.echo(_HELP if command == ".help" else f"There is no {command}.\n{_HELP}", err=True)
+        complain(_HELP if command == ".help" else f"There is no {command}.\n{_HELP}")
     return True
 
 

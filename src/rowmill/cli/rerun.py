@@ -8,6 +8,7 @@ import click
 
 from rowmill.cli.logs import tell
 from rowmill.cli.place import confirm, database_argument, existing_database
+from rowmill.counted import plural
 
 
 @click.command()
@@ -36,13 +37,13 @@ def command(database: Path | None, column: str, where: str | None, dry_run: bool
     if not looked.rows:
         tell(f"No row{which} has a cell of column '{column}': nothing to make again.")
         return
-    what = f"{', '.join(looked.columns)} of {looked.rows:,} rows{which}"
+    what = f"{', '.join(looked.columns)} of {plural(looked.rows, 'row')}{which}"
     if dry_run:
         tell(f"Would be made again: {what}.")
         return
     confirm(f"Make again: {what}?", yes)
     reopened = rerun(path, column, where, time.time())
     tell(
-        f"{reopened.rows:,} rows wait for {', '.join(reopened.columns)}.\n"
+        f"{plural(reopened.rows, 'row')} wait for {', '.join(reopened.columns)}.\n"
         f"Next:\n  rowmill run {path}    makes them again"
     )

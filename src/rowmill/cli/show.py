@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rowmill.cli.logs import tell
-from rowmill.cli.output import OutputFormat, write_listing
+from rowmill.cli.output import OutputFormat, write_listing, write_source
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
 
@@ -119,7 +119,7 @@ def _draw(reader: Reader, where: str | None) -> None:
     from rowmill.value.python_value import python_rows
 
     rows = python_rows(listing(reader, "graph", Selection(where)).read_all())
-    click.echo(live_mermaid(list(rows)), nl=False)
+    write_source(live_mermaid(list(rows)))
 
 
 def _spell(reader: Reader, where: str | None) -> None:
@@ -131,5 +131,4 @@ def _spell(reader: Reader, where: str | None) -> None:
     if not versions:
         tell("No such version of the spec.")
         return
-    # Control characters are written as escapes: no value can steer a terminal.
-    click.echo(dump_yaml(json.loads(versions[0]["spec"]), width=100), nl=False)
+    write_source(dump_yaml(json.loads(versions[0]["spec"]), width=100))

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count
-from rowmill.cli.output import OutputFormat, output_option, write_listing
-from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
+from rowmill.cli.output import OutputFormat, output_option, say, write_exactly, write_listing
+from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii, task_times
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import UsageError
@@ -113,8 +113,12 @@ def _print(status: Status, *, ascii_only: bool) -> None:
         headings = ["endpoint", "in flight", "limit", "recently", "state"]
         texts += ["", *_aligned(headings, [list(pool) for pool in pools])]
     assert len(Endpoint._fields) == 5
+    times = task_times(status)
+    if times:
+        headings = ["slowest", "tasks", "waited each", "worked each", "longest"]
+        texts += ["", *_aligned(headings, [list(time) for time in times])]
     text = "\n".join(texts)
-    click.echo(in_ascii(text) if ascii_only or not _is_unicode() else text)
+    say(in_ascii(text) if ascii_only or not _is_unicode() else text)
 
 
 def _is_unicode() -> bool:
@@ -155,7 +159,7 @@ def _write_json(status: Status, output_format: OutputFormat) -> None:
     values = asdict(status)
     values |= values.pop("details") or {}
     text = json.dumps(values, default=_json_value, ensure_ascii=False)
-    click.echo(f"[\n{text}\n]" if output_format is OutputFormat.JSON else text)
+    write_exactly(f"[\n{text}\n]\n" if output_format is OutputFormat.JSON else f"{text}\n")
 
 
 def _json_value(value: Any) -> Any:

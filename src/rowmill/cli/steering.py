@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rowmill.cli.logs import tell
+from rowmill.cli.output import write_exactly
 from rowmill.cli.place import existing_database
 
 if TYPE_CHECKING:
@@ -43,6 +44,6 @@ def say_answer(verb: str, answer: ControlAnswer, answer_format: str) -> None:
     """Writes an answer: one line for people on stderr, or an object on stdout."""
     if answer_format == "json":
         found = {"verb": verb, "outcome": answer.outcome, "message": answer.message, "rows": answer.rows}
-        click.echo(json.dumps(found, ensure_ascii=False))
+        write_exactly(json.dumps(found, ensure_ascii=False) + "\n")
     else:
         tell(answer.message)

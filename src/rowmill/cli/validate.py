@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rowmill.cli.figures import count, plural
+from rowmill.cli.figures import plural
+from rowmill.cli.output import say, write_exactly
+from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
 
 if TYPE_CHECKING:
@@ -62,10 +64,10 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
     if output_format is ValidationFormat.JSON:
         _write_json(valid=True, name=checked.name, problems=[], warnings=_listed([*prepared.warnings, *doubts]))
         return
-    click.echo(
-        f"{spec} is valid: '{checked.name}', {plural(checked.planned_records, 'record')} in"
+    say(
+        f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
-        f" {count(len(prepared.graph.generators))} generators, {plural(len(checked.models), 'model')}."
+        f" {plural(len(prepared.graph.generators), 'generator')}, {plural(len(checked.models), 'model')}."
     )
 
 
@@ -88,4 +90,4 @@ def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
 
 
 def _write_json(**fields: Any) -> None:
-    click.echo(json.dumps(fields, indent=2, ensure_ascii=True))
+    write_exactly(json.dumps(fields, indent=2, ensure_ascii=True) + "\n")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rowmill.counted import plural
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
@@ -19,6 +20,7 @@ from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import check_unclaimed
 from rowmill.store.file.file_system import missing_room, network_file_system
 from rowmill.store.file.log import log_of, read_log
+from rowmill.store.file.usable import check_usable
 from rowmill.store.layout import schema
 from rowmill.store.repair import examination
 from rowmill.store.repair.recovery import Recovery, find_recovery, put_back
@@ -103,7 +105,9 @@ def diagnose(path: Path) -> Diagnosis:
     with connection:
         size = 0 if log is None else log.size
         commits = 0 if log is None else len(log.commits)
-        replayed = f"{commits} commits replayed from its log ({size:,} bytes)" if commits else "its log is empty"
+        replayed = (
+            f"{plural(commits, 'commit')} replayed from its log ({size:,} bytes)" if commits else "its log is empty"
+        )
         diagnosis.findings.append(Finding("opens", "ok", f"the file opens, {replayed}"))
         _examine(diagnosis, connection)
     return diagnosis
@@ -151,14 +155,11 @@ def sweep(path: Path) -> int:
 
 
 def _check_is_file(path: Path) -> None:
+    check_usable(path)
     if path.is_symlink() and not path.exists():
         raise UsageError(f"{path} is a link to {os.readlink(path)}, and there is no such file.")
     if not path.exists():
         raise UsageError(f"There is no run database {path}.")
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory. Name a run database.")
-    if not path.is_file():
-        raise UsageError(f"{path} is no ordinary file. Name a run database.")
     log = log_of(path)
     if not path.stat().st_size and not (log.is_file() and log.stat().st_size):
         raise UsageError(f"{path} is empty: no run was ever started in it. 'rowmill run SPEC {path}' fills it.")
@@ -274,7 +275,9 @@ def _check_spec(diagnosis: Diagnosis, connection: Connection) -> None:
     else:
         diagnosis.findings.append(
             Finding(
-                "spec", "ok", f"the spec inside it loads: {prepared.spec.name}, {len(prepared.spec.columns)} columns"
+                "spec",
+                "ok",
+                f"the spec inside it loads: {prepared.spec.name}, {plural(len(prepared.spec.columns), 'column')}",
             )
         )
         if not diagnosis.is_older:
@@ -355,6 +358,6 @@ def _row_groups(counts: Iterable[int]) -> str:
         else:
             spans.append([number, number])
     named = [f"{first}" if first == last else f"{first}–{last}" for first, last in spans[:_MOST_NAMED]]
-    more = f" and {len(spans) - _MOST_NAMED} more ranges" if len(spans) > _MOST_NAMED else ""
+    more = f" and {plural(len(spans) - _MOST_NAMED, 'more range')}" if len(spans) > _MOST_NAMED else ""
     is_one = len(spans) == 1 and spans[0][0] == spans[0][1]
     return f"row group{'' if is_one else 's'} {', '.join(named)}{more}"

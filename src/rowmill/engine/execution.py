@@ -13,6 +13,7 @@ import anyio
 import pyarrow as pa
 from anyio.lowlevel import checkpoint_if_cancelled
 
+from rowmill.counted import plural
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import BatchGenerator, Call, DatasetGenerator, Generator
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
@@ -79,7 +80,9 @@ class LocalExecutor:
             return [await generator.generate(first.inputs, call)]
         results = await generator.generate_rows([task.inputs for task in tasks], call)
         if len(results) != len(tasks):
-            raise GeneratorError(f"The generator returned {len(results)} results for {len(tasks)} rows.")
+            raise GeneratorError(
+                f"The generator returned {plural(len(results), 'result')} for {plural(len(tasks), 'row')}."
+            )
         return results
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
@@ -34,6 +33,7 @@ from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
+from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
@@ -45,6 +45,7 @@ from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
+from rowmill.inspect.waiting import open_store
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
 from rowmill.spec.spec import Spec
@@ -76,12 +77,17 @@ async def run(
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
-    and then calls ``on_drain``, the second cuts running calls off. ``resume``: also if the run is paused. A run that is
-    refused, or whose models do not answer, is not extended, resumed or changed. Raises RowmillError: SpecError, Locked,
-    Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
+    and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
+    ``resume``: also if the run is paused. A run that is refused, or whose models do not answer, is not extended,
+    resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
+    (RunStopping), or what a callback raised.
     """
     environ = os.environ if environ is None else environ
-    async with WriterThread() as writer:
+    deadline = Deadline()
+    async with AsyncExitStack() as stack:
+        if handle_signals:  # the process is ours to end
+            stack.enter_context(deadline)
+        writer = await stack.enter_async_context(WriterThread())
         store = await writer.call(_open_store, database, prepared, environ)
         place = announce(database)
         try:
@@ -94,10 +100,10 @@ async def run(
                 environ=environ,
                 on_progress=on_progress,
                 progress_interval_s=progress_interval_s,
-                handle_signals=handle_signals,
                 on_drain=on_drain,
                 on_row_group_finished=on_row_group_finished,
                 resume=resume,
+                deadline=deadline if handle_signals else None,
             )
         finally:
             await writer.call(store.close)
@@ -112,7 +118,7 @@ def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str,
             raise UsageError(f"There is no run database {database}. Name a spec to create one.")
         for config in prepared.spec.models:
             config.resolved_api_key(environ)
-    return RunStore.open(database)
+    return open_store(database)
 
 
 async def work(
@@ -125,17 +131,18 @@ async def work(
     place: LivePlace | None = None,
     on_progress: Progress | None = None,
     progress_interval_s: float = 0.5,
-    handle_signals: bool = False,
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     resume: bool = False,
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
+    deadline: Deadline | None = None,
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
 
-    ``place``: where readers may ask while it works. ``open_provider`` opens the endpoints of the spec;
-    ``on_dispatcher`` gets the dispatcher before it starts, to watch it and to steer it.
+    ``place``: where readers may ask while it works. ``deadline``: signals are obeyed, and it ends the process after the
+    second. ``open_provider`` opens the endpoints of the spec; ``on_dispatcher`` gets the dispatcher before it starts,
+    to watch it and to steer it.
     """
     given = prepared
     prepared = await writer.call(_open_run, store, given, wall_clock())
@@ -200,10 +207,10 @@ async def work(
         reason = "cancelled"
         try:
             async with anyio.create_task_group() as group:
-                if handle_signals:
-                    group.start_soon(_obey_signals, dispatcher, on_drain)
+                if deadline is not None:
+                    group.start_soon(obey_signals, dispatcher, on_drain, deadline)
                 if place is not None:
-                    group.start_soon(answer, store, writer, dispatcher, turn.control, place)
+                    group.start_soon(answer, store, writer, dispatcher, turn.control, place, deadline)
                 if on_progress is not None:
                     report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)
@@ -282,6 +289,7 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
         return prepared
     stored = store.stored_spec()
     store.check_plan()
+    store.check_after_crash()
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
@@ -319,18 +327,6 @@ def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool)
             store.keep_seed_marks(given.seed_file)
     if resume:
         store.steer(request_of("resume"), now)
-
-
-async def _obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | None) -> None:
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        interrupted = False
-        async for _ in signals:
-            if interrupted:
-                dispatcher.cancel()
-            dispatcher.drain()
-            if on_drain is not None and not interrupted:
-                on_drain()
-            interrupted = True
 
 
 async def _report_progress(

@@ -17,6 +17,7 @@ from rowmill.spec.loading import load_spec
 from rowmill.spec.problems import in_document_order
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
+from rowmill.store.file.usable import check_usable
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.expression import ExpressionAnalyst
 from rowmill.store.layout.implicit_cast import own_expression
@@ -95,8 +96,9 @@ def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
     """:func:`prepare` for a run in ``database``, which needs no seed data any more if it has that of the spec.
 
     Nor is a spec judged that was accepted when it made ``database``: it has to run, that is all (V6). Reads
-    ``database`` only if something is wrong. Raises SpecError, Locked, Incompatible or Damaged.
+    ``database`` only if something is wrong. Raises UsageError, SpecError, Locked, Incompatible or Damaged.
     """
+    check_usable(database)
     try:
         return _prepared_to_run(spec, directory, database, judges=True)
     except SpecError:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from rowmill.counted import plural
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.errors import UsageError
+from rowmill.inspect.waiting import open_store
 from rowmill.spec.nearest import did_you_mean
 from rowmill.store.database.connection import Connection
 from rowmill.store.file import engine_errors
@@ -57,7 +59,9 @@ def retry_dropped(database: Path, where: str | None, now: float, *, dry_run: boo
             with engine_errors.mapped("reviving dropped rows"), store.connection.transaction():
                 reopening.revive(rows)
                 store.reopen("dropped rows were revived", now)
-                store.note("revived", "dropped rows", f"{len(rows)} rows" + (f" where {where}" if where else ""), now)
+                store.note(
+                    "revived", "dropped rows", plural(len(rows), "row") + (f" where {where}" if where else ""), now
+                )
         return Reopened(len(rows), is_dry=dry_run)
 
 
@@ -90,7 +94,7 @@ def rerun(database: Path, column: str, where: str | None, now: float, *, dry_run
             with engine_errors.mapped("reopening cells"), store.connection.transaction():
                 reopening.make_again(generators, rows)
                 store.reopen(f"column {column} is made again", now)
-                detail = f"{len(rows)} rows of {', '.join(names)}" + (f" where {where}" if where else "")
+                detail = f"{plural(len(rows), 'row')} of {', '.join(names)}" + (f" where {where}" if where else "")
                 store.note("rerun", column, detail, now)
         return Reopened(len(rows), names, is_dry=dry_run)
 
@@ -135,7 +139,7 @@ def prepare_inside(database: Path) -> Prepared:
 def _opened(database: Path) -> Iterator[tuple[RunStore, Prepared]]:
     if not database.exists():
         raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
-    store = RunStore.open(database)
+    store = open_store(database)
     try:
         if store.is_new:
             raise UsageError(f"{database} is empty: no run was ever started in it.")

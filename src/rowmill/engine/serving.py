@@ -19,6 +19,7 @@ from anyio.lowlevel import current_token
 from pyarrow import ArrowException
 
 from rowmill.dispatch.dispatcher import Dispatcher
+from rowmill.engine.interruption import Deadline
 from rowmill.engine.writer import Writer
 from rowmill.errors import StateError
 from rowmill.inspect.message import HolderGone
@@ -47,10 +48,18 @@ def announce(database: Path) -> LivePlace | None:
     return place
 
 
-async def answer(store: RunStore, writer: Writer, dispatcher: Dispatcher, control: Control, place: LivePlace) -> None:
+async def answer(
+    store: RunStore,
+    writer: Writer,
+    dispatcher: Dispatcher,
+    control: Control,
+    place: LivePlace,
+    deadline: Deadline | None = None,
+) -> None:
     """Serves until it is cancelled. Starting and ending happen beside the event loop."""
     instance = await writer.call(store.connection.beside)
-    steer = partial(_steer, control, partial(from_thread.run_sync, dispatcher.nudge, token=current_token()))
+    nudge = partial(from_thread.run_sync, dispatcher.nudge, token=current_token())
+    steer = partial(_steer, control, nudge, deadline)
     try:
         server = await anyio.to_thread.run_sync(_serve, place, instance, dispatcher, steer)
     except (OSError, ArrowException, ImportError) as error:
@@ -71,13 +80,19 @@ def _serve(place: LivePlace, instance: Connection, dispatcher: Dispatcher, steer
 
 
 def _steer(
-    control: Control, nudge: Callable[[], None], request: ControlRequest, is_ending: Callable[[], bool]
+    control: Control,
+    nudge: Callable[[], None],
+    deadline: Deadline | None,
+    request: ControlRequest,
+    is_ending: Callable[[], bool],
 ) -> ControlAnswer:
     """Hands a request to the next turn and waits for its commit. Called in a thread of the server.
 
     Raises HolderGone if the run ends before a turn takes it, StateError if none does in time; then it is not applied.
     """
     pending = control.submit(request)
+    if request.verb == "cancel" and deadline is not None:
+        deadline.arm("Cancelled")
     nudge()
     give_up_at = time.monotonic() + _TURN_PATIENCE_S
     while not pending.done.wait(_ENDING_INTERVAL_S):

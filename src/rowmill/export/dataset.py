@@ -33,16 +33,18 @@ def export_dataset(
     force: bool = False,
     database: Path | None = None,
     protected: Sequence[Path] = (),
+    mode: int | None = None,
 ) -> ExportReport:
     """Writes the finished rows to ``path``, whole or not at all, in bounded memory.
 
-    The format is told by the ending of ``path`` when None. Raises :class:`UsageError` when the file
+    The format is told by the ending of ``path`` when None; ``mode`` as for
+    :func:`~rowmill.export.target.whole_file`. Raises :class:`UsageError` when the file
     exists (without ``force``), cannot be written, is the run ``database`` itself or one of the ``protected`` files.
     """
     chosen = file_format if file_format is not None else format_of(path)
     packed = compression_of(path, chosen, compression)
     check_target(path, database, protected)
-    with whole_file(path, force=force) as file:
+    with whole_file(path, force=force, mode=mode) as file:
         rows = write_dataset(source, file, chosen, compression=packed)
     return ExportReport(path, chosen, rows)
 

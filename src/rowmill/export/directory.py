@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,12 +23,13 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.export.exported import exported_files, exported_row_ids
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
 from rowmill.export.source import DatasetSource
-from rowmill.export.target import needing_room, sync_directory, whole_file
+from rowmill.export.target import mode_of, needing_room, sync_directory, whole_file
 from rowmill.half_made import PART, half_made, half_made_name, remove_left_behind
 
 MANIFEST = "rowmill-export.json"
@@ -90,6 +92,8 @@ class DirectoryExport:
     """A column whose value begins the names of the files."""
     in_data: bool = False
     """The files lie in ``data/``, as on the Hugging Face hub."""
+    mode: int | None = None
+    """Of the files; directories can be entered by those who may read. None: 0600, or as the files there are."""
     card: Callable[[], str] | None = None
     """What makes README.md."""
 
@@ -122,9 +126,12 @@ class DirectoryExport:
 
     def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
         with half_made(target, PART) as made:
-            made.mkdir()
+            made.mkdir(mode=0o700)
             files, rows = self._write_files(self.through(source), made)
             self._finish(made)
+            mode = self.mode if self.mode is not None else mode_of(target / MANIFEST)
+            _let_read(made, mode)
+            made.chmod(_of_directory(mode))
             _put_in_place(made, target)
         remove_left_behind(target, _OLD)
         return DirectoryReport(target, self.format, rows, 0, files)
@@ -138,14 +145,17 @@ class DirectoryExport:
         gone = there.filter(pc.invert(pc.is_in(there, value_set=wanted)))
         if len(gone):
             raise UsageError(
-                f"'{target}' holds {len(gone)} rows that the dataset no longer has, like row {gone[0].as_py()}. "
+                f"'{target}' holds {plural(len(gone), 'row')} that the dataset no longer has, like row "
+                f"{gone[0].as_py()}. "
                 "Use --force to write it anew."
             )
+        mode = self.mode if self.mode is not None else mode_of(target / MANIFEST)
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
         files = rows = 0
         if len(missing):
             files, rows = self._write_files(self.through(source.only(missing)), target)
         self._finish(target)
+        _let_read(target, mode)
         return DirectoryReport(target, self.format, rows, len(there), files)
 
     def _write_files(self, source: DatasetSource, directory: Path) -> tuple[int, int]:
@@ -202,6 +212,21 @@ def _shape_of(target: Path) -> Mapping[str, Any]:
     except (ValueError, KeyError, TypeError):
         pass
     raise UsageError(f"'{target / MANIFEST}' is damaged. Use --force to write the export anew.")
+
+
+def _let_read(directory: Path, mode: int) -> None:
+    """Gives every file below that mode; hidden ones are somebody's in the making."""
+    for path in directory.rglob("*"):
+        if path.is_symlink() or path.name.startswith("."):
+            continue
+        wanted = _of_directory(mode) if path.is_dir() else mode
+        if stat.S_IMODE(path.stat().st_mode) != wanted:
+            path.chmod(wanted)
+
+
+def _of_directory(mode: int) -> int:
+    """Who may read files may enter their directory."""
+    return mode | (mode & 0o444) >> 2
 
 
 def _put_in_place(made: Path, target: Path) -> None:

@@ -12,8 +12,10 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.export.card import CardFigures, card_of
+from rowmill.export.csv_safe import CsvSafe
 from rowmill.export.dataset import ExportReport, check_target, export_dataset, write_dataset
 from rowmill.export.directory import DirectoryExport, DirectoryReport, GrowingSource, Shape
 from rowmill.export.format import Compression, ExportFormat, compression_of, ending_of
@@ -71,6 +73,10 @@ class ExportOrder:
     """``train=0.8,test=0.2``; None: as the spec says."""
     partition_by: str | None = None
     layout: Layout = "file"
+    mode: int | None = None
+    """Of the files. None: 0600, or as what they replace."""
+    csv_safe: bool = False
+    """Texts that a spreadsheet would take for formulas begin with ``'``."""
 
     def source(self, reader: RunReader) -> DatasetSource:
         """The rows of the dataset on their way through processor and split. Raises UsageError."""
@@ -96,6 +102,7 @@ class ExportOrder:
             force=force,
             database=database,
             protected=protected,
+            mode=self.mode,
         )
 
     def to_directory(
@@ -134,7 +141,7 @@ class ExportOrder:
         with tempfile.TemporaryDirectory(prefix="rowmill-push-") as temporary:
             report = order.to_directory(reader, directory or Path(temporary) / "dataset", **rest)
             rows = report.rows + report.rows_before
-            told = f"{rows:,} rows of {reader.identity().name}"
+            told = f"{plural(rows, 'row')} of {reader.identity().name}"
             address = push_to_hub(report.path, repository, private=private, endpoint=endpoint, message=told)
         return report, address
 
@@ -166,20 +173,26 @@ class ExportOrder:
             partition_by=self.partition_by,
             in_name_by=split.column if in_hub and split is not None else None,
             in_data=in_hub,
+            mode=self.mode,
             card=(lambda: self._card(reader, ending_of(chosen, packed))) if in_hub else None,
         )
 
     def _processing(self, reader: RunReader) -> str | None:
         """A digest of processor and split."""
         transform, split = self._transform(reader), self._split(reader)
-        if transform is None and split is None:
+        if transform is None and split is None and not self.csv_safe:
             return None
-        parts = [each.model_dump_json() if each is not None else "" for each in (transform, split)]
+        parts = ["csv-safe"] if self.csv_safe else []
+        parts += [each.model_dump_json() if each is not None else "" for each in (transform, split)]
         if transform is not None:
             parts += PROCESSORS.shaping(transform.processor_type).values()
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _through(self, reader: RunReader, source: DatasetSource) -> DatasetSource:
+        shaped = self._shaped(reader, source)
+        return CsvSafe(shaped) if self.csv_safe else shaped
+
+    def _shaped(self, reader: RunReader, source: DatasetSource) -> DatasetSource:
         transform, split = self._transform(reader), self._split(reader)
         shape = dict(transform.shape) if isinstance(transform, SchemaTransformProcessor) else {}
         if split is not None:

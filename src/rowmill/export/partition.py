@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from rowmill.errors import UsageError
 from rowmill.export.format import Compression, ExportFormat, ending_of
-from rowmill.export.target import sync_directory
+from rowmill.export.target import PRIVATE, sync_directory
 from rowmill.export.writer import Writer, open_writer
 from rowmill.value.python_value import python_values
 
@@ -103,10 +103,10 @@ class PartitionedFiles:
             directory = directory / f"{quote(str(self._by), safe=' ')}={_path_part(value)}"
         elif self._by is not None:
             stem = _path_part(value)
-        directory.mkdir(parents=True, exist_ok=True)
+        _make_private(directory)
         temporary = directory / f".{stem}-{os.getpid()}.part"
         try:
-            file = temporary.open("wb")
+            file = open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, PRIVATE))  # noqa: SIM115
         except OSError as error:
             raise UsageError(f"Cannot write to '{directory}': {error.strerror or error}.") from error
         writer = open_writer(self._format, file, self._schema, compression=self._compression)
@@ -148,6 +148,13 @@ class PartitionedFiles:
                 with contextlib.suppress(OSError):
                     opened.file.close()
             opened.temporary.unlink(missing_ok=True)
+
+
+def _make_private(directory: Path) -> None:
+    """Makes the directories that are missing, to be entered by nobody else until the export says otherwise."""
+    if not directory.is_dir():
+        _make_private(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def _comparable(values: pa.Array) -> pa.Array:

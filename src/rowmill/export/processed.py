@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.export.source import DatasetSource
 from rowmill.spec.processor import RowProcessor
@@ -60,7 +61,9 @@ class Processed:
         if not isinstance(processed, pa.Table):
             raise self._failure(f"returned {type(processed).__name__}, no pyarrow.Table.")
         if processed.num_rows != rows.num_rows:
-            raise self._failure(f"returned {processed.num_rows} rows for {rows.num_rows}; it must return each one.")
+            raise self._failure(
+                f"returned {plural(processed.num_rows, 'row')} for {rows.num_rows}; it must return each one."
+            )
         for position, name in enumerate(self._kept):
             if name in processed.column_names:
                 processed = processed.drop_columns([name])

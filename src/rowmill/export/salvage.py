@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow as pa
 
 from rowmill.errors import Damaged, UsageError
 from rowmill.export.format import ExportFormat
+from rowmill.export.target import PRIVATE
 from rowmill.export.writer import open_writer
 from rowmill.store.repair.salvage import Salvage, salvaging
 
@@ -55,11 +57,15 @@ def salvage(path: Path, directory: Path) -> SalvageReport:
     return report
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, PRIVATE)
+
+
 def _write(report: SalvageReport, name: str, source: Salvage, batches: Iterator[pa.RecordBatch]) -> None:
     schema = source.schema(name)
     if schema is None:
         return
-    with (report.directory / f"{name}.parquet").open("xb") as file:
+    with open(report.directory / f"{name}.parquet", "xb", opener=_private) as file:
         writer = open_writer(ExportFormat.PARQUET, file, schema)
         rows = 0
         for batch in batches:

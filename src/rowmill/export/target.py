@@ -15,14 +15,18 @@ from rowmill.errors import UsageError, WriteFailed
 from rowmill.half_made import PART, half_made
 from rowmill.store.database.held_file import NO_ROOM
 
+PRIVATE = 0o600
+"""The mode of a file of which nobody said who may read it."""
+
 
 @contextmanager
-def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
+def whole_file(path: Path, *, force: bool, mode: int | None = None) -> Iterator[BinaryIO]:
     """An open binary file that becomes ``path`` when the block ends well, and vanishes when it does not.
 
-    An existing file stays as it was until then, and for good unless ``force``. A symbolic link is
-    followed; a pipe or a device is written as it is. Raises :class:`UsageError` when ``path`` exists
-    (without ``force``) or cannot be a file, and WriteFailed if there is no room for it.
+    An existing file stays as it was until then, and for good unless ``force``. It gets ``mode``; None: that of the
+    file it replaces, and 0600 for a new one, since rows are people's data. A symbolic link is followed; a pipe or a
+    device is written as it is. Raises :class:`UsageError` when ``path`` exists (without ``force``) or cannot be a file,
+    and WriteFailed if there is no room for it.
     """
     target = Path(os.path.realpath(path))
     _check(path, target, force=force)
@@ -32,7 +36,7 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
         return
     with needing_room(path), half_made(target, PART) as temporary:
         try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         except OSError as error:
             raise UsageError(f"Cannot write to '{target.parent}': {error.strerror or error}.") from error
         with os.fdopen(descriptor, "wb") as file:
@@ -40,9 +44,18 @@ def whole_file(path: Path, *, force: bool) -> Iterator[BinaryIO]:
                 fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
+            os.fchmod(descriptor, mode if mode is not None else mode_of(target))
             os.fsync(file.fileno())
         _name(temporary, target, path, force=force)
     sync_directory(target.parent)
+
+
+def mode_of(path: Path) -> int:
+    """The mode of a file that is there; else :data:`PRIVATE`."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return PRIVATE
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
+from rowmill.counted import plural
 from rowmill.errors import GeneratorError
 from rowmill.generators.custom.function import FunctionProblem, load_function
 from rowmill.generators.json_schema import schema_problem
@@ -253,7 +254,10 @@ class ValidationGenerator(CellGenerator):
         values = [{target: row[target] for target in self._targets} for row in rows]
         judged = await self._validator.judge(values, call)
         if len(judged) != len(rows):
-            raise GeneratorError(f"The validator gave {len(judged)} verdicts for {len(rows)} rows.", "MalformedVerdict")
+            raise GeneratorError(
+                f"The validator gave {plural(len(judged), 'verdict')} for {plural(len(rows), 'row')}.",
+                "MalformedVerdict",
+            )
         return [each if isinstance(each, Exception) else self._outcome(each) for each in judged]
 
     def _outcome(self, verdict: Verdict) -> Sequence[Any]:

@@ -52,6 +52,13 @@ def build_graph(
         problems += _cycles(declarations, needs, set(range(len(declarations))) - set(order))
     if not declarations and not problems and knows_all:
         problems.append(Problem("columns", "The spec has no columns, so there is nothing to generate."))
+    elif knows_all and judges and not problems and all(output.drop for each in declarations for output in each.outputs):
+        problems.append(
+            Problem(
+                "columns",
+                "No column is left in the dataset: each is marked 'drop' or left out by a processor. Keep one.",
+            )
+        )
     if problems:
         raise SpecError(in_document_order(problems, spec.model_dump(mode="json", warnings=False)))
     number_of = {position: number for number, position in enumerate(order)}

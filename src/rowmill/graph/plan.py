@@ -10,6 +10,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
 
+from rowmill.counted import plural
 from rowmill.errors import Damaged, UsageError
 
 
@@ -71,7 +72,8 @@ class Plan:
         """
         if records < self.rows:
             raise UsageError(
-                f"The run has {self.rows:,} records; it can be extended, but not cut to {records:,}. Say 'records: "
+                f"The run has {plural(self.rows, 'record')}; it can be extended, but not cut to "
+                f"{records:,}. Say 'records: "
                 f"{self.rows}' or more to go on with it, or start a new run in another file."
             )
         if records == self.rows:
@@ -139,6 +141,7 @@ def _contradiction(segment: PlanSegment, row_group: int, row: int) -> str | None
     needed = -(-segment.rows // segment.row_group_size)
     if segment.row_groups != needed:
         return (
-            f"{segment.rows} rows in groups of {segment.row_group_size} are {needed} groups, not {segment.row_groups}"
+            f"{plural(segment.rows, 'row')} in groups of {segment.row_group_size} are "
+            f"{plural(needed, 'group')}, not {segment.row_groups}"
         )
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any
 from rowmill import errors
 from rowmill.errors import RowmillError
 from rowmill.store.reading.status import Status
-from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+from rowmill.store.turn.control_request import ControlAnswer, ControlRequest, request_problem
 
 LIVING = "living"
 """The action that says who answers. No argument; answers a :class:`Living`."""
@@ -27,6 +28,8 @@ CONTROL = "control"
 DEFAULT_TIME_LIMIT_S = 30.0
 LONGEST_TIME_LIMIT_S = 3600.0
 _TIME = "utc"
+_UNREADABLE = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+"""What reading a message raises that nobody of ours has made."""
 
 
 class HolderGone(errors.StateError):
@@ -54,7 +57,10 @@ class Question:
             values = json.loads(content)
             question = cls(str(values["key"]), str(values["sql"]), dict(values["parameters"]), values["time_limit_s"])
             limit_s = float(question.time_limit_s)
-        except (ValueError, TypeError, KeyError) as error:
+            if math.isnan(limit_s):
+                raise ValueError("the time limit is no number")
+            question.sql.encode()
+        except _UNREADABLE as error:
             raise errors.UsageError("The question could not be read: it is of another version of Rowmill.") from error
         return cls(question.key, question.sql, question.parameters, min(max(limit_s, 0.01), LONGEST_TIME_LIMIT_S))
 
@@ -88,15 +94,19 @@ def decoded_request(content: bytes) -> ControlRequest:
     """The request again. Raises UsageError for what :func:`encoded_request` cannot have made."""
     try:
         values = json.loads(content)
-        return ControlRequest(
+        request = ControlRequest(
             str(values["key"]),
             str(values["verb"]),
             dict(values["arguments"]),
             str(values["requested_by"]),
             float(values["requested_at"]),
         )
-    except (ValueError, TypeError, KeyError) as error:
+    except _UNREADABLE as error:
         raise errors.UsageError("The request could not be read: it is of another version of Rowmill.") from error
+    problem = request_problem(request)
+    if problem is not None:
+        raise errors.UsageError(f"The request is refused, and nothing was changed. {problem}")
+    return request
 
 
 def encoded_answer(answer: ControlAnswer) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ T = TypeVar("T")
 _log = logging.getLogger("rowmill.reading")
 
 _POLL_S = 0.05
-_SILENT_PATIENCE_S = 0.5
+_SILENT_PATIENCE_S = 3.0
 """How long a holder that has not announced itself may take to let the file go, or to announce itself."""
 _ANNOUNCED_PATIENCE_S = 20.0
 """How long one that has may take to make its socket, or to end."""
@@ -69,12 +70,18 @@ class _Attached:
         """The schema version of the file; of one that a run works on, it is ours."""
         self._time_limit_s = time_limit_s
         self._has_asked_a_run = False
+        self._changing = threading.Lock()
         self._connection: Readable = self._attach()
 
     def _attach(self) -> Readable:
         """The file or its holder; between the two there are moments with neither, which pass."""
         patience = Patience(self.path)
+        place = live_place(self.path)
+        give_way_until = time.monotonic() + _ANNOUNCED_PATIENCE_S
         while True:
+            if place.is_waited_for() and time.monotonic() < give_way_until:
+                time.sleep(_POLL_S)
+                continue
             try:
                 connection, self.version = open_file(self.path)
                 _log.info("Nobody works on %s: its file is read", self.path)
@@ -93,11 +100,14 @@ class _Attached:
 
     def _asked(self, ask: Callable[[Readable], T]) -> T:
         while True:
+            connection = self._connection
             try:
-                return ask(self._connection)
+                return ask(connection)
             except HolderGone:
-                self._connection.close()
-                self._connection = self._attach()
+                with self._changing:
+                    if self._connection is connection:  # no other thread has seen it before
+                        connection.close()
+                        self._connection = self._attach()
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """See :class:`.Readable`."""

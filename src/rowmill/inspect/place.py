@@ -62,6 +62,26 @@ class LivePlace:
             with suppress(OSError):  # swept away, or never made
                 path.unlink()
 
+    def waits(self) -> Path | None:
+        """Writes a note that this process waits for readers to let the file go; None if there is no place for it."""
+        note = self.directory / f"{self.key}-{os.getpid()}.waits"
+        try:
+            make_private(self.directory)
+            note.touch(mode=0o600)
+        except OSError:
+            return None
+        return note
+
+    def is_waited_for(self) -> bool:
+        """Whether another process that lives waits for readers to let the file go."""
+        if not is_private(self.directory):
+            return False
+        for note in self.directory.glob(f"{self.key}-*.waits"):
+            pid = note.stem.rpartition("-")[2]
+            if pid.isdecimal() and int(pid) != os.getpid() and _is_alive(int(pid)):
+                return True
+        return False
+
     def announced_pid(self) -> int | None:
         """The process that announced to answer here; None if none did, or it is gone."""
         try:
@@ -124,6 +144,11 @@ def sweep(directory: Path) -> None:
         if is_own_socket(path) and _refuses(path):
             with suppress(OSError):  # somebody else swept it
                 path.unlink()
+    for path in sorted(directory.glob("*.waits"))[:_SWEPT]:
+        pid = path.stem.rpartition("-")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            with suppress(OSError):
+                path.unlink()
     for path in sorted(directory.glob("*.pid"))[:_SWEPT]:
         if LivePlace(directory, path.stem).announced_pid() is None:
             with suppress(OSError):
@@ -145,7 +170,7 @@ def _refuses(path: Path) -> bool:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True

@@ -5,18 +5,25 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rowmill.errors import Locked, UsageError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import Patience
+from rowmill.inspect.place import live_place
+from rowmill.inspect.waiting import open_store
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import refuse
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
+
+_CANCEL_PATIENCE_S = 1.5
+_BETWEEN_SIGNALS_S = 0.5
 
 
 def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None) -> ControlAnswer:
@@ -34,6 +41,8 @@ def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None)
                 answer = _ask(database, request)
             except HolderGone:
                 # It may have applied the request before it went: then its key is known where it is asked next.
+                if verb == "cancel" and time.time() - request.requested_at > _CANCEL_PATIENCE_S:
+                    _tell_by_signal(database, locked)
                 patience.wait(locked)
                 continue
         else:
@@ -43,6 +52,15 @@ def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None)
                 store.close()
         refuse(answer)
         return answer
+
+
+def _tell_by_signal(database: Path, locked: Locked) -> None:
+    """Interrupts the run that holds the file, once more each time: it announced itself, but is too busy to answer."""
+    pid = live_place(database).announced_pid()
+    if pid is not None and pid == locked.pid != os.getpid():
+        with suppress(OSError):  # it has ended meanwhile, or is not ours
+            os.kill(pid, signal.SIGTERM)
+        time.sleep(_BETWEEN_SIGNALS_S)
 
 
 def request_of(verb: str, arguments: Mapping[str, Any] | None = None) -> ControlRequest:
@@ -63,7 +81,7 @@ def _ask(database: Path, request: ControlRequest) -> ControlAnswer:
 def _open(database: Path) -> RunStore:
     if not database.exists():
         raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
-    store = RunStore.open(database)
+    store = open_store(database)
     if store.is_new:
         store.close()
         raise UsageError(f"{database} is empty: no run was ever started in it. 'rowmill run SPEC' fills it.")

@@ -8,6 +8,7 @@ import math
 import sys
 from typing import Any
 
+from rowmill.counted import plural
 from rowmill.errors import Transient
 from rowmill.providers.protocol import EmbeddingAnswer
 from rowmill.providers.refused import error_in_answer, json_document
@@ -31,7 +32,9 @@ def read_embeddings(payload: bytes, endpoint: str, model: str, *, texts: int) ->
         if all(place is None for place in places):
             places = list(range(len(items)))
         if sorted(place for place in places if place is not None) != list(range(texts)) or len(items) != texts:
-            raise ValueError(f"it has {len(items)} vectors for {texts} texts, or numbers them otherwise")
+            raise ValueError(
+                f"it has {plural(len(items), 'vector')} for {plural(texts, 'text')}, or numbers them otherwise"
+            )
         vectors: list[list[float]] = [[]] * texts
         for place, item in zip(places, items, strict=True):
             vectors[place or 0] = _vector(item["embedding"])

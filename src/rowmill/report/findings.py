@@ -19,6 +19,7 @@ _REQUESTS = statement("report_requests")
 _ERRORS = statement("report_errors")
 _RETRIES = statement("report_retries")
 _USAGE = statement("report_usage")
+_TASK_TIMES = statement("report_task_times")
 _DROPS = statement("report_drops")
 _GRAPH = statement("report_graph")
 _STATISTICS = statement("report_statistics")
@@ -64,6 +65,7 @@ class Findings:
     errors: Rows
     retries: Rows
     usage: Rows
+    task_times: Rows
     drops: Rows
     graph: Rows
     statistics: Rows
@@ -86,6 +88,7 @@ def find(reader: Reader, now: float) -> Findings:
         errors=_rows(reader, _ERRORS, over_time) if axis else [],
         retries=_rows(reader, _RETRIES),
         usage=_rows(reader, _USAGE),
+        task_times=_rows(reader, _TASK_TIMES),
         drops=_rows(reader, _DROPS),
         graph=_rows(reader, _GRAPH),
         statistics=_rows(reader, _STATISTICS),

@@ -26,14 +26,16 @@ _LONGEST_CELL = 400
 _MOST_SERIES = 6
 
 
-def write_report(reader: Reader, path: Path, *, force: bool = False, database: Path | None = None) -> int:
+def write_report(
+    reader: Reader, path: Path, *, force: bool = False, database: Path | None = None, mode: int | None = None
+) -> int:
     """Writes the report to ``path``, whole or not at all; returns its size in bytes.
 
     Raises UsageError if the file exists (without ``force``), cannot be written, or is the ``database`` or seed data.
     """
     check_target(path, database, reader.seed_files())
     content = page(find(reader, time.time()), datetime.now(UTC)).encode("utf-8", "replace")
-    with whole_file(path, force=force) as file:
+    with whole_file(path, force=force, mode=mode) as file:
         file.write(content)
     return len(content)
 
@@ -41,7 +43,7 @@ def write_report(reader: Reader, path: Path, *, force: bool = False, database: P
 def page(findings: Findings, made_at: datetime) -> str:
     """The report as HTML."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"count": _count, "short": _short, "money": _money, "percent": _percent}
+    environment.filters |= {"count": _count, "short": _short, "money": _money, "percent": _percent, "seconds": _seconds}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     status = findings.status
     return template.render(
@@ -51,6 +53,7 @@ def page(findings: Findings, made_at: datetime) -> str:
         worked=_duration(status.details.pace.worked_s) if status.details else "",
         charts=_charts(findings),
         usage=findings.usage,
+        task_times=findings.task_times,
         retries=findings.retries,
         drops=findings.drops,
         graph=graph_drawing(findings.graph) if findings.graph else None,
@@ -256,6 +259,12 @@ def _money(dollars: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1000:.3g} ms"
+    return f"{seconds:,.3g} s" if seconds < 120 else _duration(seconds)
 
 
 def _duration(seconds: float) -> str:

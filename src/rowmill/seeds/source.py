@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.seeds.arrow_file import arrow_file_schema, read_arrow_file
 from rowmill.seeds.directory import CONTENTS_SCHEMA, LISTING_SCHEMA, file_contents, listing
@@ -51,7 +52,9 @@ class SeedSource:
         """The source in a message."""
         if not self.names:
             return self.origin
-        return self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {len(self.names) - 1} more files"
+        return (
+            self.names[0] if len(self.names) == 1 else f"{self.names[0]} and {plural(len(self.names) - 1, 'more file')}"
+        )
 
 
 def open_source(config: SeedDatasetConfig, directory: Path, environ: Mapping[str, str] | None = None) -> SeedSource:

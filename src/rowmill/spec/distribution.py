@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rowmill.counted import plural
 from rowmill.spec.column import Items, StrictModel
 
 _Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -67,7 +68,9 @@ class ManualDistributionParameters(StrictModel):
     @model_validator(mode="after")
     def _one_weight_a_value(self) -> Self:
         if self.weights is not None and len(self.weights) != len(self.values):
-            raise ValueError(f"There are {len(self.values)} values and {len(self.weights)} weights; give one to each.")
+            raise ValueError(
+                f"There are {len(self.values):,} values and {plural(len(self.weights), 'weight')}; give one to each."
+            )
         return self
 
 

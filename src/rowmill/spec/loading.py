@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.name import safe_spec_name, text_problem
 from rowmill.spec.spec import Spec
@@ -91,7 +92,7 @@ def _parsed(text: str, format_: SpecFormat, name_hint: str) -> tuple[Spec, list[
 def _limited(problems: list[Problem]) -> list[Problem]:
     if len(problems) <= MAX_REPORTED:
         return problems
-    return [*problems[:MAX_REPORTED], Problem("", f"… and {len(problems) - MAX_REPORTED} more problems.")]
+    return [*problems[:MAX_REPORTED], Problem("", f"… and {plural(len(problems) - MAX_REPORTED, 'more problem')}.")]
 
 
 def _text(path: Path) -> str:

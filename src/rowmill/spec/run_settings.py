@@ -53,6 +53,8 @@ class RunSettings(StrictModel):
     (F6). A run with fewer results than the window never stops this way."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
+    trace: Annotated[bool, Field(strict=True)] = False
+    """Record when each task was handed out, started and ended (T1): the views task_trace and task_time."""
     answer_cache: Annotated[str, Field(min_length=1)] | None = None
     """A directory in which any number of runs, also at the same time, share the answers of models with
     ``reuse_answers``; each looks into its own file first. It may be deleted at any time; a damaged file in it counts as

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import StrictModel
 
@@ -33,7 +34,8 @@ class IndexRange(StrictModel):
             raise SpecError(
                 [
                     Problem(
-                        "seed_dataset.selection.end", f"The seed dataset has {rows} rows, the last one is {rows - 1}."
+                        "seed_dataset.selection.end",
+                        f"The seed dataset has {plural(rows, 'row')}, the last one is {rows - 1}.",
                     )
                 ]
             )
@@ -60,7 +62,10 @@ class PartitionBlock(StrictModel):
     def bounds(self, rows: int) -> tuple[int, int]:
         """First row and count of the selection in a dataset of that many rows."""
         if self.num_partitions > rows:
-            message = f"The seed dataset has {rows} rows; it cannot be cut into {self.num_partitions} partitions."
+            message = (
+                f"The seed dataset has {plural(rows, 'row')}; it cannot be cut into "
+                f"{plural(self.num_partitions, 'partition')}."
+            )
             raise SpecError([Problem("seed_dataset.selection.num_partitions", message)])
         size = rows // self.num_partitions
         first = self.index * size

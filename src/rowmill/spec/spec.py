@@ -57,6 +57,10 @@ def _choose_column_type(value: object, handler: ValidatorFunctionWrapHandler) ->
 Column = Annotated[SerializeAsAny[ColumnConfig], WrapValidator(_choose_column_type)]
 
 
+MOST_COLUMNS = 10_000
+"""Each is a column of a table, and takes part in every statement over the spec's rows."""
+
+
 class Spec(StrictModel):
     """What to generate: how many records, from which seed data, with which models, column by column."""
 
@@ -147,6 +151,11 @@ class Spec(StrictModel):
     @classmethod
     def from_data(cls, data: object) -> Spec:
         """A spec from plain data (dicts, lists, scalars). Raises SpecError with every problem found."""
+        count = len(_items(data, "columns")) if isinstance(data, Mapping) else 0
+        if count > MOST_COLUMNS:
+            raise SpecError(
+                [Problem("columns", f"The spec has {count:,} columns; a dataset may have {MOST_COLUMNS:,} of them.")]
+            )
         try:
             return cls.model_validate(data)
         except ValidationError as error:

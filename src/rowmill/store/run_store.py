@@ -29,6 +29,7 @@ from rowmill.store.database.statements import statement
 from rowmill.store.database.typing import arrow_schema
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.usable import check_usable
 from rowmill.store.layout import schema
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.graph_tables import insert_graph
@@ -63,6 +64,8 @@ _RESOURCE_MEMORY = statement("resource_memory")
 _BEGIN_INVOCATION = statement("begin_invocation")
 _CLOSE_CRASHED = statement("close_crashed_invocations")
 _PUT_OFF_REFUSALS = statement("put_off_refusals")
+_WAS_LEFT_OPEN = statement("was_left_open")
+_CONTRADICTIONS = statement("contradictions_of_unfinished_rows")
 _END_INVOCATION = statement("end_invocation")
 _START_RUN = statement("start_run")
 _SAY_ALIVE = statement("say_alive")
@@ -111,8 +114,9 @@ class RunStore:
         Raises Locked (another process holds it), Damaged, Incompatible (not a run database, or of a newer
         version) or UsageError (no such directory, no right to write).
         """
-        if not path.is_symlink() and (not path.exists() or (path.is_file() and path.stat().st_size == 0)):
-            create_private_file(path)
+        check_usable(path)
+        if not path.exists() or path.stat().st_size == 0:
+            create_private_file(path.resolve())  # also where a link leads to
         store = cls.over(Connection(path))
         for removed in remove_left_behind(path.resolve(), CHANGED):
             _log.info("Removed %s, which a process that is gone left half made", removed)
@@ -218,6 +222,22 @@ class RunStore:
                 f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
                 f"were admitted, but {active} are active, {held} wait or are due and {finished} are finished. "
                 "'rowmill doctor' says more."
+            )
+
+    def check_after_crash(self) -> None:
+        """Raises Damaged if nobody signed out and the rows that are worked on contradict each other (D5).
+
+        The same time however many rows are finished; ``rowmill doctor`` looks at those too.
+        """
+        with engine_errors.mapped("looking for contradictions"):
+            if not self._connection.execute(_WAS_LEFT_OPEN.text)[0][0]:
+                return
+            found = self._connection.execute(_CONTRADICTIONS.text)
+        if found:
+            said = "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
+            raise Damaged(
+                f"{self._connection.path} contradicts itself since a process that worked on it died: {said}. Going on "
+                f"could lose rows, so nothing was changed. 'rowmill doctor {self._connection.path}' says more."
             )
 
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:

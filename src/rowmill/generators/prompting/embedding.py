@@ -6,6 +6,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rowmill.counted import plural
 from rowmill.generators.custom.function import CustomFunction, FunctionProblem, load_function
 from rowmill.generators.prompting.embedding_generator import EmbeddingFunction, EmbeddingGenerator, Vectors
 from rowmill.generators.protocol import CellGenerator, Runtime
@@ -64,7 +65,7 @@ class EmbeddingColumn(ColumnConfig):
             inputs=(Reference(self.target_column, f"{place}.target_column"),),
             outputs=(Output(self.name, f"FLOAT[{length}]" if length else "FLOAT[]", drop=self.drop),),
             strategy=Strategy.CELL,
-            reason=f"up to {self.max_rows_per_call} rows a call",
+            reason=f"up to {plural(self.max_rows_per_call, 'row')} a call",
             resource=resource,
             max_rows_per_call=self.max_rows_per_call,
             timeout_s=model.timeout_s * _REQUESTS_TO_FIND_A_CULPRIT if model else None,

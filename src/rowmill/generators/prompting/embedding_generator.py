@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import anyio
 import anyio.to_thread
 
+from rowmill.counted import plural
 from rowmill.errors import GeneratorError, Rejected, RunStopping
 from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.protocol import Call, CellGenerator
@@ -63,7 +64,7 @@ class EmbeddingFunction:
         except TypeError as error:
             raise self._broken(f"must return a list of vectors, not {type(result).__name__}.") from error
         if len(vectors) != texts:
-            raise self._broken(f"returned {len(vectors)} vectors for {texts} texts.")
+            raise self._broken(f"returned {plural(len(vectors), 'vector')} for {plural(texts, 'text')}.")
         return vectors
 
     def _broken(self, what: str) -> GeneratorError:
@@ -127,7 +128,8 @@ class EmbeddingGenerator(CellGenerator):
     def _checked(self, vector: Sequence[float]) -> Sequence[float]:
         if self._length is not None and len(vector) != self._length:
             raise RunStopping(
-                f"The vectors of column '{self._column}' have {len(vector)} dimensions, and its 'dimensions' say "
+                f"The vectors of column '{self._column}' have {plural(len(vector), 'dimension')}, and its "
+                f"'dimensions' say "
                 f"{self._length}. Correct the spec",
                 "WrongDimensions",
             )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from rowmill.counted import plural
 from rowmill.generators.samplers.alias_table import alias_table
 from rowmill.generators.samplers.parameters import Number, SamplerParameters
 from rowmill.spec.column import Items
@@ -73,7 +74,9 @@ class CategoryParameters(SamplerParameters):
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.weights is not None and len(self.weights) != len(self.values):
-            raise ValueError(f"{len(self.values)} values but {len(self.weights)} weights; each value needs one.")
+            raise ValueError(
+                f"{plural(len(self.values), 'value')} but {plural(len(self.weights), 'weight')}; each value needs one."
+            )
         if self.weights is not None and not any(self.weights):
             raise ValueError("All weights are 0; at least one value needs a positive weight.")
         return self

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rowmill.counted import plural
 from rowmill.errors import GeneratorError
 from rowmill.generators.json_schema import SchemaCheck
 from rowmill.generators.json_type import JsonType, json_type
@@ -67,7 +68,7 @@ class ForeignVerdicts:
     def verdicts(self, output: Sequence[Any], rows: int) -> list[Verdict]:
         """The verdicts. Raises GeneratorError when there are not as many as rows, or one of them is none."""
         if len(output) != rows:
-            raise self._broken(f"gave {len(output)} verdicts for {rows} rows; each row needs one.")
+            raise self._broken(f"gave {plural(len(output), 'verdict')} for {plural(rows, 'row')}; each row needs one.")
         for position, verdict in enumerate(output):
             if not isinstance(verdict, Mapping) or not isinstance(verdict.get("is_valid"), bool):
                 raise self._broken(f"gave no is_valid of true or false for row {position} of the call.")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import duckdb
 
-from rowmill.errors import Damaged, UsageError, WriteFailed
+from rowmill.errors import Damaged, Locked, WriteFailed
 from rowmill.store.database.question import check_question
 from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
@@ -25,6 +25,7 @@ from rowmill.store.file.database_file import check_log, claim, file_identity, re
 from rowmill.store.file.engine_version import check_engine
 from rowmill.store.file.kept_blocks import KeptBlocks
 from rowmill.store.file.log import log_of
+from rowmill.store.file.usable import check_usable, several_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,11 +150,13 @@ class Connection:
         config: dict[str, Any] = {**_HARDENED, **_NO_CHECKPOINTS, **_SAME_EVERYWHERE}
         if threads is not None:
             config["threads"] = threads
-        if path is not None and path.is_dir():
-            raise UsageError(f"{path} is a directory. Name a file for the run database.")
-        if path is not None and path.name.partition(".")[0].lower() == "state":
-            # The engine names the database after its file, and then cannot tell it from our schema.
-            raise UsageError(f"{path}: a run database cannot be called 'state', as its schema is. Name another file.")
+        for file in (path, source):
+            if file is not None:
+                check_usable(file)
+        named = source or path
+        linked = several_names(named) if named is not None else None
+        if linked is not None and not read_only:
+            raise linked
         if path is not None:
             undo_torn_checkpoint(path)
         if path is not None and not read_only:
@@ -166,7 +169,12 @@ class Connection:
             self._engine = duckdb.connect(str(self.file or ":memory:"), read_only=read_only, config=config)
         except duckdb.Error as error:
             self._release()
-            raise engine_errors.opening_error(error, path or Path(":memory:")) from error
+            meaning = engine_errors.opening_error(error, path or Path(":memory:"))
+            # Whoever works on the file answers for it.
+            raise meaning if linked is None or isinstance(meaning, Locked) else linked from error
+        if linked is not None:
+            self._engine.close()
+            raise linked
         try:
             if path is not None and read_only:
                 check_log(path)  # now that nobody can write to it; opened like this, nothing of it is lost

@@ -20,6 +20,7 @@ from rowmill.half_made import COPIED, half_made
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.database_file import check_unclaimed
 from rowmill.store.file.log import log_of
+from rowmill.store.file.usable import check_usable, several_names
 
 _CHUNK_BYTES = 1 << 20
 NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
@@ -91,12 +92,31 @@ def copy_error(error: OSError, target: Path) -> RowmillError:
     return UsageError(f"The copy {target} cannot be written: {reason}. Nothing was changed.")
 
 
+def is_only_read(path: Path) -> bool:
+    """Whether nobody holds the file but those who read it. Not for a file that this process has open: it lets go."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
 @contextmanager
 def holding(path: Path, *, writable: bool = True) -> Iterator[HeldFile]:
     """Holds a file against every other process while inside.
 
     Raises Locked (another process has it open; names its pid) or UsageError (no such file, no right to open it).
     """
+    check_usable(path)
+    linked = several_names(path)
+    if linked is not None:
+        raise linked
     resolved = path.resolve()
     check_unclaimed(resolved)
     try:

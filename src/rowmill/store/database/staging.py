@@ -35,6 +35,18 @@ NEW_ATTEMPT = pa.schema(
         ("finish_reason", pa.string()),
     ]
 )
+NEW_TASK_TRACE = pa.schema(
+    [
+        ("invocation", pa.int32()),
+        *_KEY,
+        ("row_id", pa.int64()),
+        ("handed_out_at", pa.timestamp("us")),
+        ("started_at", pa.timestamp("us")),
+        ("ended_at", pa.timestamp("us")),
+        ("outcome", pa.string()),
+        ("worker", pa.string()),
+    ]
+)
 NEW_ANSWER = pa.schema([("answer_key", pa.decimal128(38, 0)), ("answer", pa.string())])
 
 

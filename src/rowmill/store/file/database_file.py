@@ -13,6 +13,7 @@ from rowmill.half_made import COPIED, half_made
 from rowmill.store.file import engine_errors
 from rowmill.store.file.kept_blocks import put_blocks_back
 from rowmill.store.file.log import read_log
+from rowmill.store.file.usable import check_directory
 
 _BETWEEN_LOOKS_S = 0.1
 _creating = threading.Lock()
@@ -77,6 +78,7 @@ def create_private_file(path: Path) -> None:
     file. A database that somebody else made meanwhile is left alone; an empty file is replaced. Raises UsageError if
     the directory is missing or not writable, WriteFailed if there is no room.
     """
+    check_directory(path)
     with _creating, half_made(path, COPIED) as empty:
         mask = os.umask(0o177)
         try:

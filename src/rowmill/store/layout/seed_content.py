@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import SpecError
 from rowmill.seeds.source import SeedSource
 from rowmill.spec.seed import SeedDatasetConfig
@@ -95,7 +96,7 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
     current = current_seed_content(seed_file)
     if current.digest == stored.digest:
         return None
-    rows = f", from {stored.rows} to {current.rows} rows" if stored.rows != current.rows else ""
+    rows = f", from {stored.rows} to {plural(current.rows, 'row')}" if stored.rows != current.rows else ""
     return f"the seed data changed{rows}: {_where(seed_file, marks)}"
 
 

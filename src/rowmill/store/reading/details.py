@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from rowmill.counted import plural
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store.database.question import Queryable
 from rowmill.store.database.statements import statement
@@ -19,6 +20,7 @@ from rowmill.store.reading.status import (
     Pace,
     RecentRequests,
     Status,
+    TaskTime,
     read_drop_reasons,
 )
 
@@ -29,6 +31,7 @@ _CUT_OFF = statement("cut_off_answers")
 _OLDEST = statement("oldest_row_group")
 _ADMISSION = statement("read_admission")
 _BUDGET = statement("read_budget")
+_TASK_TIMES = statement("read_task_times")
 
 RECENT_S = 300.0
 """How far back recent rates look, at most: never farther than the newest invocation."""
@@ -49,6 +52,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             oldest_row_group=OldestRowGroup(*oldest[0]) if oldest else None,
             admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
             budget=Budget(*connection.execute(_BUDGET.text)[0]),
+            task_times=tuple(TaskTime(*row) for row in connection.execute(_TASK_TIMES.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
             cut_off=tuple(CutOff(*row) for row in connection.execute(_CUT_OFF.text, {"limit": _REASONS})),
         )
@@ -100,14 +104,14 @@ def time_left(
             return None, f"{silent[0]} gave no answer in {window}"
         slowest = max(left, key=lambda resource: left[resource] / answered[resource])
         rate = answered[slowest] / recent_s
-        return left[slowest] / rate, f"{left[slowest]:,} answers of {slowest} left, {rate:,.1f}/s in {window}"
+        return left[slowest] / rate, f"{plural(left[slowest], 'answer')} of {slowest} left, {rate:,.1f}/s in {window}"
     if rows_settled and recent_s > 0:
         rate = rows_settled / recent_s
-        return rows_left / rate, f"{rows_left:,} rows left, {rate:,.1f}/s in {window}"
+        return rows_left / rate, f"{plural(rows_left, 'row')} left, {rate:,.1f}/s in {window}"
     settled = status.rows_finished + status.rows_dropped
     if settled and worked_s > 0:
         rate = settled / worked_s
-        return rows_left / rate, f"{rows_left:,} rows left, {rate:,.1f}/s since the run began"
+        return rows_left / rate, f"{plural(rows_left, 'row')} left, {rate:,.1f}/s since the run began"
     return None, "no row group is finished yet"
 
 

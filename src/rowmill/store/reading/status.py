@@ -132,6 +132,19 @@ class AdmissionStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskTime:
+    """How long the tasks of a generator waited for their start, and worked: where a traced run spends its time (T1)."""
+
+    generator: str
+    tasks: int
+    waiting_s: float
+    """Of all tasks together."""
+    working_s: float
+    longest_s: float
+    """Of one call."""
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The bounds the spec sets; None where it sets none."""
 
@@ -155,6 +168,8 @@ class Details:
     """When this was read (UTC)."""
     cut_off: tuple[CutOff, ...] = ()
     """The columns with the most answers that were cut off."""
+    task_times: tuple[TaskTime, ...] = ()
+    """Of a traced run, the slowest generator first; else empty."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -169,6 +184,7 @@ class Details:
             budget=Budget(**values["budget"]),
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
+            task_times=tuple(TaskTime(**each) for each in values["task_times"]),
         )
 
 

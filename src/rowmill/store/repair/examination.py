@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import duckdb
 
+from rowmill.counted import plural
 from rowmill.errors import Damaged
 from rowmill.graph.plan import Plan
 from rowmill.store.database.connection import Connection, quote
@@ -52,11 +53,11 @@ def plan_problems(connection: Connection) -> Iterator[str]:
         return
     for row_group, first_row, rows, planned_first_row, planned_rows in connection.execute(_BESIDE_PLAN.text):
         planned = (
-            f"the plan has {planned_rows} rows from row {planned_first_row} on"
+            f"the plan has {plural(planned_rows, 'row')} from row {planned_first_row} on"
             if planned_rows is not None
             else f"the plan has {plan.row_groups} row groups"
         )
-        yield f"row group {row_group} has {rows} rows from row {first_row} on, {planned}"
+        yield f"row group {row_group} has {plural(rows, 'row')} from row {first_row} on, {planned}"
 
 
 def usage_problems(connection: Connection) -> Iterator[str]:

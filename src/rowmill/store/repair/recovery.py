@@ -28,6 +28,7 @@ from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import undo_torn_checkpoint
 from rowmill.store.file.log import Log, header_for, is_of_this_checkpoint, log_of, read_log
+from rowmill.store.file.usable import EXAMINED, doctor_prefix
 from rowmill.store.layout import schema
 
 _CONTRADICTIONS = statement("all_contradictions")
@@ -67,10 +68,10 @@ def examining(path: Path) -> Iterator[Path]:
     source = path.resolve()
     undo_torn_checkpoint(source)
     try:
-        directory = Path(tempfile.mkdtemp(prefix=f".{source.name}.doctor-", dir=source.parent))
+        directory = Path(tempfile.mkdtemp(prefix=doctor_prefix(source), dir=source.parent))
     except OSError:
         directory = Path(tempfile.mkdtemp(prefix="rowmill-doctor-"))
-    examined = directory / "examined.duckdb"
+    examined = directory / EXAMINED
     try:
         try:
             os.link(source, examined)

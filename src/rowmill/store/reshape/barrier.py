@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Deduplicate, KeepOfDataset
@@ -326,7 +327,7 @@ class Barriers:
         execute(_FORGET.text, {"generator": node.number})
         execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
         execute(_LOOK_AGAIN.text)
-        return Passed(f"{rows_out} of {rows_in} rows passed", finished)
+        return Passed(f"{rows_out:,} of {plural(rows_in, 'row')} passed", finished)
 
     def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
         """Writes what was decided about a slice of the rows. Raises InternalError if a row would be there twice."""

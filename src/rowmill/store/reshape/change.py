@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from rowmill.counted import plural
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, SeedColumn, Strategy
@@ -109,12 +110,14 @@ class Change:
         if not cells:
             return "No cell of these columns was made yet: nothing would be generated twice."
         requests = sum(column.requests for column in self.remade)
-        parts = ", ".join(f"{column.name!r} for {column.cells:,} rows" for column in self.remade if column.cells)
+        parts = ", ".join(
+            f"{column.name!r} for {plural(column.cells, 'row')}" for column in self.remade if column.cells
+        )
         text = f"Would be generated: {parts}"
         if requests:
             costs = [column.cost_usd for column in self.remade if column.requests]
             known = [cost for cost in costs if cost is not None]
-            text += f"; about {requests:,} requests"
+            text += f"; about {plural(requests, 'request')}"
             if known:
                 text += f" and ${sum(known):,.2f}" + ("" if len(known) == len(costs) else " or more")
         return f"{text}. All other values stay."

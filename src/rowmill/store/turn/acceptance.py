@@ -6,6 +6,7 @@ made in vain, and the dataset holds the wanted number and not one more.
 
 from __future__ import annotations
 
+from rowmill.counted import plural
 from rowmill.errors import RowmillError
 from rowmill.spec.records import AcceptedRecords
 from rowmill.store.database.connection import Connection
@@ -42,7 +43,8 @@ class Acceptance:
         rows = min(missing, self._target.most - int(planned))
         if rows <= 0:
             raise TooFewAccepted(
-                f"{finished:,} of {self._target.accepted:,} rows were accepted after {planned:,} were tried, which is "
+                f"{finished:,} of {plural(self._target.accepted, 'row')} were accepted after {planned:,} "
+                f"were tried, which is "
                 "the bound. 'rowmill show dropped' says why rows were dropped; raise records.at_most, then run again."
             )
         self._connection.execute(_PLAN_MORE.text, {"rows": rows, "row_group_size": self._row_group_size})

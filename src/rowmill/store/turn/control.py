@@ -21,7 +21,7 @@ from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch
 from rowmill.store.database.statements import statement
 from rowmill.store.reshape.barrier import reopen_barriers
 from rowmill.store.reshape.reopening import ROW_KEY, RowKey, revive
-from rowmill.store.turn.control_request import ControlAnswer, ControlRequest, PendingRequest
+from rowmill.store.turn.control_request import MOST_ROWS, ControlAnswer, ControlRequest, PendingRequest
 from rowmill.store.turn.dropping import ACTIVE, PARKED, give_up
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import Steering
@@ -45,6 +45,7 @@ _RETRY_DEFERRED = statement("retry_deferred_tasks")
 
 _HAND_DROP = pa.schema([("row_id", pa.int64())])
 _HAND_RETRY = pa.schema([("generator", pa.string()), ("row_group", pa.int64()), ("row_index", pa.int64())])
+_MOST_CALLS = 2**31 - 1
 _MOST_RECORDED = 2000
 """Characters of a request's arguments that are kept: a million row numbers are not worth it."""
 
@@ -161,7 +162,7 @@ class Control:
         else:
             try:
                 answer, steering = verb(self, _Wish(request, now, hands or self._direct_hands()))
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 answer = ControlAnswer("refused", f"The arguments of '{request.verb}' cannot be read: {error!r}.")
         arguments = json.dumps(request.arguments)
         if len(arguments) > _MOST_RECORDED:
@@ -235,7 +236,8 @@ class Control:
         spec_calls = int(wish.arguments["spec_calls"])
         wanted = spec_calls if calls is None else int(calls)
         subject = resource or "all tasks in flight"
-        if wanted < 1 or (resource is not None and wanted > spec_calls):
+        spec_calls = min(spec_calls, _MOST_CALLS)
+        if not 1 <= wanted <= _MOST_CALLS or (resource is not None and wanted > spec_calls):
             return ControlAnswer(
                 "refused", f"The limit of {subject} must be from 1 to {spec_calls}, as the spec says."
             ), None
@@ -255,9 +257,12 @@ class Control:
 
     def _drop(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
         reason = str(wish.arguments["reason"])
+        ranges = [(int(first), int(last)) for first, last in wish.arguments["rows"]]
+        if sum(max(last - first + 1, 0) for first, last in ranges) > MOST_ROWS:
+            return ControlAnswer("refused", f"More than {MOST_ROWS:,} rows at once; drop them in parts."), None
         rows = Rows(_HAND_DROP)
-        for first, last in wish.arguments["rows"]:
-            for row_id in range(int(first), int(last) + 1):
+        for first, last in ranges:
+            for row_id in range(first, last + 1):
                 rows.append(row_id)
         self._connection.stage("hand_drop", rows.table())
         drops_from = {ACTIVE: Rows(NEW_DROP), PARKED: Rows(NEW_DROP)}

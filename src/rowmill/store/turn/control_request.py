@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from rowmill.spec.name import text_problem
+
+MOST_ROWS = 10_000_000
+"""Rows that one request may name."""
+_LONGEST_NAME = 200
+_LONGEST_TEXT = 10_000
+_DEEPEST = 4
+_LATEST = 253_402_300_800.0
+"""The year 10000, in seconds since the epoch: no calendar of ours goes on."""
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +54,34 @@ class PendingRequest:
     answer: ControlAnswer | None = None
     error: BaseException | None = None
     done: threading.Event = field(default_factory=threading.Event)
+
+
+def request_problem(request: ControlRequest) -> str | None:
+    """What is wrong with a request that no run could keep: numbers, times and texts without bounds; None if nothing."""
+    for name, text, longest in (
+        ("key", request.key, _LONGEST_NAME),
+        ("verb", request.verb, _LONGEST_NAME),
+        ("requested_by", request.requested_by, 5 * _LONGEST_NAME),
+    ):
+        if len(text) > longest or text_problem(text):
+            return f"'{name}' must be a text of at most {longest} characters that can be stored."
+    if not 0 <= request.requested_at < _LATEST:  # false for NaN too
+        return "'requested_at' must be a time, in seconds since 1970."
+    problem = _value_problem(dict(request.arguments), _DEEPEST)
+    return f"The arguments of '{request.verb}' hold {problem}." if problem else None
+
+
+def _value_problem(value: Any, depth: int) -> str | None:
+    if isinstance(value, str):
+        return "a text that cannot be stored" if len(value) > _LONGEST_TEXT or text_problem(value) else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "a number that is not finite"
+    if isinstance(value, int):
+        return None if -_LARGEST <= value < _LARGEST else "a number of more than 64 bits"
+    if isinstance(value, (dict, list, tuple)):
+        if depth == 0:
+            return "values nested too deeply"
+        if isinstance(value, dict):
+            value = [*value.keys(), *value.values()]
+        return next((found for each in value if (found := _value_problem(each, depth - 1))), None)
+    return None if value is None else "something that is no JSON value"

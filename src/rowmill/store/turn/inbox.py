@@ -14,6 +14,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.deferral import asked_wait_s, backoff_s, cool_down_s
 from rowmill.errors import BarrierFailed, Transient, Unavailable
 from rowmill.graph.graph import GeneratorNode, Graph
@@ -263,7 +264,7 @@ class Inbox:
     def _has_right_width(self, outcome: Outcome, width: int) -> bool:
         if len(outcome.values) == width:
             return True
-        message = f"The generator returned {len(outcome.values)} values, {width} are declared."
+        message = f"The generator returned {plural(len(outcome.values), 'value')}, {width} are declared."
         self._reject(outcome, "GeneratorError", message)
         return False
 
@@ -338,13 +339,14 @@ class Inbox:
         foreign = [index for index in given if index not in sent]
         if foreign:
             problem = (
-                f"The returned table has row_index {foreign[0]!r}, which was not among the {len(sent)} rows given."
+                f"The returned table has row_index {foreign[0]!r}, which was not among the "
+                f"{plural(len(sent), 'row')} given."
             )
         elif len(set(given)) != len(given):
             problem = "The returned table has the same row_index more than once."
         elif len(given) < len(sent) and not node.declaration.may_drop_rows:
             problem = (
-                f"The returned table has {len(given)} of {len(sent)} rows. "
+                f"The returned table has {len(given):,} of {plural(len(sent), 'row')}. "
                 "Return every row_index given, or declare that the generator may drop rows."
             )
         if problem:

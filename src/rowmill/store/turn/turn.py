@@ -32,6 +32,7 @@ from datetime import datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
@@ -62,6 +63,7 @@ from rowmill.store.turn.refusals import Refusals
 from rowmill.store.turn.settling import Settled, Settling
 from rowmill.store.turn.skipping import SkipCondition, Skipping
 from rowmill.store.turn.stopping import Stopping
+from rowmill.store.turn.trace import Trace
 from rowmill.task import Outcome, OutcomeKind, Task, TurnResult
 
 _ACTIVE_ROWS = statement("active_row_count")
@@ -114,6 +116,7 @@ class Turn:
         self._refusals = Refusals(connection, layout, self._in_flight)
         self._admission = Admission(connection, layout, settings, seed_rows, self._refusals)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
+        self._trace = Trace(connection, invocation, is_on=settings.trace)
         self._journal = Journal(connection)
         self._outages = Outages()
         self.control = Control(connection, is_living=True)
@@ -185,12 +188,14 @@ class Turn:
             outdated=self._regeneration.outdated(),
             outages=self._outages,
         )
-        inbox.take([*ledger.last.skipped, *outcomes] if ledger.last is not None else outcomes)
+        arrived = [*ledger.last.skipped, *outcomes] if ledger.last is not None else outcomes
+        inbox.take(arrived)
         if inbox.stop is not None:
             ledger.note_stop(Stop.FATAL_OUTCOME, inbox.stop.error)
         self._stopping.watch_results(inbox, ledger)
         self._take_results(inbox, ledger)
         self._in_flight.remove(inbox.ended)
+        self._trace.record(arrived, ledger.now)
         changed = self._recording.write(inbox, ledger)
         if inbox.done:
             self._regeneration.arrived(inbox.ended)
@@ -208,6 +213,7 @@ class Turn:
             self._finish(ledger)
         if self._hands_out(free, ledger):
             self._hand_out(free, ledger)
+        self._trace.hand_out(ledger)
         self._conclude(free, ledger)
 
     def _hands_out(self, free: Mapping[str, int], ledger: TurnLedger) -> bool:
@@ -405,7 +411,7 @@ class Turn:
             ledger.note_stop(Stop.TOO_FEW_ACCEPTED, error)
             return False
         if rows:
-            self._journal.note("extended", "plan", f"{rows} more rows are tried")
+            self._journal.note("extended", "plan", f"{plural(rows, 'more row')} tried")
             self._admission.plan_grew()
             self._barriers.reopen()
         return rows > 0

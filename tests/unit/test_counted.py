@@ -1,0 +1,48 @@
+"""One thing is one thing: numbers and their nouns."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from rowmill.counted import plural
+from rowmill.errors import SpecError
+from rowmill.graph.building import build_graph
+from rowmill.spec.spec import Spec
+from rowmill.store.layout.expression import ExpressionAnalyst
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12345, "12,345 rows")])
+def test_a_noun_has_an_s_unless_there_is_one_of_it(number: int, text: str) -> None:
+    assert plural(number, "row") == text
+
+
+DROPPED = [{"name": name, "column_type": "expression", "sql": "1", "drop": True} for name in ("a", "b")]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"columns": DROPPED},
+        {
+            "columns": [{**column, "drop": False} for column in DROPPED],
+            "processors": [{"name": "none", "processor_type": "drop_columns", "column_names": ["*"]}],
+        },
+    ],
+)
+def test_a_spec_whose_dataset_has_no_column_left_is_refused(spec: dict[str, object]) -> None:
+    made = Spec.from_data({"name": "x", "records": 1, **spec})
+    with closing(ExpressionAnalyst()) as analyst, pytest.raises(SpecError, match="No column is left in the dataset"):
+        build_graph(made, (), analyst.analyse)
+    with closing(ExpressionAnalyst()) as analyst:
+        assert build_graph(made, (), analyst.analyse, judges=False).generators  # one that was accepted goes on (V6)
+
+
+def test_a_hundred_thousand_columns_are_refused_for_what_they_are() -> None:
+    columns = [{"name": f"c{number}", "column_type": "expression", "sql": "1"} for number in range(100_000)]
+    with pytest.raises(SpecError) as refused:
+        Spec.from_data({"name": "x", "records": 1, "columns": columns})
+    assert [str(each) for each in refused.value.problems] == [
+        "The spec has 100,000 columns; a dataset may have 10,000 of them. (columns)"
+    ]
