@@ -269,8 +269,8 @@ def test_values_that_may_be_meant_as_texts_are_listed_and_texts_stay_texts(tmp_p
     )
     made = imported(tmp_path / "config.yaml", 10)
     assert [str(note) for note in made.notes] == [
-        "columns.0.params.values.0: The unquoted 01234 in line 2 is read as the number 1234. For the text write '01234',"
-        " otherwise 1234."
+        "columns.0.params.values.0: The unquoted 01234 in line 2 is read as the number 1234. "
+        "For the text write '01234', otherwise 1234."
     ]
     (tmp_path / "spec.yaml").write_text(made.text())
     column: Any = load_spec(tmp_path / "spec.yaml").spec.columns[1]
