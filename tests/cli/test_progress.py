@@ -159,7 +159,7 @@ def test_a_share_is_100_percent_only_when_all_is_there() -> None:
 
 def detailed_status() -> Status:
     """The same run with everything there is to say about it."""
-    pace = status_values.Pace(
+    pace = status_values.PaceStatus(
         300.0, 2.2, 14.3, 1.9, 12.2, 4000.0, 1234.0, "4,100 answers of simulated/quick left, 20.1/s in the last 5 min",
         (status_values.RecentRequests("simulated/quick", 4000, 3800, 345.6),),
     )  # fmt: skip
@@ -178,7 +178,7 @@ def detailed_status() -> Status:
             admission=status_values.AdmissionStatus(
                 False, "deferred tasks", 3, "Row group 3 waits: " + "so it is " * 9
             ),
-            budget=status_values.Budget(5.0, 1000, 27, None),
+            budget=status_values.BudgetStatus(5.0, 1000, 27, None),
             read_at=datetime(2026, 11, 20, 11, 59),
         ),
     )

@@ -26,8 +26,8 @@ from rowmill.errors import Damaged
 from rowmill.store.database import connection as store_connection
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding
-from rowmill.store.file.kept_blocks import KeptBlocks, put_blocks_back, undo_of
 from rowmill.store.file.log import log_of
+from rowmill.store.file.undo_file import UndoFile, put_blocks_back, undo_of
 
 HEADERS, BLOCK, PAGE = 12_288, 262_144, 4096
 
@@ -150,7 +150,7 @@ def torn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             connection.checkpoint()
     old = path.read_bytes()
     with monkeypatch.context() as patched:
-        patched.setattr(KeptBlocks, "discard", lambda self: None)
+        patched.setattr(UndoFile, "discard", lambda self: None)
         connection.checkpoint()
     kept = undo_of(path).read_bytes()
     connection.close()
@@ -285,7 +285,7 @@ def test_blocks_of_a_layout_nobody_knows_are_neither_kept_nor_put_back(
     assert not put_blocks_back(torn)
     assert torn.read_bytes() == foreign
     undo_of(torn).unlink()
-    kept = KeptBlocks(torn)
+    kept = UndoFile(torn)
     kept.keep([0])
     kept.keep([0])
     kept.release()

@@ -16,16 +16,16 @@ from virtual_run import EPOCH, custom, prepared, sampler
 
 from rowmill.errors import QueryStopped, RowmillError, StateError, UsageError
 from rowmill.inspect import query as running_query
-from rowmill.inspect.allowance import Turnstile
 from rowmill.inspect.client import LiveConnection
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.place import live_place
 from rowmill.inspect.server import LiveServer
+from rowmill.inspect.serving_share import Turnstile
 from rowmill.store.database import connection as store_connection
 from rowmill.store.database.statements import all_statements
-from rowmill.store.file.kept_blocks import undo_of
 from rowmill.store.file.log import log_of
+from rowmill.store.file.undo_file import undo_of
 from rowmill.store.reading.listing import VIEWS, Selection, listing
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import Status

@@ -10,7 +10,7 @@ import pytest
 
 from rowmill.cli import main
 from rowmill.engine.change import accept_change, fork
-from rowmill.engine.doctor import Finding, diagnose, sweep
+from rowmill.engine.doctor import DoctorFinding, diagnose, sweep
 from rowmill.engine.invocation import run
 from rowmill.engine.preparation import prepare
 from rowmill.engine.reopening import extend, rerun
@@ -45,7 +45,7 @@ def files(database: Path) -> set[str]:
     return {str(file.relative_to(place)) for file in place.rglob("*") if file.is_file()}
 
 
-def found(database: Path) -> Finding:
+def found(database: Path) -> DoctorFinding:
     (finding,) = [finding for finding in diagnose(database).findings if finding.check == "files"]
     return finding
 

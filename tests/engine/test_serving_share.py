@@ -18,9 +18,9 @@ from virtual_run import EPOCH, custom, prepared, sampler
 from rowmill.engine.invocation import run
 from rowmill.errors import QueryStopped
 from rowmill.inspect import server as live_server
-from rowmill.inspect.allowance import CALL_CPU_S, SHARE, Allowance, Turnstile
 from rowmill.inspect.message import HolderGone, decoded_status, encoded_status
 from rowmill.inspect.query import MAX_WORKING, Queries, QueryStatistics
+from rowmill.inspect.serving_share import CALL_CPU_S, SHARE, ServingShare, Turnstile
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
 from rowmill.store.reading.reader import Reader
 
@@ -95,7 +95,7 @@ async def made(row: dict[str, Any]) -> str:
 
 def test_a_few_queries_go_at_once_and_then_serving_takes_its_share_of_a_core() -> None:
     clock = Clock()
-    allowance = Allowance(clock)
+    allowance = ServingShare(clock)
     begun_at: list[float] = []
     for _ in range(2000):
         clock.now_s += allowance.wait_s()
@@ -107,7 +107,7 @@ def test_a_few_queries_go_at_once_and_then_serving_takes_its_share_of_a_core() -
 
 def test_a_long_query_is_not_followed_by_a_long_wait() -> None:
     clock = Clock()
-    allowance = Allowance(clock)
+    allowance = ServingShare(clock)
     allowance.spend(25.0)
     assert 0.5 < allowance.wait_s() <= 1.0 + 1e-9
 

@@ -26,7 +26,7 @@ class Fact(NamedTuple):
     is_warning: bool = False
 
 
-class Endpoint(NamedTuple):
+class EndpointLine(NamedTuple):
     """One line on a model endpoint or worker pool."""
 
     name: str
@@ -164,7 +164,7 @@ def _times(status: Status, elapsed_s: float | None) -> str:
     return ", ".join(parts)
 
 
-def endpoints(status: Status, now: datetime) -> list[Endpoint]:
+def endpoints(status: Status, now: datetime) -> list[EndpointLine]:
     """A line for each model endpoint, and for local work while some of it runs."""
     pace = status.details.pace if status.details is not None else None
     found = []
@@ -179,7 +179,7 @@ def endpoints(status: Status, now: datetime) -> list[Endpoint]:
         if resource.learned_limit != resource.configured_limit:
             limit += f" of {count(resource.configured_limit)}"
         found.append(
-            Endpoint(escaped(resource.resource), count(resource.in_flight), limit, text, _cooling(resource, now))
+            EndpointLine(escaped(resource.resource), count(resource.in_flight), limit, text, _cooling(resource, now))
         )
     return found
 

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rowmill.cli.figures import count, share
-from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii
+from rowmill.cli.overview import EndpointLine, Fact, endpoints, facts, failures, in_ascii
 from rowmill.cli.pace import Pace, Pacemaker
 from rowmill.cli.progress import DRAINING
 from rowmill.cli.terminal_text import escaped, safe_message
@@ -236,7 +236,7 @@ def _columns(columns: Sequence[ColumnProgress], room: int, width: int) -> Table:
     return table
 
 
-def _endpoints(pools: Sequence[Endpoint], width: int) -> Table:
+def _endpoints(pools: Sequence[EndpointLine], width: int) -> Table:
     """One line each; where there is no room for both, a cool-down takes the place of the recent pace."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     longest = max((len(pool.name) for pool in pools), default=0)

@@ -13,7 +13,7 @@ import click
 
 from rowmill.cli.figures import count
 from rowmill.cli.output import OutputFormat, output_option, say, write_exactly, write_listing
-from rowmill.cli.overview import Endpoint, Fact, endpoints, facts, failures, in_ascii, task_times
+from rowmill.cli.overview import EndpointLine, Fact, endpoints, facts, failures, in_ascii, task_times
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import UsageError
@@ -112,7 +112,7 @@ def _print(status: Status, *, ascii_only: bool) -> None:
     if pools:
         headings = ["endpoint", "in flight", "limit", "recently", "state"]
         texts += ["", *_aligned(headings, [list(pool) for pool in pools])]
-    assert len(Endpoint._fields) == 5
+    assert len(EndpointLine._fields) == 5
     times = task_times(status)
     if times:
         headings = ["slowest", "tasks", "waited each", "worked each", "longest"]

@@ -31,7 +31,7 @@ _MOST_NAMED = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorFinding:
     """The outcome of one check."""
 
     check: str
@@ -46,7 +46,7 @@ class Diagnosis:
     """What was found, in the order of the checks."""
 
     path: Path
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[DoctorFinding] = field(default_factory=list)
     recovery: Recovery | None = None
     """What ``--repair`` can put back; None if there is nothing it could."""
     is_older: bool = False
@@ -70,9 +70,9 @@ class Diagnosis:
         """Notes the problems of a check, or that there are none."""
         found = list(problems)
         for problem in found:
-            self.findings.append(Finding(check, "wrong", problem, advice))
+            self.findings.append(DoctorFinding(check, "wrong", problem, advice))
         if not found:
-            self.findings.append(Finding(check, "ok", fine))
+            self.findings.append(DoctorFinding(check, "ok", fine))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def diagnose(path: Path) -> Diagnosis:
         replayed = (
             f"{plural(commits, 'commit')} replayed from its log ({size:,} bytes)" if commits else "its log is empty"
         )
-        diagnosis.findings.append(Finding("opens", "ok", f"the file opens, {replayed}"))
+        diagnosis.findings.append(DoctorFinding("opens", "ok", f"the file opens, {replayed}"))
         _examine(diagnosis, connection)
     return diagnosis
 
@@ -170,7 +170,7 @@ def _look_around(diagnosis: Diagnosis) -> None:
     kind = network_file_system(path.resolve())
     if kind is not None:
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "file system",
                 "warning",
                 f"the file lies on a network file system ({kind}), where locks and syncs may not hold",
@@ -179,10 +179,10 @@ def _look_around(diagnosis: Diagnosis) -> None:
         )
     room = missing_room(path.resolve())
     if room is not None:
-        diagnosis.findings.append(Finding("room", "warning", room, "make room before a run works on it"))
+        diagnosis.findings.append(DoctorFinding("room", "warning", room, "make room before a run works on it"))
     if not os.access(path, os.W_OK) or not os.access(path.resolve().parent, os.W_OK):
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "rights", "warning", "this user may read the file, a run must write it and its directory", "chmod u+w"
             )
         )
@@ -194,7 +194,7 @@ def _look_for_left_behind(diagnosis: Diagnosis) -> None:
     if left:
         size = sum(file.lstat().st_size for file in left)
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "left behind",
                 "warning",
                 f"a process that was killed left {size:,} bytes half made: {', '.join(file.name for file in left)}",
@@ -209,7 +209,7 @@ def _diagnose_damage(diagnosis: Diagnosis, error: Damaged) -> None:
     if recovery is None:
         cause = error.__cause__ if error.__cause__ is not None else error
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "file",
                 "wrong",
                 f"the file itself is damaged, not only its log: {str(cause).splitlines()[0]}",
@@ -217,18 +217,18 @@ def _diagnose_damage(diagnosis: Diagnosis, error: Damaged) -> None:
             )
         )
         return
-    diagnosis.findings.append(Finding("file", "ok", "the file itself can be read, as of its last checkpoint"))
+    diagnosis.findings.append(DoctorFinding("file", "ok", "the file itself can be read, as of its last checkpoint"))
     log = read_log(path)
     damage = log.damage if log is not None and log.damage is not None else recovery.reason
     diagnosis.findings.append(
-        Finding(
+        DoctorFinding(
             "log",
             "wrong",
             f"its log {log_of(path).name} is damaged: {damage}",
             f"'rowmill doctor {path} --repair' copies file and log aside and goes back to the last consistent state",
         )
     )
-    diagnosis.findings.append(Finding("recovery", "warning", "; ".join(describe_loss(recovery))))
+    diagnosis.findings.append(DoctorFinding("recovery", "warning", "; ".join(describe_loss(recovery))))
 
 
 def _examine(diagnosis: Diagnosis, connection: Connection) -> None:
@@ -239,7 +239,7 @@ def _examine(diagnosis: Diagnosis, connection: Connection) -> None:
     diagnosis.is_older = version < schema.newest_version()
     if diagnosis.is_older:
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "schema",
                 "warning",
                 f"schema version {version}; this Rowmill works with {schema.newest_version()}",
@@ -247,7 +247,7 @@ def _examine(diagnosis: Diagnosis, connection: Connection) -> None:
             )
         )
     else:
-        diagnosis.findings.append(Finding("schema", "ok", f"schema version {version}"))
+        diagnosis.findings.append(DoctorFinding("schema", "ok", f"schema version {version}"))
     salvage = f"put back a copy; 'rowmill doctor {path} --salvage DIRECTORY' writes what can still be read to files"
     diagnosis.add("content", examination.unreadable_tables(connection), "every block can be read", salvage)
     if diagnosis.is_damaged:
@@ -268,13 +268,13 @@ def _check_spec(diagnosis: Diagnosis, connection: Connection) -> None:
     try:
         _, prepared = prepare_old(connection)
     except Damaged as error:
-        diagnosis.findings.append(Finding("spec", "wrong", str(error), "put back a copy"))
+        diagnosis.findings.append(DoctorFinding("spec", "wrong", str(error), "put back a copy"))
     except RowmillError as error:
         # What it needs is missing here and now: functions, modules. The run database is none the worse for it.
-        diagnosis.findings.append(Finding("spec", "warning", str(error), "a run needs it"))
+        diagnosis.findings.append(DoctorFinding("spec", "warning", str(error), "a run needs it"))
     else:
         diagnosis.findings.append(
-            Finding(
+            DoctorFinding(
                 "spec",
                 "ok",
                 f"the spec inside it loads: {prepared.spec.name}, {plural(len(prepared.spec.columns), 'column')}",
@@ -293,17 +293,17 @@ def _check_files(diagnosis: Diagnosis, connection: Connection, spec: Spec) -> No
     if check.missing:
         message = f"{_many(len(check.missing), 'file')} that rows name are missing in {where}: {_named(check.missing)}"
         advice = f"put them back, or make them again: 'rowmill rerun {diagnosis.path} --column COLUMN --where \"…\"'"
-        diagnosis.findings.append(Finding("files", "warning", message, advice))
+        diagnosis.findings.append(DoctorFinding("files", "warning", message, advice))
     if check.orphans:
         message = (
             f"{_many(len(check.orphans), 'file')} ({check.orphaned_bytes:,} bytes) in {where} belong to no row: "
             f"{_named(check.orphans)}"
         )
         advice = f"'rowmill doctor {diagnosis.path} --repair' removes them"
-        diagnosis.findings.append(Finding("files", "warning", message, advice))
+        diagnosis.findings.append(DoctorFinding("files", "warning", message, advice))
     if not check.missing and not check.orphans:
         message = f"{_many(check.kept, 'file')} in {where}, each of a row"
-        diagnosis.findings.append(Finding("files", "ok", message))
+        diagnosis.findings.append(DoctorFinding("files", "ok", message))
 
 
 def _named(names: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
-from rowmill.engine.writer import Writer, WriterThread
+from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
@@ -123,7 +123,7 @@ def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str,
 
 async def work(
     store: RunStore,
-    writer: Writer,
+    writer: StoreWriter,
     prepared: Prepared | None,
     *,
     wall_clock: Callable[[], float],
@@ -331,7 +331,7 @@ def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool)
 
 async def _report_progress(
     store: RunStore,
-    writer: Writer,
+    writer: StoreWriter,
     dispatcher: Dispatcher,
     on_progress: Progress,
     wall_clock: Callable[[], float],
@@ -350,7 +350,7 @@ async def _report_progress(
         await anyio.sleep(interval_s)
 
 
-async def _sign_out(store: RunStore, writer: Writer, reason: str, wall_clock: Callable[[], float]) -> None:
+async def _sign_out(store: RunStore, writer: StoreWriter, reason: str, wall_clock: Callable[[], float]) -> None:
     """Signs out if the database still takes it: after a failed write it may not, and the first error tells why."""
     _log.log(logging.ERROR if reason.startswith("failed") else logging.INFO, "The invocation ends: %s", reason)
     with anyio.CancelScope(shield=True):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import anyio
 from anyio.lowlevel import checkpoint
 
-from rowmill.engine.writer import Writer
+from rowmill.engine.writer import StoreWriter
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.answers import find_answers
@@ -28,7 +28,7 @@ class AnswerLookup:
     asks first asks for all who came meanwhile.
     """
 
-    def __init__(self, store: RunStore, writer: Writer, shared: AnswerDirectory | None = None) -> None:
+    def __init__(self, store: RunStore, writer: StoreWriter, shared: AnswerDirectory | None = None) -> None:
         self._store = store
         self._writer = writer
         self._shared = shared

@@ -20,7 +20,7 @@ from pyarrow import ArrowException
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine.interruption import Deadline
-from rowmill.engine.writer import Writer
+from rowmill.engine.writer import StoreWriter
 from rowmill.errors import StateError
 from rowmill.inspect.message import HolderGone
 from rowmill.inspect.place import LivePlace, live_place
@@ -50,7 +50,7 @@ def announce(database: Path) -> LivePlace | None:
 
 async def answer(
     store: RunStore,
-    writer: Writer,
+    writer: StoreWriter,
     dispatcher: Dispatcher,
     control: Control,
     place: LivePlace,

@@ -19,7 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Writer(Protocol):
+class StoreWriter(Protocol):
     """Runs functions that touch the run database, one at a time, in the order they were asked for."""
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -31,7 +31,7 @@ class InlineWriter:
     """Runs functions at once, on the caller's thread: for a virtual clock, which must not pass meanwhile."""
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See :class:`Writer`."""
+        """See :class:`StoreWriter`."""
         return function(*args, **kwargs)
 
 
@@ -46,14 +46,14 @@ class _Job:
 
 
 class WriterThread:
-    """A :class:`Writer` with a thread of its own, for the length of an ``async with``."""
+    """A :class:`StoreWriter` with a thread of its own, for the length of an ``async with``."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See :class:`Writer`."""
+        """See :class:`StoreWriter`."""
         job = _Job(lambda: function(*args, **kwargs))
         self._jobs.put(job)
         with anyio.CancelScope(shield=True):

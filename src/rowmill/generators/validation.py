@@ -39,7 +39,7 @@ from rowmill.spec.declaration import (
     DeclareContext,
     Output,
     Reference,
-    Regeneration,
+    RegenerationRule,
     SqlExpression,
     Strategy,
 )
@@ -156,11 +156,11 @@ class ValidationColumn(ColumnConfig):
             fingerprint=fingerprint | source,
         )
 
-    def _regeneration(self) -> Regeneration | None:
+    def _regeneration(self) -> RegenerationRule | None:
         if self.on_invalid != "regenerate":
             return None
         at_most = self.max_regenerations or _REGENERATIONS
-        return Regeneration(tuple(self.target_columns), at_most, then_drops=self.on_still_invalid != "keep")
+        return RegenerationRule(tuple(self.target_columns), at_most, then_drops=self.on_still_invalid != "keep")
 
     def _where(self, context: DeclareContext, place: str) -> tuple[str, dict[str, Any]]:
         """The resource of its calls, and what else shapes the verdicts. Records what is missing."""

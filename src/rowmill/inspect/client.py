@@ -13,7 +13,7 @@ import pyarrow as pa
 from pyarrow import flight
 
 from rowmill.errors import RowmillError, StateError, UsageError
-from rowmill.inspect.errand import Errand
+from rowmill.inspect.interruptible_call import InterruptibleCall
 from rowmill.inspect.message import (
     CONTROL,
     DEFAULT_TIME_LIMIT_S,
@@ -131,10 +131,10 @@ class LiveConnection:
         """Makes a call in a thread, because Ctrl-C does not reach one that waits inside Flight."""
         if threading.current_thread() is not threading.main_thread():
             return _translated(call)
-        errand = Errand(lambda: _translated(call))
-        errand.start()
-        errand.is_done_within(None)
-        return errand.result()
+        asking = InterruptibleCall(lambda: _translated(call))
+        asking.start()
+        asking.is_done_within(None)
+        return asking.result()
 
     def _interrupt(self, key: str) -> None:
         options = flight.FlightCallOptions(timeout=_HANDSHAKE_S)

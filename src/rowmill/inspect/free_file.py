@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from rowmill.errors import QueryStopped
-from rowmill.inspect.errand import Errand
+from rowmill.inspect.interruptible_call import InterruptibleCall
 from rowmill.store.database.connection import Connection
 
 if TYPE_CHECKING:
@@ -124,15 +124,15 @@ class FreeFile:
     def _asked(self, connection: Connection, call: Callable[[], T], time_left_s: float | None) -> T:
         if time_left_s is None and threading.current_thread() is not threading.main_thread():
             return call()
-        errand = Errand(call)
+        asking = InterruptibleCall(call)
         try:
-            errand.start()
-            if errand.is_done_within(time_left_s):
-                return errand.result()
+            asking.start()
+            if asking.is_done_within(time_left_s):
+                return asking.result()
         except KeyboardInterrupt:
-            errand.stop(connection.interrupt)
+            asking.stop(connection.interrupt)
             raise
-        errand.stop(connection.interrupt)
+        asking.stop(connection.interrupt)
         raise QueryStopped(
             f"The query was stopped: it took longer than {self._time_limit_s:g} s. It was asked while a run worked on "
             f"{self.path}, and would keep the next one from starting. Nobody works on the file now: asked again, it "

@@ -44,7 +44,7 @@ def open_reader(path: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> Reade
     return Reader(attached, attached.version)
 
 
-class Patience:
+class Reattaching:
     """Waits while a file is locked and nobody answers for it: its holder begins or ends, or will never answer."""
 
     def __init__(self, database: Path) -> None:
@@ -75,7 +75,7 @@ class _Attached:
 
     def _attach(self) -> Readable:
         """The file or its holder; between the two there are moments with neither, which pass."""
-        patience = Patience(self.path)
+        patience = Reattaching(self.path)
         place = live_place(self.path)
         give_way_until = time.monotonic() + _ANNOUNCED_PATIENCE_S
         while True:

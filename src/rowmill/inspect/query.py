@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Protocol
 
 from rowmill.errors import QueryStopped, RowmillError
-from rowmill.inspect.allowance import CALL_CPU_S, LONGEST_PAUSE_S, Allowance
 from rowmill.inspect.message import HolderGone
+from rowmill.inspect.serving_share import CALL_CPU_S, LONGEST_PAUSE_S, ServingShare
 from rowmill.store.database.connection import Connection
 from rowmill.store.reading.snapshot import MemoryGauge, Snapshot
 
@@ -178,7 +178,7 @@ class Queries:
         self._begun = 0
         self._cpu_s = 0.0
         self._lock = threading.Lock()
-        self._allowance = Allowance(clock)
+        self._allowance = ServingShare(clock)
         self._turns: deque[threading.Condition] = deque()
         """Those that wait, in the order they came; each is woken alone."""
         self._watched = threading.Condition(self._lock)

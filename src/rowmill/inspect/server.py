@@ -15,7 +15,6 @@ import pyarrow as pa
 from pyarrow import flight
 
 from rowmill.errors import RowmillError, UsageError
-from rowmill.inspect.allowance import Turnstile
 from rowmill.inspect.message import (
     CONTROL,
     INTERRUPT,
@@ -30,6 +29,7 @@ from rowmill.inspect.message import (
 )
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
+from rowmill.inspect.serving_share import Turnstile
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.database_file import file_identity

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
-from rowmill.inspect.allowance import SHARE
 from rowmill.inspect.message import HolderGone, encoded_status
+from rowmill.inspect.serving_share import SHARE
 from rowmill.store.database.connection import Connection
 from rowmill.store.reading.snapshot import Snapshot
 from rowmill.store.reading.status import Details, Status

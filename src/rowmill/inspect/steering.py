@@ -15,7 +15,7 @@ from typing import Any
 
 from rowmill.errors import Locked, UsageError
 from rowmill.inspect.message import HolderGone
-from rowmill.inspect.opening import Patience
+from rowmill.inspect.opening import Reattaching
 from rowmill.inspect.place import live_place
 from rowmill.inspect.waiting import open_store
 from rowmill.store.run_store import RunStore
@@ -32,7 +32,7 @@ def steer(database: Path, verb: str, arguments: Mapping[str, Any] | None = None)
     Raises UsageError (no run there, or the request is refused), Locked (the holder does not answer), StateError.
     """
     request = request_of(verb, arguments)
-    patience = Patience(database)
+    patience = Reattaching(database)
     while True:
         try:
             store = _open(database)

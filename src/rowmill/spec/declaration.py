@@ -165,7 +165,7 @@ def dataset_expressions(source: DatasetSql | None) -> tuple[SqlExpression, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Regeneration:
+class RegenerationRule:
     """Rows a generator finds invalid are made again: what makes ``targets``, and all that follows from it."""
 
     targets: tuple[str, ...]
@@ -210,7 +210,7 @@ class Declaration:
     """A ``batch`` or ``dataset`` generator may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
     drops_invalid: bool = False
     """Rows it finds invalid are dropped with that reason: its value is a verdict with ``is_valid``."""
-    regeneration: Regeneration | None = None
+    regeneration: RegenerationRule | None = None
     """Rows it finds invalid are made again: its value is a verdict with ``is_valid``."""
     can_answer_differently: bool = False
     """Asked again with the same inputs, it may make another value: that is what regenerating is for."""

@@ -13,7 +13,7 @@ _ATTRIBUTE = "__rowmill_traits__"
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
+class FunctionTraits:
     """What a custom function says of itself. None: it does not say."""
 
     required_columns: tuple[str, ...] | None = None
@@ -57,7 +57,7 @@ def generator(
         effects = dict.fromkeys(effects, "str")
     for dtype in effects.values():
         sql_type(dtype)
-    traits = Traits(
+    traits = FunctionTraits(
         None if required_columns is None else tuple(required_columns),
         tuple(effects.items()),
         tuple(model_aliases),
@@ -72,7 +72,7 @@ def generator(
     return mark
 
 
-def traits_of(function: Callable[..., Any]) -> Traits:
+def traits_of(function: Callable[..., Any]) -> FunctionTraits:
     """What the function says of itself; nothing if it is not decorated."""
     found = getattr(function, _ATTRIBUTE, None)
-    return found if isinstance(found, Traits) else Traits()
+    return found if isinstance(found, FunctionTraits) else FunctionTraits()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rowmill.generators.custom.decorator import Traits, traits_of
+from rowmill.generators.custom.decorator import FunctionTraits, traits_of
 from rowmill.spec.nearest import did_you_mean
 
 _import_lock = threading.RLock()
@@ -50,7 +50,7 @@ class CustomFunction:
     """int, float, str or bool by its return annotation."""
     source_sha256: str
     """Of the whole module, so that a changed helper beside the function counts too (V2)."""
-    traits: Traits
+    traits: FunctionTraits
 
 
 def load_function(reference: str | Callable[..., Any], directory: Path | None) -> CustomFunction:

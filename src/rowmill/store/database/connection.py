@@ -23,8 +23,8 @@ from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import check_log, claim, file_identity, release, undo_torn_checkpoint
 from rowmill.store.file.engine_version import check_engine
-from rowmill.store.file.kept_blocks import KeptBlocks
 from rowmill.store.file.log import log_of
+from rowmill.store.file.undo_file import UndoFile
 from rowmill.store.file.usable import check_usable, several_names
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ class Connection:
     _engine: duckdb.DuckDBPyConnection
     _claim: Path | None
     _identity: tuple[int, int] | None
-    _kept_blocks: KeptBlocks | None
+    _undo: UndoFile | None
 
     def __init__(
         self, path: Path | None, *, read_only: bool = False, threads: int | None = None, source: Path | None = None
@@ -188,7 +188,7 @@ class Connection:
             raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
         if path is not None and not read_only:
             self._identity = file_identity(path)
-            self._kept_blocks = KeptBlocks(path)
+            self._undo = UndoFile(path)
 
     def _begin(self, path: Path | None, file: Path | None, *, is_read_only: bool) -> None:
         """What a connection has before anything was done with it."""
@@ -198,7 +198,7 @@ class Connection:
         self.is_read_only = is_read_only
         self.has_written = False
         """Whether a transaction was committed: then closing folds the log into the file."""
-        self._claim = self._identity = self._kept_blocks = None
+        self._claim = self._identity = self._undo = None
         self._staged: dict[str, StagedTable] = {}
         self._parsed: dict[str, _Parsed] = {}
         """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
@@ -214,7 +214,7 @@ class Connection:
         """
         other = object.__new__(Connection)
         other._begin(self.path, self.file, is_read_only=self.is_read_only)
-        other._kept_blocks = self._kept_blocks.share() if self._kept_blocks is not None else None
+        other._undo = self._undo.share() if self._undo is not None else None
         other._engine = self._engine.cursor()
         return other
 
@@ -387,12 +387,12 @@ class Connection:
 
         Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
         """
-        if self._kept_blocks is not None:
-            self._kept_blocks.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
+        if self._undo is not None:
+            self._undo.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
         self._engine.execute(_CHECKPOINT.text)
         self.has_written = False
-        if self._kept_blocks is not None:
-            self._kept_blocks.discard()
+        if self._undo is not None:
+            self._undo.discard()
 
     def check_file(self) -> None:
         """Raises WriteFailed if the file was removed or replaced: what is written then is lost when we end."""
@@ -425,9 +425,9 @@ class Connection:
             with suppress(duckdb.Error, WriteFailed):
                 self.checkpoint()
         self._engine.close()
-        if self._kept_blocks is not None:
-            self._kept_blocks.release()
-            self._kept_blocks = None
+        if self._undo is not None:
+            self._undo.release()
+            self._undo = None
         self._release()
 
     def _release(self) -> None:

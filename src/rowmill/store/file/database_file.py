@@ -11,8 +11,8 @@ import duckdb
 
 from rowmill.half_made import COPIED, half_made
 from rowmill.store.file import engine_errors
-from rowmill.store.file.kept_blocks import put_blocks_back
 from rowmill.store.file.log import read_log
+from rowmill.store.file.undo_file import put_blocks_back
 from rowmill.store.file.usable import check_directory
 
 _BETWEEN_LOOKS_S = 0.1

@@ -12,12 +12,12 @@ from rowmill.store.database.statements import statement
 from rowmill.store.file import engine_errors
 from rowmill.store.reading.status import (
     AdmissionStatus,
-    Budget,
+    BudgetStatus,
     CutOff,
     DeferralReason,
     Details,
     OldestRowGroup,
-    Pace,
+    PaceStatus,
     RecentRequests,
     Status,
     TaskTime,
@@ -51,14 +51,14 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             ),
             oldest_row_group=OldestRowGroup(*oldest[0]) if oldest else None,
             admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
-            budget=Budget(*connection.execute(_BUDGET.text)[0]),
+            budget=BudgetStatus(*connection.execute(_BUDGET.text)[0]),
             task_times=tuple(TaskTime(*row) for row in connection.execute(_TASK_TIMES.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
             cut_off=tuple(CutOff(*row) for row in connection.execute(_CUT_OFF.text, {"limit": _REASONS})),
         )
 
 
-def _read_pace(connection: Queryable, status: Status, now: float) -> Pace:
+def _read_pace(connection: Queryable, status: Status, now: float) -> PaceStatus:
     if status.state != "running":
         now = min(now, status.updated_at.replace(tzinfo=UTC).timestamp())  # recent is what was when it still worked
     moment = {"since_us": _microseconds(now - RECENT_S), "now_us": _microseconds(now)}
@@ -69,7 +69,7 @@ def _read_pace(connection: Queryable, status: Status, now: float) -> Pace:
     requests = tuple(RecentRequests(*row) for row in rows)
     worked_s = worked_s or 0.0
     seconds_left, basis = time_left(status, requests, settled, recent_s, worked_s)
-    return Pace(
+    return PaceStatus(
         recent_s=recent_s,
         recent_rows_per_s=_per_second(finished, recent_s),
         recent_requests_per_s=_per_second(sum(each.requests for each in requests), recent_s),

@@ -94,7 +94,7 @@ class RecentRequests:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class PaceStatus:
     """How fast a run is, and when it will be done. Recent: the last ``recent_s`` seconds, all of one process."""
 
     recent_s: float
@@ -145,7 +145,7 @@ class TaskTime:
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class BudgetStatus:
     """The bounds the spec sets; None where it sets none."""
 
     max_cost_usd: float | None
@@ -158,12 +158,12 @@ class Budget:
 class Details:
     """How fast the run is, what fails, and what it waits for."""
 
-    pace: Pace
+    pace: PaceStatus
     drop_reasons: tuple[DropReason, ...]
     deferral_reasons: tuple[DeferralReason, ...]
     oldest_row_group: OldestRowGroup | None
     admission: AdmissionStatus
-    budget: Budget
+    budget: BudgetStatus
     read_at: datetime
     """When this was read (UTC)."""
     cut_off: tuple[CutOff, ...] = ()
@@ -176,12 +176,12 @@ class Details:
         """The details that ``dataclasses.asdict`` took apart. Raises TypeError or KeyError for anything else."""
         pace, oldest = values["pace"], values["oldest_row_group"]
         return cls(
-            pace=Pace(**{**pace, "requests": tuple(RecentRequests(**each) for each in pace["requests"])}),
+            pace=PaceStatus(**{**pace, "requests": tuple(RecentRequests(**each) for each in pace["requests"])}),
             drop_reasons=tuple(DropReason(**each) for each in values["drop_reasons"]),
             deferral_reasons=tuple(DeferralReason(**each) for each in values["deferral_reasons"]),
             oldest_row_group=OldestRowGroup(**oldest) if oldest is not None else None,
             admission=AdmissionStatus(**values["admission"]),
-            budget=Budget(**values["budget"]),
+            budget=BudgetStatus(**values["budget"]),
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),

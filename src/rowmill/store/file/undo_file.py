@@ -101,7 +101,7 @@ def undo_of(path: Path) -> Path:
     return file.with_name(file.name + ".undo")
 
 
-class KeptBlocks:
+class UndoFile:
     """The copy of one database that this process writes to. ``release`` it after the engine has let go of the file."""
 
     def __init__(self, path: Path) -> None:
@@ -111,7 +111,7 @@ class KeptBlocks:
         self._copy = _Copy(b"", {})
         self._has_warned = False
 
-    def share(self) -> KeptBlocks:
+    def share(self) -> UndoFile:
         """The same for another connection to the file, which releases it too."""
         self._users += 1
         return self

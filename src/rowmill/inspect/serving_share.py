@@ -20,7 +20,7 @@ LONGEST_PAUSE_S = 1.0
 """So long a pause at most pays for a long query: its CPU time is its reader's business."""
 
 
-class Allowance:
+class ServingShare:
     """CPU seconds that serving may still take; what was taken too much is waited for. Used under its owner's lock."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -48,7 +48,7 @@ class Turnstile:
     """Lets small calls pass one by one, as fast as their allowance has them. Used from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._allowance = Allowance(clock)
+        self._allowance = ServingShare(clock)
         self._lock = threading.Lock()
         self._is_open = threading.Event()
 
