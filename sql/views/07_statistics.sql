@@ -5,8 +5,8 @@ column_statistics reads every value once, as what it is, but for the median, whi
 values as text, of all columns alike, which takes ten times as long. So of more than a million rows these look at about a million, in
 blocks spread evenly over all, and each counts for those passed over. All values pass as text through one narrow view, so that a spec of
 hundreds of columns needs no view of hundreds of branches. Slots: {dataset_measures} branches that give one of the macros below for each
-column of the dataset (queries/layout/statistics.sql); {dataset_medians} the same for the median of each column of numbers; {dataset_texts} each column as text, lists and bytes as their size;
-{dataset_names} their names; {dataset_kinds} what is measured of each.
+column of the dataset (queries/layout/statistics.sql); {dataset_medians} the same for the median of each column of numbers;
+{dataset_texts} each column as text, lists and bytes as their size; {dataset_names} their names; {dataset_kinds} what is measured of each.
 */
 
 /* What column_statistics says of a column of integers. */

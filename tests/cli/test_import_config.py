@@ -259,3 +259,19 @@ def test_what_is_no_configuration_is_refused(tmp_path: Path, name: str, text: st
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"Cannot read '.*none\.json'"):
         imported(tmp_path / "none.json", 1)
+
+
+def test_values_that_may_be_meant_as_texts_are_listed_and_texts_stay_texts(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(
+        "columns:\n"
+        "  - {name: a, column_type: sampler, sampler_type: category, params: {values: [01234]}}\n"
+        "  - {name: b, column_type: sampler, sampler_type: category, params: {values: ['1e3', '08540', '1_0']}}\n"
+    )
+    made = imported(tmp_path / "config.yaml", 10)
+    assert [str(note) for note in made.notes] == [
+        "columns.0.params.values.0: The unquoted 01234 in line 2 is read as the number 1234. "
+        "For the text write '01234', otherwise 1234."
+    ]
+    (tmp_path / "spec.yaml").write_text(made.text())
+    column: Any = load_spec(tmp_path / "spec.yaml").spec.columns[1]
+    assert column.params.values == ("1e3", "08540", "1_0")

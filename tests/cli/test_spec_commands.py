@@ -162,3 +162,39 @@ def test_preview_shows_the_rows_the_run_will_have(rowmill: CommandLine, quick_ru
     preview = json.loads(rowmill.output_of("preview", "quick.yaml", "-n", "3", "--format", "json"))
     dataset = json.loads(rowmill.output_of("sql", quick_run, "from dataset limit 3", "--format", "json"))
     assert preview == dataset
+
+
+DOUBTFUL_SPEC = """
+records: 2
+columns:
+  - {name: zip, column_type: sampler, sampler_type: category, params: {values: [01234, 2]}}
+"""
+
+
+def test_what_may_be_meant_as_a_text_is_told_by_validate_plan_and_run(rowmill: CommandLine) -> None:
+    (rowmill.directory / "spec.yaml").write_text(DOUBTFUL_SPEC)
+    warning = "The unquoted 01234 in line 4 is read as the number 1234. For the text write '01234', otherwise 1234."
+    for command in ("validate", "plan", "run", "preview"):
+        done = rowmill(command, "spec.yaml")
+        assert done.returncode == 0
+        assert done.stderr.count(f"{warning} (columns.0.params.values.0)") == 1, command
+    for command in ("validate", "plan"):
+        told = json.loads(rowmill.output_of(command, "spec.yaml", "--format", "json"))
+        assert told["warnings"] == [{"place": "columns.0.params.values.0", "message": warning}]
+
+
+def test_validate_writes_what_is_wrong_as_json(rowmill: CommandLine) -> None:
+    (rowmill.directory / "wrong.yaml").write_text(WRONG_SPEC)
+    done = rowmill("validate", "wrong.yaml", "--format", "json")
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert told["valid"] is False
+    assert told["problems"][0]["place"] == "modles"
+    assert "Unknown field 'modles'" in told["problems"][0]["message"]
+    assert len(done.stderr.splitlines()) == len(told["problems"])
+
+
+def test_validate_writes_that_nothing_is_wrong_as_json(rowmill: CommandLine) -> None:
+    (rowmill.directory / "good.yaml").write_text(DOUBTFUL_SPEC.replace("01234", "1"))
+    told = json.loads(rowmill.output_of("validate", "good.yaml", "--format", "json"))
+    assert told == {"valid": True, "name": "good", "problems": [], "warnings": []}

@@ -113,16 +113,16 @@ def test_every_rule_of_the_view_is_tried(sound: RunState) -> None:
 
 IN_UNFINISHED_ROWS = [
     "plan: no gap between segments",
-    "R1: active row group beyond the cursor",
+    "R1: admitted row group beyond the cursor",
     "R1: row outside an active row group",
-    "A7: parked row outside a parked or resting row group",
-    "R1: resting row group beyond the cursor",
-    "rows of a resting row group do not add up",
+    "A7: parked row outside a parked, waiting or due row group",
+    "A7: parked rows of a row group do not add up",
     "row of an unfinished row group is missing",
     "R3: done before its inputs",
     "S3: skipped but not done",
     "deferred task of a row that does not wait for it",
     "R6: closed barrier that has not seen every row",
+    "R6: row group waits and has work to do, or is due and has none",
     "R8: task deferred twice",
 ]
 

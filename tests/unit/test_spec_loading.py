@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from rowmill.errors import SpecError
 from rowmill.spec.loading import MAX_BYTES, SpecFormat, load_spec, parse_spec
-from rowmill.spec.yaml_loader import load_yaml
+from rowmill.spec.yaml_loader import MAX_DEPTH, load_yaml
 
 
 def refusal(text: str, format_: SpecFormat = "yaml") -> str:
@@ -110,6 +110,57 @@ def test_merge_keys_and_aliases_work() -> None:
     assert data["made"] == {"x": 1, "y": 3}
     assert data["same"] == {"x": 1, "y": 2}
     assert data["from"] == {"x": 9, "y": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("v: {<<: {a: 1, b: 1}, a: 2}", {"a": 2, "b": 1}),
+        ("v: {a: 2, <<: {a: 1, b: 1}}", {"a": 2, "b": 1}),
+        ("v: {<<: [{a: 1}, {a: 2, b: 2}]}", {"a": 1, "b": 2}),
+        ("v: {<<: [{a: 1}, {a: 2}, {a: 3, c: 3}], c: 0}", {"a": 1, "c": 0}),
+        ("v: {<<: {<<: {a: 1, b: 1}, a: 2}, b: 3}", {"a": 2, "b": 3}),
+        ("v: {<<: [{<<: [{a: 1}, {a: 2, b: 2}], c: 3}, {a: 9, c: 9, d: 9}]}", {"a": 1, "b": 2, "c": 3, "d": 9}),
+        ("v: {<<: []}", {}),
+        ("v: {'<<': 1}", {"<<": 1}),
+        ("v: <<", "<<"),
+    ],
+)
+def test_what_stands_beside_a_merge_key_wins_then_the_first_of_its_mappings(text: str, expected: object) -> None:
+    assert data_of(text)["v"] == expected
+
+
+def test_fields_taken_in_come_first_and_those_of_the_last_mapping_before_all() -> None:
+    assert list(data_of("v: {z: 0, <<: [{a: 1, z: 1}, {c: 2, a: 2}]}")["v"]) == ["c", "a", "z"]
+
+
+@pytest.mark.parametrize("source", ["1", "[1]", "[{a: 1}, [b]]", "null"])
+def test_a_merge_key_takes_nothing_but_mappings(source: str) -> None:
+    assert "'<<' takes a mapping or a list of mappings" in refusal(f"a: 1\nv:\n  <<: {source}\n")
+
+
+def test_no_rule_of_pyyaml_decides_what_a_document_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("PyYAML's own rules were asked")
+
+    for name in ("construct_document", "construct_object", "construct_scalar", "construct_mapping"):
+        monkeypatch.setattr(yaml.constructor.BaseConstructor, name, never)
+    monkeypatch.setattr(yaml.constructor.SafeConstructor, "flatten_mapping", never)
+    monkeypatch.setattr(yaml.resolver.Resolver, "resolve", never)
+    text = "b: &b {x: 1, y: [yes, 1e3, ~, true]}\nv: {<<: *b, x: 2}\n"
+    values = ["yes", 1000.0, None, True]
+    assert data_of(text) == {"b": {"x": 1, "y": values}, "v": {"x": 2, "y": values}}
+
+
+@pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 999, 1001, 20_000])
+def test_the_limit_of_depth_is_ours_whatever_the_parsers_is(opening: str, levels: int) -> None:
+    assert "nested too deeply (more than 100 levels)" in refusal(f"{opening * levels}a")
+
+
+def test_what_is_not_too_deep_is_told_for_what_it_is() -> None:
+    text = "a: " + "'" + "[" * 5000 + "'\nb: [1\n"
+    assert "nested" not in refusal(text)
 
 
 def test_every_repeated_field_is_told_with_both_lines() -> None:

@@ -21,6 +21,7 @@ TOPICS = {
     "values": "What a value is in Python, prompts and files, and what fits a column.",
     "tools": "MCP tools that models may call.",
     "processors": "Other shapes of the finished rows, splits, columns left out.",
+    "trust": "What a spec of somebody else can do, and what runs when.",
     "plugins": "Column types, samplers and more that packages bring.",
     "running": "Run settings, exit codes, days on a server.",
     "commands": "Every command, logs, completion.",

@@ -63,7 +63,8 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     if plan_format is PlanFormat.JSON:
         import json
 
-        told = {**explanation.as_json(), "seed_columns": seed_columns}
+        warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
+        told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(explanation)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rowmill.cli.output import write_exactly
+
 
 @click.command()
 def command() -> None:
@@ -18,4 +20,4 @@ def command() -> None:
     """
     from rowmill.spec.json_schema import schema_text
 
-    click.echo(schema_text(), nl=False)
+    write_exactly(schema_text())

@@ -124,12 +124,11 @@ def _draw(reader: Reader, where: str | None) -> None:
 
 def _spell(reader: Reader, where: str | None) -> None:
     """The newest spec as YAML, which ``rowmill run`` takes again."""
-    import yaml
-
+    from rowmill.spec.yaml_writer import dump_yaml
     from rowmill.store.reading.listing import Selection, listing
 
     versions = listing(reader, "spec", Selection(where, limit=1)).read_all().to_pylist()
     if not versions:
         tell("No such version of the spec.")
         return
-    write_source(yaml.safe_dump(json.loads(versions[0]["spec"]), sort_keys=False, allow_unicode=True, width=100))
+    write_source(dump_yaml(json.loads(versions[0]["spec"]), width=100))

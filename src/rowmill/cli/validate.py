@@ -2,43 +2,92 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rowmill.cli.figures import plural
-from rowmill.cli.output import say
+from rowmill.cli.output import say, write_exactly
 from rowmill.cli.terminal_text import escaped
+from rowmill.errors import Problem, SpecError
+
+if TYPE_CHECKING:
+    from rowmill.store.layout.seed_reader import SeedFile
 
 _log = logging.getLogger("rowmill.spec")
 
 
+class ValidationFormat(StrEnum):
+    """How the outcome is written to stdout."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
-def command(spec: Path) -> None:
-    """Check a spec and list what is wrong with it; warn of seed columns whose types are a doubtful guess.
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(ValidationFormat, case_sensitive=False),
+    default=ValidationFormat.TEXT,
+    show_default=True,
+    help="json writes problems and warnings with their places, also of a spec that is not valid.",
+)
+def command(spec: Path, output_format: ValidationFormat) -> None:
+    """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
     Example:
       rowmill validate spec.yaml
+      rowmill validate spec.yaml --format json
     """
     from rowmill.engine.preparation import prepare
     from rowmill.graph.plan import Plan
 
-    prepared = prepare(spec)
-    if prepared.seed_file is not None:
-        for remark in prepared.seed_file.remarks:
-            _log.warning("%s.", remark)
-        for column in prepared.seed_file.facts:
-            if column.remark is not None:
-                _log.warning(
-                    "The seed column '%s' is guessed to be %s: %s.", column.name, column.sql_type, column.remark
-                )
+    try:
+        prepared = prepare(spec)
+    except SpecError as error:
+        if output_format is ValidationFormat.JSON:
+            _write_json(valid=False, problems=_listed(error.problems), warnings=[])
+        raise
+    doubts = _doubtful_guesses(prepared.seed_file)
+    for doubt in doubts:
+        _log.warning("%s", doubt.message)
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
+    if output_format is ValidationFormat.JSON:
+        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed([*prepared.warnings, *doubts]))
+        return
     say(
         f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
         f" {plural(row_groups, 'row group')}, {plural(len(checked.columns), 'column')},"
         f" {plural(len(prepared.graph.generators), 'generator')}, {plural(len(checked.models), 'model')}."
     )
+
+
+def _doubtful_guesses(seed_file: SeedFile | None) -> list[Problem]:
+    """What a look at the seed data could not tell for sure."""
+    if seed_file is None:
+        return []
+    return [Problem("seed_dataset", f"{remark}.") for remark in seed_file.remarks] + [
+        Problem(
+            f"seed_dataset.types.{column.name}",
+            f"The seed column '{column.name}' is guessed to be {column.sql_type}: {column.remark}.",
+        )
+        for column in seed_file.facts
+        if column.remark is not None
+    ]
+
+
+def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    return [{"place": problem.place, "message": problem.message} for problem in problems]
+
+
+def _write_json(**fields: Any) -> None:
+    write_exactly(json.dumps(fields, indent=2, ensure_ascii=True) + "\n")

@@ -9,8 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rowmill.data_designer.columns import imported_column
 from rowmill.data_designer.models import imported_models
 from rowmill.data_designer.note import Note, Notes
@@ -19,8 +17,10 @@ from rowmill.spec.loading import MAX_BYTES
 from rowmill.spec.name import safe_spec_name
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.spec.spec import Spec
+from rowmill.spec.spelling import warning_of
 from rowmill.spec.tools import ToolConfig
-from rowmill.spec.yaml_loader import load_yaml
+from rowmill.spec.yaml_loader import load_yaml_with_spellings
+from rowmill.spec.yaml_writer import dump_yaml
 
 _KNOWN = frozenset(
     {"columns", "model_configs", "tool_configs", "seed_config", "constraints", "profilers", "processors"}
@@ -37,13 +37,13 @@ class Imported:
 
     def text(self) -> str:
         """The spec as YAML."""
-        text: str = yaml.safe_dump(self.spec, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
-        return text
+        return dump_yaml(self.spec, default_flow_style=None)
 
 
 def imported(path: Path, records: int, providers: Path | None = None) -> Imported:
     """The spec with the meaning of a configuration file. Raises UsageError if the file is none."""
-    data = _mapping(path)
+    notes = Notes()
+    data = _mapping(path, notes)
     config = data.get("data_designer", data)
     if not isinstance(config, Mapping) or not isinstance(config.get("columns"), list):
         raise UsageError(
@@ -51,7 +51,6 @@ def imported(path: Path, records: int, providers: Path | None = None) -> Importe
             "DataDesignerConfigBuilder.write_config()."
         )
     _refuse_other_files(path, config)
-    notes = Notes()
     spec: dict[str, Any] = {"name": safe_spec_name(path.stem), "records": records}
     models = imported_models(config.get("model_configs") or [], _providers(providers), notes)
     if models:
@@ -166,13 +165,13 @@ def _processors(configs: list[Mapping[str, Any]], spec: dict[str, Any], notes: N
 def _providers(path: Path | None) -> dict[str, Mapping[str, Any]]:
     if path is None:
         return {}
-    found = _mapping(path).get("providers")
+    found = _mapping(path, Notes()).get("providers")
     if not isinstance(found, list):
         raise UsageError(f"'{path}' is no file of DataDesigner's providers: it has no list 'providers'.")
     return {str(each.get("name")): each for each in found if isinstance(each, Mapping)}
 
 
-def _mapping(path: Path) -> Mapping[str, Any]:
+def _mapping(path: Path, notes: Notes) -> Mapping[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise UsageError(f"'{path}' is larger than {MAX_BYTES // 2**20} MiB; a configuration is a small file.")
@@ -187,9 +186,13 @@ def _mapping(path: Path) -> Mapping[str, Any]:
         except (ValueError, RecursionError) as error:
             raise UsageError(f"'{path}' is not valid JSON: {error}.") from error
     else:
-        data, problems = load_yaml(text)
+        data, problems, spellings = load_yaml_with_spellings(text)
         if problems:
             raise UsageError(f"'{path}' is not valid YAML: {problems[0].message} ({problems[0].place})")
+        for spelling in spellings:
+            if "values" in spelling.path:
+                warning = warning_of(spelling)
+                notes.add(warning.place, warning.message)
     if not isinstance(data, Mapping):
         raise UsageError(f"'{path}' is no DataDesigner configuration: it is not a mapping of fields.")
     return data

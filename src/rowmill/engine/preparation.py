@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rowmill.errors import Problem, SeedMissing, SpecError
@@ -38,6 +38,8 @@ class Prepared:
     """Where relative paths and ``module:function`` names of the spec start."""
     graph: Graph
     seed_file: SeedFile | None
+    warnings: tuple[Problem, ...] = ()
+    """What in the spec file may be meant otherwise than it is read."""
 
     @property
     def limits(self) -> dict[str, int]:
@@ -59,12 +61,13 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
     ``directory`` is where relative paths start; default: the spec file's, or the current one. Raises
     SpecError with every problem found.
     """
-    spec, start = _loaded(source, directory)
+    spec, start, warnings = _loaded(source, directory)
     try:
         seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
-    return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    return replace(prepared, warnings=warnings)
 
 
 def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path | None = None) -> Prepared:
@@ -72,19 +75,21 @@ def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path
 
     Raises SpecError with every problem found, Locked, Incompatible or Damaged.
     """
-    spec, start = _loaded(source, directory)
+    spec, start, warnings = _loaded(source, directory)
     try:
         seed_file = _seed_file(spec, start, database)
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
-    return _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    return replace(prepared, warnings=warnings)
 
 
-def _loaded(source: Path | str | Spec, directory: Path | None) -> tuple[Spec, Path]:
+def _loaded(source: Path | str | Spec, directory: Path | None) -> tuple[Spec, Path, tuple[Problem, ...]]:
+    """The spec, where its relative paths start, and what in its file may be meant otherwise."""
     if isinstance(source, Spec):
-        return source, directory or Path.cwd()
+        return source, directory or Path.cwd(), ()
     loaded = load_spec(source)
-    return loaded.spec, directory or loaded.directory
+    return loaded.spec, directory or loaded.directory, loaded.warnings
 
 
 def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:

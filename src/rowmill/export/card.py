@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from rowmill.counted import plural
+from rowmill.spec.yaml_writer import dump_yaml
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -55,7 +54,7 @@ def card_of(figures: CardFigures, file_ending: str) -> str:
         "dataset_info": {"config_name": "default", "splits": splits},
         "configs": [{"config_name": "default", "data_files": data_files}],
     }
-    front = yaml.safe_dump(head, sort_keys=False, allow_unicode=True)
+    front = dump_yaml(head, width=80)
     return f"---\n{front}---\n\n" + "\n".join(_body(figures))
 
 

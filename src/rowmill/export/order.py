@@ -25,6 +25,7 @@ from rowmill.export.source import DatasetSource
 from rowmill.export.split import Split, WithSplit, shares_of
 from rowmill.export.transform import Transformed
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.problems import first_reason
 from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
 from rowmill.spec.registry import PROCESSORS
 from rowmill.store.reading.reader import RunIdentity
@@ -224,8 +225,7 @@ class ExportOrder:
             try:
                 return SplitProcessor(name="split", shares=shares_of(self.split))
             except ValidationError as error:
-                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
-                raise UsageError(f"'{self.split}' cannot be a split: {reason}") from error
+                raise UsageError(f"'{self.split}' cannot be a split: {first_reason(error)}") from error
         found = [each for each in processors_of(reader) if isinstance(each, SplitProcessor)]
         return found[0] if found else None
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Literal, Self
 
+from anyio.lowlevel import checkpoint
 from pydantic import Field, model_validator
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import Call, CellGenerator, Runtime
+from rowmill.generators.rendering import rendered_in_thread
 from rowmill.generators.template_field import template_references
 from rowmill.spec.column import ColumnConfig
 from rowmill.spec.declaration import LOCAL, Declaration, DeclareContext, Output, Reference, SqlExpression, Strategy
 from rowmill.spec.dtype import Dtype, sql_type
 from rowmill.spec.registry import register_column_type
+from rowmill.spec.rendering_budget import NeedsThread
 from rowmill.spec.template import Template
 from rowmill.task import Row
 from rowmill.value.spelled import spelled
 
 _ROWS_PER_CALL = 256
+_LONGEST_TURN_S = 0.02
+"""Of the event loop, before others get theirs."""
 _LONE_COLUMN = re.compile(r"\{\{-?\s*[^\W\d]\w*\s*-?\}\}\n?")
 _PYTHON_TYPES: dict[str, type] = {"BIGINT": int, "DOUBLE": float, "BOOLEAN": bool, "VARCHAR": str}
 
@@ -96,7 +102,7 @@ class ExpressionColumn(ColumnConfig):
 
 
 class ExpressionGenerator(CellGenerator):
-    """Renders a template and converts the text. Never waits, so a call may take many rows."""
+    """Renders a template and converts the text. Hardly ever waits, so a call may take many rows."""
 
     def __init__(self, template: Template, column: str, of: str, *, casts: bool = False) -> None:
         """``casts``: the run was begun when what did not fit was cut to its type, and goes on so."""
@@ -110,24 +116,31 @@ class ExpressionGenerator(CellGenerator):
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The value of one row."""
-        return (self._value(row),)
+        return (await self._value(row),)
 
     async def generate_rows(self, rows: Sequence[Row], call: Call) -> Sequence[Sequence[Any] | Exception]:
-        """The values of many rows, without giving up the event loop in between."""
+        """The values of many rows, giving up the event loop in between only when others would wait for long."""
         results: list[Sequence[Any] | Exception] = []
+        since = monotonic()
         for row in rows:
             try:
-                results.append((self._value(row),))
+                results.append((await self._value(row),))
             except GeneratorError as error:
                 results.append(error)
+            if monotonic() - since > _LONGEST_TURN_S:
+                await checkpoint()
+                since = monotonic()
         return results
 
-    def _value(self, row: Row) -> Any:
+    async def _value(self, row: Row) -> Any:
         if self._passed_on is not None and self._passed_on in row:
             value = row[self._passed_on]
             if value is None or type(value) is self._python_type:
                 return value
-        text = self._template.render(row)
+        try:
+            text = self._template.render_briefly(row)
+        except NeedsThread:
+            text = await rendered_in_thread(self._template, row)
         if self._python_type is str:
             return text
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,10 @@ from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.name import safe_spec_name, text_problem
 from rowmill.spec.spec import Spec
-from rowmill.spec.yaml_loader import MAX_DEPTH, load_yaml
+from rowmill.spec.spelling import doubtful_spellings
+from rowmill.spec.yaml_loader import MAX_DEPTH, Spelling, load_yaml_with_spellings
+
+_log = logging.getLogger("rowmill.spec")
 
 MAX_BYTES = 16 * 1024 * 1024
 """A larger spec file is taken for a mistake."""
@@ -30,17 +34,21 @@ class LoadedSpec:
     spec: Spec
     directory: Path
     path: Path
+    warnings: tuple[Problem, ...] = ()
+    """What may be meant otherwise than it is read."""
 
 
 def load_spec(path: str | Path) -> LoadedSpec:
-    """Reads a spec file: JSON if its name ends in ``.json``, YAML otherwise.
+    """Reads a spec file: JSON if its name ends in ``.json``, YAML otherwise. Logs its warnings.
 
     Raises :class:`~rowmill.errors.SpecError` with every problem found.
     """
     path = Path(path)
     format_: SpecFormat = "json" if path.suffix.lower() == ".json" else "yaml"
-    spec = parse_spec(_text(path), format_, name_hint=path.stem)
-    return LoadedSpec(spec, path.absolute().parent, path.absolute())
+    spec, warnings = _parsed(_text(path), format_, path.stem)
+    for warning in warnings:
+        _log.warning("%s", warning)
+    return LoadedSpec(spec, path.absolute().parent, path.absolute(), tuple(warnings))
 
 
 def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "dataset") -> Spec:
@@ -48,10 +56,19 @@ def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "datase
 
     Raises :class:`~rowmill.errors.SpecError` with every problem found.
     """
+    return _parsed(text, format_, name_hint)[0]
+
+
+def _parsed(text: str, format_: SpecFormat, name_hint: str) -> tuple[Spec, list[Problem]]:
+    """The spec, and what may be meant otherwise than it is read."""
     unreadable = text_problem(text)
     if unreadable:
         raise SpecError([Problem("", f"The text of the spec {unreadable}.")])
-    data, problems = load_yaml(text) if format_ == "yaml" else _load_json(text)
+    spellings: list[Spelling] = []
+    if format_ == "yaml":
+        data, problems, spellings = load_yaml_with_spellings(text)
+    else:
+        data, problems = _load_json(text)
     if data is None and not problems:
         problems = [Problem("", "The spec is empty. 'rowmill init' writes an example.")]
     elif not isinstance(data, dict) and not problems:
@@ -69,7 +86,7 @@ def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "datase
         problems += [problem for problem in error.problems if problem.place not in reported]
     if problems:
         raise SpecError(_limited(problems))
-    return spec
+    return spec, doubtful_spellings(spec, spellings)
 
 
 def _limited(problems: list[Problem]) -> list[Problem]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -34,7 +36,27 @@ _EXPECTED = {
     "time": "a time",
     "finite_number": "a finite number",
     "none_required": "nothing",
+    "time_delta": "a time span",
+    "bytes": "text",
+    "url": "a URL",
+    "uuid": "a UUID",
+    "callable": "a function",
+    "frozen_set": "a list",
+    "iterable": "a list",
+    "json": "JSON",
+    "json_invalid": "JSON",
+    "is_instance_of": "an object of another kind",
+    "model_class": "a mapping of fields",
+    "dataclass": "a mapping of fields",
+    "string_unicode": "valid Unicode text",
+    "string_sub": "text",
+    "int_parsing_size": "a whole number that is not that long",
+    "date_from_datetime_inexact": "a date without a time",
+    "date_from_datetime": "a date",
+    "datetime_from_date": "a date and time",
+    "datetime_object_invalid": "a date and time",
 }
+"""Of an error type without its ending ('int_parsing', 'int_type' → 'int'): what a value there is."""
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
     "greater_than": ("gt", "more than"),
@@ -60,6 +82,11 @@ def problems_of(error: ValidationError, model: type[BaseModel], data: object) ->
     """All problems of a failed validation of ``data`` as ``model``, in document order."""
     found = [_problem(details, model, data) for details in error.errors(include_url=False)]
     return in_document_order(found, data)
+
+
+def first_reason(error: ValidationError) -> str:
+    """The first problem of a failed validation in our own words, where its place is clear."""
+    return _message(error.errors(include_url=False)[0], ())
 
 
 def in_document_order(problems: Iterable[Problem], data: object) -> list[Problem]:
@@ -91,15 +118,19 @@ def _step(here: object, part: str) -> tuple[int, object] | None:
 
 
 def _problem(details: ErrorDetails, model: type[BaseModel], data: object) -> Problem:
-    path, levels = _walk(details, model, data)
+    path, levels, annotations = _walk(details, model, data)
     place = ".".join(str(part) for part in path)
     if details["type"] == "extra_forbidden":
         return Problem(place, _unknown_field(str(details["loc"][-1]), path, levels))
-    return Problem(place, _message(details, path))
+    options = list(dict.fromkeys(option for annotation in annotations for option in _options_of(annotation)))
+    return Problem(place, _message(details, path, options))
 
 
-def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[list[str | int], list[dict[str, None]]]:
-    """The part of pydantic's location that is in the document, and the field names known at each level."""
+def _walk(
+    details: ErrorDetails, model: type[BaseModel], data: object
+) -> tuple[list[str | int], list[dict[str, None]], list[object]]:
+    """The part of pydantic's location that is in the document, the names known at each level, the field's types."""
+    annotations: list[object] = []
     path: list[str | int] = []
     levels: list[dict[str, None]] = []
     here = data
@@ -121,12 +152,13 @@ def _walk(details: ErrorDetails, model: type[BaseModel], data: object) -> tuple[
             fields = [each for each in models if part in each.model_fields]
             if fields or last or not models:  # otherwise the key of a free mapping, whose values are of these models
                 levels.append({name: None for each in models for name in each.model_fields})
+                annotations = [each.model_fields[part].annotation for each in fields]
                 models = [inner for each in fields for inner in _models_of_field(each, part, here)]
             here = here.get(part)
         else:  # the name of a union's branch or a validator: pydantic's, not the document's
             continue
         path.append(part)
-    return path, levels
+    return path, levels, annotations
 
 
 def _class_of_item(path: list[str | int], item: Mapping[str, Any]) -> type[BaseModel] | None:
@@ -167,16 +199,26 @@ def _unknown_field(name: str, path: Sequence[str | int], levels: Sequence[Mappin
     return f"Unknown field '{name}'.{hint}"
 
 
-def _message(details: ErrorDetails, path: Sequence[str | int]) -> str:
+def _message(details: ErrorDetails, path: Sequence[str | int], options: Sequence[str] = ()) -> str:
+    """Our own words for a type of error. What pydantic says in its own is never shown: it changes with the version."""
     kind = details["type"]
     context: Mapping[str, Any] = details.get("ctx", {})
     given = _shown(details["input"], path)
     if kind == "missing":
         return f"Field '{path[-1] if path else details['loc'][-1]}' is required."
-    if kind == "value_error":
-        return str(context["error"])
+    if kind in {"value_error", "assertion_error"}:
+        return _sentence(str(context.get("error") or "This value is not allowed."))
+    if kind == "rowmill":
+        return str(context["text"])
     if kind in {"literal_error", "enum"}:
-        return _not_one_of(str(context["expected"]), details["input"], given)
+        options = options or re.findall(r"'([^']*)'", str(context["expected"]))
+        return _not_one_of(options, details["input"], given)
+    if kind in {"union_tag_invalid", "union_tag_not_found"}:
+        return f"Is none of the kinds that are allowed here{given}."
+    if kind == "multiple_of":
+        return f"Must be a multiple of {context['multiple_of']}{given}."
+    if kind == "string_pattern_mismatch":
+        return f"Must have the form {context['pattern']}{given}."
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
         bound = context[key]
@@ -189,26 +231,39 @@ def _message(details: ErrorDetails, path: Sequence[str | int]) -> str:
         return f"Has more than {context['max_length']} {unit}."
     stem = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_attributes")
     if stem in _EXPECTED:
-        return f"Expected {_EXPECTED[stem]}{given}."
-    return _own_words(details["msg"])
+        is_unquoted = stem == "string" and given and isinstance(details["input"], (int, float))
+        return f"Expected {_EXPECTED[stem]}{given}.{' Quote it to get text.' if is_unquoted else ''}"
+    if given:
+        return f"This value is not allowed here{given.replace(', not ', ': ', 1)}."
+    return "This value is not allowed here."
 
 
-def _own_words(message: str) -> str:
-    for start in ("Value error, ", "Assertion failed, "):
-        message = message.removeprefix(start)
-    message = message.replace("Input should be", "Must be")
+def _sentence(message: str) -> str:
     return message if message.endswith((".", "?", "!")) else message + "."
 
 
-def _not_one_of(expected: str, value: object, given: str) -> str:
-    names = [name.strip().strip("'") for name in expected.replace(" or ", ", ").split(",")]
+def _options_of(annotation: object) -> list[str]:
+    """The values a field may have, if it says them: its literals and the members of its enums."""
+    if typing.get_origin(annotation) is Literal:
+        return [str(value) for value in typing.get_args(annotation)]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(member.value) for member in annotation]
+    return [option for inner in typing.get_args(annotation) for option in _options_of(inner)]
+
+
+def _not_one_of(names: Sequence[str], value: object, given: str) -> str:
     hint = did_you_mean(value, names) if isinstance(value, str) else ""
     return f"Must be one of {', '.join(names)}{given}.{hint}"
 
 
+def is_secret(path: Sequence[str | int]) -> bool:
+    """Whether the name of a field in the path says that its value may be a secret."""
+    return any(word in str(part).lower() for part in path for word in _SECRET_WORDS if part != "max_tokens")
+
+
 def _shown(value: object, path: Sequence[str | int]) -> str:
     """``, not 'abc'``: what was given, shortened; nothing where it may be a secret."""
-    if any(word in str(part).lower() for part in path for word in _SECRET_WORDS if part != "max_tokens"):
+    if is_secret(path):
         return ""
     if value is None:
         return ", not nothing"

@@ -1,199 +1,75 @@
-"""The sandbox users' templates run in: no way to Python's internals, no work without bounds.
+"""The sandbox users' templates run in: no way to Python's internals, no work without bounds, only values come out.
 
-Stricter than Jinja's own sandbox in three ways. Every rendering has a budget of loop steps and of
-characters it makes, put out or not. What grows by a factor (``*``, ``**``, padding, repeating) is checked
-before it is computed. And what would make a value depend on chance (``random``, ``lipsum``) is missing.
+Stricter than Jinja's own sandbox in four ways. Every rendering has a budget of work, depth and characters
+(:mod:`rowmill.spec.rendering_budget`). What grows by a factor (``*``, ``**``, padding, repeating) is checked before it
+is computed. What would make a value depend on chance (``random``, ``lipsum``, the order of a set) is missing. And a
+name behind a dot is a field of a mapping, never its method, unless it is called.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, KeysView, Mapping
+from string import Formatter
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined, nodes, pass_context
-from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
-from jinja2.filters import FILTERS
-from jinja2.idtracking import VAR_LOAD_RESOLVE
-from jinja2.runtime import Context
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedEscapeFormatter, SandboxedFormatter
-from markupsafe import Markup
+from jinja2.runtime import BlockReference, Context, LoopContext, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from markupsafe import EscapeFormatter, Markup
 
+from rowmill.spec.rendering_budget import (
+    MAX_BITS,
+    MAX_CALLS,
+    MAX_STEPS,
+    MAX_TEXT,
+    MAX_WIDTH,
+    NoValue,
+    RenderContext,
+    TooLarge,
+    check_size,
+    check_width,
+    is_mapping,
+    measure,
+    search_work,
+)
+from rowmill.spec.template_filters import (
+    check_format,
+    filters,
+    spend_on_format,
+    spend_on_join,
+    spend_on_replace,
+    tests,
+)
+from rowmill.spec.template_tree import spending
 from rowmill.value.json_value import json_text
 from rowmill.value.shown import shown
 
-MAX_TEXT = 64 * 1024 * 1024
-"""Characters one rendering may make."""
-MAX_STEPS = 1_000_000
-"""Steps of all loops of one rendering, and items of one list."""
-MAX_BITS = 16_384
-"""Size of a whole number a template may compute."""
-MAX_WIDTH = 10_000
-"""Padding, indentation and precision."""
+__all__ = ["MAX_TEXT", "NoValue", "RenderContext", "Sandbox", "TooLarge"]
 
-_STEP_COUNTER = "rowmill counted"
-"""The filter around every loop's items; no template can name it."""
-_MISSING_FILTERS = frozenset({"random", "pprint", "urlize"})
-_LAZY_FILTERS = frozenset({"map", "select", "reject", "selectattr", "rejectattr"})
-_WIDTH_FILTERS = frozenset({"center", "indent", "batch", "slice", "tojson", "wordwrap"})
 _WIDTH_METHODS = frozenset({"center", "ljust", "rjust", "zfill", "expandtabs"})
-_LONG_NUMBER = re.compile(r"[0-9]{5,}")
-
-
-class TooLarge(SecurityError):
-    """A rendering asked for more than its budget."""
-
-
-class RenderContext(Context):
-    """A rendering's variables, and what it may still do."""
-
-    characters_left = MAX_TEXT
-    steps_left = MAX_STEPS
-
-    def spend(self, characters: int) -> None:
-        """Takes characters from the budget; raises :class:`TooLarge` when it is used up."""
-        self.characters_left -= characters
-        if self.characters_left < 0:
-            raise TooLarge(f"one rendering makes at most {MAX_TEXT:,} characters of text")
-
-    def step(self) -> None:
-        """Takes a step of a loop from the budget; raises :class:`TooLarge` when it is used up."""
-        self.steps_left -= 1
-        if self.steps_left < 0:
-            raise TooLarge(f"one rendering makes at most {MAX_STEPS:,} steps of loops")
-
-
-def weight(value: object, limit: int = MAX_TEXT) -> int:
-    """About how many characters a value has as text; counting stops soon after ``limit``.
-
-    Follows nested lists and mappings, which can be small in memory and huge as text.
-    """
-    if isinstance(value, str):
-        return len(value)
-    if not isinstance(value, (list, tuple, dict, set, frozenset)):
-        return 8
-    total = steps = 0
-    unfinished: list[Iterator[object]] = [iter((value,))]
-    while unfinished and total <= limit and len(unfinished) < 1000 and steps < 4 * MAX_STEPS:
-        steps += 1
-        item = next(unfinished[-1], unfinished)
-        if item is unfinished:
-            unfinished.pop()
-            continue
-        total += 4 + (len(item) if isinstance(item, str) else 0)
-        if isinstance(item, (list, tuple, set, frozenset)):
-            unfinished.append(iter(item))
-        elif isinstance(item, dict):
-            unfinished.append(part for pair in item.items() for part in pair)
-    return limit + 1 if unfinished else total
-
-
-def _check_width(value: object) -> None:
-    if (isinstance(value, int) and abs(value) > MAX_WIDTH) or (isinstance(value, str) and len(value) > MAX_WIDTH):
-        raise TooLarge(f"a width is at most {MAX_WIDTH:,}")
-
-
-def _check_format(template: object) -> None:
-    if isinstance(template, str) and _LONG_NUMBER.search(template):
-        raise TooLarge(f"a width is at most {MAX_WIDTH:,}")
-
-
-def _spend_on_format(
-    context: RenderContext, template: object, values: tuple[object, ...], named: Mapping[Any, object]
-) -> None:
-    """Spends what ``template % values`` can make at most."""
-    if not isinstance(template, str):
-        return
-    _check_format(template)
-    if "*" in template:
-        for value in values:
-            _check_width(value)
-    # Each value is used once, each named value as often as the template likes.
-    context.spend(sum(map(weight, values)) + template.count("%") * max(map(weight, named.values()), default=0))
-
-
-def _spend_on_replace(context: RenderContext, text: object, old: object, new: object) -> None:
-    if isinstance(text, str) and isinstance(old, str) and isinstance(new, str):
-        context.spend(max(0, len(new) - len(old)) * text.count(old))
-
-
-def _spend_on_join(context: RenderContext, separator: object, items: object) -> None:
-    if isinstance(items, (list, tuple, str)):
-        context.spend(weight(items) + weight(separator) * len(items))
-
-
-def _listed(context: RenderContext, items: Iterable[object]) -> list[object]:
-    made = []
-    for item in items:
-        context.step()
-        made.append(item)
-    return made
-
-
-def _guarded(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that spends from the rendering's budget. It gets the context, the original what it wants."""
-    wanted = str(getattr(original, "jinja_pass_arg", ""))
-
-    @pass_context
-    @functools.wraps(original)
-    def guarded(context: RenderContext, *given: Any, **keywords: Any) -> Any:
-        arguments = given
-        if name not in _LAZY_FILTERS:
-            arguments = tuple(_listed(context, v) if isinstance(v, types.GeneratorType) else v for v in given)
-        for value in arguments:
-            if isinstance(value, (list, tuple, dict)):
-                context.spend(weight(value))
-        if name in _WIDTH_FILTERS:
-            for value in (*arguments[1:], *keywords.values()):
-                _check_width(value)
-            if name == "indent" and isinstance(arguments[0], str):
-                widths = [len(v) if isinstance(v, str) else int(v) for v in (*arguments[1:], *keywords.values())]
-                context.spend((arguments[0].count("\n") + 1) * max(widths, default=4))
-            elif name == "wordwrap" and isinstance(arguments[0], str):
-                breaks = [len(v) for v in (*arguments[1:], *keywords.values()) if isinstance(v, str)]
-                context.spend(len(arguments[0]) * max(breaks, default=0))
-        elif name == "format":
-            _spend_on_format(context, arguments[0], arguments[1:], keywords)
-        elif name == "sum":
-            start = arguments[2] if len(arguments) > 2 else keywords.get("start", 0)
-            if isinstance(start, (str, list, tuple)):
-                raise SecurityError("sum adds numbers; use join for text")
-        elif name == "replace" and len(arguments) >= 3:
-            _spend_on_replace(context, *arguments[:3])
-        elif name == "join":
-            _spend_on_join(context, arguments[1] if len(arguments) > 1 else keywords.get("d", ""), arguments[0])
-        if wanted.endswith(".context"):
-            arguments = (context, *arguments)
-        elif wanted.endswith(".eval_context"):
-            arguments = (context.eval_ctx, *arguments)
-        elif wanted.endswith(".environment"):
-            arguments = (context.environment, *arguments)
-        result = original(*arguments, **keywords)
-        if isinstance(result, str):
-            context.spend(len(result))
-        return result
-
-    return guarded
-
-
-@pass_context
-def _counted(context: RenderContext, items: Iterable[object], characters: int) -> Iterator[object]:
-    for item in items:
-        context.step()
-        context.spend(characters)
-        yield item
+_SLOW_METHODS = frozenset({"capitalize", "casefold", "lower", "swapcase", "title", "upper", "encode", "decode"})
+_SEARCHING_METHODS = frozenset(
+    {"count", "find", "index", "partition", "removeprefix", "rfind", "rindex", "rpartition", "rsplit", "split"}
+)
+_SPLITTING_METHODS = frozenset({"split", "rsplit", "splitlines"})
+_STRIPPING_METHODS = frozenset({"strip", "lstrip", "rstrip"})
+_WHITESPACE = (
+    " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009"
+)
+_WHITESPACE += "\u200a\u2028\u2029\u202f\u205f\u3000"
+_SLOW_CODECS = ("punycode", "idna")
+_BUILTIN_TYPES = frozenset({str, bytes, int, float, bool, list, tuple, dict, range})
+_SHORT = frozenset({int, float, bool, type(None)})
+_FUNCTIONS = ("cycler", "dict", "joiner", "namespace")
+_NESTING = (Macro, LoopContext, BlockReference)
 
 
 @pass_context
 def _finalize(context: RenderContext, value: object) -> object:
-    if type(value) is str:
-        context.spend(len(value))
-        return value
-    context.spend(weight(value))
+    size = len(value) if type(value) is str else 8 if type(value) in _SHORT else context.text_weight(value)
+    context.spend(size)
     return shown(value)
 
 
@@ -210,104 +86,147 @@ def _range(*arguments: int) -> range:
     return steps
 
 
-class SandboxGenerator(CodeGenerator):
-    """Compiles ``a ~ b`` and ``a[b:c]`` into calls that spend from the budget; Jinja does them unseen.
+class _BoundedFormatter(Formatter):
+    """Formats with the sandbox's rules, once: its fields together make at most the budget of a rendering."""
 
-    After a visit ``free_names`` holds the names that only the row or the globals can give.
-    """
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
+        self._made = 0
 
-    def __init__(self, environment: Environment, stream: io.StringIO) -> None:
-        super().__init__(environment, None, None, stream)
-        self.free_names: set[str] = set()
-
-    def enter_frame(self, frame: Frame) -> None:
-        """Notes the names a frame looks up outside of the template."""
-        super().enter_frame(frame)
-        self.free_names.update(
-            name for action, name in frame.symbols.loads.values() if action == VAR_LOAD_RESOLVE and name is not None
-        )
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - the name is Jinja's
-        self.write("environment.concatenate(context, (")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
-
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802 - the name is Jinja's
-        if not isinstance(node.arg, nodes.Slice):
-            super().visit_Getitem(node, frame)
-            return
-        self.write("environment.cut(context, ")
-        self.visit(node.node, frame)
-        self.write(", slice(")
-        for bound in (node.arg.start, node.arg.stop, node.arg.step):
-            if bound is None:
-                self.write("None")
+    def get_field(self, field_name: str, args: Any, kwargs: Any) -> Any:
+        """The value of ``a.b[c]``, as a template would find it."""
+        first, *rest = _field_parts(field_name)
+        key = int(first) if first.isdecimal() else first
+        value = self.get_value(key, args, kwargs)
+        for part in rest:
+            if part.startswith("."):
+                value = self._sandbox.getattr(value, part[1:])
             else:
-                self.visit(bound, frame)
-            self.write(", ")
-        self.write("))")
-
-
-class _BoundedFormatter(SandboxedFormatter):
-    """Formats once: its fields together make at most the budget of a rendering."""
-
-    made = 0
+                index = part[1:-1]
+                value = self._sandbox.getitem(value, int(index) if index.isdecimal() else index)
+        return value, key
 
     def format_field(self, value: Any, format_spec: str) -> Any:
         """Formats one field unless its width is out of bounds, also when a field gives the width."""
-        _check_format(format_spec)
-        self.made += weight(value)
-        if self.made > MAX_TEXT:
+        check_format(format_spec)
+        self._made += 8 if isinstance(value, (int, float)) else measure(value, check=True)[0]
+        if self._made > MAX_TEXT:
             raise TooLarge(f"one rendering makes at most {MAX_TEXT:,} characters of text")
-        return super().format_field(value, format_spec)
+        return super().format_field(self._sandbox.checked(value), format_spec)
+
+    def convert_field(self, value: Any, conversion: Any) -> Any:
+        """``!r`` and its kin of a value."""
+        return super().convert_field(self._sandbox.checked(value), conversion)
 
 
-class _BoundedEscapeFormatter(SandboxedEscapeFormatter, _BoundedFormatter):
+def _field_parts(field_name: str) -> list[str]:
+    """``a.b[c]`` as ``a``, ``.b`` and ``[c]``. Raises ValueError like ``str.format``."""
+    parts = [""]
+    is_open = False
+    for character in field_name:
+        if is_open:
+            parts[-1] += character
+            if character == "]":
+                is_open = False
+                parts.append("")
+        elif character in ".[":
+            if not parts[-1] and len(parts) > 1:
+                parts.pop()
+            parts.append(character)
+            is_open = character == "["
+        elif not parts[-1] and len(parts) > 1:
+            raise ValueError("Only '.' or '[' may follow ']' in format field specifier")
+        else:
+            parts[-1] += character
+    if is_open:
+        raise ValueError("Missing ']' in format string")
+    if not parts[-1] and len(parts) > 1:
+        parts.pop()
+    if any(part in {".", "[]"} for part in parts):
+        raise ValueError("Empty attribute in format string")
+    return parts
+
+
+class _BoundedEscapeFormatter(_BoundedFormatter, EscapeFormatter):
     """The same for text that is marked as safe."""
+
+    def __init__(self, sandbox: Sandbox, escape: Callable[[Any], Markup]) -> None:
+        _BoundedFormatter.__init__(self, sandbox)
+        self.escape = escape
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of every template of a spec."""
 
     context_class = RenderContext
-    intercepted_binops = frozenset({"*", "**", "+", "%"})
+    intercepted_binops = frozenset({"*", "**", "+", "-", "/", "//", "%"})
 
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, finalize=_finalize, autoescape=False, cache_size=0)
-        self.filters = {name: _guarded(name, f) for name, f in FILTERS.items() if name not in _MISSING_FILTERS}
-        self.filters[_STEP_COUNTER] = _counted
+        self.filters = dict[str, Any](filters())
+        self.tests = dict[str, Any](tests())
         self.policies["json.dumps_function"] = _json
-        self.globals.pop("lipsum")
-        self.globals["range"] = _range
+        self.globals = {name: self.globals[name] for name in _FUNCTIONS} | {"range": _range}
+        self._safe: dict[tuple[type, str], bool] = {}
 
-    def counting_steps(self, tree: nodes.Template) -> nodes.Template:
-        """The template with every loop's steps, and the plain text in its body, taken from the budget."""
-        for loop in tree.find_all(nodes.For):
-            characters = sum(len(data.data) for data in loop.find_all(nodes.TemplateData))
-            loop.iter = nodes.Filter(
-                loop.iter, _STEP_COUNTER, [nodes.Const(characters)], [], None, None, lineno=loop.lineno
-            )
+    def code_of(self, tree: nodes.Template) -> types.CodeType:
+        """The code of a tree, which spends from the budget. Changes the tree."""
+        spending(tree)
         tree.set_environment(self)
-        return tree
+        return self.compile(tree)
 
-    def compiled(self, tree: nodes.Template) -> tuple[types.CodeType, set[str]]:
-        """The tree's code, and the names in it that only the row or the globals can give."""
-        source = io.StringIO()
-        generator = SandboxGenerator(self, source)
-        generator.visit(tree)
-        return compile(source.getvalue(), "<template>", "exec"), generator.free_names
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """``obj.attribute``: of a mapping the field, of anything else what Jinja's sandbox allows."""
+        if type(obj) is dict or is_mapping(obj):
+            try:
+                return obj[attribute]
+            except LookupError:
+                return self.undefined(obj=obj, name=attribute)
+        return self.method(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """``obj[argument]``: of a mapping the field."""
+        if type(argument) is tuple:
+            measure(argument)
+        if type(obj) is dict or is_mapping(obj):
+            try:
+                return obj[argument]
+            except (TypeError, LookupError):
+                return self.undefined(obj=obj, name=argument)
+        return super().getitem(obj, argument)
+
+    def method(self, obj: Any, name: str) -> Any:
+        """``obj.name`` of something that is called, or no mapping: what Jinja's sandbox allows."""
+        kind = type(obj)
+        if kind in _BUILTIN_TYPES and name not in {"format", "format_map"}:
+            is_safe = self._safe.get((kind, name))
+            if is_safe is None:
+                found = getattr(kind, name, None)
+                is_safe = found is not None and self.is_safe_attribute(obj, name, found)
+                self._safe[kind, name] = is_safe
+            if is_safe:
+                return getattr(obj, name)
+        return super().getattr(obj, name)
+
+    def item_to_call(self, obj: Any, argument: Any) -> Any:
+        """``obj[argument]`` of something that is called, as Jinja's sandbox finds it."""
+        return super().getitem(obj, argument)
+
+    @staticmethod
+    def checked(value: Any) -> Any:
+        """The value, unless it is none: text of it would tell of the process."""
+        measure((value,), check=True)
+        return value
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Computes ``left operator right`` if the result has a reasonable size."""
         assert isinstance(context, RenderContext)
-        both_numbers = isinstance(left, int) and isinstance(right, int)
-        if operator == "**" and both_numbers and left.bit_length() * abs(right) > MAX_BITS:
-            raise TooLarge("a whole number has at most some thousand digits")
-        if operator == "*" and both_numbers and left.bit_length() + right.bit_length() > MAX_BITS:
-            raise TooLarge("a whole number has at most some thousand digits")
-        if operator == "*" and not both_numbers:
+        context.work(1)
+        kind, other = type(left), type(right)
+        if kind is int and other is int:
+            _check_numbers(context, operator, left, right)
+            return self.binop_table[operator](left, right)
+        if operator == "*" and (kind is not float or other is not float):
             for many, times in ((left, right), (right, left)):
                 if isinstance(times, int) and isinstance(many, (str, bytes, list, tuple)):
                     context.spend(len(many) * max(0, times) * (1 if isinstance(many, (str, bytes)) else 16))
@@ -316,65 +235,155 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, (str, bytes)):
             text = left if isinstance(left, str) else left.decode("latin-1")
             named = right if isinstance(right, dict) else {}
-            _spend_on_format(context, text, right if isinstance(right, tuple) else (right,), named)
+            spend_on_format(context, text, right if isinstance(right, tuple) else (right,), named)
+        elif operator == "-" and isinstance(left, (KeysView, ItemsView)):
+            taken = dict.fromkeys(map(context.check_key, context.listed(right)))
+            kept = {item: None for item in context.counted(left, 1) if context.check_key(item) not in taken}
+            return kept.keys()  # a set would come in another order in every process
+        for number in (left, right):
+            if isinstance(number, int):
+                check_size(number)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
-        """Calls what is safe to call, and takes the text it makes from the budget."""
+        """Calls what is safe to call, and takes the work and the text it makes from the budget."""
         assert isinstance(__context, RenderContext)
-        owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
-        if isinstance(owner, (str, bytes)):
-            args = tuple(_listed(__context, v) if isinstance(v, types.GeneratorType) else v for v in args)
-            _check_method(__context, owner, name, args, kwargs)
-        result = super().call(__context, __obj, *args, **kwargs)
+        __context.work(3)
+        if isinstance(__obj, _NESTING):
+            return __self._call_template(__context, __obj, args, kwargs)
+        args = tuple(_given(__context, value) for value in args)
+        for value in kwargs.values():
+            _given(__context, value)
+        owner = getattr(__obj, "__self__", None)
+        if type(__obj) is types.BuiltinMethodType and owner is not None:
+            name = __obj.__name__
+            if isinstance(owner, (str, bytes)):
+                _check_method(__context, owner, name, args, kwargs)
+            else:
+                _check_other_method(__context, owner, name, args, kwargs)
+            if type(owner) in _BUILTIN_TYPES:
+                kwargs.pop("_block_vars", None)
+                kwargs.pop("_loop_vars", None)
+                result = __obj(*args, **kwargs)
+            else:
+                result = super().call(__context, __obj, *args, **kwargs)
+        else:
+            __context.work(4)
+            result = super().call(__context, __obj, *args, **kwargs)
         if isinstance(result, (str, list, bytes)):
             __context.spend(len(result))
+        elif type(result) is int:
+            check_size(result)
+        return result
+
+    def _call_template(self, context: RenderContext, called: Any, args: tuple[Any, ...], kwargs: Any) -> Any:
+        """Calls a part of the template itself."""
+        if context.calls >= MAX_CALLS:
+            raise TooLarge(f"macros, blocks and loops call each other at most {MAX_CALLS} levels deep")
+        context.calls += 1
+        try:
+            result = super().call(context, called, *args, **kwargs)
+        finally:
+            context.calls -= 1
+        if isinstance(result, str):
+            context.spend(len(result))
         return result
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
         """``str.format`` and ``str.format_map`` with the sandbox's rules and bounded widths."""
-        if super().wrap_str_format(value) is None:
+        if type(value) is not types.BuiltinMethodType and type(value) is not types.MethodType:
             return None
-        text: str = value.__self__
-        formatter: SandboxedFormatter = _BoundedFormatter(self)
-        if isinstance(text, Markup):
-            formatter = _BoundedEscapeFormatter(self, escape=text.escape)
+        text = value.__self__
+        if not isinstance(text, str) or value.__name__ not in {"format", "format_map"}:
+            return None
         takes_mapping = value.__name__ == "format_map"
 
-        def bounded_format(*arguments: Any, **keywords: Any) -> str:
+        @pass_context
+        def bounded_format(context: RenderContext, *arguments: Any, **keywords: Any) -> str:
+            context.work(4 * text.count("{") + (len(text) >> 6))
+            formatter = (
+                _BoundedEscapeFormatter(self, text.escape) if isinstance(text, Markup) else _BoundedFormatter(self)
+            )
             if takes_mapping:
-                (mapping,) = arguments
-                return type(text)(formatter.vformat(text, (), mapping))
+                (keywords,), arguments = arguments, ()
             return type(text)(formatter.vformat(text, arguments, keywords))
 
         return bounded_format
 
-    @staticmethod
-    def concatenate(context: RenderContext, parts: tuple[Any, ...]) -> str:
-        """The parts of ``a ~ b`` as one text."""
-        context.spend(sum(map(weight, parts)))
-        return "".join([str(shown(part)) for part in parts])
 
-    @staticmethod
-    def cut(context: RenderContext, value: Any, part: slice) -> Any:
-        """``value[start:stop:step]``."""
-        result = value[part]
-        context.spend(len(result))
-        return result
+def _check_numbers(context: RenderContext, operator: str, left: int, right: int) -> None:
+    if -(1 << 31) < left < 1 << 31 and -(1 << 31) < right < 1 << 31 and operator != "**":
+        return
+    bits, other = left.bit_length(), right.bit_length()
+    if operator == "**":
+        bits, other = bits * abs(right), 0
+    if (bits + other if operator == "*" else max(bits, other)) > MAX_BITS:
+        raise TooLarge("a whole number has at most some thousand digits")
+    context.work((bits >> 8) * max(1, other >> 8))
+
+
+def _given(context: RenderContext, value: Any) -> Any:
+    """An argument of a call; its size is work."""
+    if type(value) in _BUILTIN_TYPES or value is None:
+        if isinstance(value, (list, tuple, dict)):
+            context.weigh(value)
+        return value
+    return context.listed(value) if isinstance(value, Iterator) else value
 
 
 def _check_method(
     context: RenderContext, owner: str | bytes, name: str, arguments: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> None:
     """Checks a call of a text's own method before it is made."""
+    size = len(owner)
+    context.work(size >> (5 if name in _SLOW_METHODS else 10))
     if name in _WIDTH_METHODS:
         for value in (*arguments, *keywords.values()):
-            _check_width(value)
+            check_width(value)
         if name == "expandtabs":
             context.spend((owner.count("\t") if isinstance(owner, str) else owner.count(b"\t")) * MAX_WIDTH)
     elif name == "replace" and len(arguments) >= 2:
-        _spend_on_replace(context, owner, *arguments[:2])
+        spend_on_replace(context, owner, *arguments[:2])
     elif name == "join" and arguments:
-        _spend_on_join(context, owner, arguments[0])
+        spend_on_join(context, owner, arguments[0])
     elif name == "translate":
         raise SecurityError("the method 'translate' of a text is not available; use replace")
+    elif name in {"encode", "decode"}:
+        codec = str(arguments[0] if arguments else keywords.get("encoding", "utf-8"))
+        if size > 4096 and codec.lower().replace("-", "_") in _SLOW_CODECS:
+            raise TooLarge(f"a text for the encoding '{codec}' has at most 4,096 characters")
+    for sought in arguments:
+        if isinstance(sought, (str, bytes)):
+            if name in _SEARCHING_METHODS:
+                context.work(search_work(owner, sought) * (1 if not name.startswith("r") else 1 + len(sought) // 128))
+            elif name in _STRIPPING_METHODS:
+                context.work((size * len(sought)) >> 11)
+    if name in _SPLITTING_METHODS and size > MAX_STEPS and isinstance(owner, str):
+        by = arguments[0] if arguments and name != "splitlines" else None
+        pieces = owner.count(by) if isinstance(by, str) and by else sum(map(owner.count, _WHITESPACE))
+        if pieces >= MAX_STEPS:
+            raise TooLarge(f"a list has at most {MAX_STEPS:,} items")
+
+
+def _check_other_method(
+    context: RenderContext, owner: object, name: str, arguments: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> None:
+    """Checks a call of a method of a list, a number, a date."""
+    if name == "to_bytes":
+        for value in (*arguments, *keywords.values()):
+            check_width(value)
+    elif name == "strftime":
+        context.spend(sum(64 * len(value) for value in arguments if isinstance(value, str)))
+    elif name in {"index", "count"} and isinstance(owner, (list, tuple, range)):
+        context.work(len(owner) // 4 if not isinstance(owner, range) or not isinstance(arguments[0], int) else 1)
+        if arguments and isinstance(arguments[0], (str, list, tuple, dict)):
+            context.weigh(list(owner))
+    elif name == "copy" and isinstance(owner, (list, dict)):
+        context.work(len(owner) // 16)
+
+
+def scratch() -> Environment:
+    """An environment to look at trees in: without functions of its own, so that every free name is told."""
+    sandbox = Sandbox()
+    sandbox.globals.clear()
+    return sandbox

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from rowmill.errors import UsageError
+from rowmill.spec.yaml_writer import dump_yaml
 
 
 def yaml_text(spec: BaseModel) -> str:
@@ -20,8 +20,7 @@ def yaml_text(spec: BaseModel) -> str:
     whole = spec.model_dump(mode="json")
     _refuse_what_cannot_be_imported(whole)
     short = {"name": whole["name"], **spec.model_dump(mode="json", exclude_defaults=True)}
-    text: str = yaml.safe_dump(_with_kinds(whole, short), sort_keys=False, allow_unicode=True, width=120)
-    return text
+    return dump_yaml(_with_kinds(whole, short))
 
 
 def _refuse_what_cannot_be_imported(part: Any) -> None:

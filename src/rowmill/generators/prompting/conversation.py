@@ -20,6 +20,7 @@ from rowmill.generators.prompting.media import MediaContext, MediaFiles, media_p
 from rowmill.generators.prompting.thoughts import Separated, kinds_named_in, separated
 from rowmill.generators.prompting.tool_turns import ToolTurns
 from rowmill.generators.protocol import Call, CellGenerator, Model, UnusableAnswer
+from rowmill.generators.rendering import rendered
 from rowmill.providers.finish_reason import CONTENT_FILTER, LENGTH
 from rowmill.providers.protocol import ChatAnswer
 from rowmill.spec.template import Template
@@ -84,7 +85,7 @@ class ConversationGenerator(CellGenerator):
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The value, then the trace, then the reasoning, as declared."""
-        opening = self._opening(row)
+        opening = await self._opening(row)
         if self._conversation.media:
             parts = await media_parts(self._conversation.media, row, self._files)
             if parts:
@@ -171,12 +172,12 @@ class ConversationGenerator(CellGenerator):
             values.append("\n\n".join(reasoning) or None)
         return values
 
-    def _opening(self, row: Row) -> list[dict[str, Any]]:
-        prompt = self._prompt.render(row)
+    async def _opening(self, row: Row) -> list[dict[str, Any]]:
+        prompt = await rendered(self._prompt, row)
         if not prompt.strip():
             raise GeneratorError(f"The prompt of column '{self._column}' is empty for this row.", "EmptyPrompt")
         prompt += self._conversation.instruction
-        system = self._system.render(row) if self._system is not None else ""
+        system = await rendered(self._system, row) if self._system is not None else ""
         messages = [{"role": "system", "content": system}] if system.strip() else []
         return [*messages, {"role": "user", "content": prompt}]
 

@@ -11,6 +11,7 @@ from rowmill.errors import GeneratorError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.prompting.media import MediaContext, media_parts, media_references
 from rowmill.generators.protocol import Call, CellGenerator, Model, Runtime
+from rowmill.generators.rendering import rendered
 from rowmill.generators.template_field import template_references
 from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import Declaration, DeclareContext, Output, Strategy
@@ -78,7 +79,7 @@ class ImageGenerator(CellGenerator):
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The name of the file, which is on the disk when this returns."""
-        prompt = self._prompt.render(row)
+        prompt = await rendered(self._prompt, row)
         if not prompt.strip():
             raise GeneratorError(f"The prompt of column '{self._column.name}' is empty for this row.", "EmptyPrompt")
         parts = await media_parts(self._column.multi_modal_context or (), row, self._files)

@@ -19,6 +19,7 @@ from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import statement
 from rowmill.store.layout.implicit_cast import ImplicitCast, types_of
+from rowmill.store.layout.reserved_names import reserved_name_hint
 from rowmill.store.layout.sql_functions import is_repeatable
 
 _PARSE = statement("parse_expression")
@@ -49,9 +50,10 @@ class ExpressionAnalyst:
 
         ``over_dataset``: it may have window functions and name row_id, which is not among the columns returned.
         """
-        tree = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
+        tree = self._tree(text)
         if tree.get("error"):
-            return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.")
+            hint = reserved_name_hint(text, self._parses)
+            return SqlAnalysis((), f"The SQL cannot be parsed: {tree.get('error_message', 'unknown reason')}.{hint}")
         node = tree["statements"][0]["node"]
         problem = _shape_problem(tree["statements"], node)
         if problem:
@@ -62,6 +64,17 @@ class ExpressionAnalyst:
             return SqlAnalysis((), problem)
         names = dict.fromkeys(_columns(expression, frozenset()))
         return SqlAnalysis(tuple(name for name in names if not (over_dataset and name.lower() == _ROW_ID)))
+
+    def hint(self, text: str) -> str:
+        """How to write a condition that cannot be parsed because SQL reserves a name in it; else nothing."""
+        return "" if self._parses(text) else reserved_name_hint(text, self._parses)
+
+    def _parses(self, text: str) -> bool:
+        return not self._tree(text).get("error")
+
+    def _tree(self, text: str) -> dict[str, Any]:
+        tree: dict[str, Any] = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
+        return tree
 
     def binding_problem(self, expression: str, columns: Mapping[str, str], *, over_dataset: bool = False) -> str | None:
         """Why an expression does not fit the types of its columns (name → SQL type), or None."""
@@ -136,6 +149,15 @@ class ExpressionAnalyst:
                 kind = "an aggregate" if "aggregate" in known else "not a scalar function"
                 return f"{name}() is {kind}; an expression sees one row only."
         return None
+
+
+def hint_for_condition(text: str) -> str:
+    """:meth:`ExpressionAnalyst.hint` for a condition somebody gave on the command line."""
+    analyst = ExpressionAnalyst()
+    try:
+        return analyst.hint(text)
+    finally:
+        analyst.close()
 
 
 _REFUSED_CLASSES = {

@@ -15,6 +15,7 @@ import pyarrow as pa
 from rowmill.errors import UsageError
 from rowmill.store.database.connection import column_list
 from rowmill.store.database.statements import Statement, statement
+from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
 from rowmill.value.python_value import python_rows
 
@@ -84,7 +85,8 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
     except UsageError as error:
         if selection.where is None:
             raise
-        raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}") from error
+        hint = hint_for_condition(selection.where)
+        raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}{hint}") from error
 
 
 def view_columns(reader: Reader) -> dict[str, list[str]]:
