@@ -20,6 +20,11 @@ select
   (select min(r.cooling_until) from state.resource as r where r.cooling_until > $now) as cools_until
 from state.deferral_verdict as v;
 
+-- name: planned_row_groups
+-- How many row groups the plan has. O(segments).
+select coalesce(sum(row_groups), 0)::bigint as row_groups
+from state.plan_segment;
+
 -- name: why_no_row_group_enters
 -- The reason why none entered although there is a use for one, in the words of the view admission (A5). O(admitted row groups
 -- + segments).

@@ -36,6 +36,7 @@ _ROW_WITH_SEED = statement("admitted_row_with_seed")
 _LEVEL = statement("admitted_level")
 _ROOTS = statement("root_generators")
 _DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
+_PLANNED = statement("planned_row_groups")
 _WHY_NONE = statement("why_no_row_group_enters")
 _PARKABLE = statement("parkable_row_groups")
 _PARK = statement("park_row_groups")
@@ -119,8 +120,8 @@ class Admission:
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
         self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
-        self._used_up = False
-        """No row group of the plan is left: true for this invocation, unless the plan grows."""
+        self._used_up_at: int | None = None
+        """How many row groups the plan had when none of them was left."""
         self._refused_by: str | None = None
         """Why the next row group may not enter: holds until room is made, or until deferral blocks it no more."""
         self._deferral_verdict: _DeferralVerdict | None = None
@@ -128,12 +129,16 @@ class Admission:
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
-        self._used_up = False
         self._refused_by = None
 
     @property
     def _row_groups(self) -> RowGroupCounts:
         return count_row_groups(self._connection)
+
+    @property
+    def _planned(self) -> int:
+        """How many row groups the plan has; it may have been extended since the last turn."""
+        return int(self._connection.recall(_PLANNED.text, "state.plan_segment")[0][0])
 
     @property
     def has_due(self) -> bool:
@@ -177,7 +182,7 @@ class Admission:
     def _let_in(self, wanted_rows: int, ledger: TurnLedger) -> CameIn:
         """Row groups that are due, or new ones, unless something refuses them; the ledger notes what (A5)."""
         ledger.blocked_by = None
-        if self._used_up and not self.has_due:
+        if self._used_up_at == self._planned and not self.has_due:
             return CameIn(0)
         if self._refused_by == _DEFERRED and not self._deferral_blocks(ledger.now):
             self._refused_by = None
@@ -185,7 +190,8 @@ class Admission:
             came_in = self._bring_in(max(wanted_rows, 1), ledger)
             reason = None if came_in.rows else self._why_none(ledger.now)
             self._refused_by = reason if reason in _REFUSALS else None
-            self._used_up = self._used_up or (reason is not None and self._refused_by is None)
+            if reason is not None and self._refused_by is None:
+                self._used_up_at = self._planned
             if self._refused_by is None:
                 return came_in
         ledger.blocked_by = self._refused_by
