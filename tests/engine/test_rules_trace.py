@@ -9,6 +9,7 @@ import anyio
 import pyarrow as pa
 from virtual_run import EPOCH, Finished, Row, custom, llm, model, prepared, sampler
 
+from rowmill.engine.change import accept_change
 from rowmill.errors import GeneratorError, Transient
 
 Run = Callable[..., Finished]
@@ -96,3 +97,12 @@ def test_t1_a_trace_goes_on_in_the_next_invocation(run: Run, tmp_path: Path) -> 
     run(prepared(custom("text", slow), records=2, run=TRACED), tmp_path / "run.duckdb")
     done = run(prepared(custom("text", slow), records=4, run=TRACED), tmp_path / "run.duckdb", starts_at_s=60.0)
     assert done.sql("select invocation, count(*) from task_trace group by all order by all") == [(1, 2), (2, 2)]
+
+
+def test_t1_a_trace_outlives_a_change_of_the_spec(run: Run, tmp_path: Path) -> None:
+    database = tmp_path / "run.duckdb"
+    run(prepared(custom("text", slow), records=2, run=TRACED), database).store.close()
+    changed = prepared(sampler("mood", ["good"]), custom("text", slow), records=2, run=TRACED)
+    accept_change(changed, database, EPOCH + 60)
+    done = run(changed, database, starts_at_s=120.0)
+    assert done.sql("select generator, count(*) from task_trace group by all") == [("text", 2)]

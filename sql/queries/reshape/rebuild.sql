@@ -77,6 +77,13 @@ select a.* replace (m.renamed as generator)
 from source.state.attempt as a
 inner join generator_map as m on a.generator = m.generator;
 
+-- name: rebuild_task_traces
+-- When tasks waited and worked, under the new numbers of their generators. O(traced tasks).
+insert into state.task_trace by name
+select t.* replace (m.renamed as generator)
+from source.state.task_trace as t
+inner join generator_map as m on t.generator = m.generator;
+
 -- name: rebuild_dropped_rows
 -- Dropped rows keep their reason. O(dropped rows).
 insert into state.dropped_row by name

@@ -3,11 +3,11 @@
 Names in a spec, values, paths, messages of servers and of users' functions: whatever a command writes for people goes
 through :func:`safe` or :func:`safe_message`, as a part of a line through :func:`escaped`. Formats for programs do not.
 
-Shown as its escape (``\\x9b``, ``\\u202e``) is every character that a reader cannot see: controls (C0, C1), marks that
-turn the direction of writing, marks and letters of no width, ends of lines and paragraphs, surrogates, private use, and
-what Unicode has not assigned. Text that people write stays as they wrote it: spaces of any width, accents and
-vowel signs, joiners where a script or an emoji needs them (``می‌خواهم``, ``क्‍ष``, a family), one variation selector
-after the character it is for, and the few signs that Unicode counts as formats although they are seen.
+Shown as its escape (``\\x9b``, ``\\u202e``) is every character that a reader cannot see: controls of both sets, marks
+that turn the direction of writing, marks and letters of no width, ends of lines and paragraphs, surrogates, private
+use, and what Unicode has not assigned. Text that people write stays as they wrote it: spaces of any width, accents
+and vowel signs, joiners where a script or an emoji needs them (``می‌خواهم``, ``क्‍ष``, a family), one variation
+selector after the character it is for, and the few signs that Unicode counts as formats although they are seen.
 """
 
 from __future__ import annotations

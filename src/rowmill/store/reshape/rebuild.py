@@ -35,6 +35,7 @@ _COLUMNS = statement("source_columns")
 _INSERT_RETIRED = statement("rebuild_retired_generators")
 _RENUMBERED = [
     statement("rebuild_attempts"),
+    statement("rebuild_task_traces"),
     statement("total_attempts"),
     statement("rebuild_dropped_rows"),
     statement("rebuild_generator_state"),
@@ -61,8 +62,8 @@ COPIED_TABLES = (
 """Tables that do not depend on the spec."""
 SEED_TABLES = ("seed_content", "seed_file")
 REBUILT_TABLES = (
-    "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "dropped_row",
-    "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
+    "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "task_trace",
+    "dropped_row", "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
     "admitted_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
     "schema_version", "deferred_task",
 )  # fmt: skip
