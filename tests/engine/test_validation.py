@@ -349,12 +349,19 @@ def test_a_batch_that_fails_is_tried_again_and_never_an_empty_verdict(
 def test_rows_of_an_endpoint_that_keeps_failing_are_dropped_with_its_error(
     judge: Judge, remote: Callable[..., Ran]
 ) -> None:
-    judge.answers = [503] * 100
+    judge.answers = [500] * 100
     ran = remote(max_retries=1)
     assert ran.rows == []
     assert {(row["reason"], row["error_type"], row["attempts"]) for row in ran.dropped} == {
-        ("retries_exhausted", "HTTP 503", 2)
+        ("retries_exhausted", "HTTP 500", 2)
     }
+
+
+def test_f2a_an_endpoint_of_verdicts_that_is_away_costs_no_row(judge: Judge, remote: Callable[..., Ran]) -> None:
+    judge.answers = [503] * 5
+    ran = remote(max_retries=1)
+    assert ran.dropped == []
+    assert ran.rows != []
 
 
 def test_one_row_that_is_refused_costs_no_other_row(judge: Judge, remote: Callable[..., Ran]) -> None:
