@@ -66,7 +66,7 @@ def test_a_preview_is_a_table_of_escaped_values(table: Any) -> None:
     assert "<b>2</b> · dropped <b>1</b>" in html
     assert "&lt;i&gt;" in html
     assert "2,000" in html
-    assert "1 bytes" in html
+    assert "1 byte" in html
     assert "null" in html
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import Template as JinjaTemplate
 from jinja2 import TemplateSyntaxError, nodes
@@ -53,6 +53,10 @@ class Template:
         code, self.references, self._needs_globals = _compiled(text, place)
         self._root = code.root_render_func
         self._new_context = code.new_context
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """The template itself: it never changes."""
+        return self
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for a row. Raises :class:`~rowmill.errors.GeneratorError` with place and reason."""
