@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -15,7 +17,9 @@ from rowmill.store.database.connection import Connection
 from rowmill.store.file.engine_version import check_engine
 
 _SHOW_HOUR = """
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from rowmill.store.database.connection import Connection
 MOMENT = "timestamptz '2026-01-01 23:00:00+00'"
 QUERY = f"select hour(a), a::varchar, strftime(a, '%Z'), current_setting('Calendar') from (select {MOMENT} as a)"
@@ -69,3 +73,18 @@ def test_every_engine_of_the_known_layout_is_accepted(version: str) -> None:
 def test_files_can_be_read_by_the_oldest_engine_whichever_made_them(tmp_path: Path) -> None:
     with Connection(tmp_path / "file.duckdb") as connection:
         assert connection.execute("select current_setting('storage_compatibility_version')") == [("v2.0.0",)]
+
+
+def test_many_threads_may_open_a_file_for_reading_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "shared.duckdb"
+    Connection(path).close()
+
+    def look(_: int) -> list[tuple[Any, ...]]:
+        with Connection(path, read_only=True) as connection:
+            return connection.execute(
+                "select current_setting('TimeZone'), current_setting('Calendar'), current_setting('lock_configuration')"
+            )
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(look, range(64)))
+    assert found == [[("UTC", "gregorian", True)]] * 64

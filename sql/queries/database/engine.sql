@@ -15,6 +15,10 @@ attach {path} as source (read_only);
 -- From here on no SQL of this connection reaches another file. O(1).
 set enable_external_access = false;
 
+-- name: has_locked_configuration
+-- Was this database made ready before, by another connection of this process? O(1).
+select current_setting('lock_configuration') as is_locked;
+
 -- name: use_utc
 -- The time zone in which everything is evaluated and shown, on every connection to this database (V5). O(1).
 set global timezone = 'UTC';

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ _ATTACH_SOURCE = statement("attach_source")
 _FORBID_ACCESS = statement("forbid_external_access")
 _ALLOW_SETTING_THREADS = statement("allow_setting_threads")
 _LOCK_CONFIGURATION = statement("lock_configuration")
+_IS_LOCKED = statement("has_locked_configuration")
 _USE_UTC = statement("use_utc")
 _USE_GREGORIAN = statement("use_gregorian_calendar")
 _USE_ONE_THREAD = statement("use_one_thread")
@@ -82,6 +84,9 @@ connection is open: the engine knows them only then.
 
 LONG_LOG_BYTES = 16 * 2**20
 """A log of so many bytes is folded into the file."""
+
+
+_hardening = threading.Lock()
 
 
 class StagedTable:
@@ -223,13 +228,17 @@ class Connection:
             check_log(source)
             self._engine.execute(_ATTACH_SOURCE.fill(path=_text(str(source))))
             self._engine.execute(_FORBID_ACCESS.text)
-        self._engine.execute(_USE_UTC.text)
-        self._engine.execute(_USE_GREGORIAN.text)
-        if not read_only:
-            # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
-            self._engine.execute(_KEEP_LOG.text)
-            self._engine.execute(_ALLOW_SETTING_THREADS.text)
-        self._engine.execute(_LOCK_CONFIGURATION.text)
+        with _hardening:
+            # Those who read a file in one process share it: whoever comes first has locked its settings for all.
+            if self._engine.execute(_IS_LOCKED.text).fetchall() == [(True,)]:
+                return
+            self._engine.execute(_USE_UTC.text)
+            self._engine.execute(_USE_GREGORIAN.text)
+            if not read_only:
+                # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
+                self._engine.execute(_KEEP_LOG.text)
+                self._engine.execute(_ALLOW_SETTING_THREADS.text)
+            self._engine.execute(_LOCK_CONFIGURATION.text)
 
     def use_one_thread(self) -> None:
         """From now on no statement of this database is spread over threads of the engine's.
