@@ -18,8 +18,13 @@ RELEASED_VERSIONS = sorted(int(re.findall(r"\d+", file.name)[0]) for file in REL
 
 def released_run(version: int, directory: Path, specs: Specs) -> Path:
     """The run database a released Rowmill left behind, with its spec's directory where this machine has it."""
-    path = directory / f"released_{version}.duckdb"
-    path.write_bytes(gzip.decompress((RELEASED / f"schema_{version}.duckdb.gz").read_bytes()))
+    return unpacked_run(f"schema_{version}", directory, specs)
+
+
+def unpacked_run(name: str, directory: Path, specs: Specs) -> Path:
+    """The same of any file that ``tests/released/make.py`` made, by its name without its endings."""
+    path = directory / f"{name}.duckdb"
+    path.write_bytes(gzip.decompress((RELEASED / f"{name}.duckdb.gz").read_bytes()))
     with Connection(path) as connection, connection.transaction():
         connection.execute(
             "update state.run set spec_directory = $directory", {"directory": str(specs.first.directory)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import trial_migration
 from crashing_connection import CrashingConnection
-from released_run import RELEASED_VERSIONS, finish, released_run
+from released_run import RELEASED, RELEASED_VERSIONS, finish, released_run, unpacked_run
 from scenario import Driver, Specs, contradictions, new_world, outcome_of, write_specs, written_results
 
 from rowmill.engine.migration import migrate, migrate_open, prepare_old
@@ -131,6 +132,28 @@ def test_a_run_of_a_released_rowmill_is_migrated_and_finishes_as_if_it_had_never
     with CrashingConnection(path) as connection:
         assert contradictions(connection) == []
         assert written_results(connection) == results
+    assert finish(path, specs) == uninterrupted
+
+
+ENGINES = sorted(file.name.removesuffix(".duckdb.gz") for file in RELEASED.glob("engine_*.duckdb.gz"))
+
+
+def test_runs_were_begun_with_the_first_engine_and_with_a_later_one() -> None:
+    assert {"engine_2.0.0", "engine_2.0.1"} <= set(ENGINES)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_v6_a_run_stopped_in_the_middle_goes_on_with_whatever_engine_is_installed(
+    tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], name: str
+) -> None:
+    packed = gzip.decompress((RELEASED / f"{name}.duckdb.gz").read_bytes())
+    assert name.removeprefix("engine_").encode() in packed[:128], "the engine signs its files"
+    path = unpacked_run(name, tmp_path, specs)
+    if version_in(path) < schema.newest_version():
+        migrate(path, NOW)
+    with CrashingConnection(path) as connection:
+        assert contradictions(connection) == []
+        assert 0 < connection.count("select count(*) from dataset") < len(uninterrupted["dataset"])
     assert finish(path, specs) == uninterrupted
 
 

@@ -2,6 +2,7 @@
 
     python tests/released/make.py          writes tests/released/schema_N.duckdb.gz and every_place_N.duckdb.gz, N the
                                            newest schema version
+    python tests/released/make.py engine   writes tests/released/engine_X.duckdb.gz, X the DuckDB that is installed
 
 The run of ``tests/crash/scenario.py``, stopped in the middle: rows finished, active, dropped, skipped and deferred, an
 invocation that never signed out. And, as ``every_place_N.duckdb.gz``, that of
@@ -18,6 +19,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+import duckdb
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "crash")]
@@ -48,7 +51,11 @@ class _StoppingDriver(Driver):
 def main() -> None:
     version = schema.migrations()[-1][0]
     target, every_place = HERE / f"schema_{version}.duckdb.gz", HERE / f"every_place_{version}.duckdb.gz"
-    for file in (target, every_place):
+    is_of_engine = sys.argv[1:] == ["engine"]
+    if is_of_engine:
+        target = HERE / f"engine_{duckdb.__version__}.duckdb.gz"
+    made = (target,) if is_of_engine else (target, every_place)
+    for file in made:
         if file.exists():
             sys.exit(f"{file} is there already: a released file is never made again.")
     socket.gethostname = lambda: "released"
@@ -64,12 +71,13 @@ def main() -> None:
         except _Enough:
             pass
         target.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
-        database = directory / "places.duckdb"
-        stop_in_every_place(database)
-        every_place.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
+        if not is_of_engine:
+            database = directory / "places.duckdb"
+            stop_in_every_place(database)
+            every_place.write_bytes(gzip.compress(database.read_bytes(), 9, mtime=0))
     finally:
         shutil.rmtree(directory)
-    for file in (target, every_place):
+    for file in made:
         print(file, file.stat().st_size, "bytes")
 
 
