@@ -13,7 +13,7 @@ import pytest
 from help_page import PAGES, README, blocks
 
 from rowmill.errors import SpecError
-from rowmill.spec.json_schema import DRAFT, schema_text, spec_schema
+from rowmill.spec.json_schema import DRAFT, schema_text, spec_models, spec_schema
 from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, SAMPLERS, VALIDATORS
 from rowmill.spec.spec import Spec
 from rowmill.spec.yaml_loader import load_yaml
@@ -213,8 +213,9 @@ def test_everything_that_can_be_chosen_is_in_it(registry: Any) -> None:
 
 
 def test_every_field_of_every_part_has_a_description() -> None:
+    of_tests = {cls.__name__ for cls in spec_models() if not cls.__module__.startswith("rowmill.")}
     for name, part in {"Spec": SCHEMA, **SCHEMA["$defs"]}.items():
-        for field, shape in part.get("properties", {}).items():
+        for field, shape in part.get("properties", {}).items() if name not in of_tests else ():
             if field not in {"column_type", "processor_type"} or "const" not in shape:
                 assert shape.get("description"), f"{name}.{field}: write a docstring beneath the field"
 
