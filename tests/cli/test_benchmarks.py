@@ -104,7 +104,8 @@ def test_the_turn_benchmark_measures_turns_by_outcomes_and_active_rows(tmp_path:
 def test_the_turn_benchmark_says_what_each_statement_costs(tmp_path: Path) -> None:
     report, _ = _report(tmp_path, "turn", "--profile", "10:100", "--seconds", "0.1")
     profile = {row["statement"]: row for row in report["tables"]["profile"]}
-    assert {"write_values", "pull_ready_tasks", "(commit)", "(Python)", "(turn)"} <= profile.keys()
+    assert {"write_values", "write_values_together"} & profile.keys()
+    assert {"pull_ready_tasks", "(commit)", "(Python)", "(turn)"} <= profile.keys()
     assert "(unknown)" not in profile
     assert sum(row["share"] for name, row in profile.items() if name != "(turn)") == pytest.approx(1.0)
 

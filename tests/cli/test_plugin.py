@@ -143,7 +143,7 @@ def test_seed_rows_of_a_reader_that_differ_by_now_are_refused(with_plugin: Comma
         (
             {"seed_dataset": {"seed_type": "broken"}},
             "Seed reader 'broken' cannot be loaded from rowmill_slug.not_there:Nothing (package rowmill-slug 1.0): "
-            "ModuleNotFoundError: No module named 'rowmill_slug.not_there' (seed_dataset.seed_type)",
+            "ModuleNotFoundError: No module named 'rowmill_slug.not_there'. (seed_dataset.seed_type)",
         ),
         (
             {"processors": [{"name": "p", "processor_type": "upper_name"}]},

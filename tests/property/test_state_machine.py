@@ -172,11 +172,13 @@ class RunMachine(RuleBasedStateMachine):
         capacity = {}
         if free is not None:
             capacity = {name: 0 if self.cooling.get(name, 0.0) > now else free for name in self.state.prepared.limits}
+        was_parked, next_group = self.parked(), self.model.next_group
         result = self.state.take(outcomes, after_s=after_s, free=capacity)
         self.last_turn_s = now
         self.apply(outcomes, now)
         self.follow_admission()
-        self.check_hand_out(result.tasks, capacity, now)
+        came_in = {*range(next_group, self.model.next_group), *(was_parked - self.parked())}
+        self.check_hand_out(result.tasks, capacity, now, came_in if result.again else set())
         assert result.complete == self.model.is_complete()
 
     def apply(self, outcomes: list[Outcome], now: float) -> None:
@@ -224,8 +226,11 @@ class RunMachine(RuleBasedStateMachine):
         assert next_group >= self.model.next_group
         self.model.admit(next_group)
 
-    def check_hand_out(self, tasks: list[Task], capacity: dict[str, int], now: float) -> None:
-        """Only what is ready and nobody has; no more than is free; if less than is free, nothing is left."""
+    def check_hand_out(self, tasks: list[Task], capacity: dict[str, int], now: float, came_in: set[int]) -> None:
+        """Only what is ready and nobody has; no more than is free; if less than is free, nothing is left.
+
+        Of row groups that ``came_in`` in a turn that asks for another one at once something may be left for that.
+        """
         parked = self.parked()
         available = {key for key in self.model.ready(now) if key not in self.in_flight and key[1] not in parked}
         keys = self.state.keys(tasks)
@@ -241,7 +246,11 @@ class RunMachine(RuleBasedStateMachine):
                 if self.state.prepared.graph.generator_of_name(name).declaration.resource == resource
             }
             taken = [key for key in keys if key[0] in of_resource]
-            left = [key for key in available if key[0] in of_resource and key not in self.in_flight]
+            left = [
+                key
+                for key in available
+                if key[0] in of_resource and key not in self.in_flight and key[1] not in came_in
+            ]
             assert len(taken) <= free
             assert not left or len(taken) == free
 
