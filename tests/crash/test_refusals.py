@@ -406,7 +406,7 @@ def test_a_file_that_is_not_what_it_must_be_is_left_alone(
 
 def test_a_migration_that_only_says_what_it_would_do_changes_no_byte(ask: Ask, place: Path, specs: Specs) -> None:
     released_run(1, place, specs)
-    ask(Refusal("migrate released_1.duckdb --dry-run", 0, "would go from schema version 1"))
+    ask(Refusal("migrate schema_1.duckdb --dry-run", 0, "would go from schema version 1"))
 
 
 # Held by another process ---------------------------------------------------------------------------------------------
