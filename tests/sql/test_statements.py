@@ -17,7 +17,7 @@ from virtual_run import custom, expression, prepared, sampler
 
 from rowmill.store.database import staging
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import Statement, all_statements, sql_directory
+from rowmill.store.database.statements import Statement, all_statements, sql_directory, statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape import rebuild, regeneration, reopening
 from rowmill.store.reshape.barrier import Barriers
@@ -331,15 +331,43 @@ def test_every_sql_file_opens_with_what_it_holds() -> None:
     assert [file.name for file in files if not file.read_text().lstrip().startswith("/*")] == []
 
 
-def test_every_statement_is_used_by_the_store() -> None:
-    names = set()
+def test_what_a_module_asks_its_statements_for_is_there_and_every_statement_is_asked_for() -> None:
+    used = {name for name in all_statements() if name.startswith("show_")}
+    problems = []
     for file in SOURCE.rglob("*.py"):
-        names |= set(re.findall(r"\bstatement\(\s*f?[\"']([a-z_]+)[\"']", file.read_text()))
-        names |= {
-            literal for literal in re.findall(r"[\"']([a-z_]+)[\"']", file.read_text()) if literal.startswith("show_")
-        }
-    shown = {name for name in all_statements() if name.startswith("show_")}
-    assert sorted(all_statements().keys() - names - shown) == []
+        tree = ast.parse(file.read_text())
+        used |= set(re.findall(r"\bstatement\(\s*[\"']([a-z_]+)[\"']", file.read_text()))
+        for variable, files in statements_in(tree):
+            asked = {
+                node.attr
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == variable
+            }
+            there = {name: statement.file for name, statement in vars(statements_of(*files)).items() if name[0] != "_"}
+            problems += [f"{file}: there is no statement {name}" for name in sorted(asked - there.keys())]
+            needless = {f"{name.rpartition('/')[2]}.sql" for name in files} - {
+                there[name] for name in asked & there.keys()
+            }
+            problems += [f"{file}: asks {name} for nothing" for name in sorted(needless)]
+            used |= asked
+    assert problems == []
+    assert sorted(all_statements().keys() - used) == []
+
+
+def statements_in(tree: ast.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The variables that hold statements of files, and the names of these files."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and "statements_of(" in ast.unparse(node.value):
+            assert isinstance(node.value, ast.Call)
+            assert isinstance(node.targets[0], ast.Name)
+            yield node.targets[0].id, tuple(ast.literal_eval(argument) for argument in node.value.args)
+
+
+def test_a_statement_or_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(LookupError, match=r"there is no SQL file turn/nothing\.sql"):
+        statements_of("turn/nothing")
+    with pytest.raises(AttributeError, match="no SQL statement is named 'nothing' in turn/trace"):
+        statements_of("turn/trace").nothing  # noqa: B018
 
 
 # Public views -------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import Any
 
 from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.layout.macros import create_sampler_macros
 
@@ -31,7 +31,7 @@ from .gauge import Gauge, in_own_process
 from .report import Figure, Report, Table
 from .script import bench_script
 
-_LEVEL = statement("admitted_level")
+sql = statements_of("turn/admission")
 _FIGURES = (
     Figure("rows", "rows"),
     Figure("what", "what"),
@@ -156,7 +156,7 @@ def _baseline(name: str, rows: int, row_group_size: int) -> dict[str, Any]:
             if node.declaration.strategy is Strategy.SQL
         ]
         if values:
-            source = _LEVEL.fill(values=", ".join(values), source=source)
+            source = sql.admitted_level.fill(values=", ".join(values), source=source)
     columns = ", ".join(f"{quote(name)} {sql_type}" for name, sql_type in layout.value_columns)
     names = ", ".join(["row_id", *(quote(name) for name, _ in layout.value_columns)])
     with tempfile.TemporaryDirectory() as directory:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rowmill.errors import UsageError
 from rowmill.inspect.opening import open_reader
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
 from rowmill.value.python_value import python_rows
@@ -17,9 +17,7 @@ from rowmill.value.python_value import python_rows
 Range = tuple[int, int]
 """Row numbers, both ends included."""
 
-_LIVE_ROWS = statement("live_row_ids")
-_DEFERRED = statement("deferred_tasks_where")
-_DROPPED = statement("dropped_rows_of_view")
+sql = statements_of("turn/control")
 _PART = re.compile(r"\s*(\d{1,18})\s*(?:-\s*(\d{1,18})\s*)?")
 
 
@@ -43,21 +41,21 @@ def live_rows(database: Path, *, where: str | None = None, ranges: Sequence[Rang
         inside = [f"row_id between {first} and {last}" for first, last in ranges or ()]
         where = " or ".join(inside) or "false"
     with open_reader(database) as reader:
-        rows = _asked(reader, _LIVE_ROWS.fill(predicate=_enclosed(where)), where)
+        rows = _asked(reader, sql.live_row_ids.fill(predicate=_enclosed(where)), where)
     return [(row["first_row"], row["last_row"]) for row in rows]
 
 
 def deferred_tasks(database: Path, where: str | None = None) -> list[tuple[str, int, int]]:
     """The deferred tasks (generator, row group, row index or -1) that meet a condition on the view deferred_task."""
     with open_reader(database) as reader:
-        rows = _asked(reader, _DEFERRED.fill(predicate=_enclosed(where or "true")), where)
+        rows = _asked(reader, sql.deferred_tasks_where.fill(predicate=_enclosed(where or "true")), where)
     return [(row["generator"], row["row_group"], row["row_index"]) for row in rows]
 
 
 def dropped_rows(database: Path, where: str | None = None) -> list[tuple[int, int]]:
     """The dropped rows (row group, row index) that meet a condition on the view dropped_row."""
     with open_reader(database) as reader:
-        rows = _asked(reader, _DROPPED.fill(predicate=_enclosed(where or "true")), where)
+        rows = _asked(reader, sql.dropped_rows_of_view.fill(predicate=_enclosed(where or "true")), where)
     return [(row["row_group"], row["row_index"]) for row in rows]
 
 

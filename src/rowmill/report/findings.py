@@ -8,26 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from rowmill.store.database.statements import Statement, statement
+from rowmill.store.database.statements import Statement, statements_of
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import Status
 from rowmill.value.python_value import python_rows
 
-_SPAN = statement("report_span")
-_PROGRESS = statement("report_progress")
-_REQUESTS = statement("report_requests")
-_ERRORS = statement("report_errors")
-_RETRIES = statement("report_retries")
-_USAGE = statement("report_usage")
-_TASK_TIMES = statement("report_task_times")
-_DROPS = statement("report_drops")
-_GRAPH = statement("report_graph")
-_STATISTICS = statement("report_statistics")
-_VALUES = statement("report_values")
-_HISTOGRAMS = statement("report_histograms")
-_SCORES = statement("report_scores")
-_SAMPLE_IDS = statement("report_sample_ids")
-_SAMPLES = statement("report_samples")
+sql = statements_of("reading/report")
 
 BUCKETS = 60
 SAMPLES = 12
@@ -78,30 +64,30 @@ class Findings:
 def find(reader: Reader, now: float) -> Findings:
     """Reads all of it. ``now``: seconds since the epoch. O(rows + attempts)."""
     status = reader.detailed_status(now)
-    axis = _axis(_rows(reader, _SPAN)[0])
+    axis = _axis(_rows(reader, sql.report_span)[0])
     over_time = {"from_us": axis.from_us, "width_us": axis.width_us} if axis else {}
     return Findings(
         status=status,
         axis=axis,
-        progress=_rows(reader, _PROGRESS, over_time) if axis else [],
-        requests=_rows(reader, _REQUESTS, over_time) if axis else [],
-        errors=_rows(reader, _ERRORS, over_time) if axis else [],
-        retries=_rows(reader, _RETRIES),
-        usage=_rows(reader, _USAGE),
-        task_times=_rows(reader, _TASK_TIMES),
-        drops=_rows(reader, _DROPS),
-        graph=_rows(reader, _GRAPH),
-        statistics=_rows(reader, _STATISTICS),
-        values=_rows(reader, _VALUES),
-        histograms=_rows(reader, _HISTOGRAMS),
-        scores=_rows(reader, _SCORES),
+        progress=_rows(reader, sql.report_progress, over_time) if axis else [],
+        requests=_rows(reader, sql.report_requests, over_time) if axis else [],
+        errors=_rows(reader, sql.report_errors, over_time) if axis else [],
+        retries=_rows(reader, sql.report_retries),
+        usage=_rows(reader, sql.report_usage),
+        task_times=_rows(reader, sql.report_task_times),
+        drops=_rows(reader, sql.report_drops),
+        graph=_rows(reader, sql.report_graph),
+        statistics=_rows(reader, sql.report_statistics),
+        values=_rows(reader, sql.report_values),
+        histograms=_rows(reader, sql.report_histograms),
+        scores=_rows(reader, sql.report_scores),
         samples=_samples(reader),
     )
 
 
 def _samples(reader: Reader) -> pa.Table:
-    row_ids = [row["row_id"] for row in _rows(reader, _SAMPLE_IDS, {"samples": SAMPLES})]
-    return reader.table(_SAMPLES.text, {"row_ids": row_ids})
+    row_ids = [row["row_id"] for row in _rows(reader, sql.report_sample_ids, {"samples": SAMPLES})]
+    return reader.table(sql.report_samples.text, {"row_ids": row_ids})
 
 
 def _rows(reader: Reader, query: Statement, parameters: dict[str, int] | None = None) -> Rows:

@@ -25,7 +25,7 @@ from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import STORAGE_ROWS, Connection
 from rowmill.store.database.staging import from_epoch, to_epoch
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.typing import arrow_schema
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
@@ -50,29 +50,7 @@ from rowmill.version import VERSION
 
 _log = logging.getLogger("rowmill.run")
 
-_OLDER_RULE = statement("older_rule")
-_INSERT_RUN = statement("insert_run")
-_INSERT_SPEC = statement("insert_spec_version")
-_NEWEST_SPEC = statement("newest_spec")
-_ACCEPTANCE_SUMMARY = statement("acceptance_summary")
-_INSERT_SEGMENT = statement("insert_plan_segment")
-_PLAN_SEGMENTS = statement("plan_segments")
-_PLAN_AND_ROW_GROUPS = statement("plan_and_row_groups")
-_REOPEN_RUN = statement("reopen_run")
-_UPSERT_RESOURCE = statement("upsert_resource")
-_RESOURCE_MEMORY = statement("resource_memory")
-_BEGIN_INVOCATION = statement("begin_invocation")
-_CLOSE_CRASHED = statement("close_crashed_invocations")
-_PUT_OFF_REFUSALS = statement("put_off_refusals")
-_WAS_LEFT_OPEN = statement("was_left_open")
-_CONTRADICTIONS = statement("contradictions_of_unfinished_rows")
-_END_INVOCATION = statement("end_invocation")
-_START_RUN = statement("start_run")
-_SAY_ALIVE = statement("say_alive")
-_STOP_RUN = statement("stop_run")
-_SEED_COLUMNS = statement("seed_columns")
-_RUN_STATE = statement("run_state")
-_INSERT_EVENT = statement("insert_event")
+sql = statements_of("reading/status", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +136,7 @@ class RunStore:
                     copy_seed(self._connection, seed_file, seed_rows, blueprint.spec.seed)
                     keep_seed_content(self._connection, seed_file, content)
                 self._connection.execute(
-                    _INSERT_RUN.text,
+                    sql.insert_run.text,
                     {
                         "name": blueprint.spec.name,
                         "seed": blueprint.spec.seed,
@@ -166,7 +144,9 @@ class RunStore:
                         "now": moment,
                     },
                 )
-                self._connection.execute(_INSERT_SPEC.text, {"spec": blueprint.spec.to_json(), "now": moment})
+                self._connection.execute(
+                    sql.insert_spec_version.text, {"spec": blueprint.spec.to_json(), "now": moment}
+                )
                 insert_graph(self._connection, blueprint.graph, layout)
                 self._insert_segments(
                     Plan.fresh(blueprint.spec.planned_records, blueprint.spec.row_group_size).segments, 0
@@ -177,7 +157,7 @@ class RunStore:
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
         for position, segment in enumerate(segments, start=first):
             self._connection.execute(
-                _INSERT_SEGMENT.text,
+                sql.insert_plan_segment.text,
                 {
                     "segment": position,
                     "first_row_group": segment.first_row_group,
@@ -191,7 +171,7 @@ class RunStore:
     def stored_spec(self) -> StoredSpec:
         """The spec the run goes on with. Raises Damaged if there is none."""
         with engine_errors.mapped("reading the spec"):
-            rows = self._connection.execute(_NEWEST_SPEC.text)
+            rows = self._connection.execute(sql.newest_spec.text)
         if not rows:
             raise Damaged(
                 f"{self._connection.path} holds no spec: its creation did not finish. "
@@ -202,21 +182,21 @@ class RunStore:
     def seed_columns(self) -> tuple[tuple[str, str], ...]:
         """Name and SQL type of the columns of the seed rows inside the database."""
         try:
-            return tuple((name, sql_type) for name, sql_type in self._connection.execute(_SEED_COLUMNS.text))
+            return tuple((name, sql_type) for name, sql_type in self._connection.execute(sql.seed_columns.text))
         except duckdb.CatalogException:  # no such table: a spec without seed data
             return ()
 
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
         with engine_errors.mapped("reading the plan"):
-            rows = self._connection.execute(_PLAN_SEGMENTS.text)
+            rows = self._connection.execute(sql.plan_segments.text)
         return Plan(tuple(PlanSegment(*row) for row in rows))
 
     def check_plan(self) -> None:
         """Raises Damaged if the plan contradicts itself or the row groups there are (P4)."""
         self.plan()
         with engine_errors.mapped("counting the row groups"):
-            cursor, planned, active, held, finished = self._connection.execute(_PLAN_AND_ROW_GROUPS.text)[0]
+            cursor, planned, active, held, finished = self._connection.execute(sql.plan_and_row_groups.text)[0]
         if cursor > planned or cursor != active + held + finished:
             raise Damaged(
                 f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
@@ -230,9 +210,9 @@ class RunStore:
         The same time however many rows are finished; ``rowmill doctor`` looks at those too.
         """
         with engine_errors.mapped("looking for contradictions"):
-            if not self._connection.execute(_WAS_LEFT_OPEN.text)[0][0]:
+            if not self._connection.execute(sql.was_left_open.text)[0][0]:
                 return
-            found = self._connection.execute(_CONTRADICTIONS.text)
+            found = self._connection.execute(sql.contradictions_of_unfinished_rows.text)
         if found:
             said = "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
             raise Damaged(
@@ -270,7 +250,7 @@ class RunStore:
         text = spec.to_json()
         if text != self.stored_spec().text:
             with engine_errors.mapped("keeping the spec"), self._connection.transaction():
-                self._connection.execute(_INSERT_SPEC.text, {"spec": text, "now": from_epoch(now)})
+                self._connection.execute(sql.insert_spec_version.text, {"spec": text, "now": from_epoch(now)})
 
     def keep_seed_marks(self, seed_file: SeedFile) -> None:
         """Remembers seed files that :meth:`check_fits` had to read: next time they need not be."""
@@ -283,20 +263,20 @@ class RunStore:
         """Signs this process in and returns what earlier ones learned of the resources (C2)."""
         moment = from_epoch(now)
         with engine_errors.mapped("signing in"), self._connection.transaction():
-            self._connection.execute(_CLOSE_CRASHED.text, {"now": moment})
+            self._connection.execute(sql.close_crashed_invocations.text, {"now": moment})
             rows = self._connection.execute(
-                _BEGIN_INVOCATION.text,
+                sql.begin_invocation.text,
                 {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
             )
             self._invocation = int(rows[0][0])
             memory = self._resource_memory()
             if any(known.cooling_until is not None for known in memory.values()):
                 # Only who was asked for patience can be refusing.
-                self._connection.execute(_PUT_OFF_REFUSALS.text, {"now": moment})
+                self._connection.execute(sql.put_off_refusals.text, {"now": moment})
             if any(name not in memory or memory[name].configured_limit != limit for name, limit in limits.items()):
                 self._set_limits(limits)
                 memory = self._resource_memory()
-            self._connection.execute(_START_RUN.text, {"now": moment})
+            self._connection.execute(sql.start_run.text, {"now": moment})
         return memory
 
     def _set_limits(self, limits: Mapping[str, int]) -> None:
@@ -308,22 +288,22 @@ class RunStore:
             }
         )
         self._connection.stage("new_resource", table)
-        self._connection.execute(_UPSERT_RESOURCE.text)
+        self._connection.execute(sql.upsert_resource.text)
         self._connection.unstage("new_resource")
 
     def _resource_memory(self) -> dict[str, ResourceMemory]:
         return {
             resource: ResourceMemory(configured, learned, to_epoch(until) if until is not None else None)
-            for resource, configured, learned, until in self._connection.execute(_RESOURCE_MEMORY.text)
+            for resource, configured, learned, until in self._connection.execute(sql.resource_memory.text)
         }
 
     def say_alive(self) -> None:
         """From now on the views, asked here, know that a process works on the run."""
-        self._connection.execute(_SAY_ALIVE.text)
+        self._connection.execute(sql.say_alive.text)
 
     def casts_values(self) -> bool:
         """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
-        return bool(self._connection.execute(_OLDER_RULE.text)[0][0])
+        return bool(self._connection.execute(sql.older_rule.text)[0][0])
 
     def arrow_types(self, graph: Graph) -> dict[str, pa.DataType]:
         """The Arrow type in which the engine hands over each column of a spec."""
@@ -366,9 +346,9 @@ class RunStore:
         if self._drop_log is not None:
             self._drop_log.say()
         with engine_errors.mapped("signing out"), self._connection.transaction():
-            self._connection.execute(_STOP_RUN.text, {"reason": reason, "now": moment})
+            self._connection.execute(sql.stop_run.text, {"reason": reason, "now": moment})
             self._connection.execute(
-                _END_INVOCATION.text, {"invocation": self._invocation, "reason": reason, "now": moment}
+                sql.end_invocation.text, {"invocation": self._invocation, "reason": reason, "now": moment}
             )
 
     def hand_settings(self) -> HandSettings:
@@ -388,12 +368,12 @@ class RunStore:
     def is_finished(self) -> bool:
         """True when every row group of the plan is finished."""
         with engine_errors.mapped("reading the run's state"):
-            return bool(self._connection.execute(_RUN_STATE.text)[0][1] == "finished")
+            return bool(self._connection.execute(sql.run_state.text)[0][1] == "finished")
 
     def rows_finished(self) -> int:
         """How many rows the dataset holds."""
         with engine_errors.mapped("counting the dataset's rows"):
-            return int(self._connection.execute(_ACCEPTANCE_SUMMARY.text)[0][0])
+            return int(self._connection.execute(sql.acceptance_summary.text)[0][0])
 
     def reopen_for_more(self, now: float) -> None:
         """A finished run goes on because more rows are to be accepted (P6)."""
@@ -402,13 +382,13 @@ class RunStore:
 
     def reopen(self, reason: str, now: float) -> None:
         """A finished run has more to do, and so have its barriers. Belongs into the caller's transaction."""
-        self._connection.execute(_REOPEN_RUN.text, {"reason": reason, "now": from_epoch(now)})
+        self._connection.execute(sql.reopen_run.text, {"reason": reason, "now": from_epoch(now)})
         reopen_barriers(self._connection)
 
     def note(self, kind: str, subject: str, detail: str, now: float) -> None:
         """Writes an event. Belongs into the caller's transaction."""
         parameters = {"now": from_epoch(now), "kind": kind, "subject": subject, "detail": detail}
-        self._connection.execute(_INSERT_EVENT.text, parameters)
+        self._connection.execute(sql.insert_event.text, parameters)
 
     @property
     def connection(self) -> Connection:

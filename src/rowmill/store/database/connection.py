@@ -20,7 +20,7 @@ import duckdb
 
 from rowmill.errors import Damaged, Locked, WriteFailed
 from rowmill.store.database.question import check_question
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import check_log, claim, file_identity, release, undo_torn_checkpoint
 from rowmill.store.file.engine_version import check_engine
@@ -31,19 +31,8 @@ from rowmill.store.file.usable import check_usable, several_names
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ATTACH_SOURCE = statement("attach_source")
-_FORBID_ACCESS = statement("forbid_external_access")
-_ALLOW_SETTING_THREADS = statement("allow_setting_threads")
-_LOCK_CONFIGURATION = statement("lock_configuration")
-_IS_LOCKED = statement("has_locked_configuration")
-_USE_UTC = statement("use_utc")
-_USE_GREGORIAN = statement("use_gregorian_calendar")
-_USE_ONE_THREAD = statement("use_one_thread")
-_KEEP_LOG = statement("keep_log_when_closed")
-_CHECKPOINT = statement("checkpoint")
-_REWRITABLE_BLOCKS = statement("rewritable_blocks")
+named = statements_of("database/engine", "reading/show", "run")
 
-_VARIANTS_AS_JSON = statement("variants_as_json")
 _VARIANT = "VARIANT"
 _VARIANT_IN_ARROW = b"arrow.parquet.variant"
 
@@ -226,26 +215,26 @@ class Connection:
     def _harden(self, read_only: bool, source: Path | None) -> None:
         if source is not None:
             check_log(source)
-            self._engine.execute(_ATTACH_SOURCE.fill(path=_text(str(source))))
-            self._engine.execute(_FORBID_ACCESS.text)
+            self._engine.execute(named.attach_source.fill(path=_text(str(source))))
+            self._engine.execute(named.forbid_external_access.text)
         with _hardening:
             # Those who read a file in one process share it: whoever comes first has locked its settings for all.
-            if self._engine.execute(_IS_LOCKED.text).fetchall() == [(True,)]:
+            if self._engine.execute(named.has_locked_configuration.text).fetchall() == [(True,)]:
                 return
-            self._engine.execute(_USE_UTC.text)
-            self._engine.execute(_USE_GREGORIAN.text)
+            self._engine.execute(named.use_utc.text)
+            self._engine.execute(named.use_gregorian_calendar.text)
             if not read_only:
                 # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
-                self._engine.execute(_KEEP_LOG.text)
-                self._engine.execute(_ALLOW_SETTING_THREADS.text)
-            self._engine.execute(_LOCK_CONFIGURATION.text)
+                self._engine.execute(named.keep_log_when_closed.text)
+                self._engine.execute(named.allow_setting_threads.text)
+            self._engine.execute(named.lock_configuration.text)
 
     def use_one_thread(self) -> None:
         """From now on no statement of this database is spread over threads of the engine's.
 
         Handing parts of a small statement around costs more than it gains: a fifth to a third of its CPU, measured.
         """
-        self._engine.execute(_USE_ONE_THREAD.text)
+        self._engine.execute(named.use_one_thread.text)
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
@@ -322,7 +311,7 @@ class Connection:
             for name, kind in zip(relation.columns, map(str, relation.types), strict=True)
             if _VARIANT in kind
         ]
-        return _VARIANTS_AS_JSON.fill(casts=", ".join(casts), query=sql.rstrip().rstrip(";"))
+        return named.variants_as_json.fill(casts=", ".join(casts), query=sql.rstrip().rstrip(";"))
 
     def known_status(self) -> None:
         """Nothing: a file has to be read."""
@@ -397,8 +386,8 @@ class Connection:
         Raises WriteFailed, or what the engine raises; what is committed is safe in the log then.
         """
         if self._undo is not None:
-            self._undo.keep(block for (block,) in self.execute(_REWRITABLE_BLOCKS.text))
-        self._engine.execute(_CHECKPOINT.text)
+            self._undo.keep(block for (block,) in self.execute(named.rewritable_blocks.text))
+        self._engine.execute(named.checkpoint.text)
         self.has_written = False
         if self._undo is not None:
             self._undo.discard()

@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import duckdb
 
 from rowmill.errors import UsageError
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_PARSE = statement("parse_query")
+named = statements_of("reading/snapshot")
 
 _EXPLAIN = re.compile(r"\s*explain(\s+analyze)?\s+", re.IGNORECASE)
 _TABLE_FUNCTIONS = frozenset(
@@ -75,7 +75,7 @@ def check_question(connection: Queryable, query: str) -> None:
     if kind not in {"SELECT", "EXPLAIN"}:
         raise UsageError(_ONLY_READS.format(kind=kind))
     text = _EXPLAIN.sub("", found[0].query, count=1) if kind == "EXPLAIN" else query
-    tree = json.loads(connection.execute(_PARSE.text, {"query": text})[0][0])
+    tree = json.loads(connection.execute(named.parse_query.text, {"query": text})[0][0])
     if tree.get("error"):
         raise UsageError(_ONLY_READS.format(kind=kind))
     for part in _walk(tree):

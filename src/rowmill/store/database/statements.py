@@ -8,6 +8,7 @@ values always travel as named parameters (``$now``).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -61,11 +62,19 @@ def _parse(file: Path) -> list[Statement]:
 
 
 @cache
+def _statements_by_file() -> dict[str, list[Statement]]:
+    queries = sql_directory() / "queries"
+    return {
+        file.relative_to(queries).with_suffix("").as_posix(): _parse(file) for file in sorted(queries.rglob("*.sql"))
+    }
+
+
+@cache
 def all_statements() -> dict[str, Statement]:
     """Every named statement by name. Raises ValueError if two share a name."""
     statements: dict[str, Statement] = {}
-    for file in sorted((sql_directory() / "queries").rglob("*.sql")):
-        for statement in _parse(file):
+    for found in _statements_by_file().values():
+        for statement in found:
             if statement.name in statements:
                 raise ValueError(f"statement {statement.name} is defined twice ({statement.file})")
             statements[statement.name] = statement
@@ -73,11 +82,36 @@ def all_statements() -> dict[str, Statement]:
 
 
 def statement(name: str) -> Statement:
-    """The statement of that name. Call it at module level: an unknown name then fails at import."""
+    """The statement of that name. Raises LookupError for an unknown one."""
     try:
         return all_statements()[name]
     except KeyError:
         raise LookupError(f"no SQL statement is named {name!r} in {sql_directory() / 'queries'}") from None
+
+
+class Statements:
+    """The statements of some files, each an attribute: ``sql.read_pause``."""
+
+    def __init__(self, files: tuple[str, ...], statements: Mapping[str, Statement]) -> None:
+        self._files = files
+        self.__dict__.update(statements)
+
+    def __getattr__(self, name: str) -> Statement:
+        # Called for what is not there.
+        raise AttributeError(f"no SQL statement is named {name!r} in {', '.join(self._files)}")
+
+
+@cache
+def statements_of(*files: str) -> Statements:
+    """The statements of those files of ``sql/queries``, named without ``.sql``: ``statements_of("turn/control")``.
+
+    Call it once in a module, as ``sql``; a test looks whether every attribute a module asks for is there. Raises
+    LookupError for a file that does not exist, at import.
+    """
+    by_file = _statements_by_file()
+    if unknown := [file for file in files if file not in by_file]:
+        raise LookupError(f"there is no SQL file {unknown[0]}.sql in {sql_directory() / 'queries'}")
+    return Statements(files, {one.name: one for file in files for one in by_file[file]})
 
 
 def script(*parts: str) -> str:

@@ -12,11 +12,11 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.value.fitting import fitting
 from rowmill.value.python_value import python_values
 
-_TYPES_OF = statement("types_of_columns")
+sql = statements_of("layout/expression")
 _SHOWN = 80
 _MISFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
 
@@ -26,7 +26,7 @@ def arrow_schema(connection: Connection, columns: Sequence[tuple[str, str]]) -> 
     if not columns:
         return pa.schema([])
     nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns)
-    return connection.arrow(_TYPES_OF.fill(typed_nulls=nulls)).schema
+    return connection.arrow(sql.types_of_columns.fill(typed_nulls=nulls)).schema
 
 
 class Typing:

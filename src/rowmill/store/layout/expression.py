@@ -17,15 +17,12 @@ import duckdb
 from rowmill.spec.declaration import SqlAnalysis
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.implicit_cast import ImplicitCast, types_of
 from rowmill.store.layout.reserved_names import reserved_name_hint
 from rowmill.store.layout.sql_functions import is_repeatable
 
-_PARSE = statement("parse_expression")
-_KINDS_OF_FUNCTIONS = statement("kinds_of_functions")
-_BIND = statement("bind_expression")
-_EVALUATE_CONSTANT = statement("evaluate_constant")
+sql = statements_of("layout/expression")
 
 
 class ExpressionAnalyst:
@@ -73,7 +70,7 @@ class ExpressionAnalyst:
         return not self._tree(text).get("error")
 
     def _tree(self, text: str) -> dict[str, Any]:
-        tree: dict[str, Any] = json.loads(self._connection.execute(_PARSE.text, {"text": text})[0][0])
+        tree: dict[str, Any] = json.loads(self._connection.execute(sql.parse_expression.text, {"text": text})[0][0])
         return tree
 
     def binding_problem(self, expression: str, columns: Mapping[str, str], *, over_dataset: bool = False) -> str | None:
@@ -81,7 +78,7 @@ class ExpressionAnalyst:
         nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
         try:
             bound = expression if over_dataset else f"try({expression})"
-            self._connection.execute(_BIND.fill(expression=bound, typed_nulls=nulls or "null"))
+            self._connection.execute(sql.bind_expression.fill(expression=bound, typed_nulls=nulls or "null"))
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
         return None
@@ -93,13 +90,13 @@ class ExpressionAnalyst:
             cast = f"cast({written} as {sql_type})"
             source, target = types_of(self._connection, [written, f"cast(null as {sql_type})"], {})
             around = ImplicitCast(source, target).around(written) if source and target else None
-            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=cast))
+            self._connection.execute(sql.evaluate_constant.fill(expression=cast))
         except TypeError as error:
             return str(error)
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
         try:
-            self._connection.execute(_EVALUATE_CONSTANT.fill(expression=around or cast))
+            self._connection.execute(sql.evaluate_constant.fill(expression=around or cast))
         except duckdb.Error:
             return f"{written} is no {sql_type}: the value would be another one. Write what the column can hold."
         return None
@@ -135,7 +132,7 @@ class ExpressionAnalyst:
         if not calls:
             return None
         names = sorted({name for name, _ in calls})
-        kinds = dict(self._connection.execute(_KINDS_OF_FUNCTIONS.text, {"names": names}))
+        kinds = dict(self._connection.execute(sql.kinds_of_functions.text, {"names": names}))
         for name, part in sorted(calls, key=lambda call: call[0]):
             if not is_repeatable(name, len(part.get("arguments") or ())):
                 return (

@@ -7,12 +7,10 @@ import pyarrow as pa
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 
-_INSERT_GENERATOR = statement("insert_generator")
-_INSERT_COLUMN_DEF = statement("insert_column_def")
-_INSERT_DEPENDENCY = statement("insert_dependency")
+sql = statements_of("run")
 
 
 def insert_graph(connection: Connection, graph: Graph, layout: Layout) -> None:
@@ -60,9 +58,9 @@ def insert_graph(connection: Connection, graph: Graph, layout: Layout) -> None:
         }
     )
     for name, table, insert in (
-        ("new_generator", generators, _INSERT_GENERATOR),
-        ("new_column", columns, _INSERT_COLUMN_DEF),
-        ("new_dependency", dependencies, _INSERT_DEPENDENCY),
+        ("new_generator", generators, sql.insert_generator),
+        ("new_column", columns, sql.insert_column_def),
+        ("new_dependency", dependencies, sql.insert_dependency),
     ):
         connection.stage(name, table)
         connection.execute(insert.text)

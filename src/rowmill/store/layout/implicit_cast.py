@@ -31,9 +31,9 @@ import duckdb
 from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import SqlExpression, ValueOverDataset
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_BIND = statement("bind_expression")
+sql = statements_of("layout/expression")
 
 _V = "rowmill_value"
 _WHOLE = frozenset(
@@ -125,7 +125,7 @@ def _binds(connection: Connection, text: str, cast: ImplicitCast, columns: Mappi
 def _bound(expression: str, columns: Mapping[str, str]) -> str:
     known = {"row_id": "BIGINT", **columns}
     nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in known.items())
-    return _BIND.fill(expression=expression, typed_nulls=nulls)
+    return sql.bind_expression.fill(expression=expression, typed_nulls=nulls)
 
 
 def _check(source: str, target: str) -> str | None:

@@ -15,15 +15,14 @@ from rowmill.graph.graph import WORD_BITS, GeneratorNode, Graph
 from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import column_list, quote
 from rowmill.store.database.literal import literal
-from rowmill.store.database.statements import Statement, statement
+from rowmill.store.database.statements import Statement, statements_of
 from rowmill.store.layout.implicit_cast import ImplicitCast
 from rowmill.store.layout.sampling import sampled_value, sampler_call
 from rowmill.store.layout.shelter import sheltered
 
 _INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
-_MEASURED = statement("measured_columns")
-_MEDIAN = statement("median_columns")
+sql = statements_of("layout/statistics")
 _BRANCH_COLUMNS = 100
 _ALL_BITS = (1 << WORD_BITS) - 1
 
@@ -143,8 +142,10 @@ class Layout:
         return {
             "dataset_texts": ",\n    ".join(texts) or "null::varchar as no_column",
             "dataset_names": ", ".join(quote(output.name) for output in outputs) or "no_column",
-            "dataset_measures": _branches(_MEASURED, measures or ["state.measure_nothing('no_column', null)"]),
-            "dataset_medians": _branches(_MEDIAN, medians or ["state.measure_median('no_column', null)"]),
+            "dataset_measures": _branches(
+                sql.measured_columns, measures or ["state.measure_nothing('no_column', null)"]
+            ),
+            "dataset_medians": _branches(sql.median_columns, medians or ["state.measure_median('no_column', null)"]),
             "dataset_kinds": ",\n      ".join(kinds) or _kind("no_column", None),
         }
 

@@ -10,15 +10,12 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
 from rowmill.store.layout.layout import Layout
 
-_VIEWS = statement("own_views")
-_DROP_VIEW = statement("drop_view")
-_UPDATE_FINGERPRINT = statement("update_fingerprint")
-_INSERT_EVENT = statement("insert_event")
+sql = statements_of("run")
 
 
 def apply(
@@ -31,14 +28,14 @@ def apply(
     """
     with engine_errors.mapped("migrating the run database"):
         with connection.transaction():
-            for schema_name, name in connection.execute(_VIEWS.text):
-                connection.script(_DROP_VIEW.fill(view=f"{quote(schema_name)}.{quote(name)}"))
+            for schema_name, name in connection.execute(sql.own_views.text):
+                connection.script(sql.drop_view.fill(view=f"{quote(schema_name)}.{quote(name)}"))
             for number, _ in schema.pending(version):
                 schema.migrate_tables(connection, layout, number, now)
             schema.create_views(connection, layout)
             for generator, digest in fingerprints.items():
-                connection.execute(_UPDATE_FINGERPRINT.text, {"generator": generator, "fingerprint": digest})
+                connection.execute(sql.update_fingerprint.text, {"generator": generator, "fingerprint": digest})
             detail = f"from schema version {version} to {schema.newest_version()}; the old file is kept as {kept}"
             parameters = {"now": now, "kind": "migrated", "subject": "run database", "detail": detail}
-            connection.execute(_INSERT_EVENT.text, parameters)
+            connection.execute(sql.insert_event.text, parameters)
         connection.checkpoint()

@@ -15,15 +15,13 @@ import duckdb
 
 from rowmill.errors import Damaged, Incompatible
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import fill_script, script, sql_directory, statement
+from rowmill.store.database.statements import fill_script, script, sql_directory, statements_of
 from rowmill.version import VERSION
 
 if TYPE_CHECKING:
     from rowmill.store.layout.layout import Layout
 
-_INSERT_SCHEMA_VERSION = statement("insert_schema_version")
-_NEWEST_SCHEMA_VERSION = statement("newest_schema_version")
-_TABLE_COUNT = statement("table_count")
+sql = statements_of("run")
 
 _MIGRATION = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -60,7 +58,7 @@ def create_tables(connection: Connection, layout: Layout, seed_columns: list[tup
 def migrate_tables(connection: Connection, layout: Layout, number: int, now: datetime) -> None:
     """Runs one migration and records it. Migrations are templates with the slots of the spec's tables."""
     connection.script(fill_script(script("schema", dict(migrations())[number]), **layout.table_slots))
-    connection.execute(_INSERT_SCHEMA_VERSION.text, {"version": number, "rowmill_version": VERSION, "now": now})
+    connection.execute(sql.insert_schema_version.text, {"version": number, "rowmill_version": VERSION, "now": now})
 
 
 def create_views(connection: Connection, layout: Layout) -> None:
@@ -72,18 +70,18 @@ def create_views(connection: Connection, layout: Layout) -> None:
 def is_new(connection: Connection) -> bool:
     """True for a database without any table. Raises Incompatible for one that holds somebody else's tables."""
     try:
-        connection.execute(_NEWEST_SCHEMA_VERSION.text)
+        connection.execute(sql.newest_schema_version.text)
         return False
     except duckdb.CatalogException:  # no such table; listing the tables to know takes ten times as long
         pass
-    if connection.execute(_TABLE_COUNT.text)[0][0]:
+    if connection.execute(sql.table_count.text)[0][0]:
         raise Incompatible(f"{connection.path} is a DuckDB database, but not a run database. Name another file.")
     return True
 
 
 def version_of(connection: Connection) -> int:
     """The schema version of a run database. Raises Incompatible if it is newer than ours, Damaged if there is none."""
-    version = connection.execute(_NEWEST_SCHEMA_VERSION.text)[0][0]
+    version = connection.execute(sql.newest_schema_version.text)[0][0]
     if version is None:
         raise Damaged(
             f"{connection.path} has tables but no schema version: its creation did not finish. "

@@ -18,7 +18,7 @@ from rowmill.errors import SpecError
 from rowmill.seeds.source import SeedSource
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.seed_earlier import could_read, read_as_earlier
 from rowmill.store.layout.seed_reader import (
     SeedFile,
@@ -29,12 +29,7 @@ from rowmill.store.layout.seed_reader import (
     selected_rows,
 )
 
-_DIGEST = statement("seed_digest")
-_INSERT_CONTENT = statement("insert_seed_content")
-_INSERT_FILES = statement("insert_seed_files")
-_DELETE_FILES = statement("delete_seed_files")
-_STORED_CONTENT = statement("stored_seed_content")
-_STORED_FILES = statement("stored_seed_files")
+sql = statements_of("layout/seed")
 _SHOWN = 5
 
 
@@ -56,7 +51,7 @@ def _content(connection: Connection, described: Sequence[tuple[str, str]], rows:
     types = ", ".join(f"{name} {sql_type}" for name, sql_type in described)
     connection.stage("new_seed", rows)
     try:
-        counted, digest = connection.execute(_DIGEST.fill(columns=columns), {"types": types})[0]
+        counted, digest = connection.execute(sql.seed_digest.fill(columns=columns), {"types": types})[0]
     finally:
         connection.unstage("new_seed")
     return SeedContent(counted, digest)
@@ -70,13 +65,13 @@ def current_seed_content(seed_file: SeedFile) -> SeedContent:
 
 def stored_seed_content(connection: Connection) -> SeedContent | None:
     """The content a run database was made from; None if it has no seed rows, or is of a version without digests."""
-    rows = connection.execute(_STORED_CONTENT.text)
+    rows = connection.execute(sql.stored_seed_content.text)
     return SeedContent(*rows[0]) if rows else None
 
 
 def keep_seed_content(connection: Connection, seed_file: SeedFile, content: SeedContent) -> None:
     """Writes the content and the marks of the files down, once, when the run database is created."""
-    connection.execute(_INSERT_CONTENT.text, {"rows": content.rows, "digest": content.digest})
+    connection.execute(sql.insert_seed_content.text, {"rows": content.rows, "digest": content.digest})
     _keep_marks(connection, seed_file)
 
 
@@ -90,7 +85,7 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
     stored = stored_seed_content(connection)
     if stored is None:
         return None
-    marks = dict(connection.execute(_STORED_FILES.text))
+    marks = dict(connection.execute(sql.stored_seed_files.text))
     if _has_marks(seed_file.source, marks):
         return None
     current = current_seed_content(seed_file)
@@ -103,10 +98,10 @@ def seed_difference(connection: Connection, seed_file: SeedFile) -> str | None:
 def keep_new_marks(connection: Connection, seed_file: SeedFile) -> None:
     """Keeps the marks the files have now, where :func:`seed_difference` found the same content behind others."""
     if stored_seed_content(connection) is not None:
-        marks = dict(connection.execute(_STORED_FILES.text))
+        marks = dict(connection.execute(sql.stored_seed_files.text))
         if not _has_marks(seed_file.source, marks):
             with connection.transaction():
-                connection.execute(_DELETE_FILES.text)
+                connection.execute(sql.delete_seed_files.text)
                 _keep_marks(connection, seed_file)
 
 
@@ -119,7 +114,7 @@ def kept_seed(
     Reads them only if one has another mark. Raises SpecError if they cannot be read and were not read in another way.
     """
     stored = stored_seed_content(connection)
-    if stored is None or _has_marks(source, dict(connection.execute(_STORED_FILES.text))):
+    if stored is None or _has_marks(source, dict(connection.execute(sql.stored_seed_files.text))):
         return kept_source(config, source, columns)
     try:
         seed_file = describe_source(config, source)
@@ -154,7 +149,7 @@ def _keep_marks(connection: Connection, seed_file: SeedFile) -> None:
     table = pa.table({"path": pa.array(marks, type=pa.string()), "mark": pa.array(marks.values(), type=pa.string())})
     connection.stage("new_seed_file", table)
     try:
-        connection.execute(_INSERT_FILES.text)
+        connection.execute(sql.insert_seed_files.text)
     finally:
         connection.unstage("new_seed_file")
 

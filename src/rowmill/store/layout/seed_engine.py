@@ -14,16 +14,9 @@ import pyarrow as pa
 
 from rowmill.store.database.connection import quote
 from rowmill.store.database.literal import literal
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_UTC = statement("use_utc")
-_CALENDAR = statement("use_gregorian_calendar")
-_DESCRIBE = statement("describe_seed_file")
-_READ = statement("read_seed_file")
-_TYPES = statement("describe_seed_types")
-_MISFIT = statement("seed_misfit")
-_CONVERT = statement("convert_seed_column")
-_CONVERT_JSON = statement("convert_seed_json")
+sql = statements_of("database/engine", "layout/seed")
 
 
 class SeedEngine:
@@ -34,12 +27,12 @@ class SeedEngine:
 
     def describe(self, reader: str) -> dict[str, str]:
         """Names and types of what a table function or a table gives."""
-        rows = self._engine.execute(_DESCRIBE.fill(reader=reader)).fetchall()
+        rows = self._engine.execute(sql.describe_seed_file.fill(reader=reader)).fetchall()
         return {str(name): str(sql_type) for name, sql_type, *_ in rows}
 
     def read(self, reader: str) -> pa.Table:
         """All rows of it, in its order."""
-        batches = self._engine.sql(_READ.fill(reader=reader)).to_arrow_reader()
+        batches = self._engine.sql(sql.read_seed_file.fill(reader=reader)).to_arrow_reader()
         return pa.Table.from_batches(batches, batches.schema)
 
     def described(self, table: pa.Table) -> dict[str, str]:
@@ -54,14 +47,14 @@ class SeedEngine:
         columns = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in types.items())
         return {
             str(name): str(sql_type)
-            for name, sql_type, *_ in self._engine.execute(_TYPES.fill(columns=columns)).fetchall()
+            for name, sql_type, *_ in self._engine.execute(sql.describe_seed_types.fill(columns=columns)).fetchall()
         }
 
     def misfit(self, column: pa.ChunkedArray, source_type: str, sql_type: str) -> tuple[int, str] | None:
         """Row and text of the first value that is another one in that type, and back again; None: there is none."""
         self._stage(column)
         is_text = source_type == "VARCHAR"
-        filled = _MISFIT.fill(
+        filled = sql.seed_misfit.fill(
             converted=f"try_cast(value as {sql_type})",
             back="value"
             if is_text or sql_type == "JSON"
@@ -73,12 +66,12 @@ class SeedEngine:
         """The column in another type. ``by_json``: as JSON text first."""
         self._stage(column)
         value = f"cast({'to_json(value)' if by_json else 'value'} as {sql_type})"
-        return self._engine.sql(_CONVERT.fill(converted=value)).to_arrow_table().column(0)
+        return self._engine.sql(sql.convert_seed_column.fill(converted=value)).to_arrow_table().column(0)
 
     def converted_json(self, column: pa.ChunkedArray, sql_type: str) -> tuple[pa.ChunkedArray, list[str | None]]:
         """JSON texts in a type, and what they are written back as; null where they are no such values."""
         self._stage(column)
-        filled = _CONVERT_JSON.fill(converted=f"try_cast(try_cast(value as json) as {sql_type})")
+        filled = sql.convert_seed_json.fill(converted=f"try_cast(try_cast(value as json) as {sql_type})")
         found = self._engine.sql(filled).to_arrow_table()
         return found.column(0), found.column(1).to_pylist()
 
@@ -91,8 +84,8 @@ class SeedEngine:
 def seed_engine(filesystem: Any = None) -> Iterator[SeedEngine]:
     """A new engine, for as long as it takes. ``filesystem``: of the URLs it is to read, or None."""
     with duckdb.connect() as engine:
-        engine.execute(_UTC.text)
-        engine.execute(_CALENDAR.text)
+        engine.execute(sql.use_utc.text)
+        engine.execute(sql.use_gregorian_calendar.text)
         if filesystem is not None:
             engine.register_filesystem(filesystem)
         yield SeedEngine(engine)

@@ -24,13 +24,11 @@ from rowmill.seeds.text_rows import doubled
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.seed_columns import SeedColumn, SeedTable, as_said, check_said, guessed
 from rowmill.store.layout.seed_engine import SeedEngine, seed_engine, table_function
 
-_COPY_ORDERED = statement("copy_seed_rows_in_order")
-_COPY_SHUFFLED = statement("copy_seed_rows_shuffled")
-_COUNT = statement("count_seed_rows")
+sql = statements_of("layout/seed")
 _NO_TYPE = re.compile(r'"NULL"(?=$|[\[,)])')
 """The type of columns that never hold anything; a field of that name has a blank after it."""
 
@@ -155,9 +153,9 @@ def copy_seed(connection: Connection, seed_file: SeedFile, rows: pa.Table, seed:
     connection.stage("new_seed", rows)
     try:
         if seed_file.config.sampling_strategy == "shuffle":
-            connection.execute(_COPY_SHUFFLED.text, {"seed": seed})
+            connection.execute(sql.copy_seed_rows_shuffled.text, {"seed": seed})
         else:
-            connection.execute(_COPY_ORDERED.text)
+            connection.execute(sql.copy_seed_rows_in_order.text)
     finally:
         connection.unstage("new_seed")
     return count_seed_rows(connection)
@@ -165,7 +163,7 @@ def copy_seed(connection: Connection, seed_file: SeedFile, rows: pa.Table, seed:
 
 def count_seed_rows(connection: Connection) -> int:
     """How many seed rows the run database holds."""
-    return int(connection.execute(_COUNT.text)[0][0])
+    return int(connection.execute(sql.count_seed_rows.text)[0][0])
 
 
 class _Description:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from rowmill.counted import plural
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store.database.question import Queryable
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.reading.status import (
     AdmissionStatus,
@@ -24,14 +24,7 @@ from rowmill.store.reading.status import (
     read_drop_reasons,
 )
 
-_RATES = statement("read_rates")
-_RECENT_REQUESTS = statement("recent_requests")
-_DEFERRAL_REASONS = statement("deferral_reasons")
-_CUT_OFF = statement("cut_off_answers")
-_OLDEST = statement("oldest_row_group")
-_ADMISSION = statement("read_admission")
-_BUDGET = statement("read_budget")
-_TASK_TIMES = statement("read_task_times")
+sql = statements_of("reading/status")
 
 RECENT_S = 300.0
 """How far back recent rates look, at most: never farther than the newest invocation."""
@@ -42,19 +35,19 @@ _OVER = {"finished": "all rows are settled", "new": "the run has not begun", "pa
 def read_details(connection: Queryable, status: Status, now: float) -> Details:
     """Reads the details of a status at ``now`` (seconds since the epoch). O(active rows + row groups + drops)."""
     with engine_errors.mapped("reading the details of the status"):
-        oldest = connection.execute(_OLDEST.text)
+        oldest = connection.execute(sql.oldest_row_group.text)
         return Details(
             pace=_read_pace(connection, status, now),
             drop_reasons=read_drop_reasons(connection, _REASONS),
             deferral_reasons=tuple(
-                DeferralReason(*row) for row in connection.execute(_DEFERRAL_REASONS.text, {"limit": _REASONS})
+                DeferralReason(*row) for row in connection.execute(sql.deferral_reasons.text, {"limit": _REASONS})
             ),
             oldest_row_group=OldestRowGroup(*oldest[0]) if oldest else None,
-            admission=AdmissionStatus(*connection.execute(_ADMISSION.text)[0]),
-            budget=BudgetStatus(*connection.execute(_BUDGET.text)[0]),
-            task_times=tuple(TaskTime(*row) for row in connection.execute(_TASK_TIMES.text)),
+            admission=AdmissionStatus(*connection.execute(sql.read_admission.text)[0]),
+            budget=BudgetStatus(*connection.execute(sql.read_budget.text)[0]),
+            task_times=tuple(TaskTime(*row) for row in connection.execute(sql.read_task_times.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
-            cut_off=tuple(CutOff(*row) for row in connection.execute(_CUT_OFF.text, {"limit": _REASONS})),
+            cut_off=tuple(CutOff(*row) for row in connection.execute(sql.cut_off_answers.text, {"limit": _REASONS})),
         )
 
 
@@ -62,10 +55,10 @@ def _read_pace(connection: Queryable, status: Status, now: float) -> PaceStatus:
     if status.state != "running":
         now = min(now, status.updated_at.replace(tzinfo=UTC).timestamp())  # recent is what was when it still worked
     moment = {"since_us": _microseconds(now - RECENT_S), "now_us": _microseconds(now)}
-    ((finished, settled, began_s, worked_s),) = connection.execute(_RATES.text, moment)
+    ((finished, settled, began_s, worked_s),) = connection.execute(sql.read_rates.text, moment)
     # The window ends where the newest invocation begins: the time between it and the one before it is nobody's.
     recent_s = min(RECENT_S, max(now - began_s, 0.0)) if began_s is not None else 0.0
-    rows = connection.execute(_RECENT_REQUESTS.text, {"since_us": _microseconds(now - recent_s)})
+    rows = connection.execute(sql.recent_requests.text, {"since_us": _microseconds(now - recent_s)})
     requests = tuple(RecentRequests(*row) for row in rows)
     worked_s = worked_s or 0.0
     seconds_left, basis = time_left(status, requests, settled, recent_s, worked_s)

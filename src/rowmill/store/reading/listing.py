@@ -14,13 +14,12 @@ import pyarrow as pa
 
 from rowmill.errors import UsageError
 from rowmill.store.database.connection import column_list
-from rowmill.store.database.statements import Statement, statement
+from rowmill.store.database.statements import Statement, statement, statements_of
 from rowmill.store.layout.expression import hint_for_condition
 from rowmill.store.reading.reader import Reader
 from rowmill.value.python_value import python_rows
 
-_VIEW_COLUMNS = statement("view_columns")
-_PUBLIC_COLUMNS = statement("public_columns")
+sql = statements_of("reading/show", "reading/status")
 
 _SLICE_ROWS = 50_000
 
@@ -56,8 +55,8 @@ class _Sliced:
 
 
 _SLICED = {
-    "rows": _Sliced(statement("finished_row_bounds"), statement("show_rows_between"), is_backwards=False),
-    "attempts": _Sliced(statement("attempt_bounds"), statement("show_attempts_between"), is_backwards=True),
+    "rows": _Sliced(sql.finished_row_bounds, sql.show_rows_between, is_backwards=False),
+    "attempts": _Sliced(sql.attempt_bounds, sql.show_attempts_between, is_backwards=True),
 }
 
 
@@ -92,7 +91,7 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
 def view_columns(reader: Reader) -> dict[str, list[str]]:
     """The public views and their columns."""
     found: dict[str, list[str]] = {}
-    for row in reader.table(_PUBLIC_COLUMNS.text).to_pylist():
+    for row in reader.table(sql.public_columns.text).to_pylist():
         found.setdefault(row["view"], []).append(row["column_name"])
     return found
 
@@ -134,7 +133,7 @@ def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str], limi
 def _chosen(reader: Reader, view: str, columns: Sequence[str]) -> str:
     if not columns:
         return "*"
-    known = reader.table(_VIEW_COLUMNS.text, {"view": view})["column_name"].to_pylist()
+    known = reader.table(sql.view_columns.text, {"view": view})["column_name"].to_pylist()
     for column in columns:
         if column not in known:
             near = difflib.get_close_matches(column, known, n=1)

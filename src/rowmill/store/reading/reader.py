@@ -15,7 +15,7 @@ import duckdb
 
 from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
 from rowmill.store.database.connection import Connection, column_list
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
 from rowmill.store.reading.details import read_details
@@ -25,20 +25,7 @@ from rowmill.store.reading.status import Status, read_status
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DATASET_COLUMNS = statement("dataset_columns")
-_BOUNDS = statement("finished_row_bounds")
-_SLICE = statement("dataset_slice")
-_NEWEST_SPEC = statement("newest_spec")
-_SCHEMA = statement("dataset_schema")
-_ROW_IDS = statement("dataset_row_ids")
-_ROWS = statement("dataset_rows")
-_TYPES = statement("dataset_types")
-_SUMMARY = statement("dataset_summary")
-_USAGE = statement("usage_of_models")
-_IDENTITY = statement("run_identity")
-_STORED_GENERATORS = statement("stored_generators")
-_SEED_CONTENT = statement("stored_seed_content")
-_LAST_REMAKING = statement("last_remaking")
+named = statements_of("layout/seed", "reading/status", "run")
 
 _SLICE_ROWS = 50_000
 
@@ -116,7 +103,7 @@ class Reader:
         """The files the run's seed rows came from, as far as they are still there: nothing may overwrite them."""
         from rowmill.spec.seed import SeedDatasetConfig  # not for a status, which is to be quick
 
-        rows = self._connection.execute(_NEWEST_SPEC.text)
+        rows = self._connection.execute(named.newest_spec.text)
         seed_dataset = json.loads(rows[0][0]).get("seed_dataset") if rows else None
         if seed_dataset is None:
             return []
@@ -128,24 +115,24 @@ class Reader:
 
     def newest_spec(self) -> str:
         """The spec the run goes on with, as JSON."""
-        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+        return str(self._connection.execute(named.newest_spec.text)[0][0])
 
     def dataset_columns(self) -> list[str]:
         """The columns of the view ``dataset``, in order."""
         with self._as_far_as_views_go():
-            return [name for (name,) in self._connection.execute(_DATASET_COLUMNS.text)]
+            return [name for (name,) in self._connection.execute(named.dataset_columns.text)]
 
     def dataset_schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
         """Names and Arrow types of the dataset's columns (default: all)."""
-        return self._connection.arrow(_SCHEMA.fill(columns=self._column_list(columns))).schema
+        return self._connection.arrow(named.dataset_schema.fill(columns=self._column_list(columns))).schema
 
     def dataset_batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The finished rows in ``row_id`` order, slice by slice: memory holds a slice, not the dataset (K4)."""
         with self._as_far_as_views_go():
-            first, last, rows = self._connection.execute(_BOUNDS.text)[0]
+            first, last, rows = self._connection.execute(named.finished_row_bounds.text)[0]
         if not rows:
             return
-        query = _SLICE.fill(columns=self._column_list(columns))
+        query = named.dataset_slice.fill(columns=self._column_list(columns))
         width = max(_SLICE_ROWS, (last - first + 1) * _SLICE_ROWS // max(rows, 1))
         for start in range(first, last + 1, width):
             bounds = {"first_row": start, "last_row": min(start + width - 1, last)}
@@ -154,7 +141,7 @@ class Reader:
     def dataset_row_ids(self) -> pa.Array:
         """The ``row_id`` of every finished row, in order."""
         with self._as_far_as_views_go():
-            return self._connection.arrow(_ROW_IDS.text)["row_id"].combine_chunks()
+            return self._connection.arrow(named.dataset_row_ids.text)["row_id"].combine_chunks()
 
     def only(self, row_ids: pa.Array) -> SomeRows:
         """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
@@ -162,7 +149,7 @@ class Reader:
 
     def rows_of(self, row_ids: pa.Array) -> Iterator[pa.RecordBatch]:
         """The finished rows among ``row_ids`` (which are in order), in bounded memory."""
-        query = _ROWS.fill(columns=self._column_list(None))
+        query = named.dataset_rows.fill(columns=self._column_list(None))
         for start in range(0, len(row_ids), _SLICE_ROWS):
             wanted = row_ids.slice(start, _SLICE_ROWS).to_pylist()
             bounds = {"first_row": wanted[0], "last_row": wanted[-1], "row_ids": wanted}
@@ -172,8 +159,8 @@ class Reader:
         """Per column: column_name, column_type, distinct (about), filled (values that are not null). Reads all rows."""
         with self._as_far_as_views_go():
             columns = self._column_list(None)
-            types = self._connection.execute(_TYPES.text)
-            (figures,) = self._connection.execute(_SUMMARY.fill(columns=columns))
+            types = self._connection.execute(named.dataset_types.text)
+            (figures,) = self._connection.execute(named.dataset_summary.fill(columns=columns))
         return [
             {"column_name": name, "column_type": sql_type, "distinct": min(distinct, filled), "filled": filled}
             for (name, sql_type), distinct, filled in zip(
@@ -186,22 +173,22 @@ class Reader:
         from rowmill.value.python_value import python_rows  # not for a status, which is to be quick
 
         with self._as_far_as_views_go():
-            return list(python_rows(self._connection.arrow(_USAGE.text)))
+            return list(python_rows(self._connection.arrow(named.usage_of_models.text)))
 
     def identity(self) -> RunIdentity:
         """Which run this is, and a digest of all that shapes its values."""
         with self._as_far_as_views_go():
-            name, made_at, seed = self._connection.execute(_IDENTITY.text)[0]
-            fingerprints = [row[2] for row in self._connection.execute(_STORED_GENERATORS.text)]
-            seed_digests = [digest for _, digest in self._connection.execute(_SEED_CONTENT.text)]
-            remade_at = self._connection.execute(_LAST_REMAKING.text)[0][0]
+            name, made_at, seed = self._connection.execute(named.run_identity.text)[0]
+            fingerprints = [row[2] for row in self._connection.execute(named.stored_generators.text)]
+            seed_digests = [digest for _, digest in self._connection.execute(named.stored_seed_content.text)]
+            remade_at = self._connection.execute(named.last_remaking.text)[0][0]
         parts = [str(seed), str(remade_at), *seed_digests, *fingerprints]
         content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         return RunIdentity(name, made_at.isoformat(), seed, content)
 
     def spec_text(self) -> str:
         """The newest spec inside the database, as JSON."""
-        return str(self._connection.execute(_NEWEST_SPEC.text)[0][0])
+        return str(self._connection.execute(named.newest_spec.text)[0][0])
 
     def _column_list(self, columns: Sequence[str] | None) -> str:
         known = self.dataset_columns()

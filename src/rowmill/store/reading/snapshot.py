@@ -14,17 +14,12 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.reading.details import read_details
 from rowmill.store.reading.reader import query_error
 from rowmill.store.reading.status import Details, Status, read_status
 
-_SAY_ALIVE = statement("say_alive")
-_MARK_CALLS = statement("mark_in_flight_calls")
-_BEGIN = statement("begin_snapshot")
-_END = statement("end_snapshot")
-_MEMORY = statement("memory_of_queries")
-_MEMORY_LIMIT = statement("memory_limit")
+named = statements_of("reading/snapshot", "run")
 
 
 class Snapshot:
@@ -35,9 +30,9 @@ class Snapshot:
         self._connection = instance.beside()
         self._rows: pa.RecordBatchReader | None = None
         calls = {"resources": list(in_flight), "calls": list(in_flight.values())}
-        self._connection.execute(_SAY_ALIVE.text)
-        self._connection.execute(_MARK_CALLS.text, calls)
-        self._connection.execute(_BEGIN.text)
+        self._connection.execute(named.say_alive.text)
+        self._connection.execute(named.mark_in_flight_calls.text, calls)
+        self._connection.execute(named.begin_snapshot.text)
 
     def batches(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.RecordBatchReader:
         """The result of a query as a stream; memory holds a few batches of it.
@@ -68,7 +63,7 @@ class Snapshot:
             self._rows.close()  # as long as a result is open, so is the database
             self._rows = None
         with suppress(duckdb.Error):  # an interrupted query has ended the transaction already
-            self._connection.execute(_END.text)
+            self._connection.execute(named.end_snapshot.text)
         self._connection.close()
 
 
@@ -77,12 +72,12 @@ class MemoryGauge:
 
     def __init__(self, instance: Connection) -> None:
         self._connection = instance.beside()
-        self.limit_bytes = int(self._connection.execute(_MEMORY_LIMIT.text)[0][0])
+        self.limit_bytes = int(self._connection.execute(named.memory_limit.text)[0][0])
         """What the engine may use in all."""
 
     def measure(self) -> tuple[int, int]:
         """Bytes in memory and bytes spilled to disk."""
-        memory_bytes, spilled_bytes = self._connection.execute(_MEMORY.text)[0]
+        memory_bytes, spilled_bytes = self._connection.execute(named.memory_of_queries.text)[0]
         return memory_bytes, spilled_bytes
 
     def close(self) -> None:

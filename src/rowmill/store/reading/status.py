@@ -9,13 +9,10 @@ from typing import Any, Self
 
 from rowmill import notebook
 from rowmill.store.database.question import Queryable
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 
-_RUN_STATUS = statement("read_run_status")
-_PROGRESS = statement("read_progress")
-_DROP_REASONS = statement("drop_reasons")
-_RESOURCES = statement("read_resources")
+sql = statements_of("reading/status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,7 +266,7 @@ class Status:
 def read_drop_reasons(connection: Queryable, limit: int = 3) -> tuple[DropReason, ...]:
     """The most frequent reasons for dropped rows. O(dropped rows)."""
     with engine_errors.mapped("reading why rows were dropped"):
-        return tuple(DropReason(*row) for row in connection.execute(_DROP_REASONS.text, {"limit": limit}))
+        return tuple(DropReason(*row) for row in connection.execute(sql.drop_reasons.text, {"limit": limit}))
 
 
 _RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("columns", "resources", "details")]
@@ -278,8 +275,8 @@ _RUN_FIELDS = [field.name for field in fields(Status) if field.name not in ("col
 def read_status(connection: Queryable) -> Status:
     """Reads the status of a run, without its details. O(active rows + row groups)."""
     with engine_errors.mapped("reading the status"):
-        run = connection.execute(_RUN_STATUS.text)[0]
-        columns = tuple(ColumnProgress(*row) for row in connection.execute(_PROGRESS.text))
-        resources = tuple(ResourceStatus(*row) for row in connection.execute(_RESOURCES.text))
+        run = connection.execute(sql.read_run_status.text)[0]
+        columns = tuple(ColumnProgress(*row) for row in connection.execute(sql.read_progress.text))
+        resources = tuple(ResourceStatus(*row) for row in connection.execute(sql.read_resources.text))
     values = dict(zip(_RUN_FIELDS, run, strict=True))
     return Status(**values, columns=columns, resources=resources)

@@ -13,25 +13,18 @@ from rowmill.counted import plural
 from rowmill.errors import Damaged
 from rowmill.graph.plan import Plan
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.run_store import RunStore
 
-_TABLES = statement("whole_tables")
-_READ_WHOLE = statement("read_whole_table")
-_CONTRADICTIONS = statement("all_contradictions")
-_BESIDE_PLAN = statement("row_groups_beside_the_plan")
-_BESIDE_ATTEMPTS = statement("usage_beside_attempts")
-_ACCEPTED_SPECS = statement("accepted_specs")
-_FILE_NAMES = statement("file_names_in_table")
-_RETAINED = statement("retained_tables")
+sql = statements_of("repair/doctor", "reshape/rebuild")
 
 
 def unreadable_tables(connection: Connection) -> Iterator[str]:
     """Reads every table to its end; yields those that cannot be, with the reason."""
-    for schema_name, name in connection.execute(_TABLES.text):
+    for schema_name, name in connection.execute(sql.whole_tables.text):
         try:
-            connection.execute(_READ_WHOLE.fill(table=f"{quote(schema_name)}.{quote(name)}"))
+            connection.execute(sql.read_whole_table.fill(table=f"{quote(schema_name)}.{quote(name)}"))
         except duckdb.Error as error:
             if not engine_errors.is_corruption(error):
                 raise
@@ -40,7 +33,7 @@ def unreadable_tables(connection: Connection) -> Iterator[str]:
 
 def contradictions(connection: Connection) -> Iterator[str]:
     """The rules that are broken, of those that must always hold."""
-    for rule, subject, detail in connection.execute(_CONTRADICTIONS.text):
+    for rule, subject, detail in connection.execute(sql.all_contradictions.text):
         yield f"{rule}: {subject} ({detail})"
 
 
@@ -51,7 +44,9 @@ def plan_problems(connection: Connection) -> Iterator[str]:
     except Damaged as error:
         yield str(error).partition(" 'rowmill doctor")[0]
         return
-    for row_group, first_row, rows, planned_first_row, planned_rows in connection.execute(_BESIDE_PLAN.text):
+    for row_group, first_row, rows, planned_first_row, planned_rows in connection.execute(
+        sql.row_groups_beside_the_plan.text
+    ):
         planned = (
             f"the plan has {plural(planned_rows, 'row')} from row {planned_first_row} on"
             if planned_rows is not None
@@ -62,7 +57,7 @@ def plan_problems(connection: Connection) -> Iterator[str]:
 
 def usage_problems(connection: Connection) -> Iterator[str]:
     """Where usage is not the sum of the attempts (D4)."""
-    names, rows = connection.columns(_BESIDE_ATTEMPTS.text)
+    names, rows = connection.columns(sql.usage_beside_attempts.text)
     for row in rows:
         values = dict(zip(names, row, strict=True))
         for what in ("requests", "input_tokens", "output_tokens", "cost_usd"):
@@ -73,7 +68,7 @@ def usage_problems(connection: Connection) -> Iterator[str]:
 
 def accepted_specs(connection: Connection) -> list[str]:
     """Every spec the run was ever made from, as JSON."""
-    return [text for (text,) in connection.execute(_ACCEPTED_SPECS.text)]
+    return [text for (text,) in connection.execute(sql.accepted_specs.text)]
 
 
 def file_names(connection: Connection, column: str) -> set[str]:
@@ -84,9 +79,9 @@ def file_names(connection: Connection, column: str) -> set[str]:
 
 def retained_file_names(connection: Connection, column: str) -> set[str]:
     """The names of files in the values of a column that are retained from before a change of the spec."""
-    tables = [table for (table,) in connection.execute(_RETAINED.text) if table.rpartition("@")[0] == column]
+    tables = [table for (table,) in connection.execute(sql.retained_tables.text) if table.rpartition("@")[0] == column]
     return {name for table in tables for name in _names_in(connection, f"retained.{quote(table)}", column)}
 
 
 def _names_in(connection: Connection, table: str, column: str) -> list[str]:
-    return [name for (name,) in connection.execute(_FILE_NAMES.fill(table=table, column=quote(column)))]
+    return [name for (name,) in connection.execute(sql.file_names_in_table.fill(table=table, column=quote(column)))]

@@ -24,16 +24,14 @@ import duckdb
 from rowmill.errors import Damaged, Locked, RowmillError
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import HeldFile, copy_error, sync_directory
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import undo_torn_checkpoint
 from rowmill.store.file.log import Log, header_for, is_of_this_checkpoint, log_of, read_log
 from rowmill.store.file.usable import EXAMINED, doctor_prefix
 from rowmill.store.layout import schema
 
-_CONTRADICTIONS = statement("all_contradictions")
-_RECORDED_CALLS = statement("recorded_calls")
-_UNFINISHED = statement("unfinished_row_groups")
+sql = statements_of("repair/doctor")
 _READ_LOST_S = 60.0
 _MOST_DAMAGED = 4
 """Bytes of a log's header that may differ from those expected: with more, it is another's."""
@@ -91,7 +89,7 @@ def open_error(examined: Path, log: bytes | None) -> RowmillError | None:
     try:
         with Connection(examined, read_only=True) as connection:
             if not schema.is_new(connection):
-                broken = connection.execute(_CONTRADICTIONS.text)
+                broken = connection.execute(sql.all_contradictions.text)
                 if broken:
                     return Damaged(f"it contradicts itself: {broken[0][0]}, {broken[0][1]}, {broken[0][2]}")
     except Locked:
@@ -118,7 +116,7 @@ def find_recovery(path: Path) -> Recovery | None:
         lost = [place for place in all_ends if place > end]
         lost_calls = _lost_calls(examined, content, log.header_end, header, end, lost) if lost else {}
         _write_log(examined, _cut(content, log.header_end, header, end))
-        unfinished = _asked(examined, _UNFINISHED.text)
+        unfinished = _asked(examined, sql.unfinished_row_groups.text)
     return Recovery(
         log_bytes=end if kept else 0,
         header=header,
@@ -187,7 +185,7 @@ def _lost_calls(
     """
     before = _cut(content, header_end, header, end) or (header if header is not None else content[:header_end])
     _write_log(examined, before if end > header_end else None)
-    known = _asked(examined, _RECORDED_CALLS.text)
+    known = _asked(examined, sql.recorded_calls.text)
     if known is None or len(lost) < 2:
         return None
     _write_log(examined, before + content[lost[0] : lost[-1]])
@@ -246,7 +244,7 @@ def _first_sentence(error: RowmillError | None) -> str:
 
 
 if __name__ == "__main__":
-    counted = _asked(Path(sys.argv[1]), _RECORDED_CALLS.text)
+    counted = _asked(Path(sys.argv[1]), sql.recorded_calls.text)
     if counted is None:
         sys.exit(1)
     print(json.dumps(counted))

@@ -15,15 +15,11 @@ import pyarrow as pa
 
 from rowmill.errors import Damaged, RowmillError
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file.log import log_of
 from rowmill.store.repair.recovery import examining, open_error
 
-_BOUNDS = statement("row_id_bounds")
-_DATASET = statement("salvage_dataset")
-_VIEW = statement("salvage_view")
-_NEWEST_SPEC = statement("newest_spec")
-_PLANNED_ROWS = statement("planned_rows")
+sql = statements_of("repair/doctor", "run")
 
 _MOST_ROWS = 50_000
 _FEWEST_ROWS = 256
@@ -64,14 +60,14 @@ class Salvage:
     def spec(self) -> str | None:
         """The spec, as JSON; None if it is lost."""
         try:
-            rows = self._connection.execute(_NEWEST_SPEC.text)
+            rows = self._connection.execute(sql.newest_spec.text)
         except duckdb.Error:
             return None  # lost: the caller says so
         return str(rows[0][0]) if rows else None
 
     def schema(self, view: str) -> pa.Schema | None:
         """The columns of a view; None if it is lost."""
-        query = f"{_VIEW.fill(view=f'main.{quote(view)}')} limit 0"
+        query = f"{sql.salvage_view.fill(view=f'main.{quote(view)}')} limit 0"
         try:
             return self._connection.arrow(query).schema
         except duckdb.Error:
@@ -80,7 +76,7 @@ class Salvage:
     def view(self, view: str, lost: list[str]) -> Iterator[pa.RecordBatch]:
         """All rows of a view, or none."""
         try:
-            table = self._connection.arrow(_VIEW.fill(view=f"main.{quote(view)}"))
+            table = self._connection.arrow(sql.salvage_view.fill(view=f"main.{quote(view)}"))
         except duckdb.Error as error:
             lost.append(f"{view}: {_reason(error)}")
             return
@@ -89,7 +85,7 @@ class Salvage:
     def dataset(self, lost: list[str]) -> Iterator[pa.RecordBatch]:
         """The rows of the dataset outside of damaged blocks, in their order."""
         try:
-            first, last = self._connection.execute(_BOUNDS.text)[0]
+            first, last = self._connection.execute(sql.row_id_bounds.text)[0]
         except duckdb.Error as error:
             if self.schema("dataset") is None:
                 lost.append(f"dataset: {_reason(error)}")
@@ -102,13 +98,13 @@ class Salvage:
 
     def _planned_rows(self) -> int:
         try:
-            return int(self._connection.execute(_PLANNED_ROWS.text)[0][0])
+            return int(self._connection.execute(sql.planned_rows.text)[0][0])
         except duckdb.Error:
             return _MOST_ROWS  # the plan is lost too: look at least at the start
 
     def _range(self, first: int, last: int, lost: list[str]) -> Iterator[pa.RecordBatch]:
         try:
-            table = self._connection.arrow(_DATASET.text, {"first_row": first, "last_row": last})
+            table = self._connection.arrow(sql.salvage_dataset.text, {"first_row": first, "last_row": last})
         except duckdb.Error as error:
             if last - first < _FEWEST_ROWS:
                 lost.append(f"dataset: rows {first} to {last}: {_reason(error)}")

@@ -21,7 +21,7 @@ from rowmill.errors import BarrierFailed, InternalError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Deduplicate, KeepOfDataset
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.typing import Typing
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
@@ -30,53 +30,7 @@ from rowmill.store.reshape.dataset_sql import decision
 from rowmill.store.reshape.reopening import follow_rows
 from rowmill.task import FinishedRowGroup
 
-_CLOSED = statement("closed_barriers")
-_READY = statement("ready_barrier")
-_TO_HOLD_BACK = statement("row_groups_to_hold_back")
-_HOLD_ROWS_BACK = statement("hold_rows_back")
-_HOLD_BACK = statement("hold_row_groups_back")
-_DELETE_DEFERRALS = statement("delete_deferrals_of_held")
-_DELETE_ROWS = statement("delete_finished_rows")
-_SKIP_ROWS = statement("skip_rows_of_barrier")
-_ROWS = statement("barrier_rows")
-_TAKE_RESULT = statement("take_result")
-_RESULT_PROBLEM = statement("result_problem")
-_DECIDE_BY_RESULT = statement("decide_by_result")
-_DECIDED_SLICE = statement("decided_slice")
-_BOUNDS = statement("dataset_bounds")
-_TASK_ROWS = statement("dataset_task_rows")
-_DELETE_OVERRULED = statement("delete_overruled_drops")
-_RECORD_DROPS = statement("record_decided_drops")
-_KEEP_VALUES = statement("keep_decided_values")
-_DELETE_PARKED = statement("delete_decided_parked")
-_DELETE_FINISHED = statement("delete_decided_finished")
-_NOTE_CHANGED = statement("note_changed_rows")
-_MOVE_CHANGED = statement("move_changed_rows")
-_DELETE_CHANGED_FINISHED = statement("delete_changed_finished")
-_DELETE_CHANGED_DROPS = statement("delete_changed_drops")
-_DELETE_CHANGED_DROP_VALUES = statement("delete_changed_drop_values")
-_WRITE_ROWS = statement("write_decided_rows")
-_DELETE_UNDECIDED = statement("delete_undecided_rows")
-_FINISH_EMPTIED = statement("finish_emptied_row_groups")
-_FORGET_ADMITTED = statement("forget_admitted_row_groups")
-_COUNT_FINISHED = statement("count_rows_of_finished_row_groups")
-_FINISHED_FACTS = statement("finished_facts")
-_NOTE_UNANNOUNCED = statement("note_unannounced")
-_FORGET_SKIPS = statement("forget_finished_skips")
-_FORGET_REGENERATIONS = statement("forget_regenerations")
-_COUNT_SKIPS = statement("count_finished_skips")
-_FORGET = statement("forget_barrier")
-_CLOSE = statement("close_barrier")
-_LOOK_AGAIN = statement("look_at_row_groups_again")
-_CLEAR_DECIDED = statement("clear_decided")
-_CLEAR_RETURNED = statement("clear_returned")
-_STALE = statement("stale_barriers")
-_REOPEN = statement("reopen_barriers")
-_ACTIVATE_RETURNING = statement("activate_returning_rows")
-_PARK_RETURNING = statement("park_returning_rows")
-_DELETE_RETURNED_VALUES = statement("delete_returned_values")
-_DELETE_RETURNED_DROPS = statement("delete_returned_drops")
-_DELETE_DEFERRED = statement("delete_deferred_barriers")
+sql = statements_of("reshape/barrier", "reshape/regeneration", "turn/finish", "turn/row_groups")
 
 _SLICE_ROWS = 50_000
 _LEAST_ROW_ID, _GREATEST_ROW_ID = -(2**63), 2**63 - 1
@@ -89,17 +43,17 @@ def reopen_barriers(connection: Connection, changed: Iterable[int] = ()) -> list
     barriers dropped come back with the values they had, so that the next run decides over all rows; row groups that
     are held become due, or wait, as their rows need it.
     """
-    stale = sorted({*changed, *(number for (number,) in connection.execute(_STALE.text))})
+    stale = sorted({*changed, *(number for (number,) in connection.execute(sql.stale_barriers.text))})
     if stale:
         barriers = {"generators": stale}
-        connection.execute(_REOPEN.text, barriers)
-        connection.execute(_DELETE_DEFERRED.text, barriers)
-        connection.execute(_ACTIVATE_RETURNING.text, barriers)
-        connection.execute(_PARK_RETURNING.text, barriers)
-        connection.execute(_DELETE_RETURNED_VALUES.text, barriers)
-        connection.execute(_DELETE_RETURNED_DROPS.text, barriers)
+        connection.execute(sql.reopen_barriers.text, barriers)
+        connection.execute(sql.delete_deferred_barriers.text, barriers)
+        connection.execute(sql.activate_returning_rows.text, barriers)
+        connection.execute(sql.park_returning_rows.text, barriers)
+        connection.execute(sql.delete_returned_values.text, barriers)
+        connection.execute(sql.delete_returned_drops.text, barriers)
         follow_rows(connection)
-    connection.execute(_LOOK_AGAIN.text)
+    connection.execute(sql.look_at_row_groups_again.text)
     return stale
 
 
@@ -142,13 +96,15 @@ class Barriers:
     def look_again(self) -> None:
         """Reads which barriers are open, and what rows need meanwhile."""
         graph = self._layout.graph
-        closed = {number for (number,) in self._connection.execute(_CLOSED.text)} if graph.barriers else set()
+        closed = (
+            {number for (number,) in self._connection.execute(sql.closed_barriers.text)} if graph.barriers else set()
+        )
         self.open = tuple(number for number in graph.barriers if number not in closed)
         needed = frozenset(graph.needed(self.open))
         self.leaves = frozenset(
             n.number for n in graph.generators if not needed.intersection(graph.dependents(n.number))
         )
-        self._to_hold_back = _TO_HOLD_BACK.fill(all_done=self._layout.contains("done", sorted(needed)))
+        self._to_hold_back = sql.row_groups_to_hold_back.fill(all_done=self._layout.contains("done", sorted(needed)))
 
     def reopen(self) -> None:
         """Opens barriers again after rows came back in this transaction (see :func:`reopen_barriers`)."""
@@ -163,10 +119,10 @@ class Barriers:
         found = [row_group for (row_group,) in self._connection.execute(self._to_hold_back)]
         if found:
             row_groups = {"row_groups": found}
-            self._connection.execute(_HOLD_ROWS_BACK.fill(columns=self._layout.all_columns), row_groups)
-            self._connection.execute(_HOLD_BACK.text, row_groups)
-            self._connection.execute(_DELETE_DEFERRALS.text, row_groups)
-            self._connection.execute(_DELETE_ROWS.text, row_groups)
+            self._connection.execute(sql.hold_rows_back.fill(columns=self._layout.all_columns), row_groups)
+            self._connection.execute(sql.hold_row_groups_back.text, row_groups)
+            self._connection.execute(sql.delete_deferrals_of_held.text, row_groups)
+            self._connection.execute(sql.delete_finished_rows.text, row_groups)
         return len(found)
 
     def look(self, working: int, held: int) -> Held:
@@ -176,14 +132,14 @@ class Barriers:
         """
         if not self.open or working:
             return Held(False)
-        ready = [number for (number,) in self._connection.execute(_READY.text)]
+        ready = [number for (number,) in self._connection.execute(sql.ready_barrier.text)]
         evaluated = [number for number in ready if not self._layout.graph.generators[number].is_task]
         return Held(bool(ready) or held > 0, evaluated[0] if evaluated else None)
 
     def generator_rows(self, node: GeneratorNode, inputs: Sequence[str] | None = None) -> str:
         """The SQL of the rows a barrier looks at, with the columns it reads."""
         names = node.inputs if inputs is None else inputs
-        return _ROWS.fill(
+        return sql.barrier_rows.fill(
             inputs=", ".join(f"a.{quote(name)}" for name in names) or "null as no_inputs",
             columns=self._layout.all_columns,
             is_done=self._layout.contains("done", [node.number]),
@@ -210,8 +166,10 @@ class Barriers:
             self._skip_rows(node)
             slices = self._slices(self.generator_rows(node))
             self._decide(node)
-            passed = self._apply(node, (self._connection.arrow(_DECIDED_SLICE.text, slice_) for slice_ in slices), now)
-            self._connection.execute(_CLEAR_DECIDED.text)
+            passed = self._apply(
+                node, (self._connection.arrow(sql.decided_slice.text, slice_) for slice_ in slices), now
+            )
+            self._connection.execute(sql.clear_decided.text)
         self.look_again()
         return passed
 
@@ -234,11 +192,11 @@ class Barriers:
         A result that does not fit its rows or the types of its columns is returned as the error it is, and nothing of
         it is written. None: the barrier cannot run (any more), the result is discarded (R9).
         """
-        if (node.number,) not in self._connection.execute(_READY.text):
+        if (node.number,) not in self._connection.execute(sql.ready_barrier.text):
             return None
         checked = _CheckedResult(node, result, typing)
         self._connection.stage_stream("barrier_result", checked.reader())
-        self._connection.execute(_TAKE_RESULT.text)
+        self._connection.execute(sql.take_result.text)
         self._connection.unstage("barrier_result")
         rows = self.generator_rows(node)
         slices = self._slices(rows)
@@ -248,12 +206,12 @@ class Barriers:
             outcome = BarrierFailed(node.name, failed)
         else:
             values = ", ".join(f"b.value_{position}" for position in node.kept)
-            deciding = _DECIDE_BY_RESULT.fill(generator_rows=rows, values=values)
+            deciding = sql.decide_by_result.fill(generator_rows=rows, values=values)
             parameters = {"message": f"{node.name} returned no row for it."}
             decided = (self._connection.arrow(deciding, parameters | slice_) for slice_ in slices)
             outcome = self._apply(node, decided, now)
             self.look_again()
-        self._connection.execute(_CLEAR_RETURNED.text)
+        self._connection.execute(sql.clear_returned.text)
         return outcome
 
     def task_rows(self, number: int) -> DatasetRows:
@@ -263,12 +221,12 @@ class Barriers:
         rows = self.generator_rows(node)
         first, last, row_count = self._bounds(rows)
         inputs = ",\n  ".join(f"r.{quote(name)}" for name in node.inputs)
-        query = _TASK_ROWS.fill(generator_rows=rows, inputs=inputs or "null as no_inputs")
+        query = sql.dataset_task_rows.fill(generator_rows=rows, inputs=inputs or "null as no_inputs")
         schema = self._connection.arrow(query, {"first_row": 0, "last_row": -1}).schema
         return DatasetRows(self._connection, query, schema, (first, last), row_count)
 
     def _bounds(self, rows: str) -> tuple[int, int, int]:
-        first, last, row_count = self._connection.execute(_BOUNDS.fill(generator_rows=rows))[0]
+        first, last, row_count = self._connection.execute(sql.dataset_bounds.fill(generator_rows=rows))[0]
         return first or 0, last or 0, row_count
 
     def _slices(self, rows: str) -> list[dict[str, int]]:
@@ -283,7 +241,7 @@ class Barriers:
         sources = [number for number in node.required if number in self._layout.skippable]
         if node.declaration.propagate_skip and sources:
             self._connection.execute(
-                _SKIP_ROWS.fill(
+                sql.skip_rows_of_barrier.fill(
                     assignments=self._layout.assign_skip(node),
                     set_done=self._layout.add("done", node.number),
                     set_skipped=self._layout.add("skipped", node.number),
@@ -295,7 +253,7 @@ class Barriers:
 
     def _misfit(self, node: GeneratorNode, rows: str, slices: Sequence[Mapping[str, int]]) -> str | None:
         """Why the rows of a result are not those that were given, or None."""
-        finding = _RESULT_PROBLEM.fill(generator_rows=rows)
+        finding = sql.result_problem.fill(generator_rows=rows)
         missing, missing_row = 0, None
         for slice_ in slices:
             lacking, lacking_row, foreign, foreign_row, repeated, repeated_row = self._connection.execute(
@@ -324,9 +282,11 @@ class Barriers:
             rows_out += decided.column("keep").to_pylist().count(True)
             self._write(node, decided, now)
         finished = self._regroup(now)
-        execute(_FORGET.text, {"generator": node.number})
-        execute(_CLOSE.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out})
-        execute(_LOOK_AGAIN.text)
+        execute(sql.forget_barrier.text, {"generator": node.number})
+        execute(
+            sql.close_barrier.text, {"generator": node.number, "now": now, "rows_in": rows_in, "rows_out": rows_out}
+        )
+        execute(sql.look_at_row_groups_again.text)
         return Passed(f"{rows_out:,} of {plural(rows_in, 'row')} passed", finished)
 
     def _write(self, node: GeneratorNode, decided: pa.Table, now: datetime) -> None:
@@ -336,39 +296,41 @@ class Barriers:
         columns, is_new = layout.all_columns, layout.is_new(node)
         reason = "duplicate" if isinstance(node.declaration.dataset_sql, Deduplicate) else "filtered"
         self._connection.stage("barrier_decision", decided)
-        execute(_DELETE_OVERRULED.text)
-        execute(_RECORD_DROPS.text, {"generator": node.number, "reason": reason, "now": now})
-        execute(_KEEP_VALUES.fill(columns=columns))
-        execute(_DELETE_PARKED.text)
-        execute(_DELETE_FINISHED.text)
-        changed = self._connection.arrow(_NOTE_CHANGED.fill(is_new=is_new))
+        execute(sql.delete_overruled_drops.text)
+        execute(sql.record_decided_drops.text, {"generator": node.number, "reason": reason, "now": now})
+        execute(sql.keep_decided_values.fill(columns=columns))
+        execute(sql.delete_decided_parked.text)
+        execute(sql.delete_decided_finished.text)
+        changed = self._connection.arrow(sql.note_changed_rows.fill(is_new=is_new))
         if changed.num_rows:
             self._connection.stage("barrier_change", changed)
-            execute(_MOVE_CHANGED.fill(columns=columns))
-            execute(_DELETE_CHANGED_FINISHED.text)
-            execute(_DELETE_CHANGED_DROPS.text)
-            execute(_DELETE_CHANGED_DROP_VALUES.text)
-        ((written,),) = execute(_WRITE_ROWS.fill(decided=layout.decided(node), is_new=is_new))
-        ((replaced,),) = execute(_DELETE_UNDECIDED.fill(is_new=is_new))
+            execute(sql.move_changed_rows.fill(columns=columns))
+            execute(sql.delete_changed_finished.text)
+            execute(sql.delete_changed_drops.text)
+            execute(sql.delete_changed_drop_values.text)
+        ((written,),) = execute(sql.write_decided_rows.fill(decided=layout.decided(node), is_new=is_new))
+        ((replaced,),) = execute(sql.delete_undecided_rows.fill(is_new=is_new))
         if written != replaced:
             raise InternalError(f"{node.name}: {written} rows passed the barrier, {replaced} were replaced by them.")
 
     def _regroup(self, now: datetime) -> list[FinishedRowGroup]:
         """Row groups follow their rows: those that have work to do come back, those without a row left are finished."""
         execute = self._connection.execute
-        emptied = {"row_groups": [row_group for (row_group,) in execute(_FINISH_EMPTIED.text, {"now": now})]}
-        execute(_FORGET_ADMITTED.text, emptied)
+        emptied = {
+            "row_groups": [row_group for (row_group,) in execute(sql.finish_emptied_row_groups.text, {"now": now})]
+        }
+        execute(sql.forget_admitted_row_groups.text, emptied)
         follow_rows(self._connection)
-        execute(_COUNT_FINISHED.text)
+        execute(sql.count_rows_of_finished_row_groups.text)
         if self._layout.skippable:
-            execute(_FORGET_SKIPS.text)
-            execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+            execute(sql.forget_finished_skips.text)
+            execute(sql.count_finished_skips.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
         if not emptied["row_groups"]:
             return []
-        execute(_FORGET_REGENERATIONS.text)
+        execute(sql.forget_regenerations.text)
         if self._announces:
-            execute(_NOTE_UNANNOUNCED.text, emptied)
-        return [FinishedRowGroup(*row) for row in execute(_FINISHED_FACTS.text, emptied)]
+            execute(sql.note_unannounced.text, emptied)
+        return [FinishedRowGroup(*row) for row in execute(sql.finished_facts.text, emptied)]
 
 
 class _CheckedResult:

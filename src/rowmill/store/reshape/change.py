@@ -15,16 +15,12 @@ from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, SeedColumn, Strategy
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.seed_content import seed_difference
 from rowmill.store.layout.seed_reader import SeedFile
 
-_STORED_GENERATORS = statement("stored_generators")
-_STORED_COLUMNS = statement("stored_columns")
-_RUN_STATE = statement("run_state")
-_SETTLED_CELLS = statement("settled_cells")
-_SPENT = statement("spent_per_generator")
+sql = statements_of("reshape/change", "run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +125,9 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
     O(columns), with a change also O(live rows + attempts). Raises SpecError if changed seed files cannot be read.
     """
     with engine_errors.mapped("comparing the run database with the spec"):
-        stored = {name: (number, digest) for number, name, digest in connection.execute(_STORED_GENERATORS.text)}
-        was_shown = dict(connection.execute(_STORED_COLUMNS.text))
-        old_seed = int(connection.execute(_RUN_STATE.text)[0][3])
+        stored = {name: (number, digest) for number, name, digest in connection.execute(sql.stored_generators.text)}
+        was_shown = dict(connection.execute(sql.stored_columns.text))
+        old_seed = int(connection.execute(sql.run_state.text)[0][3])
         seed_data = seed_difference(connection, seed_file) if seed_file is not None else None
     digests = tuple((name, digest) for name, (_, digest) in stored.items())
     seeds = (old_seed, spec.seed) if old_seed != spec.seed else None
@@ -172,8 +168,8 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
 def _with_price(connection: Connection, graph: Graph, change: Change, numbers: Sequence[int]) -> Change:
     together = [node.name for node in graph.generators if node.declaration.max_rows_per_call > 1]
     with engine_errors.mapped("estimating the cost of a change"):
-        settled = {name: (cells, made) for name, cells, made in connection.execute(_SETTLED_CELLS.text)}
-        spent = {name: rest for name, *rest in connection.execute(_SPENT.text, {"together": together})}
+        settled = {name: (cells, made) for name, cells, made in connection.execute(sql.settled_cells.text)}
+        spent = {name: rest for name, *rest in connection.execute(sql.spent_per_generator.text, {"together": together})}
     most = max((cells for cells, _ in settled.values()), default=0)
     asked = sum(requests for requests, _, _ in spent.values())
     costs = [cost for _, cost, _ in spent.values() if cost is not None]

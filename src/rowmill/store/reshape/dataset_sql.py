@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import DatasetSql, Deduplicate, KeepOfDataset, SqlExpression, ValueOverDataset
 from rowmill.store.database.connection import quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.implicit_cast import ImplicitCast
 
-_DECIDE_DUPLICATES = statement("decide_duplicates")
-_DECIDE_VALUE = statement("decide_value")
-_DECIDE_SELECTION = statement("decide_selection")
+sql = statements_of("reshape/barrier")
 
 _TEXT = "VARCHAR"
 
@@ -36,13 +34,13 @@ def decision(node: GeneratorNode, rows: str, types: Mapping[str, str], cast: Imp
     if isinstance(source, Deduplicate):
         keys = ", ".join(_key(name, source.normalize, types[name]) for name in source.columns)
         order_by = f"{source.order_by.text}\n," if source.order_by else ""
-        return _DECIDE_DUPLICATES.fill(generator_rows=rows, keys=keys, order_by=order_by)
+        return sql.decide_duplicates.fill(generator_rows=rows, keys=keys, order_by=order_by)
     if isinstance(source, ValueOverDataset):
         value = cast.around(source.expression.text) if cast is not None else None
         value = value or bindable(source, source.expression, node.columns[0].sql_type)
-        return _DECIDE_VALUE.fill(generator_rows=rows, values=f"{value} as value_0")
+        return sql.decide_value.fill(generator_rows=rows, values=f"{value} as value_0")
     if isinstance(source, KeepOfDataset):
-        return _DECIDE_SELECTION.fill(generator_rows=rows, predicate=bindable(source, source.predicate, "boolean"))
+        return sql.decide_selection.fill(generator_rows=rows, predicate=bindable(source, source.predicate, "boolean"))
     raise TypeError(f"generator {node.name} is not evaluated in the database")
 
 

@@ -14,7 +14,7 @@ from rowmill.graph.graph import WORD_BITS, Graph
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.staging import from_epoch
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout import schema
 from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.graph_tables import insert_graph
@@ -24,36 +24,20 @@ from rowmill.store.layout.seed_reader import copy_seed, read_seed
 from rowmill.store.reshape.barrier import reopen_barriers
 from rowmill.store.reshape.change import Change
 
-_INSERT_SPEC = statement("insert_spec_version")
-_INSERT_EVENT = statement("insert_event")
-_RUN = statement("rebuild_run")
-_TABLE = statement("rebuild_table")
-_NEWEST_VERSION = statement("newest_spec_version")
-_GENERATORS = statement("source_generators")
-_RETIRED = statement("source_retired_generators")
-_COLUMNS = statement("source_columns")
-_INSERT_RETIRED = statement("rebuild_retired_generators")
+sql = statements_of("reshape/rebuild", "run", "turn/outcome")
 _RENUMBERED = [
-    statement("rebuild_attempts"),
-    statement("rebuild_task_traces"),
-    statement("total_attempts"),
-    statement("rebuild_dropped_rows"),
-    statement("rebuild_generator_state"),
-    statement("rebuild_regenerations"),
+    sql.rebuild_attempts,
+    sql.rebuild_task_traces,
+    sql.total_attempts,
+    sql.rebuild_dropped_rows,
+    sql.rebuild_generator_state,
+    sql.rebuild_regenerations,
 ]
-_ROWS = statement("rebuild_rows")
 _ROW_GROUPS = [
-    statement("rebuild_due_row_groups"),
-    statement("rebuild_active_row_groups"),
-    statement("rebuild_finished_row_groups"),
+    sql.rebuild_due_row_groups,
+    sql.rebuild_active_row_groups,
+    sql.rebuild_finished_row_groups,
 ]
-_SKIPS = statement("rebuild_finished_skips")
-_BARRIERS = statement("rebuild_barriers")
-_RETAIN = statement("retain_column")
-_SOURCE_RETAINED = statement("source_retained_tables")
-_KEEP_RETAINED = statement("keep_retained_table")
-_RETAINED = statement("retained_tables")
-_PURGE = statement("purge_retained_table")
 
 COPIED_TABLES = (
     "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
@@ -83,7 +67,7 @@ class Rebuild:
         self._change = change
         self._purge = purge
         self._layout = Layout(blueprint.graph, blueprint.spec.seed)
-        stored = connection.execute(_GENERATORS.text)
+        stored = connection.execute(sql.source_generators.text)
         self._old = {str(name): int(number) for number, name, _, _ in stored}
         self._strategies = {name: strategy for _, name, strategy, _ in stored}
         self._fingerprints = {name: digest for _, name, _, digest in stored}
@@ -102,7 +86,7 @@ class Rebuild:
         with connection.transaction():
             schema.create_tables(connection, self._layout, list(seed_file.columns) if seed_file else [], moment)
             connection.execute(
-                _RUN.text,
+                sql.rebuild_run.text,
                 {
                     "name": self._blueprint.spec.name,
                     "seed": self._blueprint.spec.seed,
@@ -111,10 +95,10 @@ class Rebuild:
                     "now": moment,
                 },
             )
-            version = int(connection.execute(_NEWEST_VERSION.text)[0][0])
+            version = int(connection.execute(sql.newest_spec_version.text)[0][0])
             for table in COPIED_TABLES:
-                connection.execute(_TABLE.fill(table=table))
-            connection.execute(_INSERT_SPEC.text, {"spec": self._blueprint.spec.to_json(), "now": moment})
+                connection.execute(sql.rebuild_table.fill(table=table))
+            connection.execute(sql.insert_spec_version.text, {"spec": self._blueprint.spec.to_json(), "now": moment})
             insert_graph(connection, self._blueprint.graph, self._layout)
             self._copy_seed_rows(seed_rows)
             self._copy_renumbered()
@@ -122,7 +106,7 @@ class Rebuild:
             if not self._purge:
                 self._retain(version)
             connection.execute(
-                _INSERT_EVENT.text, {"now": moment, "kind": event, "subject": "spec", "detail": detail[:2000]}
+                sql.insert_event.text, {"now": moment, "kind": event, "subject": "spec", "detail": detail[:2000]}
             )
         connection.checkpoint()
 
@@ -133,7 +117,7 @@ class Rebuild:
             return
         if seed_rows is None:
             for table in ("seed_row", *SEED_TABLES):
-                self._connection.execute(_TABLE.fill(table=table))
+                self._connection.execute(sql.rebuild_table.fill(table=table))
             return
         content = seed_content_of(self._connection, seed_file, seed_rows)
         copy_seed(self._connection, seed_file, seed_rows, self._blueprint.spec.seed)
@@ -153,7 +137,7 @@ class Rebuild:
         """Attempts, drops and states of generators, under the numbers these have now."""
         connection = self._connection
         numbers = {node.name: node.number for node in self._blueprint.graph.generators}
-        retired = [(int(number), str(name)) for number, name in connection.execute(_RETIRED.text)]
+        retired = [(int(number), str(name)) for number, name in connection.execute(sql.source_retired_generators.text)]
         for name in self._change.removed:
             retired.append((-1 - len(retired), name))
         mapped = [(number, number, False) for number, _ in retired if number not in self._old.values()]
@@ -163,7 +147,7 @@ class Rebuild:
             mapped.append((number, numbers[name] if name in numbers else places[name], name in kept))
         connection.stage("new_retired", _table(_NEW_RETIRED, retired))
         connection.stage("generator_map", _table(_GENERATOR_MAP, mapped))
-        connection.execute(_INSERT_RETIRED.text)
+        connection.execute(sql.rebuild_retired_generators.text)
         for each in _RENUMBERED:
             connection.execute(each.text)
 
@@ -178,16 +162,18 @@ class Rebuild:
         values = ", ".join(self._values())
         for table, target in targets.items():
             self._connection.execute(
-                _ROWS.fill(target=target, table=table, columns=self._layout.all_columns, values=values)
+                sql.rebuild_rows.fill(target=target, table=table, columns=self._layout.all_columns, values=values)
             )
         for each in _ROW_GROUPS:
             self._connection.execute(each.text)
-        self._connection.execute(_BARRIERS.text)
+        self._connection.execute(sql.rebuild_barriers.text)
         again = self._change.made_again
         barriers = (self._blueprint.graph.generators[number] for number in self._blueprint.graph.barriers)
         reopen_barriers(self._connection, [node.number for node in barriers if node.name in again])
         if self._layout.skippable:
-            self._connection.execute(_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+            self._connection.execute(
+                sql.rebuild_finished_skips.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"])
+            )
 
     def _values(self) -> list[str]:
         """What each column of a wide table takes from the source, in the order of the new layout."""
@@ -225,26 +211,26 @@ class Rebuild:
     def _retain(self, version: int) -> None:
         """Keeps what calls made for columns that are removed or made again, under "column@version"."""
         connection = self._connection
-        for (name,) in connection.execute(_SOURCE_RETAINED.text):
-            connection.execute(_KEEP_RETAINED.fill(table=quote(name)))
+        for (name,) in connection.execute(sql.source_retained_tables.text):
+            connection.execute(sql.keep_retained_table.fill(table=quote(name)))
         lost = {*self._change.removed, *self._change.made_again} & self._old.keys()
         names = {number: name for name, number in self._old.items()}
-        for column, number in connection.execute(_COLUMNS.text):
+        for column, number in connection.execute(sql.source_columns.text):
             name = names[number]
             if name in lost and self._strategies[name] != Strategy.SQL:
                 word, bit = Graph.bit(number)
                 is_made = f"(a.done_{word} & {bit}::ubigint) <> 0"
                 connection.execute(
-                    _RETAIN.fill(table=quote(f"{column}@{version}"), column=quote(column), is_made=is_made)
+                    sql.retain_column.fill(table=quote(f"{column}@{version}"), column=quote(column), is_made=is_made)
                 )
 
 
 def purge_retained(connection: Connection) -> list[str]:
     """Gives the values kept from earlier specs up for good; returns the names of their tables."""
-    names = [str(name) for (name,) in connection.execute(_RETAINED.text)]
+    names = [str(name) for (name,) in connection.execute(sql.retained_tables.text)]
     with connection.transaction():
         for name in names:
-            connection.execute(_PURGE.fill(table=quote(name)))
+            connection.execute(sql.purge_retained_table.fill(table=quote(name)))
     connection.checkpoint()
     return names
 

@@ -13,18 +13,12 @@ import pyarrow as pa
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import TASK_KEY, Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import OUTDATED, TaskMarks
 from rowmill.store.layout.layout import Layout
 from rowmill.task import WHOLE_ROW_GROUP, Task, TaskKey
 
-_HAS_ANY = statement("has_regenerations")
-_FOUND_INVALID = statement("rows_found_invalid")
-_COUNT = statement("count_regenerations")
-_IN_FLIGHT_OF = statement("tasks_to_outdate")
-_CLEAR = statement("clear_active_cells")
-_OF_PULLED = statement("regenerations_of_pulled")
-_FORGET = statement("forget_regenerations")
+sql = statements_of("reshape/regeneration")
 
 INVALID_ROW = pa.schema([*TASK_KEY, ("message", pa.string())])
 
@@ -71,7 +65,7 @@ class Regeneration:
         self._connection = connection
         self._layout = layout
         self._outdated = TaskMarks(connection, OUTDATED)
-        self._has_any = bool(layout.regenerating) and bool(connection.execute(_HAS_ANY.text)[0][0])
+        self._has_any = bool(layout.regenerating) and bool(connection.execute(sql.has_regenerations.text)[0][0])
 
     def outdated(self) -> frozenset[TaskKey]:
         """Tasks in flight whose result is not to be taken, row by row also where they take whole row groups."""
@@ -100,7 +94,7 @@ class Regeneration:
         assert wanted is not None, "only such columns find rows that are to be made again"
         roots = graph.regenerating[number]
         can_change = " or ".join(f"not ({self._layout.intersects('a.skipped', [root])})" for root in roots)
-        query = _FOUND_INVALID.fill(predicate=can_change, is_done=self._layout.contains("a.done", [number]))
+        query = sql.rows_found_invalid.fill(predicate=can_change, is_done=self._layout.contains("a.done", [number]))
         again: list[JudgedRow] = []
         given_up: list[JudgedRow] = []
         for *row, can in self._connection.execute(query, {"generator": number}):
@@ -110,11 +104,11 @@ class Regeneration:
         outdated = set(before.outdated)
         if again:
             self._stage("regenerated_row", (row[:3] for row in again))
-            self._connection.execute(_COUNT.text)
+            self._connection.execute(sql.count_regenerations.text)
             self._has_any = True
             for root in roots:
                 remade = [root, *graph.downstream([root])]
-                outdated.update(self._connection.execute(_IN_FLIGHT_OF.text, {"generators": remade}))
+                outdated.update(self._connection.execute(sql.tasks_to_outdate.text, {"generators": remade}))
                 self._clear(remade, self._layout.intersects("a.skipped", [root]))
                 cleared.update(remade)
             self._outdated.add(outdated)
@@ -136,14 +130,14 @@ class Regeneration:
 
     def _clear(self, generators: Iterable[int], unless: str) -> None:
         clear = ", ".join(f"{word} = a.{bits}" for word, bits in self._layout.cleared(generators))
-        self._connection.execute(_CLEAR.fill(clear=clear, is_skipped=unless))
+        self._connection.execute(sql.clear_active_cells.fill(clear=clear, is_skipped=unless))
 
     def number(self, tasks: Sequence[Task]) -> list[Task]:
         """Pulled tasks with how often their values were made before."""
         if not self._has_any:
             return list(tasks)
         self._stage("pulled_task", (task.key for task in tasks))
-        found = self._connection.execute(_OF_PULLED.fill(pairs=self._layout.regenerated_pairs))
+        found = self._connection.execute(sql.regenerations_of_pulled.fill(pairs=self._layout.regenerated_pairs))
         numbers = {row[:3]: row[3] for row in found}
         return [
             task if (count := numbers.get(task.key)) is None else task._replace(regenerations=count) for task in tasks
@@ -152,5 +146,5 @@ class Regeneration:
     def forget_finished(self) -> None:
         """Row groups finished: their rows need no count any more."""
         if self._has_any:
-            self._connection.execute(_FORGET.text)
-            self._has_any = bool(self._connection.execute(_HAS_ANY.text)[0][0])
+            self._connection.execute(sql.forget_regenerations.text)
+            self._has_any = bool(self._connection.execute(sql.has_regenerations.text)[0][0])

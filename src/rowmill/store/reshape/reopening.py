@@ -11,36 +11,28 @@ import pyarrow as pa
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 
-_DROPPED_WHERE = statement("dropped_rows_where")
+sql = statements_of("reshape/reopen", "turn/row_groups")
 _REVIVE = [
-    statement("revive_rows"),
-    statement("revive_parked_rows"),
-    statement("delete_revived_drops"),
-    statement("delete_revived_values"),
-    statement("forget_regenerations_of_revived"),
+    sql.revive_rows,
+    sql.revive_parked_rows,
+    sql.delete_revived_drops,
+    sql.delete_revived_values,
+    sql.forget_regenerations_of_revived,
 ]
 _FOLLOW = [
-    statement("bring_row_groups_back"),
-    statement("forget_finished_row_groups"),
-    statement("count_rows_of_row_groups"),
+    sql.bring_row_groups_back,
+    sql.forget_finished_row_groups,
+    sql.count_rows_of_row_groups,
 ]
 _SET_ASIDE = [
-    statement("park_active_rows"),
-    statement("delete_all_active_rows"),
-    statement("set_row_groups_aside"),
-    statement("delete_all_deferrals"),
+    sql.park_active_rows,
+    sql.delete_all_active_rows,
+    sql.set_row_groups_aside,
+    sql.delete_all_deferrals,
 ]
-_MADE_WHERE = statement("made_rows_where")
-_CLEAR_PARKED = statement("clear_parked_cells")
-_TAKE = statement("take_from_dataset")
-_DELETE_TAKEN = statement("delete_taken_from_dataset")
-_FORGET_SKIPS = statement("forget_skips_of_remade")
-_COUNT_SKIPS = statement("count_skips_of_remade")
-_FORGET_STATE = statement("forget_generator_state")
-_FORGET_REGENERATIONS = statement("forget_regenerations_of_remade")
 
 ROW_KEY = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
@@ -57,11 +49,14 @@ class Reopening:
 
     def dropped_rows(self, predicate: str) -> list[RowKey]:
         """The dropped rows for which an SQL condition over the view ``dropped_row`` holds."""
-        return [(group, index) for group, index in self._connection.execute(_DROPPED_WHERE.fill(predicate=predicate))]
+        return [
+            (group, index)
+            for group, index in self._connection.execute(sql.dropped_rows_where.fill(predicate=predicate))
+        ]
 
     def made_rows(self, generator: int, predicate: str) -> list[RowKey]:
         """The rows that have the generator's cell and for which an SQL condition over their columns holds."""
-        query = _MADE_WHERE.fill(is_made=self._layout.contains("m.done", [generator]), predicate=predicate)
+        query = sql.made_rows_where.fill(is_made=self._layout.contains("m.done", [generator]), predicate=predicate)
         return [(group, index) for group, index in self._connection.execute(query)]
 
     def revive(self, rows: Iterable[RowKey]) -> None:
@@ -81,19 +76,25 @@ class Reopening:
         self.set_aside()
         self._connection.stage("remade_row", _keys(rows))
         cleared = self._layout.cleared(generators)
-        self._connection.execute(_CLEAR_PARKED.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared)))
-        self._connection.execute(_TAKE.fill(cleared=", ".join(f"d.{bits} as {word}" for word, bits in cleared)))
-        self._connection.execute(_DELETE_TAKEN.text)
+        self._connection.execute(
+            sql.clear_parked_cells.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared))
+        )
+        self._connection.execute(
+            sql.take_from_dataset.fill(cleared=", ".join(f"d.{bits} as {word}" for word, bits in cleared))
+        )
+        self._connection.execute(sql.delete_taken_from_dataset.text)
         follow_rows(self._connection)
         if self._layout.skippable:
-            self._connection.execute(_FORGET_SKIPS.text)
-            self._connection.execute(_COUNT_SKIPS.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"]))
+            self._connection.execute(sql.forget_skips_of_remade.text)
+            self._connection.execute(
+                sql.count_skips_of_remade.fill(is_skipped_of_a=self._layout.view_slots["is_skipped_of_a"])
+            )
         if self._layout.regenerating:
-            self._connection.execute(_FORGET_REGENERATIONS.text, {"generators": list(generators)})
+            self._connection.execute(sql.forget_regenerations_of_remade.text, {"generators": list(generators)})
         nodes = self._layout.graph.generators
         ordered = [number for number in generators if nodes[number].declaration.is_ordered]
         if ordered:
-            self._connection.execute(_FORGET_STATE.text, {"generators": ordered})
+            self._connection.execute(sql.forget_generator_state.text, {"generators": ordered})
 
     def ordered(self, generators: Iterable[int]) -> list[str]:
         """Those that work on one row group after the other: they can only be made again as a whole (R10)."""

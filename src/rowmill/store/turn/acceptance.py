@@ -10,10 +10,9 @@ from rowmill.counted import plural
 from rowmill.errors import RowmillError
 from rowmill.spec.records import AcceptedRecords
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_SUMMARY = statement("acceptance_summary")
-_PLAN_MORE = statement("plan_more_rows")
+sql = statements_of("run")
 
 
 class TooFewAccepted(RowmillError):
@@ -36,7 +35,7 @@ class Acceptance:
         """
         if self._target is None:
             return 0
-        finished, planned = self._connection.execute(_SUMMARY.text)[0]
+        finished, planned = self._connection.execute(sql.acceptance_summary.text)[0]
         missing = self._target.accepted - int(finished)
         if missing <= 0:
             return 0
@@ -47,5 +46,5 @@ class Acceptance:
                 f"were tried, which is "
                 "the bound. 'rowmill show dropped' says why rows were dropped; raise records.at_most, then run again."
             )
-        self._connection.execute(_PLAN_MORE.text, {"rows": rows, "row_group_size": self._row_group_size})
+        self._connection.execute(sql.plan_more_rows.text, {"rows": rows, "row_group_size": self._row_group_size})
         return rows

@@ -21,33 +21,12 @@ from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.database.staging import Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.store.turn.refusals import Refusals
 
-_TOUCH = statement("touch_run")
-_SUMMARY = statement("row_group_summary")
-_ADMIT = statement("admit_row_groups")
-_ADVANCE = statement("advance_cursor")
-_INSERT_ROWS = statement("insert_active_rows")
-_ROW = statement("admitted_row")
-_ROW_WITH_SEED = statement("admitted_row_with_seed")
-_LEVEL = statement("admitted_level")
-_ROOTS = statement("root_generators")
-_DEFERRAL_BLOCKS = statement("deferral_blocks_admission")
-_PLANNED = statement("planned_row_groups")
-_WHY_NONE = statement("why_no_row_group_enters")
-_PARKABLE = statement("parkable_row_groups")
-_PARK = statement("park_row_groups")
-_PARK_ROWS = statement("park_rows")
-_DELETE_PARKED = statement("delete_parked_from_active")
-_UNPARKABLE = statement("unparkable_row_groups")
-_UNPARK = statement("unpark_row_groups")
-_UNPARK_ROWS = statement("unpark_rows")
-_DELETE_UNPARKED = statement("delete_unparked_rows")
-_DUE = statement("due_row_groups")
-_RETURN = statement("return_row_groups")
+sql = statements_of("turn/admission", "turn/finish", "turn/row_groups")
 
 _BULK_ROWS = STORAGE_ROWS
 """Rows admitted at once when no row waits for a task."""
@@ -97,7 +76,7 @@ class RowGroupCounts(NamedTuple):
 
 def count_row_groups(connection: Connection) -> RowGroupCounts:
     """Counts admitted row groups; by the connection of the process that works on the run."""
-    return RowGroupCounts(*connection.recall(_SUMMARY.text, "state.admitted_row_group")[0])
+    return RowGroupCounts(*connection.recall(sql.row_group_summary.text, "state.admitted_row_group")[0])
 
 
 class Admission:
@@ -119,13 +98,13 @@ class Admission:
             else settings.max_active_rows,
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
-        self._insert = _INSERT_ROWS.fill(columns=layout.all_columns, source=self._source(layout))
+        self._insert = sql.insert_active_rows.fill(columns=layout.all_columns, source=self._source(layout))
         self._used_up_at: int | None = None
         """How many row groups the plan had when none of them was left."""
         self._refused_by: str | None = None
         """Why the next row group may not enter: holds until room is made, or until deferral blocks it no more."""
         self._deferral_verdict: _DeferralVerdict | None = None
-        self._roots = connection.execute(_ROOTS.text)
+        self._roots = connection.execute(sql.root_generators.text)
 
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
@@ -138,7 +117,7 @@ class Admission:
     @property
     def _planned(self) -> int:
         """How many row groups the plan has; it may have been extended since the last turn."""
-        return int(self._connection.recall(_PLANNED.text, "state.plan_segment")[0][0])
+        return int(self._connection.recall(sql.planned_row_groups.text, "state.plan_segment")[0][0])
 
     @property
     def has_due(self) -> bool:
@@ -200,7 +179,9 @@ class Admission:
     def _why_none(self, now: datetime) -> str | None:
         """Why no row group came in, in the words of the view ``admission``."""
         facts = {**self._bounds, "max_parked_rows": self._max_parked_rows}
-        reason = self._connection.execute(_WHY_NONE.text, {**facts, "deferral_blocks": self._deferral_blocks(now)})
+        reason = self._connection.execute(
+            sql.why_no_row_group_enters.text, {**facts, "deferral_blocks": self._deferral_blocks(now)}
+        )
         return None if reason[0][0] is None else str(reason[0][0])
 
     def make_room(self) -> None:
@@ -221,8 +202,8 @@ class Admission:
         verdict = self._deferral_verdict
         if verdict is None or (verdict.cools_until is not None and now >= verdict.cools_until):
             # The views of cooling resources look at the time of the last turn, which is this one from here on.
-            self._connection.execute(_TOUCH.text, {"now": now})
-            verdict = _DeferralVerdict(*self._connection.execute(_DEFERRAL_BLOCKS.text, {"now": now})[0])
+            self._connection.execute(sql.touch_run.text, {"now": now})
+            verdict = _DeferralVerdict(*self._connection.execute(sql.deferral_blocks_admission.text, {"now": now})[0])
             self._deferral_verdict = verdict
         return verdict.blocks
 
@@ -245,25 +226,27 @@ class Admission:
         """Brings back row groups that are due, lowest first; returns how many rows came."""
         if not self.has_due:
             return 0
-        found = self._connection.execute(_DUE.text, self._asked(wanted_rows, ledger.now))
+        found = self._connection.execute(sql.due_row_groups.text, self._asked(wanted_rows, ledger.now))
         if not found:
             return 0
         came_back = {"row_groups": [row_group for (row_group,) in found]}
-        self._connection.execute(_RETURN.text, came_back)
-        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
-        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self._connection.execute(sql.return_row_groups.text, came_back)
+        rows = int(self._connection.execute(sql.unpark_rows.text, came_back)[0][0])
+        self._connection.execute(sql.delete_unparked_rows.text, came_back)
         ledger.counts["returned"] += len(found)
         return rows
 
     def _admit(self, wanted_rows: int, ledger: TurnLedger) -> int:
         """Admits about ``wanted_rows`` rows if the bounds allow, and returns how many came in (A1, A2)."""
-        admitted = self._connection.execute(_ADMIT.text, {"now": ledger.now, **self._asked(wanted_rows, ledger.now)})
+        admitted = self._connection.execute(
+            sql.admit_row_groups.text, {"now": ledger.now, **self._asked(wanted_rows, ledger.now)}
+        )
         if not admitted:
             return 0
         ledger.counts["admitted"] += len(admitted)
         first = min(row_group for row_group, _ in admitted)
         last = max(row_group for row_group, _ in admitted)
-        self._connection.execute(_ADVANCE.text, {"next_row_group": last + 1})
+        self._connection.execute(sql.advance_cursor.text, {"next_row_group": last + 1})
         parameters = {"first_admitted": first}
         if self._seed_rows:
             parameters["seed_rows"] = self._seed_rows
@@ -276,16 +259,16 @@ class Admission:
         """Parks row groups that only wait for cooling resources, and returns how many (A7)."""
         if self._row_groups.parked_rows >= self._max_parked_rows or not self._something_cools(ledger.now):
             return 0
-        parkable = self._connection.execute(_PARKABLE.text, {"now": ledger.now})
+        parkable = self._connection.execute(sql.parkable_row_groups.text, {"now": ledger.now})
         if not parkable:
             return 0
         parking = Rows(_NEW_PARKING)
         for row_group, resources in parkable:
             parking.append(row_group, resources)
         self._connection.stage("new_parking", parking.table())
-        self._connection.execute(_PARK.text)
-        self._connection.execute(_PARK_ROWS.text)
-        self._connection.execute(_DELETE_PARKED.text)
+        self._connection.execute(sql.park_row_groups.text)
+        self._connection.execute(sql.park_rows.text)
+        self._connection.execute(sql.delete_parked_from_active.text)
         ledger.counts["parked"] += len(parkable)
         self.make_room()
         return len(parkable)
@@ -305,13 +288,15 @@ class Admission:
             "now": ledger.now,
             **self._bounds,
         }
-        row_groups = [row_group for (row_group,) in self._connection.execute(_UNPARKABLE.text, parameters)]
+        row_groups = [
+            row_group for (row_group,) in self._connection.execute(sql.unparkable_row_groups.text, parameters)
+        ]
         if not row_groups:
             return 0
         came_back = {"row_groups": row_groups}
-        self._connection.execute(_UNPARK.text, came_back)
-        rows = int(self._connection.execute(_UNPARK_ROWS.text, came_back)[0][0])
-        self._connection.execute(_DELETE_UNPARKED.text, came_back)
+        self._connection.execute(sql.unpark_row_groups.text, came_back)
+        rows = int(self._connection.execute(sql.unpark_rows.text, came_back)[0][0])
+        self._connection.execute(sql.delete_unparked_rows.text, came_back)
         ledger.counts["unparked"] += len(row_groups)
         # One of which no row is left has to be looked at, too: it is complete.
         return max(rows, 1)
@@ -327,7 +312,7 @@ class Admission:
 
     def _source(self, layout: Layout) -> str:
         """The rows of admitted groups with all their SQL columns: one nested level per level of the graph."""
-        source = (_ROW_WITH_SEED if self._seed_rows else _ROW).text
+        source = (sql.admitted_row_with_seed if self._seed_rows else sql.admitted_row).text
         made: set[str] = set()
         done: list[int] = []
         tried: list[int] = []
@@ -349,13 +334,13 @@ class Admission:
                     values.append(f"{layout.expression(node)} as {quote(name)}")
                 done.append(node.number)
             if values:
-                source = _LEVEL.fill(values=",\n  ".join(values), source=source)
+                source = sql.admitted_level.fill(values=",\n  ".join(values), source=source)
         last = [f"{self._word(word, mask, tried)} as done_{word}" for word, mask in enumerate(layout.word_masks(done))]
         last += [f"0::ubigint as skipped_{word}" for word in range(layout.words)]
         last += [f"null as {quote(name)}" for name, _ in layout.value_columns if name not in made]
         if not layout.value_columns:
             last.append("null as no_columns")
-        return _LEVEL.fill(values=",\n  ".join(last), source=source)
+        return sql.admitted_level.fill(values=",\n  ".join(last), source=source)
 
     @staticmethod
     def _word(word: int, mask: int, tried: list[int]) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_FIND = statement("find_answers")
+sql = statements_of("turn/answer")
 
 
 def find_answers(connection: Connection, keys: Sequence[int]) -> dict[int, str]:
@@ -15,4 +15,4 @@ def find_answers(connection: Connection, keys: Sequence[int]) -> dict[int, str]:
     if not keys:
         return {}
     literals = ", ".join(str(int(key)) for key in keys)
-    return dict(connection.execute(_FIND.fill(answer_keys=literals)))
+    return dict(connection.execute(sql.find_answers.fill(answer_keys=literals)))

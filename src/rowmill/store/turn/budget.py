@@ -9,10 +9,9 @@ from __future__ import annotations
 from rowmill.errors import BudgetReached
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_USED = statement("used_so_far")
-_USED_NOW = statement("used_by_new_attempts")
+sql = statements_of("turn/outcome")
 
 
 class Budget:
@@ -27,7 +26,7 @@ class Budget:
         self._counts = any(bound is not None for bound in bounds)
         self._requests, self._tokens, self._cost_usd = 0, 0, 0.0
         if self._counts:
-            self._add(_USED.text)
+            self._add(sql.used_so_far.text)
 
     def _add(self, query: str) -> None:
         requests, tokens, cost_usd = self._connection.execute(query)[0]
@@ -41,7 +40,7 @@ class Budget:
         ``has_attempts``: attempts of this turn are staged and not counted yet.
         """
         if self._counts and has_attempts:
-            self._add(_USED_NOW.text)
+            self._add(sql.used_by_new_attempts.text)
         settings = self._settings
         if settings.max_cost_usd is not None and self._cost_usd >= settings.max_cost_usd:
             return _reached("max_cost_usd", f"${self._cost_usd:,.2f} of ${settings.max_cost_usd:,.2f} are spent")

@@ -18,7 +18,7 @@ import pyarrow as pa
 from rowmill.errors import UsageError
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.reshape.barrier import reopen_barriers
 from rowmill.store.reshape.reopening import ROW_KEY, RowKey, revive
 from rowmill.store.turn.control_request import MOST_ROWS, ControlAnswer, ControlRequest, PendingRequest
@@ -26,22 +26,7 @@ from rowmill.store.turn.dropping import ACTIVE, PARKED, give_up
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import Steering
 
-_INSERT_REQUEST = statement("insert_control_request")
-_KNOWN_REQUEST = statement("known_control_request")
-_INSERT_EVENT = statement("insert_event")
-_RUN_STATE = statement("run_state")
-_READ_PAUSE = statement("read_pause")
-_PAUSE = statement("pause_run")
-_RESUME = statement("resume_run")
-_LIMITS = statement("limits_by_hand")
-_DELETE_LIMIT = statement("delete_limit_by_hand")
-_INSERT_LIMIT = statement("insert_limit_by_hand")
-_SET_CONFIGURED = statement("set_configured_limit")
-_ROWS_TO_DROP = statement("rows_to_drop_by_hand")
-_DELETE_STALE = statement("delete_stale_deferrals")
-_DROPPED_AMONG = statement("dropped_rows_among")
-_REOPEN_RUN = statement("reopen_run")
-_RETRY_DEFERRED = statement("retry_deferred_tasks")
+sql = statements_of("run", "turn/control", "turn/outcome")
 
 _HAND_DROP = pa.schema([("row_id", pa.int64())])
 _HAND_RETRY = pa.schema([("generator", pa.string()), ("row_group", pa.int64()), ("row_index", pa.int64())])
@@ -66,8 +51,8 @@ class HandSettings:
 
 def read_hand_settings(connection: Connection) -> HandSettings:
     """What holds by hand. O(resources)."""
-    pause = connection.execute(_READ_PAUSE.text)
-    limits = dict(connection.execute(_LIMITS.text))
+    pause = connection.execute(sql.read_pause.text)
+    limits = dict(connection.execute(sql.limits_by_hand.text))
     paused_at, paused_by = pause[0] if pause else (None, None)
     return HandSettings(paused_at, paused_by, limits)
 
@@ -152,7 +137,7 @@ class Control:
 
         Without ``hands`` rows are dropped and taken back by the statements of a turn alone.
         """
-        known = self._connection.execute(_KNOWN_REQUEST.text, {"request_id": request.key})
+        known = self._connection.execute(sql.known_control_request.text, {"request_id": request.key})
         if known:
             return ControlAnswer(*known[0]), None
         verb = _VERBS.get(request.verb)
@@ -168,7 +153,7 @@ class Control:
         if len(arguments) > _MOST_RECORDED:
             arguments = json.dumps({name: value for name, value in request.arguments.items() if name == "reason"})
         self._connection.execute(
-            _INSERT_REQUEST.text,
+            sql.insert_control_request.text,
             {
                 "request_id": request.key,
                 "verb": request.verb,
@@ -183,7 +168,7 @@ class Control:
         )
         if answer.outcome == "applied":
             self._connection.execute(
-                _INSERT_EVENT.text,
+                sql.insert_event.text,
                 {
                     "now": now,
                     "kind": request.verb.replace("_", " "),
@@ -199,20 +184,20 @@ class Control:
         state = self._state()
         if state == "finished":
             return ControlAnswer("already", "The run is complete; there is nothing to pause."), None
-        pause = self._connection.execute(_READ_PAUSE.text)
+        pause = self._connection.execute(sql.read_pause.text)
         if pause:
             at, by = pause[0]
             return ControlAnswer("already", f"Already paused, since {at:%Y-%m-%d %H:%M:%S} UTC, by {by}."), None
-        self._connection.execute(_PAUSE.text, {"now": wish.now, "requested_by": wish.request.requested_by})
+        self._connection.execute(sql.pause_run.text, {"now": wish.now, "requested_by": wish.request.requested_by})
         message = "Paused: running calls finish, nothing new starts until 'rowmill resume'."
         if not self._is_living:
             message = "Paused: 'rowmill run' will start nothing until 'rowmill resume'."
         return ControlAnswer("applied", message), Steering(paused=True)
 
     def _resume(self, wish: _Wish) -> tuple[ControlAnswer, Steering | None]:
-        if not self._connection.execute(_READ_PAUSE.text):
+        if not self._connection.execute(sql.read_pause.text):
             return ControlAnswer("already", "Not paused: there is nothing to resume."), None
-        self._connection.execute(_RESUME.text)
+        self._connection.execute(sql.resume_run.text)
         message = "Resumed." if self._is_living else "Resumed: 'rowmill run' goes on with the run."
         return ControlAnswer("applied", message), Steering(paused=False)
 
@@ -241,17 +226,17 @@ class Control:
             return ControlAnswer(
                 "refused", f"The limit of {subject} must be from 1 to {spec_calls}, as the spec says."
             ), None
-        before = dict(self._connection.execute(_LIMITS.text)).get(resource, spec_calls)
+        before = dict(self._connection.execute(sql.limits_by_hand.text)).get(resource, spec_calls)
         if before == wanted:
             return ControlAnswer("already", f"The limit of {subject} is {wanted} already."), None
-        self._connection.execute(_DELETE_LIMIT.text, {"resource": resource})
+        self._connection.execute(sql.delete_limit_by_hand.text, {"resource": resource})
         if wanted != spec_calls:
             values = {"resource": resource, "calls": wanted, "now": wish.now, "requested_by": wish.request.requested_by}
-            self._connection.execute(_INSERT_LIMIT.text, values)
+            self._connection.execute(sql.insert_limit_by_hand.text, values)
         if resource is None:
             steering = Steering(max_in_flight=wanted)
         else:
-            self._connection.execute(_SET_CONFIGURED.text, {"resource": resource, "calls": wanted})
+            self._connection.execute(sql.set_configured_limit.text, {"resource": resource, "calls": wanted})
             steering = Steering(limits={resource: wanted})
         return ControlAnswer("applied", f"The limit of {subject} is {wanted} now, it was {before}."), steering
 
@@ -266,7 +251,9 @@ class Control:
                 rows.append(row_id)
         self._connection.stage("hand_drop", rows.table())
         drops_from = {ACTIVE: Rows(NEW_DROP), PARKED: Rows(NEW_DROP)}
-        for row_group, row_index, generator, attempts, is_parked in self._connection.execute(_ROWS_TO_DROP.text):
+        for row_group, row_index, generator, attempts, is_parked in self._connection.execute(
+            sql.rows_to_drop_by_hand.text
+        ):
             drops = drops_from[PARKED if is_parked else ACTIVE]
             drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
         for table, drops in drops_from.items():
@@ -282,7 +269,7 @@ class Control:
         for generator, row_group, row_index in wish.arguments["tasks"]:
             tasks.append(str(generator), int(row_group), int(row_index))
         self._connection.stage("hand_retry", tasks.table())
-        count = len(self._connection.execute(_RETRY_DEFERRED.text, {"now": wish.now}))
+        count = len(self._connection.execute(sql.retry_deferred_tasks.text, {"now": wish.now}))
         if not count:
             return ControlAnswer("already", "None of these tasks waits: there is nothing to retry."), None
         noun = "task" if count == 1 else "tasks"
@@ -293,11 +280,11 @@ class Control:
         for row_group, row_index in wish.arguments["rows"]:
             wanted.append(int(row_group), int(row_index))
         self._connection.stage("hand_revival", wanted.table())
-        rows = [(group, index) for group, index in self._connection.execute(_DROPPED_AMONG.text)]
+        rows = [(group, index) for group, index in self._connection.execute(sql.dropped_rows_among.text)]
         if not rows:
             return ControlAnswer("already", "None of these rows is dropped: nothing to bring back."), None
         wish.hands.revive(rows)
-        self._connection.execute(_REOPEN_RUN.text, {"reason": "dropped rows were revived", "now": wish.now})
+        self._connection.execute(sql.reopen_run.text, {"reason": "dropped rows were revived", "now": wish.now})
         return ControlAnswer("applied", f"{len(rows):,} {'row' if len(rows) == 1 else 'rows'} back.", len(rows)), None
 
     def _direct_hands(self) -> RowHands:
@@ -305,14 +292,14 @@ class Control:
 
     def _drop_directly(self, drops: Rows, now: datetime, table: str) -> None:
         give_up(self._connection, table, drops, now)
-        self._connection.execute(_DELETE_STALE.text)
+        self._connection.execute(sql.delete_stale_deferrals.text)
 
     def _revive_directly(self, rows: Sequence[RowKey]) -> None:
         revive(self._connection, rows)
         reopen_barriers(self._connection)
 
     def _state(self) -> str:
-        return str(self._connection.execute(_RUN_STATE.text)[0][1])
+        return str(self._connection.execute(sql.run_state.text)[0][1])
 
 
 Verb = Callable[[Control, _Wish], tuple[ControlAnswer, Steering | None]]

@@ -7,12 +7,9 @@ from typing import NamedTuple
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
-_MERGE = statement("merge_deferred")
-_CLEAR = statement("clear_deferred")
-_DELETE_STALE = statement("delete_stale_deferrals")
-_SUMMARY = statement("deferred_summary")
+sql = statements_of("turn/frontier", "turn/outcome")
 
 _TABLE = "state.deferred_task"
 
@@ -39,16 +36,16 @@ class Deferrals:
         """Defers tasks, anew if they were before."""
         self.has_any = True
         self._connection.stage("new_deferral", deferrals.table())
-        self._connection.execute(_MERGE.text, {"now": now})
+        self._connection.execute(sql.merge_deferred.text, {"now": now})
 
     def end(self) -> None:
         """Deferred tasks ended: those staged as ``done_task`` with ``ends_deferral``."""
-        self._connection.execute(_CLEAR.text)
+        self._connection.execute(sql.clear_deferred.text)
 
     def delete_stale(self) -> None:
         """Forgets deferrals of tasks that are none any more (R4)."""
         if self.has_any:
-            self._connection.execute(_DELETE_STALE.text)
+            self._connection.execute(sql.delete_stale_deferrals.text)
 
     def summary(self, now: datetime) -> DeferredSummary:
         """How many tasks are deferred, and when the next one becomes ready; looks only if that may have changed."""
@@ -57,7 +54,9 @@ class Deferrals:
         next_not_before = self._last.next_not_before
         if now < self._last_at or (next_not_before is not None and next_not_before <= now):
             self._connection.forget(_TABLE)
-        self._last = DeferredSummary(*self._connection.recall(_SUMMARY.text, _TABLE, parameters={"now": now})[0])
+        self._last = DeferredSummary(
+            *self._connection.recall(sql.deferred_summary.text, _TABLE, parameters={"now": now})[0]
+        )
         self._last_at = now
         self.has_any = self._last.tasks > 0
         return self._last

@@ -6,16 +6,11 @@ from datetime import datetime
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
 ACTIVE, PARKED = "active_row", "parked_row"
 """The tables rows can be dropped from."""
-_RECORD = statement("record_drops")
-_KEEP_VALUES = statement("keep_dropped_values")
-_DELETE = statement("delete_dropped_rows")
-_DELETE_PARKED_DEFERRALS = statement("delete_parked_deferrals")
-_UNPARK_EMPTIED = statement("unpark_emptied_row_groups")
-_COUNT_ROWS = statement("count_rows_of_row_groups")
+sql = statements_of("turn/control", "turn/outcome", "turn/row_groups")
 
 
 def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> None:
@@ -24,10 +19,10 @@ def give_up(connection: Connection, table: str, drops: Rows, now: datetime) -> N
     A parked row group that loses its last row is active again: it is complete.
     """
     connection.stage("new_drop", drops.table())
-    connection.execute(_RECORD.fill(rows_of=table), {"now": now})
-    connection.execute(_KEEP_VALUES.fill(rows_of=table))
-    connection.execute(_DELETE.fill(rows_of=table))
+    connection.execute(sql.record_drops.fill(rows_of=table), {"now": now})
+    connection.execute(sql.keep_dropped_values.fill(rows_of=table))
+    connection.execute(sql.delete_dropped_rows.fill(rows_of=table))
     if table == PARKED:
-        connection.execute(_DELETE_PARKED_DEFERRALS.text)
-        connection.execute(_UNPARK_EMPTIED.text)
-        connection.execute(_COUNT_ROWS.text)
+        connection.execute(sql.delete_parked_deferrals.text)
+        connection.execute(sql.unpark_emptied_row_groups.text)
+        connection.execute(sql.count_rows_of_row_groups.text)

@@ -6,20 +6,12 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import FinishedRowGroup, TaskKey
 
-_UNFINISHED = statement("unfinished_rows")
-_MOVE = statement("move_finished_rows")
-_SKIPS = statement("record_finished_skips")
-_FINISH = statement("finish_row_groups")
-_FORGET_ADMITTED = statement("forget_admitted_row_groups")
-_UNANNOUNCED = statement("unannounced_row_groups")
-_NOTE_UNANNOUNCED = statement("note_unannounced")
-_FORGET_ANNOUNCED = statement("forget_announced")
-_DELETE_ROWS = statement("delete_finished_rows")
+sql = statements_of("turn/finish", "turn/row_groups")
 
 
 class Finishing:
@@ -28,25 +20,29 @@ class Finishing:
     def __init__(self, connection: Connection, layout: Layout, *, announces: bool) -> None:
         """``announces``: row groups are remembered until they were announced (K3)."""
         self._connection = connection
-        self._of_all = _UNFINISHED.fill(all_done=layout.all_done)
-        self._living = _UNFINISHED.fill(all_done="false")
+        self._of_all = sql.unfinished_rows.fill(all_done=layout.all_done)
+        self._living = sql.unfinished_rows.fill(all_done="false")
         """Counts every row that lives."""
         self._unfinished: dict[int, int] = {}
         """At least so many rows have to end before a row group is complete; none if it is missing here."""
-        self._move = _MOVE.fill(columns=layout.all_columns)
-        self._skips = _SKIPS.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"]) if layout.skippable else None
+        self._move = sql.move_finished_rows.fill(columns=layout.all_columns)
+        self._skips = (
+            sql.record_finished_skips.fill(is_skipped_of_a=layout.view_slots["is_skipped_of_a"])
+            if layout.skippable
+            else None
+        )
         self._announces = announces
 
     def forget_announced(self, ledger: TurnLedger) -> None:
         """What the last turn returned was announced since: its callbacks have run."""
         if self._announces and ledger.last is not None and ledger.last.announced:
-            self._connection.execute(_FORGET_ANNOUNCED.text, {"row_groups": list(ledger.last.announced)})
+            self._connection.execute(sql.forget_announced.text, {"row_groups": list(ledger.last.announced)})
 
     def unannounced(self) -> list[FinishedRowGroup]:
         """What earlier invocations finished and may not have announced, lowest first."""
         if not self._announces:
             return []
-        return [FinishedRowGroup(*row) for row in self._connection.execute(_UNANNOUNCED.text)]
+        return [FinishedRowGroup(*row) for row in self._connection.execute(sql.unannounced_row_groups.text)]
 
     def finish(self, ledger: TurnLedger, *, only_emptied: bool = False) -> int:
         """Finishes every complete active row group and returns how many; the ledger gets them, lowest first.
@@ -83,9 +79,9 @@ class Finishing:
         self._connection.execute(self._move, row_groups)
         if self._skips:
             self._connection.execute(self._skips, row_groups)
-        recorded = self._connection.execute(_FINISH.text, {**row_groups, "now": now})
+        recorded = self._connection.execute(sql.finish_row_groups.text, {**row_groups, "now": now})
         if self._announces:
-            self._connection.execute(_NOTE_UNANNOUNCED.text, row_groups)
-        self._connection.execute(_DELETE_ROWS.text, row_groups)
-        self._connection.execute(_FORGET_ADMITTED.text, row_groups)
+            self._connection.execute(sql.note_unannounced.text, row_groups)
+        self._connection.execute(sql.delete_finished_rows.text, row_groups)
+        self._connection.execute(sql.forget_admitted_row_groups.text, row_groups)
         return sorted((FinishedRowGroup(*row) for row in recorded), key=lambda group: group.row_group)

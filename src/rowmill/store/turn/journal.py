@@ -12,12 +12,11 @@ import pyarrow as pa
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 
 _log = logging.getLogger("rowmill.run")
 
-_INSERT = statement("insert_events")
-_TRIM = statement("trim_events")
+sql = statements_of("run")
 
 _NEW_EVENT = pa.schema([("kind", pa.string()), ("subject", pa.string()), ("detail", pa.string())])
 _KEPT = 10_000
@@ -72,9 +71,9 @@ class Journal:
         for kind, subject, detail in self._events.rows:
             _log.info("%s: %s %s", kind, subject, detail, extra={"kind": kind, "subject": subject})
         self._connection.stage("new_event", self._events.table())
-        self._connection.execute(_INSERT.text, {"now": now})
+        self._connection.execute(sql.insert_events.text, {"now": now})
         self._written += len(self._events.rows)
         self._events.rows = []
         if self._written >= _KEPT // 10:
-            self._connection.execute(_TRIM.text, {"kept": _KEPT})
+            self._connection.execute(sql.trim_events.text, {"kept": _KEPT})
             self._written = 0

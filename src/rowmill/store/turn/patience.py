@@ -14,15 +14,11 @@ from typing import NamedTuple
 
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.inbox import Inbox
 
-_REFUSING = statement("endpoints_that_refuse")
-_BEGIN = statement("begin_refusal")
-_END = statement("end_refusal")
-_BEHIND = statement("tasks_behind_endpoint")
-_TO_GIVE_UP = statement("tasks_to_give_up")
+sql = statements_of("turn/outcome")
 
 
 class GivenUp(NamedTuple):
@@ -56,24 +52,24 @@ class Patience:
                 yield from self._behind(resource, kind, message)
         if inbox.deferrals:
             tired = {"deferred_before": now - self._longest, "now": now}
-            for row in self._connection.execute(_TO_GIVE_UP.text, tired):
+            for row in self._connection.execute(sql.tasks_to_give_up.text, tired):
                 task = GivenUp(*row)
                 if self._generators[task.generator].declaration.resource in LOCAL_RESOURCES:
                     yield task
 
     def _noted(self, inbox: Inbox, now: datetime) -> dict[str, datetime]:
         if self._since is None:
-            self._since = dict(self._connection.execute(_REFUSING.text))
+            self._since = dict(self._connection.execute(sql.endpoints_that_refuse.text))
         for resource in inbox.answered & self._since.keys():
-            self._connection.execute(_END.text, {"resource": resource})
+            self._connection.execute(sql.end_refusal.text, {"resource": resource})
             del self._since[resource]
         for resource in inbox.refused.keys() - self._since.keys():
-            self._connection.execute(_BEGIN.text, {"resource": resource, "now": now})
+            self._connection.execute(sql.begin_refusal.text, {"resource": resource, "now": now})
             self._since[resource] = now
         return self._since
 
     def _behind(self, resource: str, kind: str, message: str) -> Iterator[GivenUp]:
         skippable = [node.number for node in self._generators if node.declaration.skip is not None]
-        tasks = self._connection.execute(_BEHIND.text, {"resource": resource, "skippable": skippable})
+        tasks = self._connection.execute(sql.tasks_behind_endpoint.text, {"resource": resource, "skippable": skippable})
         for number, row_group, row_index, attempts in tasks:
             yield GivenUp(number, row_group, row_index, attempts, kind, message)

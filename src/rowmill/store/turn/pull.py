@@ -16,7 +16,7 @@ from typing import Any
 
 from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import TaskMarks
 from rowmill.store.database.typing import arrow_schema
 from rowmill.store.layout.layout import Layout
@@ -25,9 +25,7 @@ from rowmill.store.reshape.regeneration import Regeneration
 from rowmill.task import Task
 from rowmill.value.python_value import is_plain, python_values
 
-_PULL = statement("pull_ready_tasks")
-_BATCH_ROWS = statement("batch_rows")
-_STATE = statement("read_generator_state")
+sql = statements_of("turn/frontier")
 
 
 class FairShare:
@@ -93,7 +91,7 @@ class Pull:
         types = dict(layout.value_columns)
         kinds = arrow_schema(connection, [(name, types[name]) for name in names])
         self._are_plain = all(is_plain(field.type) for field in kinds)
-        self._query = _PULL.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
+        self._query = sql.pull_ready_tasks.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
         """Marks up to ``free`` tasks per resource in flight and returns them in the order they are to start (C4)."""
@@ -138,11 +136,11 @@ class Pull:
     def _batch(self, number: int, row_group: int, attempts: int) -> Task:
         node = self._layout.graph.generators[number]
         inputs = ", ".join(f"a.{quote(name)}" for name in node.inputs) or "null as no_inputs"
-        query = _BATCH_ROWS.fill(inputs=inputs, not_done=self._layout.lacks("a.done", number))
+        query = sql.batch_rows.fill(inputs=inputs, not_done=self._layout.lacks("a.done", number))
         table = self._connection.arrow(query, {"row_group": row_group})
         state = self._state_of(number) if node.declaration.is_ordered else None
         return Task(number, row_group, None, None, attempts, table, state)
 
     def _state_of(self, number: int) -> Any:
-        rows = self._connection.execute(_STATE.text, {"generator": number})
+        rows = self._connection.execute(sql.read_generator_state.text, {"generator": number})
         return json.loads(rows[0][0]) if rows and rows[0][0] is not None else None

@@ -14,7 +14,7 @@ from rowmill.spec.declaration import Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.typing import Typing
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.deferrals import Deferrals
@@ -25,16 +25,7 @@ from rowmill.store.turn.ledger import TurnLedger
 from rowmill.store.turn.patience import GivenUp, Patience
 from rowmill.store.turn.settling import FailedCell
 
-_WRITE_VALUES = statement("write_values")
-_WRITE_TOGETHER = statement("write_values_together")
-_WRITE_SKIPS = statement("write_skips")
-_INSERT_ATTEMPTS = statement("insert_attempts")
-_TOTAL_ATTEMPTS = statement("total_attempts")
-_KEEP_ANSWERS = statement("keep_answers")
-_LIVE_ROWS = statement("live_rows_of_group")
-_COOL = statement("cool_resources")
-_LEARN_LIMITS = statement("learn_limits")
-_KEEP_STATE = statement("keep_generator_state")
+sql = statements_of("turn/answer", "turn/outcome")
 
 _TOTALLED_TOGETHER = 20_000
 """Attempts that are summed up together: so many at most are added up each time somebody asks for the usage."""
@@ -89,13 +80,13 @@ class Recording:
             self.record_attempts(inbox.attempts.rows)
         if inbox.attempts.answers:
             self._connection.stage("new_answer", inbox.attempts.kept_answers().table())
-            execute(_KEEP_ANSWERS.text)
+            execute(sql.keep_answers.text)
         if inbox.states:
             self._connection.stage("new_state", inbox.states.table())
-            execute(_KEEP_STATE.text)
+            execute(sql.keep_generator_state.text)
         if inbox.cooling:
             self._connection.stage("new_cooling", _latest_per_resource(inbox.cooling).table())
-            execute(_COOL.text)
+            execute(sql.cool_resources.text)
         if inbox.drops:
             self.drop(inbox.drops, ledger)
         if inbox.deferrals:
@@ -107,16 +98,16 @@ class Recording:
         """Journals requests and failed calls (R9)."""
         if self._untotalled >= _TOTALLED_TOGETHER:
             # Before this turn's attempts are inserted: until the commit they have no row numbers of their own.
-            self._connection.execute(_TOTAL_ATTEMPTS.text)
+            self._connection.execute(sql.total_attempts.text)
             self._untotalled = 0
         self._connection.stage("new_attempt", attempts.table())
-        self._connection.execute(_INSERT_ATTEMPTS.text)
+        self._connection.execute(sql.insert_attempts.text)
         self._untotalled += len(attempts.rows)
 
     def _write_values(self, number: int, table: pa.Table) -> None:
         self._connection.stage(f"outcome_{number}", table)
         self._connection.execute(
-            _WRITE_VALUES.fill(
+            sql.write_values.fill(
                 outcome=f"outcome_{number}",
                 assignments=self._layout.assign_values(self._layout.graph.generators[number]),
                 set_done=self._layout.add("done", number, "a."),
@@ -140,7 +131,7 @@ class Recording:
             parts.append(pa.Table.from_arrays([*table.columns, *bits], names=[*names, *words]))
         self._connection.stage("outcome_together", pa.concat_tables(parts, promote_options="default"))
         self._connection.execute(
-            _WRITE_TOGETHER.fill(
+            sql.write_values_together.fill(
                 assignments=self._layout.assign_together(nodes),
                 merged=self._layout.merge_together(nodes),
                 set_done=self._layout.per_word("done_# = a.done_# | o.done_#", ", "),
@@ -153,7 +144,7 @@ class Recording:
         for number in sorted(numbers):
             node = self._layout.graph.generators[number]
             self._connection.execute(
-                _WRITE_SKIPS.fill(
+                sql.write_skips.fill(
                     assignments=self._layout.assign_skip(node),
                     set_done=self._layout.add("done", number, "a."),
                     set_skipped=self._layout.add("skipped", number, "a."),
@@ -194,7 +185,7 @@ class Recording:
 
     def live_rows(self, row_group: int, generator: int) -> list[int]:
         """Row indices of the live rows of a row group that the generator has not done: what a batch task stands for."""
-        query = _LIVE_ROWS.fill(not_done=self._layout.lacks("a.done", generator))
+        query = sql.live_rows_of_group.fill(not_done=self._layout.lacks("a.done", generator))
         parameters = {"row_group": row_group, "generator": generator}
         return [index for (index,) in self._connection.execute(query, parameters)]
 
@@ -204,7 +195,7 @@ class Recording:
         for resource, limit in limits.items():
             rows.append(resource, limit)
         self._connection.stage("new_limit", rows.table())
-        self._connection.execute(_LEARN_LIMITS.text)
+        self._connection.execute(sql.learn_limits.text)
 
 
 def _no_outcomes(layout: Layout, typing: Typing) -> pa.Table | None:

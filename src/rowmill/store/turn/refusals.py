@@ -12,14 +12,12 @@ from datetime import datetime
 
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import TaskMarks
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.inbox import Inbox
 
-_REFUSING = statement("local_generators_that_refuse")
-_BEGIN = statement("begin_refusal")
-_END = statement("end_refusal")
+sql = statements_of("turn/outcome")
 
 
 class Refusals:
@@ -37,7 +35,8 @@ class Refusals:
         self._numbers = {key: number for number, key in self._keys.items()}
         self._resources = {number: layout.graph.generators[number].declaration.resource or "" for number in self._keys}
         self._next: dict[int, datetime] = {
-            number: not_before or datetime.min for number, not_before in connection.execute(_REFUSING.text)
+            number: not_before or datetime.min
+            for number, not_before in connection.execute(sql.local_generators_that_refuse.text)
         }
         """Of those that refuse, when the next of their tasks may start."""
 
@@ -55,13 +54,13 @@ class Refusals:
         """Takes note of refusals and successes; whether anything changed for who waits."""
         worked = self._next.keys() & inbox.succeeded
         for number in worked:
-            self._connection.execute(_END.text, {"resource": self._keys[number]})
+            self._connection.execute(sql.end_refusal.text, {"resource": self._keys[number]})
             del self._next[number]
         refused = {number: at for number, at in inbox.refused_locally.items() if number not in inbox.succeeded}
         for number, not_before in refused.items():
             known = self._next.get(number)
             if known is None:
-                self._connection.execute(_BEGIN.text, {"resource": self._keys[number], "now": now})
+                self._connection.execute(sql.begin_refusal.text, {"resource": self._keys[number], "now": now})
             self._next[number] = not_before if known is None or known <= now else min(known, not_before)
         return bool(worked or refused)
 

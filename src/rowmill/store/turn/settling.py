@@ -15,25 +15,14 @@ from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import Connection, quote
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.sampling import unformatted_value
 from rowmill.store.layout.shelter import sheltered
 from rowmill.store.reshape.regeneration import InvalidCell
 
-_SETTLE_EXPRESSION = statement("settle_expression")
-_SETTLE_VERDICT = statement("settle_verdict")
-_SETTLE_SEED_COLUMN = statement("settle_seed_column")
-_UNSETTLED_ROWS = statement("unsettled_rows")
-_VALUES_OF_ROW = statement("values_of_row")
-_EVALUATE_FOR_ROW = statement("evaluate_for_row")
-_VALUE_AND_TYPE_FOR_ROW = statement("value_and_type_for_row")
-_PROPAGATED_SKIP = statement("settle_propagated_skip")
-_PREDICATE_SKIP = statement("settle_predicate_skip")
-_PREDICATE_OR_ERROR_SKIP = statement("settle_predicate_or_error_skip")
-_FAILED_PREDICATES = statement("failed_predicates")
-_INVALID_ROWS = statement("invalid_rows")
+sql = statements_of("turn/settle")
 
 _EXPLAINED_ROWS = 20
 _SHOWN = 80
@@ -100,7 +89,7 @@ class Settling:
             self._settle_skips(node, pending, settled)
         if isinstance(node.declaration.sql, SeedColumn):
             self._connection.execute(
-                _SETTLE_SEED_COLUMN.fill(
+                sql.settle_seed_column.fill(
                     column=quote(node.columns[0].name),
                     seed_column=quote(node.declaration.sql.name),
                     set_done=self._layout.add("done", node.number, "a."),
@@ -117,17 +106,17 @@ class Settling:
                 **pending,
             }
             if node.declaration.regeneration is None:
-                settled.succeeded += int(self._connection.execute(_SETTLE_EXPRESSION.fill(**slots))[0][0])
+                settled.succeeded += int(self._connection.execute(sql.settle_expression.fill(**slots))[0][0])
             else:
                 self._judge(node, slots, settled)
-            unsettled = self._connection.execute(_UNSETTLED_ROWS.fill(**pending))
+            unsettled = self._connection.execute(sql.unsettled_rows.fill(**pending))
             settled.failed += self._explain(node, expression, unsettled, "SqlError")
             if node.declaration.drops_invalid:
                 settled.failed += self._invalid(node)
 
     def _judge(self, node: GeneratorNode, slots: Mapping[str, str], settled: Settled) -> None:
         """Evaluates a verdict, and notes the rows that are not valid by it."""
-        judged = self._connection.execute(_SETTLE_VERDICT.fill(**slots))
+        judged = self._connection.execute(sql.settle_verdict.fill(**slots))
         settled.succeeded += len(judged)
         settled.invalid += [
             InvalidCell(node.number, row_group, row_index, message or "not valid")
@@ -138,7 +127,7 @@ class Settling:
     def _invalid(self, node: GeneratorNode) -> list[FailedCell]:
         """Rows whose verdict says that they are not valid; those that were found before are gone."""
         verdict = quote(node.columns[0].name)
-        query = _INVALID_ROWS.fill(
+        query = sql.invalid_rows.fill(
             all_done=self._layout.contains("done", [node.number]),
             predicate=f"not {verdict}.is_valid",
             expression=f"{verdict}.error_messages",
@@ -158,16 +147,16 @@ class Settling:
         sources = [number for number in node.required if number in self._layout.skippable]
         if node.declaration.propagate_skip and sources:
             skipped = self._layout.intersects("skipped", sources)
-            self._connection.execute(_PROPAGATED_SKIP.fill(upstream_skipped=skipped, **slots))
+            self._connection.execute(sql.settle_propagated_skip.fill(upstream_skipped=skipped, **slots))
         rule = node.declaration.skip
         if rule is None or rule.sql is None:
             return
         predicate = sheltered(f"({rule.sql}\n)")
-        statement = _PREDICATE_OR_ERROR_SKIP if rule.on_error == "skip" else _PREDICATE_SKIP
+        statement = sql.settle_predicate_or_error_skip if rule.on_error == "skip" else sql.settle_predicate_skip
         self._connection.execute(statement.fill(predicate=predicate, **slots))
         if rule.on_error == "skip":
             return
-        failing = self._connection.execute(_FAILED_PREDICATES.fill(predicate=predicate, **pending))
+        failing = self._connection.execute(sql.failed_predicates.fill(predicate=predicate, **pending))
         failed = self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
         if failed and rule.on_error == "stop":
             where = f"row {failing[0][2]}, column {node.name!r}"
@@ -196,11 +185,11 @@ class Settling:
 
     def _expression_reason(self, node: GeneratorNode, text: str, expression: str, row_id: int) -> tuple[str, str]:
         """Why a row has no value of an SQL expression: it fails, or what it gives does not fit the column (V3)."""
-        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        row = self._connection.arrow(sql.values_of_row.text, {"row_id": row_id})
         with Connection(None, threads=1) as scratch:
             scratch.stage("failing_row", row)
             try:
-                value, of = scratch.execute(_VALUE_AND_TYPE_FOR_ROW.fill(expression=f"({text}\n)"))[0]
+                value, of = scratch.execute(sql.value_and_type_for_row.fill(expression=f"({text}\n)"))[0]
             except duckdb.Error as error:
                 return "SqlError", str(error).strip().splitlines()[0]
         if value is None:
@@ -215,12 +204,12 @@ class Settling:
     def _sampling_reason(self, value: SampledValue, column: str, row_id: int) -> tuple[str, str]:
         """Why a row has no sampled value: a condition or a call that fails, or bounds that were not met."""
         expression = unformatted_value(value, self._layout.seed, column)
-        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        row = self._connection.arrow(sql.values_of_row.text, {"row_id": row_id})
         with Connection(None, threads=1) as scratch:
             create_sampler_macros(scratch, [expression])
             scratch.stage("failing_row", row)
             try:
-                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+                scratch.execute(sql.evaluate_for_row.fill(expression=expression))
             except duckdb.Error as error:
                 return "SqlError", str(error).strip().splitlines()[0]
         return "ConstraintNotMet", value.unmet
@@ -230,11 +219,11 @@ class Settling:
 
         Asked of a private in-memory database, since an error in the run database would abort the turn.
         """
-        row = self._connection.arrow(_VALUES_OF_ROW.text, {"row_id": row_id})
+        row = self._connection.arrow(sql.values_of_row.text, {"row_id": row_id})
         with Connection(None, threads=1) as scratch:
             scratch.stage("failing_row", row)
             try:
-                scratch.execute(_EVALUATE_FOR_ROW.fill(expression=expression))
+                scratch.execute(sql.evaluate_for_row.fill(expression=expression))
             except duckdb.Error as error:
                 return str(error).strip().splitlines()[0]
         return "The expression failed among other rows, but not for this row alone."

@@ -10,11 +10,11 @@ from datetime import datetime, timedelta
 
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_TASK_TRACE, Rows, from_epoch
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.task import Outcome, OutcomeKind, TaskKey
 
-_INSERT = statement("insert_task_traces")
+sql = statements_of("turn/trace")
 
 
 class Trace:
@@ -56,4 +56,4 @@ class Trace:
                 outcome.worker,
             )
         self._connection.stage("new_task_trace", rows.table())
-        self._connection.execute(_INSERT.text)
+        self._connection.execute(sql.insert_task_traces.text)

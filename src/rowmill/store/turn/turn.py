@@ -37,7 +37,7 @@ from rowmill.errors import BarrierFailed, InternalError
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch, to_epoch
-from rowmill.store.database.statements import statement
+from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import IN_FLIGHT, TaskMarks
 from rowmill.store.database.typing import Typing
 from rowmill.store.file import engine_errors
@@ -66,11 +66,7 @@ from rowmill.store.turn.stopping import Stopping
 from rowmill.store.turn.trace import Trace
 from rowmill.task import Outcome, OutcomeKind, Task, TurnResult
 
-_ACTIVE_ROWS = statement("active_row_count")
-_CURSOR_SUMMARY = statement("cursor_summary")
-_TOUCH = statement("touch_run")
-_FINISH_RUN = statement("finish_run")
-_CONTRADICTIONS = statement("contradictions")
+sql = statements_of("run", "turn/finish", "turn/frontier")
 
 _TOUCH_INTERVAL = timedelta(seconds=1)
 _ROUNDS = 3
@@ -273,7 +269,7 @@ class Turn:
         if not failures:
             return False
         if ledger.is_first:
-            came_in = int(self._connection.execute(_ACTIVE_ROWS.text)[0][0])
+            came_in = int(self._connection.execute(sql.active_row_count.text)[0][0])
         succeeded = settled.succeeded + max(0, came_in - len(failures))
         return self._stopping.judge_sample(succeeded, failures, ledger)
 
@@ -417,21 +413,21 @@ class Turn:
         return rows > 0
 
     def _has_groups_left(self) -> bool:
-        next_row_group, row_groups = self._connection.execute(_CURSOR_SUMMARY.text)[0]
+        next_row_group, row_groups = self._connection.execute(sql.cursor_summary.text)[0]
         return bool(next_row_group < row_groups)
 
     def _touch(self, ledger: TurnLedger, *, is_patient: bool) -> None:
         """Notes when the run moved on: by the second, and in every turn while something waits for a point in time."""
         now = ledger.now
         if ledger.complete:
-            self._connection.execute(_FINISH_RUN.text, {"now": now})
+            self._connection.execute(sql.finish_run.text, {"now": now})
         elif is_patient or self._touched_at is None or abs(now - self._touched_at) >= _TOUCH_INTERVAL:
-            self._connection.execute(_TOUCH.text, {"now": now})
+            self._connection.execute(sql.touch_run.text, {"now": now})
             self._touched_at = now
 
     def _contradiction(self) -> str:
         """What ``invariant_violation`` says (F9)."""
-        found = self._connection.execute(_CONTRADICTIONS.text)
+        found = self._connection.execute(sql.contradictions.text)
         if not found:
             return "The view invariant_violation is empty. Please report this with the run database."
         return "; ".join(f"{rule}: {subject} ({detail})" for rule, subject, detail in found)
