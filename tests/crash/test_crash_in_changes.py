@@ -208,7 +208,7 @@ def test_a_verb_whose_statement_fails_changes_nothing_that_matters(
         if not committed or name in {"accept", "fork"}:
             assert _outcome(database) == before, share
         assert _outcome(verb(database, specs[1])) is not None
-        assert not list(tmp_path.glob(".run.duckdb*")), "no half-made file stays"
+        assert not list(tmp_path.glob(".run.duckdb*")), "no unfinished file stays"
         for file in tmp_path.glob("*run.duckdb*"):
             file.unlink()
 

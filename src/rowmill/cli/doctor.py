@@ -88,7 +88,7 @@ def _repair(path: Path) -> Diagnosis:
     import time
 
     from rowmill.engine.doctor import describe_loss, diagnose, repair, sweep
-    from rowmill.half_made import CHANGED, remove_left_behind
+    from rowmill.unfinished_file import CHANGED, remove_left_behind
 
     removed = remove_left_behind(path.resolve(), CHANGED)
     for left in removed:

@@ -14,7 +14,6 @@ from pathlib import Path
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
 from rowmill.generators.file_directory import link_files
-from rowmill.half_made import CHANGED, half_made
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding, sync_directory
 from rowmill.store.file import engine_errors
@@ -23,6 +22,7 @@ from rowmill.store.file.log import log_of
 from rowmill.store.layout import schema
 from rowmill.store.reshape.change import Change, compare
 from rowmill.store.reshape.rebuild import Rebuild, purge_retained
+from rowmill.unfinished_file import CHANGED, unfinished
 
 
 def look_at_change(prepared: Prepared, database: Path) -> Change:
@@ -90,7 +90,7 @@ def _rebuilt(
     """The rebuilt database under another name beside ``target``, whole and synced; gone when left."""
     detail = "; ".join(change.lines()) or "nothing that shapes values"
     event = "spec changed" if source == target else "forked"
-    with half_made(target, CHANGED) as rebuilt:
+    with unfinished(target, CHANGED) as rebuilt:
         create_private_file(rebuilt)
         with Connection(rebuilt, source=source) as connection, engine_errors.mapped("rebuilding the run database"):
             rebuild = Rebuild(connection, prepared.blueprint(), change, purge=purge)

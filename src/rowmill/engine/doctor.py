@@ -12,7 +12,6 @@ from rowmill.counted import plural
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.migration import prepare_old
 from rowmill.errors import Damaged, Incompatible, RowmillError, UsageError
-from rowmill.half_made import CHANGED, left_behind
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding
@@ -25,6 +24,7 @@ from rowmill.store.layout import schema
 from rowmill.store.repair import examination
 from rowmill.store.repair.recovery import Recovery, find_recovery, put_back
 from rowmill.store.run_store import RunStore
+from rowmill.unfinished_file import CHANGED, left_behind
 
 State = Literal["ok", "warning", "wrong"]
 _MOST_NAMED = 12

@@ -30,7 +30,7 @@ from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
 from rowmill.export.source import DatasetSource
 from rowmill.export.target import mode_of, needing_room, sync_directory, whole_file
-from rowmill.half_made import PART, half_made, half_made_name, remove_left_behind
+from rowmill.unfinished_file import PART, remove_left_behind, unfinished, unfinished_name
 
 MANIFEST = "rowmill-export.json"
 _OLD = "old"
@@ -125,7 +125,7 @@ class DirectoryExport:
             return self._write_anew(source, target)
 
     def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
-        with half_made(target, PART) as made:
+        with unfinished(target, PART) as made:
             made.mkdir(mode=0o700)
             files, rows = self._write_files(self.through(source), made)
             self._finish(made)
@@ -231,7 +231,7 @@ def _of_directory(mode: int) -> int:
 
 def _put_in_place(made: Path, target: Path) -> None:
     """Names a finished directory; an earlier export of that name goes away only then."""
-    old = half_made_name(target, _OLD)
+    old = unfinished_name(target, _OLD)
     if target.is_dir() and any(target.iterdir()):
         os.rename(target, old)
     try:

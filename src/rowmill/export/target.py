@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from rowmill.errors import UsageError, WriteFailed
-from rowmill.half_made import PART, half_made
 from rowmill.store.database.held_file import NO_ROOM
+from rowmill.unfinished_file import PART, unfinished
 
 PRIVATE = 0o600
 """The mode of a file of which nobody said who may read it."""
@@ -34,7 +34,7 @@ def whole_file(path: Path, *, force: bool, mode: int | None = None) -> Iterator[
         with needing_room(path), target.open("wb") as stream:
             yield stream
         return
-    with needing_room(path), half_made(target, PART) as temporary:
+    with needing_room(path), unfinished(target, PART) as temporary:
         try:
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         except OSError as error:

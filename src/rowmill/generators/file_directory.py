@@ -17,7 +17,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from rowmill.errors import WriteFailed
-from rowmill.half_made import COPIED, half_made
+from rowmill.unfinished_file import COPIED, unfinished
 
 _PARTIAL = ".partial"
 _NAME = re.compile(r"[^\w-]", re.ASCII)
@@ -114,7 +114,7 @@ def link_files(source: Path, target: Path) -> None:
     if not origin.is_dir():
         return
     try:
-        with half_made(place, COPIED) as copy:
+        with unfinished(place, COPIED) as copy:
             shutil.copytree(origin, copy, copy_function=_linked, ignore=shutil.ignore_patterns(f"*{_PARTIAL}"))
             if place.exists():
                 shutil.rmtree(place)

@@ -20,13 +20,12 @@ import pyarrow as pa
 from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
-from rowmill.half_made import CHANGED, remove_left_behind
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
+from rowmill.store.database.column_types import arrow_schema
 from rowmill.store.database.connection import STORAGE_ROWS, Connection
 from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statements_of
-from rowmill.store.database.typing import arrow_schema
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
 from rowmill.store.file.usable import check_usable
@@ -46,6 +45,7 @@ from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.skipping import SkipCondition
 from rowmill.store.turn.turn import Turn
+from rowmill.unfinished_file import CHANGED, remove_left_behind
 from rowmill.version import VERSION
 
 _log = logging.getLogger("rowmill.run")

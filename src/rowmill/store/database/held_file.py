@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rowmill.errors import Locked, RowmillError, UsageError, WriteFailed
-from rowmill.half_made import COPIED, half_made
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.database_file import check_unclaimed
 from rowmill.store.file.log import log_of
 from rowmill.store.file.usable import check_usable, several_names
+from rowmill.unfinished_file import COPIED, unfinished
 
 _CHUNK_BYTES = 1 << 20
 NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
@@ -147,7 +147,7 @@ def copy_durably(source: int, target: Path) -> None:
 
     FileExistsError if ``target`` exists. The copy has the rights of its source.
     """
-    with half_made(target, COPIED) as copy:
+    with unfinished(target, COPIED) as copy:
         copied = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             place = 0

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import duckdb
 
-from rowmill.half_made import COPIED, half_made
 from rowmill.store.file import engine_errors
 from rowmill.store.file.log import read_log
 from rowmill.store.file.undo_file import put_blocks_back
 from rowmill.store.file.usable import check_directory
+from rowmill.unfinished_file import COPIED, unfinished
 
 _BETWEEN_LOOKS_S = 0.1
 _creating = threading.Lock()
@@ -79,7 +79,7 @@ def create_private_file(path: Path) -> None:
     the directory is missing or not writable, WriteFailed if there is no room.
     """
     check_directory(path)
-    with _creating, half_made(path, COPIED) as empty:
+    with _creating, unfinished(path, COPIED) as empty:
         mask = os.umask(0o177)
         try:
             duckdb.connect(str(empty)).close()

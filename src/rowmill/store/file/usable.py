@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rowmill.errors import UsageError
-from rowmill.half_made import COPIED, remove_left_behind
+from rowmill.unfinished_file import COPIED, remove_left_behind
 
 _LONGEST_NAME_BYTES = 235
 """File systems take 255; the engine and we put endings behind the name."""

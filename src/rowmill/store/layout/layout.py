@@ -16,9 +16,9 @@ from rowmill.spec.declaration import SampledValue, SamplerCall, SeedColumn, SqlE
 from rowmill.store.database.connection import column_list, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.statements import Statement, statements_of
+from rowmill.store.layout.catchable import catchable
 from rowmill.store.layout.implicit_cast import ImplicitCast
 from rowmill.store.layout.sampling import sampled_value, sampler_call
-from rowmill.store.layout.shelter import sheltered
 
 _INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
@@ -281,7 +281,7 @@ class Layout:
         if isinstance(source, SqlExpression):
             cast = self.casts.get(node.number)
             around = cast.around(source.text) if cast is not None else None
-            return sheltered(around or f"cast(({source.text}\n) as {output.sql_type})")
+            return catchable(around or f"cast(({source.text}\n) as {output.sql_type})")
         if isinstance(source, SeedColumn):
             return quote(source.name)
         raise TypeError(f"generator {node.declaration.name} is not evaluated in SQL")

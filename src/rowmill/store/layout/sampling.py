@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from rowmill.spec.declaration import Bound, SampledValue, SamplerCall, UnformattedValue
 from rowmill.store.database.connection import quote
 from rowmill.store.database.literal import literal
-from rowmill.store.layout.shelter import sheltered
+from rowmill.store.layout.catchable import catchable
 
 _STAGE_GROWTH = 4
 _MACRO_SLOTS = ("gt", "ge", "lt", "le")
@@ -22,7 +22,7 @@ _MACRO_SLOTS = ("gt", "ge", "lt", "le")
 
 def _condition(text: str) -> str:
     """A user's condition; several of one column may share a part that fails."""
-    return sheltered(f"cast(({text}\n) as boolean)")
+    return catchable(f"cast(({text}\n) as boolean)")
 
 
 def sampler_call(call: SamplerCall, seed: int, column: str) -> str:

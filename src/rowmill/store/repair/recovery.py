@@ -215,24 +215,24 @@ def put_back(held: HeldFile, recovery: Recovery) -> None:
     Raises WriteFailed or UsageError.
     """
     log = held.log
-    half_made = log.with_name(f".{log.name}.{os.getpid()}.new")
+    written = log.with_name(f".{log.name}.{os.getpid()}.new")
     try:
         if not recovery.log_bytes:
             log.unlink(missing_ok=True)
         else:
             kept = _cut(log.read_bytes(), recovery.header_end, recovery.header, recovery.log_bytes)
             assert kept is not None
-            half_made.unlink(missing_ok=True)  # of a process that died, and that had the number this one has now
-            with half_made.open("xb") as file:
+            written.unlink(missing_ok=True)  # of a process that died, and that had the number this one has now
+            with written.open("xb") as file:
                 file.write(kept)
                 file.flush()
                 os.fsync(file.fileno())
-            shutil.copymode(log, half_made)
-            os.replace(half_made, log)
+            shutil.copymode(log, written)
+            os.replace(written, log)
         sync_directory(log.parent)
     except OSError as error:
         with suppress(OSError):
-            half_made.unlink(missing_ok=True)
+            written.unlink(missing_ok=True)
         raise copy_error(error, log) from error
 
 

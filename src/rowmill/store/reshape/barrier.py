@@ -20,9 +20,9 @@ from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Deduplicate, KeepOfDataset
+from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statements_of
-from rowmill.store.database.typing import Typing
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.dataset_rows import DatasetRows
@@ -185,7 +185,7 @@ class Barriers:
             raise BarrierFailed(node.name, str(error).strip().splitlines()[0], "SqlError") from error
 
     def take_result(
-        self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing, now: datetime
+        self, node: GeneratorNode, result: pa.RecordBatchReader, column_types: ColumnTypes, now: datetime
     ) -> BarrierFailed | Passed | None:
         """Writes what a barrier's task returned, in the caller's transaction; returns what came of it.
 
@@ -194,7 +194,7 @@ class Barriers:
         """
         if (node.number,) not in self._connection.execute(sql.ready_barrier.text):
             return None
-        checked = _CheckedResult(node, result, typing)
+        checked = _CheckedResult(node, result, column_types)
         self._connection.stage_stream("barrier_result", checked.reader())
         self._connection.execute(sql.take_result.text)
         self._connection.unstage("barrier_result")
@@ -336,17 +336,17 @@ class Barriers:
 class _CheckedResult:
     """A result on its way into the database, batch by batch: row ids and values of the right types (V3)."""
 
-    def __init__(self, node: GeneratorNode, result: pa.RecordBatchReader, typing: Typing) -> None:
+    def __init__(self, node: GeneratorNode, result: pa.RecordBatchReader, column_types: ColumnTypes) -> None:
         self._node = node
         self._result = result
-        self._typing = typing
+        self._column_types = column_types
         self.problem: str | None = None
         """Why the result cannot be used; the stream ends at the first such batch."""
 
     def reader(self) -> pa.RecordBatchReader:
         """The stream: row_id and value_0, value_1, …"""
         named = zip(self._node.kept, self._node.columns, strict=True)
-        values = [(f"value_{position}", self._typing.empty(output.name).type) for position, output in named]
+        values = [(f"value_{position}", self._column_types.empty(output.name).type) for position, output in named]
         schema = pa.schema([("row_id", pa.int64()), *values])
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
 
@@ -371,7 +371,7 @@ class _CheckedResult:
                 self.problem = f"Its row_id is {values.type}, or null for some row; return the row_id given."
                 return None
             return values.cast(pa.int64()).combine_chunks()
-        array = self._typing.checked(name, values)
+        array = self._column_types.checked(name, values)
         if array is None:
-            self.problem = self._typing.first_misfit(name, values)
+            self.problem = self._column_types.first_misfit(name, values)
         return array

@@ -20,6 +20,7 @@ from rowmill.errors import BarrierFailed, Transient, Unavailable
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.staging import (
     DONE_TASK,
     NEW_COOLING,
@@ -30,7 +31,6 @@ from rowmill.store.database.staging import (
     Rows,
     from_epoch,
 )
-from rowmill.store.database.typing import Typing
 from rowmill.store.reshape.regeneration import InvalidCell
 from rowmill.store.turn.attempts import Attempts, clean, error_text
 from rowmill.store.turn.error_window import Failure
@@ -44,7 +44,7 @@ class Inbox:
 
     graph: Graph
     settings: RunSettings
-    typing: Typing
+    column_types: ColumnTypes
     invocation: int
     now: float
     live_rows: Callable[[int, int], list[int]]
@@ -271,7 +271,7 @@ class Inbox:
     def _arrays(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> list[pa.Array] | None:
         arrays = []
         for position, output in zip(node.kept, node.columns, strict=True):
-            array = self.typing.to_array(output.name, [outcome.values[position] for outcome in outcomes])
+            array = self.column_types.to_array(output.name, [outcome.values[position] for outcome in outcomes])
             if array is None:
                 return None
             arrays.append(array)
@@ -280,8 +280,8 @@ class Inbox:
     def _fits(self, node: GeneratorNode, outcome: Outcome) -> bool:
         for position, output in zip(node.kept, node.columns, strict=True):
             value = outcome.values[position]
-            if not self.typing.fits(output.name, value):
-                self._reject(outcome, "TypeMismatch", self.typing.misfit(output.name, value))
+            if not self.column_types.fits(output.name, value):
+                self._reject(outcome, "TypeMismatch", self.column_types.misfit(output.name, value))
                 return False
         return True
 
@@ -307,7 +307,7 @@ class Inbox:
             indices += given
             parts.append(columns)
         columns = [
-            pa.concat_arrays([part[position] for part in parts]) if parts else self.typing.empty(output.name)
+            pa.concat_arrays([part[position] for part in parts]) if parts else self.column_types.empty(output.name)
             for position, output in enumerate(node.columns)
         ]
         self._put(node, groups, indices, columns)
@@ -359,9 +359,9 @@ class Inbox:
         columns = []
         for output in node.columns:
             values = table.column(output.name)
-            array = self.typing.checked(output.name, values)
+            array = self.column_types.checked(output.name, values)
             if array is None:
-                self._reject(outcome, "TypeMismatch", self.typing.first_misfit(output.name, values))
+                self._reject(outcome, "TypeMismatch", self.column_types.first_misfit(output.name, values))
                 return None
             columns.append(array)
         return given, columns

@@ -15,10 +15,10 @@ from datetime import datetime
 from typing import Any
 
 from rowmill.spec.declaration import Strategy
+from rowmill.store.database.column_types import arrow_schema
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import TaskMarks
-from rowmill.store.database.typing import arrow_schema
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers
 from rowmill.store.reshape.regeneration import Regeneration

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from rowmill.spec.declaration import Strategy
 from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows
 from rowmill.store.database.statements import statements_of
-from rowmill.store.database.typing import Typing
 from rowmill.store.layout.layout import Layout
 from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
@@ -44,7 +44,7 @@ class Recording:
         connection: Connection,
         layout: Layout,
         settings: RunSettings,
-        typing: Typing,
+        column_types: ColumnTypes,
         deferrals: Deferrals,
         drop_log: DropLog,
     ) -> None:
@@ -53,7 +53,7 @@ class Recording:
         self._deferrals = deferrals
         self._drop_log = drop_log
         self._patience = Patience(connection, layout, settings.give_up_after_s)
-        self._no_outcomes = _no_outcomes(layout, typing)
+        self._no_outcomes = _no_outcomes(layout, column_types)
         self._untotalled = _TOTALLED_TOGETHER  # at least: what earlier invocations left is not known
 
     def write(self, inbox: Inbox, ledger: TurnLedger) -> set[int]:
@@ -198,7 +198,7 @@ class Recording:
         self._connection.execute(sql.learn_limits.text)
 
 
-def _no_outcomes(layout: Layout, typing: Typing) -> pa.Table | None:
+def _no_outcomes(layout: Layout, column_types: ColumnTypes) -> pa.Table | None:
     """The staged table of results of several generators, empty; None if there are too many columns for it to pay."""
     columns = [
         output.name for node in layout.graph.generators if node.strategy is not Strategy.SQL for output in node.columns
@@ -209,7 +209,7 @@ def _no_outcomes(layout: Layout, typing: Typing) -> pa.Table | None:
         {
             "row_group": pa.array([], type=pa.int64()),
             "row_index": pa.array([], type=pa.int64()),
-            **{name: typing.empty(name) for name in columns},
+            **{name: column_types.empty(name) for name in columns},
             **{f"done_{word}": pa.array([], type=pa.uint64()) for word in range(layout.words)},
         }
     )

@@ -16,10 +16,10 @@ from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statements_of
+from rowmill.store.layout.catchable import catchable
 from rowmill.store.layout.layout import Layout
 from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.sampling import unformatted_value
-from rowmill.store.layout.shelter import sheltered
 from rowmill.store.reshape.regeneration import InvalidCell
 
 sql = statements_of("turn/settle")
@@ -151,7 +151,7 @@ class Settling:
         rule = node.declaration.skip
         if rule is None or rule.sql is None:
             return
-        predicate = sheltered(f"({rule.sql}\n)")
+        predicate = catchable(f"({rule.sql}\n)")
         statement = sql.settle_predicate_or_error_skip if rule.on_error == "skip" else sql.settle_predicate_skip
         self._connection.execute(statement.fill(predicate=predicate, **slots))
         if rule.on_error == "skip":

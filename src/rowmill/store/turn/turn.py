@@ -35,11 +35,11 @@ import pyarrow as pa
 from rowmill.counted import plural
 from rowmill.errors import BarrierFailed, InternalError
 from rowmill.spec.run_settings import RunSettings
+from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows, from_epoch, to_epoch
 from rowmill.store.database.statements import statements_of
 from rowmill.store.database.task_marks import IN_FLIGHT, TaskMarks
-from rowmill.store.database.typing import Typing
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.barrier import Barriers, Passed
@@ -100,9 +100,9 @@ class Turn:
         self._layout = layout
         self._settings = settings
         self._invocation = invocation
-        self._typing = Typing(connection, layout.value_columns)
+        self._column_types = ColumnTypes(connection, layout.value_columns)
         self._deferrals = Deferrals(connection)
-        self._recording = Recording(connection, layout, settings, self._typing, self._deferrals, drop_log)
+        self._recording = Recording(connection, layout, settings, self._column_types, self._deferrals, drop_log)
         self._reopening = Reopening(connection, layout)
         self._settling = Settling(connection, layout, seed_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
@@ -177,7 +177,7 @@ class Turn:
         inbox = Inbox(
             self._layout.graph,
             self._settings,
-            self._typing,
+            self._column_types,
             self._invocation,
             to_epoch(ledger.now),
             self._recording.live_rows,
@@ -323,7 +323,7 @@ class Turn:
             node = self._layout.graph.generators[outcome.task.generator]
             values = outcome.values
             result = values.to_reader() if isinstance(values, pa.Table) else values
-            passed = self._barriers.take_result(node, result, self._typing, ledger.now)
+            passed = self._barriers.take_result(node, result, self._column_types, ledger.now)
             if isinstance(passed, BarrierFailed):
                 inbox.attempts.note_failed_call(outcome, OutcomeKind.REJECTED, passed.error_type, passed.reason)
                 ledger.note_stop(Stop.BARRIER_FAILED, passed)

@@ -29,7 +29,7 @@ def arrow_schema(connection: Connection, columns: Sequence[tuple[str, str]]) -> 
     return connection.arrow(sql.types_of_columns.fill(typed_nulls=nulls)).schema
 
 
-class Typing:
+class ColumnTypes:
     """The types of all generated columns."""
 
     def __init__(self, connection: Connection, columns: Sequence[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""Half-made files: what shall become a file is written beside its place, as ``.NAME.PID.ENDING``, until it is whole.
+"""Unfinished files: what shall become a file is written beside its place, as ``.NAME.PID.ENDING``, until it is whole.
 
 A process that is killed leaves such a file behind, and it can be as large as a run database. Whoever makes the same
 again, or works on the database next, removes what nobody uses any more: the process of that number is gone (or is this
@@ -33,7 +33,7 @@ _taking = threading.Lock()
 
 
 @contextmanager
-def half_made(target: Path, ending: str) -> Iterator[Path]:
+def unfinished(target: Path, ending: str) -> Iterator[Path]:
     """The name under which ``target`` is made; nothing is there at first, and nothing when this is left.
 
     Also removes what processes that are gone left behind when they made the same. Whoever uses it links or renames the
@@ -51,7 +51,7 @@ def half_made(target: Path, ending: str) -> Iterator[Path]:
             _in_use.discard(path)
 
 
-def half_made_name(target: Path, ending: str, number: int = 0) -> Path:
+def unfinished_name(target: Path, ending: str, number: int = 0) -> Path:
     """The name alone, beside ``target``. ``number`` tells threads of this process apart."""
     owner = f"{os.getpid()}-{number}" if number else f"{os.getpid()}"
     return Path(os.path.realpath(target.parent)) / f".{_beginning(target.name)}.{owner}.{ending}"
@@ -66,14 +66,14 @@ def _taken(target: Path, ending: str) -> Path:
     """A name that no other thread uses, which is ours from now on."""
     with _taking:
         number = 0
-        while (path := half_made_name(target, ending, number)) in _in_use:
+        while (path := unfinished_name(target, ending, number)) in _in_use:
             number += 1
         _in_use.add(path)
         return path
 
 
 def left_behind(target: Path, ending: str) -> list[Path]:
-    """Half-made files and directories for ``target`` that nobody uses any more, with what belongs to them."""
+    """Unfinished files and directories for ``target`` that nobody uses any more, with what belongs to them."""
     directory = Path(os.path.realpath(target.parent))
     name = re.escape(_beginning(target.name))
     companions = "|".join(map(re.escape, _COMPANIONS))

@@ -1,4 +1,4 @@
-"""Half-made files: nothing of them stays, not even what a killed process left behind."""
+"""Unfinished files: nothing of them stays, not even what a killed process left behind."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 
 from rowmill.errors import UsageError, WriteFailed
 from rowmill.export.target import whole_file
-from rowmill.half_made import CHANGED, half_made, half_made_name, left_behind, remove_left_behind
 from rowmill.store.run_store import RunStore
+from rowmill.unfinished_file import CHANGED, left_behind, remove_left_behind, unfinished, unfinished_name
 
 _HOLDER = """
 import fcntl, sys
@@ -84,7 +84,7 @@ def test_what_a_process_of_another_container_holds_stays_whatever_its_number_say
 def test_what_this_process_makes_stays_and_what_another_of_its_number_left_goes(tmp_path: Path) -> None:
     target = tmp_path / "run.duckdb"
     leave(target, os.getpid())
-    with half_made(target, CHANGED) as path:
+    with unfinished(target, CHANGED) as path:
         assert names_in(tmp_path) == set()
         path.write_bytes(b"new")
         path.with_name(f"{path.name}.wal").write_bytes(b"log")
@@ -120,7 +120,7 @@ def test_an_export_removes_what_a_killed_one_of_the_same_file_left(tmp_path: Pat
     other.write_bytes(b"of a living one")
     with whole_file(target, force=False) as file:
         file.write(b"whole")
-        assert half_made_name(target, "part").exists()
+        assert unfinished_name(target, "part").exists()
     assert names_in(tmp_path) == {"rows.jsonl", other.name}
 
 
