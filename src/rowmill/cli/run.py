@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.address_space import check_address_space
 from rowmill.cli.logs import LogFormat, handler, settings, tell
 from rowmill.cli.place import is_run_database
 from rowmill.errors import UsageError
@@ -63,6 +64,7 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
+    check_address_space()
     prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)

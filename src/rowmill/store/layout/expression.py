@@ -159,6 +159,18 @@ class ExpressionAnalyst:
         return None
 
 
+def hint_for_query(text: str) -> str:
+    """How to write a whole query that cannot be parsed because SQL reserves a name in it; else nothing."""
+    return "" if _query_parses(text) else reserved_name_hint(text, _query_parses)
+
+
+def _query_parses(text: str) -> bool:
+    try:
+        return bool(duckdb.extract_statements(text))
+    except duckdb.Error:
+        return False
+
+
 def hint_for_condition(text: str) -> str:
     """:meth:`ExpressionAnalyst.hint` for a condition somebody gave on the command line."""
     analyst = ExpressionAnalyst()
