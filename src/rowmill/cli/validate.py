@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,10 @@ class ValidationFormat(StrEnum):
     show_default=True,
     help="json writes problems and warnings with their places, also of a spec that is not valid.",
 )
-def command(spec: Path, output_format: ValidationFormat) -> None:
+@click.option(
+    "--import-functions", is_flag=True, help="Import the modules of the spec's functions; otherwise they are only read."
+)
+def command(spec: Path, output_format: ValidationFormat, import_functions: bool) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
@@ -48,10 +52,12 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
       rowmill validate spec.yaml --format json
     """
     from rowmill.engine.preparation import prepare
+    from rowmill.generators.custom.unrun import unrun
     from rowmill.graph.plan import Plan
 
     try:
-        prepared = prepare(spec)
+        with nullcontext() if import_functions else unrun():
+            prepared = prepare(spec)
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=_listed(error.problems), warnings=[])
