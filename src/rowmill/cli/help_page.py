@@ -26,6 +26,7 @@ TOPICS = {
     "running": "Run settings, exit codes, days on a server.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
+    "monitoring": "Prometheus, Grafana and OpenTelemetry.",
     "steering": "Pauses, limits, drops, stops.",
     "failures": "What happens when a call fails.",
     "changing": "Another prompt, more rows, second chances.",
