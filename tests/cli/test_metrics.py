@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from command_line import CommandLine
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as families
 from run_state import RunState
@@ -40,6 +41,10 @@ def _run(path: Path, *, column: str = "note") -> Path:
 
 def _text(path: Path, form: MetricsFormat = MetricsFormat.PROMETHEUS) -> str:
     return exposition(lambda: read_file(path), form).decode()
+
+
+def _openmetrics(text: str) -> list[Metric]:
+    return list(openmetrics_families(text))  # type: ignore[no-untyped-call]
 
 
 def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -151,7 +156,7 @@ def test_metrics_are_served_while_a_run_works_and_not_longer(rowmill: CommandLin
     assert _value(text, "rowmill_run_state", state="running") == 1
     asked = urllib.request.Request(found[0], headers={"Accept": "application/openmetrics-text; version=1.0.0"})
     with urllib.request.urlopen(asked, timeout=30) as answer:
-        assert list(openmetrics_families(answer.read().decode()))
+        assert _openmetrics(answer.read().decode())
     run.send_signal(signal.SIGINT)
     assert rowmill.end_of(run).returncode == 75
     with pytest.raises(OSError, match="refused"):

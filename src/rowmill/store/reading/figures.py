@@ -62,6 +62,6 @@ def read_figures(connection: Queryable, status: Status) -> Figures:
                 EndpointFigures(*row, within=within.get((row[0], row[1]), none))
                 for row in connection.execute(sql.requests_by_endpoint.text)
             ),
-            deferred=tuple(connection.execute(sql.deferred_by_reason.text)),  # type: ignore[arg-type]
-            dropped=tuple(connection.execute(sql.dropped_by_reason.text)),  # type: ignore[arg-type]
+            deferred=tuple(connection.execute(sql.deferred_by_reason.text)),
+            dropped=tuple(connection.execute(sql.dropped_by_reason.text)),
         )
