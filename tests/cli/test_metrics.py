@@ -43,6 +43,10 @@ def _text(path: Path, form: MetricsFormat = MetricsFormat.PROMETHEUS) -> str:
     return exposition(lambda: read_file(path), form).decode()
 
 
+def _families(text: str) -> list[Metric]:
+    return list(families(text))  # type: ignore[no-untyped-call]
+
+
 def _openmetrics(text: str) -> list[Metric]:
     return list(openmetrics_families(text))  # type: ignore[no-untyped-call]
 
@@ -50,7 +54,7 @@ def _openmetrics(text: str) -> list[Metric]:
 def _samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in families(text)
+        for family in _families(text)
         for sample in family.samples
     }
 
@@ -64,7 +68,7 @@ def _value(text: str, name: str, **labels: str) -> float:
 
 def test_every_metric_has_the_name_kind_and_labels_of_the_table(tmp_path: Path, quick_run: Path) -> None:
     killed = _text(_run(tmp_path / "killed.duckdb"))
-    found = {family.name: family for text in (killed, _text(quick_run)) for family in families(text)}
+    found = {family.name: family for text in (killed, _text(quick_run)) for family in _families(text)}
     known = {metric.name: metric for metric in METRICS}
     assert found.keys() == known.keys()
     for name, family in found.items():

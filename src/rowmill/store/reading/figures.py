@@ -19,6 +19,8 @@ DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12,
 class EndpointFigures:
     """The requests made of a model of an endpoint, in all invocations. An endpoint no column uses any more is empty."""
 
+    within: tuple[int, ...]
+    """How many took at most each of :data:`DURATION_BOUNDS_S` and more than the one before it."""
     endpoint: str
     model: str
     succeeded: int
@@ -29,8 +31,6 @@ class EndpointFigures:
     duration_s: float
     """Of all together."""
     cut_off: int
-    within: tuple[int, ...]
-    """How many took at most each of :data:`DURATION_BOUNDS_S` and more than the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def read_figures(connection: Queryable, status: Status) -> Figures:
         return Figures(
             status=status,
             endpoints=tuple(
-                EndpointFigures(*row, within=within.get((row[0], row[1]), none))
+                EndpointFigures(within.get((row[0], row[1]), none), *row)
                 for row in connection.execute(sql.requests_by_endpoint.text)
             ),
             deferred=tuple(connection.execute(sql.deferred_by_reason.text)),
