@@ -35,6 +35,7 @@ TOPICS = {
     "python": "The same from Python, and in notebooks.",
     "views": "Every public view and its columns.",
     "rules": "What a run does, exactly: every rule by its number.",
+    "agents": "One page for coding agents: write, check, run, mend.",
     "datadesigner": "Coming from NeMo DataDesigner.",
 }
 """Topic → what its page is about. The page is ``rowmill/help/TOPIC.md``."""

@@ -40,6 +40,7 @@ COMMANDS = {
     "schema": ("rowmill.cli.schema", "Print the JSON Schema of the spec, for editors."),
     "completion": ("rowmill.cli.completion", "Print the completion of a shell."),
     "migrate": ("rowmill.cli.migrate", "Bring the file of an older Rowmill up to date."),
+    "mcp": ("rowmill.cli.mcp", "Let a coding agent read a run, over MCP."),
     "help": ("rowmill.cli.help", "Show the reference, page by page."),
 }
 """Command → its module (which holds the click command ``command``) and the line that lists it."""

@@ -15,6 +15,7 @@ from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
+from rowmill.spec.nearest import suggested
 
 if TYPE_CHECKING:
     from rowmill.store.layout.seed_reader import SeedFile
@@ -37,7 +38,8 @@ class ValidationFormat(StrEnum):
     type=click.Choice(ValidationFormat, case_sensitive=False),
     default=ValidationFormat.TEXT,
     show_default=True,
-    help="json writes problems and warnings with their places, also of a spec that is not valid.",
+    help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"
+    " spec that is not valid.",
 )
 def command(spec: Path, output_format: ValidationFormat) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
@@ -85,8 +87,11 @@ def _doubtful_guesses(seed_file: SeedFile | None) -> list[Problem]:
     ]
 
 
-def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
-    return [{"place": problem.place, "message": problem.message} for problem in problems]
+def _listed(problems: Sequence[Problem]) -> list[dict[str, str | None]]:
+    return [
+        {"place": problem.place, "message": problem.message, "suggestion": suggested(problem.message)}
+        for problem in problems
+    ]
 
 
 def _write_json(**fields: Any) -> None:
