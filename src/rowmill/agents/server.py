@@ -16,6 +16,7 @@ import anyio.to_thread
 
 from rowmill.agents import reading
 from rowmill.errors import RowmillError, UsageError
+from rowmill.store.reading.listing import VIEWS
 from rowmill.version import VERSION
 
 if TYPE_CHECKING:
@@ -55,15 +56,15 @@ def server_of(database: Path) -> MCPServer:
 
     @tool(
         "sql",
-        "Answers one SQL query (DuckDB) over the public views: dataset, dropped_row, attempt, progress, usage, resource, "
-        f"deferred_task, event … Reads only. At most {reading.MOST_ROWS:,} rows; long texts are cut. JSON.",
+        "Answers one SQL query (DuckDB) over the public views: dataset, dropped_row, attempt, progress, usage, "
+        f"resource, deferred_task, event … Reads only. At most {reading.MOST_ROWS:,} rows; long texts are cut. JSON.",
     )
     async def sql(query: str, most_rows: int = 50) -> str:
         return await asked(partial(reading.query, database, query, most_rows))
 
     @tool(
         "show",
-        f"A ready-made listing: {', '.join(reading.VIEWS)}. 'where' is a condition in SQL over its columns. JSON.",
+        f"A ready-made listing: {', '.join(VIEWS)}. 'where' is a condition in SQL over its columns. JSON.",
     )
     async def show(what: str, where: str | None = None, columns: list[str] | None = None, most_rows: int = 50) -> str:
         return await asked(partial(reading.read_listing, database, what, where, columns or [], most_rows))

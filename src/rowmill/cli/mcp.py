@@ -23,10 +23,11 @@ def command(database: Path | None) -> None:
       rowmill mcp penguins.duckdb
       rowmill help --agents
     """
+    import anyio
+
     from rowmill.agents.server import server_of
-    from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.inspect.opening import open_reader
 
     path = existing_database(database)
     open_reader(path).close()  # what is wrong with the file is said now, not to the agent
-    run_on_event_loop(server_of(path).run_stdio_async)
+    anyio.run(server_of(path).run_stdio_async)
