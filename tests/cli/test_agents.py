@@ -49,7 +49,7 @@ def test_the_spec_of_the_page_is_valid_and_runs(rowmill: CommandLine) -> None:
     (rowmill.directory / "spec.yaml").write_text(spec)
     assert json.loads(rowmill.output_of("validate", "spec.yaml", "--format", "json"))["warnings"] == []
     assert rowmill("run", "spec.yaml", "-q").returncode == 0
-    for question in re.findall(r'^rowmill sql NAME\.duckdb "(.*?)"', PAGE, re.MULTILINE):
+    for question in re.findall(r'^rowmill sql penguins\.duckdb "(.*?)"', PAGE, re.MULTILINE):
         assert json.loads(rowmill.output_of("sql", "reviews.duckdb", question, "--format", "json")) == []
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,9 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
+from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
-from rowmill.spec.nearest import suggested
 
 if TYPE_CHECKING:
     from rowmill.store.layout.seed_reader import SeedFile
@@ -56,7 +55,7 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
         prepared = prepare(spec)
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
-            _write_json(valid=False, problems=_listed(error.problems), warnings=[])
+            _write_json(valid=False, problems=listed(error.problems), warnings=[])
         raise
     doubts = _doubtful_guesses(prepared.seed_file)
     for doubt in doubts:
@@ -64,7 +63,7 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
     if output_format is ValidationFormat.JSON:
-        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed([*prepared.warnings, *doubts]))
+        _write_json(valid=True, name=checked.name, problems=[], warnings=listed([*prepared.warnings, *doubts]))
         return
     say(
         f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
@@ -84,13 +83,6 @@ def _doubtful_guesses(seed_file: SeedFile | None) -> list[Problem]:
         )
         for column in seed_file.facts
         if column.remark is not None
-    ]
-
-
-def _listed(problems: Sequence[Problem]) -> list[dict[str, str | None]]:
-    return [
-        {"place": problem.place, "message": problem.message, "suggestion": suggested(problem.message)}
-        for problem in problems
     ]
 
 
