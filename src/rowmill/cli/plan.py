@@ -11,6 +11,8 @@ import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
+from rowmill.cli.spec_functions import import_option, reading
+from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ class PlanFormat(StrEnum):
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",
 )
-def command(spec: Path, plan_format: PlanFormat) -> None:
+@import_option
+def command(spec: Path, plan_format: PlanFormat, import_functions: bool) -> None:
     """Explain what a run of a spec would do: order, stages, strategies and why, counts, seed columns, critical path.
 
     \b
@@ -50,7 +53,8 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
 
-    prepared = prepare(spec)
+    with reading(import_functions):
+        prepared = prepare(spec)
     if plan_format is PlanFormat.MERMAID:
         write_source(mermaid(prepared.graph))
         return
@@ -63,7 +67,7 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     if plan_format is PlanFormat.JSON:
         import json
 
-        warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
+        warnings = listed(prepared.warnings)
         told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:

@@ -226,6 +226,6 @@ def _is_none(node: ast.expr) -> bool:
 
 def _only_by_running(reference: str, reason: str) -> Unreadable:
     return Unreadable(
-        f"What '{reference}' takes cannot be read: {reason}. Write it with 'def', or let the modules of a spec that you "
-        "trust be imported: the same command with --import-functions."
+        f"What '{reference}' takes cannot be read: {reason}. Write it with 'def', or let the modules of a spec that "
+        "you trust be imported: the same command with --import-functions."
     )
