@@ -18,6 +18,7 @@
     │       └── RunStopping       every row would fail (authentication, unknown model): the run stops
     ├── GeneratorError            a generator's code raised, or returned what it must not: the row is dropped
     ├── QueryStopped              a reader's query took too long or too much, or was interrupted (exit code 1)
+    ├── SqlTooCostly              SQL of the spec took too long or too much memory: the run stops (exit code 1)
     ├── BarrierFailed             a column over all rows failed: the run stops, nothing is dropped (exit code 1)
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
@@ -184,6 +185,10 @@ class GeneratorError(RowmillError):
 
 class QueryStopped(RowmillError):
     """A query beside a living run was cut off: over its time limit, too much memory, or nobody waits for it."""
+
+
+class SqlTooCostly(RowmillError):
+    """SQL of a spec took too long or needs too much memory: nothing of the step was written."""
 
 
 class BarrierFailed(RowmillError):

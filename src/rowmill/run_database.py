@@ -229,7 +229,8 @@ class RunDatabase:
 
     def sql(self, query: str) -> pa.Table:
         """The result of a query over the public views; nothing can be changed this way."""
-        return _known_to_all(self._reader.table(query))
+        with self._reader.hints(query):
+            return _known_to_all(self._reader.table(query))
 
     def to_arrow(self) -> pa.Table:
         """All finished rows in the order of ``row_id``, in memory."""

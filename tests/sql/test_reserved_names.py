@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import rowmill
+from rowmill.cli.main import execute
 from rowmill.engine.preparation import prepare
 from rowmill.errors import SpecError, UsageError
 from rowmill.inspect.opening import open_reader
 from rowmill.inspect.selection import dropped_rows
-from rowmill.run_database import run
+from rowmill.run_database import RunDatabase, run
 from rowmill.spec.spec import Spec
 from rowmill.store.layout.expression import ExpressionAnalyst
 from rowmill.store.reading.listing import Selection, listing
@@ -100,6 +101,21 @@ def test_a_condition_on_the_command_line_shows_it(tmp_path: Path) -> None:
         listing(reader, "rows", Selection("order = 1", limit=1))
     with pytest.raises(UsageError, match='so it is quoted: "order" = 1'):
         dropped_rows(database, "order = 1")
+
+
+def test_a_query_shows_it_on_the_command_line_and_in_python(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    database = tmp_path / "x.duckdb"
+    column = {"name": "check", "column_type": "expression", "sql": "1", "dtype": "int"}
+    run({"records": 1, "columns": [column]}, database)
+    query = "select row_id from dataset where check = 1"
+    assert execute(["sql", str(database), query]) == 2
+    assert 'so it is quoted: select row_id from dataset where "check" = 1' in capsys.readouterr().err
+    with RunDatabase.open(database) as opened:
+        with pytest.raises(UsageError, match='so it is quoted: select row_id from dataset where "check" = 1'):
+            opened.sql(query)
+        with pytest.raises(UsageError) as caught:
+            opened.sql("select nothing_of_this from dataset")
+    assert "quoted" not in str(caught.value)
 
 
 def test_the_examples_of_the_help_parse(analyst: ExpressionAnalyst) -> None:

@@ -24,6 +24,12 @@ INTERRUPTED = 130
 """Exit code of a command other than ``run`` that was interrupted: 128 + SIGINT."""
 
 
+MORE_MEMORY = (
+    "What is committed stays. Give the process more ('ulimit -v' bounds it), or let it hold less at once "
+    "(run.max_in_flight, run.max_active_rows), and give the same command again."
+)
+
+
 class ReaderGone(Exception):
     """Whoever read our output closed it. No OSError, because click would end the process in its own way."""
 
@@ -59,6 +65,11 @@ def guard(command: Callable[[], Any]) -> int:
             _print_traceback(error)
         complain(f"Error: {error}")
         return error.exit_code
+    except MemoryError as error:
+        if _wants_traceback():
+            _print_traceback(error)
+        complain(f"Error: There is not enough memory. {MORE_MEMORY}")
+        return 1
     except Exception as error:  # noqa: BLE001 - the last resort: recorded on stderr, the process ends with code 1
         if isinstance(error, OSError) and error.strerror and not _wants_traceback():
             where = f"'{error.filename}': " if error.filename else ""

@@ -11,6 +11,7 @@ import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
+from rowmill.cli.spec_functions import import_option, reading
 from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 
@@ -38,7 +39,8 @@ class PlanFormat(StrEnum):
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",
 )
-def command(spec: Path, plan_format: PlanFormat) -> None:
+@import_option
+def command(spec: Path, plan_format: PlanFormat, import_functions: bool) -> None:
     """Explain what a run of a spec would do: order, stages, strategies and why, counts, seed columns, critical path.
 
     \b
@@ -51,7 +53,8 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
 
-    prepared = prepare(spec)
+    with reading(import_functions):
+        prepared = prepare(spec)
     if plan_format is PlanFormat.MERMAID:
         write_source(mermaid(prepared.graph))
         return

@@ -72,7 +72,7 @@ def _answer(path: Path, query: str, time_limit_s: float, output_format: OutputFo
     from rowmill.inspect.opening import open_reader
 
     try:
-        with open_reader(path, time_limit_s) as reader, reader.batches(query) as rows:
+        with open_reader(path, time_limit_s) as reader, reader.hints(query), reader.batches(query) as rows:
             write_listing(rows, output_format)
     except RowmillError as error:
         complain(f"Error: {error}")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.address_space import check_address_space
 from rowmill.cli.logs import LogFormat, handler, settings, tell
 from rowmill.cli.place import is_run_database
-from rowmill.errors import UsageError
+from rowmill.errors import RowmillError, UsageError
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
@@ -71,7 +72,8 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
-    prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
+    check_address_space()
+    prepared, path = _what(spec, database, needs_seed=accept_changes or purge, yes=yes)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     with _served(path, metrics):
@@ -80,21 +82,36 @@ def command(
     context.exit(report.exit_code)
 
 
-def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepared | None, Path]:
+def _what(spec: Path, database: Path | None, *, needs_seed: bool, yes: bool) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
+        _tell_what_is_inside(spec, yes=yes)
         return None, spec
+    from rowmill.cli.trust import agree, started_by
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
     loaded = load_spec(spec)
+    agree(started_by(loaded.spec, loaded.directory), yes=yes)  # before a function's module is imported
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
     if needs_seed:
         return prepare_to_change(loaded.spec, path, loaded.directory), path
     return prepare_to_run(loaded.spec, loaded.directory, path), path
+
+
+def _tell_what_is_inside(database: Path, *, yes: bool) -> None:
+    """What starts by the spec inside a run database, if it can be read: what is wrong with it, the run itself says."""
+    from rowmill.cli.trust import agree, started_by
+    from rowmill.engine.preparation import stored_source
+
+    source = None
+    with suppress(RowmillError):
+        source = stored_source(database)
+    if source is not None:
+        agree(started_by(*source), yes=yes)
 
 
 def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:

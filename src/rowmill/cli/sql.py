@@ -51,7 +51,7 @@ def command(arguments: tuple[str, ...], time_limit_s: float, output_format: Outp
         query = sys.stdin.read()
     if not query.strip():
         raise UsageError("The query is empty.")
-    with open_reader(path, time_limit_s) as reader, reader.batches(query) as rows:
+    with open_reader(path, time_limit_s) as reader, reader.hints(query), reader.batches(query) as rows:
         write_listing(rows, output_format)
 
 

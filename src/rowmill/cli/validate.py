@@ -12,6 +12,7 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
+from rowmill.cli.spec_functions import import_option, reading
 from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
@@ -40,7 +41,8 @@ class ValidationFormat(StrEnum):
     help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"
     " spec that is not valid.",
 )
-def command(spec: Path, output_format: ValidationFormat) -> None:
+@import_option
+def command(spec: Path, output_format: ValidationFormat, import_functions: bool) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
@@ -52,7 +54,8 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
     from rowmill.graph.plan import Plan
 
     try:
-        prepared = prepare(spec)
+        with reading(import_functions):
+            prepared = prepare(spec)
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=listed(error.problems), warnings=[])

@@ -173,6 +173,13 @@ def _with_other_problems(error: SpecError, spec: Spec, directory: Path) -> SpecE
     return error
 
 
+def stored_source(database: Path) -> tuple[Spec, Path]:
+    """The spec inside a run database and its directory; nothing of it is looked at. Raises Locked, Damaged, …"""
+    with Connection(database, read_only=True) as connection:
+        stored = RunStore.over(connection).stored_spec()
+    return Spec.from_json(stored.text), stored.directory
+
+
 def prepare_stored(text: str, directory: Path, seed_columns: tuple[tuple[str, str], ...]) -> Prepared:
     """The same for the spec inside a run database, which holds the seed rows itself and was accepted before (V6)."""
     return _prepared(Spec.from_json(text), directory, None, seed_columns, judges=False)

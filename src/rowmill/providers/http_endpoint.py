@@ -33,6 +33,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import aiohttp
+from anyio import Semaphore
 from yarl import URL
 
 from rowmill.errors import (
@@ -51,6 +52,10 @@ T = TypeVar("T")
 
 LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024
 """Longer answers are not read to the end."""
+
+_LARGE_ANSWER_BYTES: Final = 256 * 1024
+MOST_LARGE_ANSWERS: Final = 8
+"""So many answers beyond :data:`_LARGE_ANSWER_BYTES` an endpoint may send at once; the others wait half-read."""
 
 _LARGEST_ERROR_BYTES: Final = 64 * 1024
 _LARGEST_PLAIN_BODY_BYTES: Final = 1024 * 1024
@@ -98,6 +103,7 @@ class HttpEndpoint:
         self._headers = {**(headers or {}), **(authorize(key) if key is not None else {})}
         self._secrets = spellings(key) if key is not None else ()
         self._session: aiohttp.ClientSession | None = None
+        self._large = Semaphore(MOST_LARGE_ANSWERS)
         self._timeouts: dict[float, aiohttp.ClientTimeout] = {}
         self._closed = False
 
@@ -124,12 +130,13 @@ class HttpEndpoint:
             )
             try:
                 status = response.status
-                payload = await _read(response, LARGEST_ANSWER_BYTES if 200 <= status < 300 else _LARGEST_ERROR_BYTES)
+                if 200 <= status < 300:
+                    async with _Reading(response, self._large) as reading:
+                        return read(await reading.all(), self.name, self.model)
+                payload = await _start_of(response)
             finally:
                 # Gives the connection back after a whole body, closes it after anything else.
                 response.close()
-            if 200 <= status < 300:
-                return read(payload, self.name, self.model)
             failure = self._error_of_status(status, response.headers, payload, self.name, self.model, time.time())
         except ProviderError as error:
             failure = error
@@ -151,7 +158,8 @@ class HttpEndpoint:
                 session.get(url, timeout=self._timeout(timeout_s), proxy=self._proxy) as response,
             ):
                 if response.status == 200:
-                    return await _read(response, LARGEST_ANSWER_BYTES)
+                    async with _Reading(response, self._large) as reading:
+                        return await reading.all()
                 failure = Transient(f"The file {self.name} named answers {response.status}", f"HTTP {response.status}")
         except ProviderError as error:
             failure = error
@@ -218,24 +226,48 @@ def _body(document: Mapping[str, Any] | str) -> bytes | io.BytesIO:
     return body if len(body) <= _LARGEST_PLAIN_BODY_BYTES else io.BytesIO(body)
 
 
-async def _read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body; of an error as much as came, since the status already says what happened."""
-    is_answer = limit == LARGEST_ANSWER_BYTES
-    content = response.content
+async def _start_of(response: aiohttp.ClientResponse) -> bytes:
+    """As much of the body of an error as came, within its bound: the status already says what happened."""
     chunks: list[bytes] = []
     size = 0
     try:
-        while chunk := await content.readany():
+        while size <= _LARGEST_ERROR_BYTES and (chunk := await response.content.readany()):
             chunks.append(chunk)
             size += len(chunk)
-            if size > limit:
-                if is_answer:
-                    raise Rejected(f"The answer is longer than {limit} bytes", "AnswerTooLarge")
-                break
     except (aiohttp.ClientError, OSError):
-        if is_answer:
-            raise
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        pass
+    return b"".join(chunks)
+
+
+class _Reading:
+    """The body of an answer, as long as somebody reads it: a large one takes one of the endpoint's few places."""
+
+    def __init__(self, response: aiohttp.ClientResponse, large: Semaphore) -> None:
+        self._content = response.content
+        self._large = large
+        self._has_place = False
+
+    async def all(self) -> bytes:
+        """The body. Raises :class:`Rejected` for one that is too large."""
+        chunks: list[bytes] = []
+        size = 0
+        while chunk := await self._content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > LARGEST_ANSWER_BYTES:
+                raise Rejected(f"The answer is longer than {LARGEST_ANSWER_BYTES} bytes", "AnswerTooLarge")
+            if size > _LARGE_ANSWER_BYTES and not self._has_place:
+                # What the endpoint goes on to send stays in the socket meanwhile.
+                await self._large.acquire()
+                self._has_place = True
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def __aenter__(self) -> _Reading:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._has_place:
+            self._large.release()
 
 
 def _connection_failure(error: aiohttp.ClientError | OSError, endpoint: str, timeout_s: float) -> Transient:

@@ -17,12 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rowmill.errors import InternalError
 from rowmill.generators.custom.decorator import FunctionTraits, traits_of
+from rowmill.generators.custom.unrun import Unreadable, is_unrun, read_function
 from rowmill.spec.nearest import did_you_mean
 
 _import_lock = threading.RLock()
 _ROWS = ("Table", "RecordBatch", "DataFrame")
 _STREAM = "RecordBatchReader"
+_CANNOT_BE_CALLED = (
+    "'{signature}' cannot be called: a generator function is fn(row), fn(row, params) or fn(row, params, models)."
+)
 _DTYPES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
@@ -58,6 +63,8 @@ def load_function(reference: str | Callable[..., Any], directory: Path | None) -
 
     A module that lies beside the spec (``directory``) comes before an installed one of the same name.
     """
+    if isinstance(reference, str) and is_unrun():
+        return _unrun_function(reference, directory)
     function = _import_function(reference, directory) if isinstance(reference, str) else reference
     name = reference if isinstance(reference, str) else function_name(function)
     if not callable(function):
@@ -77,6 +84,32 @@ def load_function(reference: str | Callable[..., Any], directory: Path | None) -
         source_sha256=_source_digest(function),
         traits=traits_of(function),
     )
+
+
+def _unrun_function(reference: str, directory: Path | None) -> CustomFunction:
+    """The same from its source alone; it cannot be called."""
+    try:
+        read = read_function(reference, directory)
+    except Unreadable as problem:
+        raise FunctionProblem(str(problem)) from problem
+    if read.parameters is None:
+        raise FunctionProblem(_CANNOT_BE_CALLED.format(signature=read.signature))
+    return CustomFunction(
+        function=_not_imported,
+        reference=reference,
+        parameters=read.parameters,
+        signature=read.signature,
+        is_async=read.is_async,
+        takes_rows=read.first_annotation in _ROWS,
+        takes_stream=read.first_annotation == _STREAM,
+        dtype=_dtype(read.returns),
+        source_sha256=read.source_sha256,
+        traits=read.traits,
+    )
+
+
+def _not_imported(*_: object) -> None:
+    raise InternalError("A function was called that was only read.")
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -162,10 +195,7 @@ def _count_parameters(function: Callable[..., Any], name: str) -> int:
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed or not 1 <= len(positional) <= 4:
-        raise FunctionProblem(
-            f"'{name}{inspect.signature(function)}' cannot be called: a generator function is "
-            "fn(row), fn(row, params) or fn(row, params, models)."
-        )
+        raise FunctionProblem(_CANNOT_BE_CALLED.format(signature=f"{name}{inspect.signature(function)}"))
     return len(positional)
 
 

@@ -16,6 +16,7 @@ _PID = re.compile(r"\(PID (\d+)\)")
 
 
 _NO_ROOM = ("No space left", "File too large", "Disk quota exceeded")
+_MORE_MEMORY = "Nothing was changed. Give the process more ('ulimit -v' bounds it), then try again."
 _SAFE = "Everything committed before is safe; make room or repair the disk, then run again."
 
 
@@ -26,6 +27,8 @@ def opening_error(error: duckdb.Error, path: Path) -> RowmillError:
     have to be looked at here, and only here.
     """
     text = str(error)
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return WriteFailed(f"{path} cannot be opened, there is not enough memory: {_first_line(text)}. {_MORE_MEMORY}")
     if isinstance(error, duckdb.IOException):
         if any(words in text for words in _NO_ROOM):
             return WriteFailed(f"{path} cannot be written: {_first_line(text)}. {_SAFE}")

@@ -14,15 +14,23 @@ from typing import Any
 
 import duckdb
 
+from rowmill.errors import SqlTooCostly
 from rowmill.spec.declaration import SqlAnalysis
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.implicit_cast import ImplicitCast, types_of
 from rowmill.store.layout.reserved_names import reserved_name_hint
 from rowmill.store.layout.sql_functions import is_repeatable
 
 sql = statements_of("layout/expression")
+
+
+_LONGEST_BINDING_S = 5.0
+_COSTLY_CONSTANT = (
+    "A part of the SQL that names no column takes too long or needs too much memory. Make what it builds smaller."
+)
 
 
 class ExpressionAnalyst:
@@ -78,7 +86,10 @@ class ExpressionAnalyst:
         nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
         try:
             bound = expression if over_dataset else f"try({expression})"
-            self._connection.execute(sql.bind_expression.fill(expression=bound, typed_nulls=nulls or "null"))
+            with allowance(self._connection, expression, [expression], longest_s=_LONGEST_BINDING_S):
+                self._connection.execute(sql.bind_expression.fill(expression=bound, typed_nulls=nulls or "null"))
+        except SqlTooCostly:
+            return _COSTLY_CONSTANT
         except duckdb.Error as error:
             return str(error).strip().splitlines()[0]
         return None
@@ -146,6 +157,18 @@ class ExpressionAnalyst:
                 kind = "an aggregate" if "aggregate" in known else "not a scalar function"
                 return f"{name}() is {kind}; an expression sees one row only."
         return None
+
+
+def hint_for_query(text: str) -> str:
+    """How to write a whole query that cannot be parsed because SQL reserves a name in it; else nothing."""
+    return "" if _query_parses(text) else reserved_name_hint(text, _query_parses)
+
+
+def _query_parses(text: str) -> bool:
+    try:
+        return bool(duckdb.extract_statements(text))
+    except duckdb.Error:
+        return False
 
 
 def hint_for_condition(text: str) -> str:

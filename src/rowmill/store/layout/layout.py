@@ -270,6 +270,14 @@ class Layout:
         assignments = [f"{quote(first.name)} = cast({literal(value)} as {first.sql_type})"]
         return ", ".join(assignments + [f"{quote(output.name)} = null" for output in rest])
 
+    @staticmethod
+    def own_sql(node: GeneratorNode) -> list[str]:
+        """The texts of users' SQL that make the node's value."""
+        source = node.declaration.sql
+        if isinstance(source, SqlExpression):
+            return [source.text]
+        return [condition.text for condition, _ in source.cases] if isinstance(source, SampledValue) else []
+
     def expression(self, node: GeneratorNode) -> str:
         """The SQL of a ``sql`` generator over the columns of one row, cast to its column's type."""
         source = node.declaration.sql
@@ -352,6 +360,12 @@ class Layout:
         """Users' SQL can fail for a row, also as a sampler's condition, and so can bounds; nothing else can."""
         source = node.declaration.sql
         return isinstance(source, SqlExpression) or (isinstance(source, SampledValue) and source.can_fail)
+
+
+def place_of(node: GeneratorNode) -> str:
+    """A column and where its SQL stands in the spec, for people."""
+    source = node.declaration.sql
+    return f"Column {node.name!r} ({source.place if isinstance(source, SqlExpression) else node.declaration.place})"
 
 
 def _measure(sql_type: str) -> str | None:

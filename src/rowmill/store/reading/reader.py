@@ -18,6 +18,7 @@ from rowmill.store.database.connection import Connection, column_list
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
+from rowmill.store.layout.expression import hint_for_query
 from rowmill.store.reading.details import read_details
 from rowmill.store.reading.readable import Readable
 from rowmill.store.reading.status import Status, read_status
@@ -109,6 +110,17 @@ class Reader:
             return self._connection.batches(sql, parameters, is_question=True)
         except duckdb.Error as error:
             raise self._query_error(error) from error
+
+    @contextmanager
+    def hints(self, query: str) -> Iterator[None]:
+        """Whatever is wrong with a user's query inside is told with how to quote a name that SQL reserves."""
+        try:
+            yield
+        except UsageError as error:
+            hint = hint_for_query(query)
+            if not hint:
+                raise
+            raise UsageError(f"{error}{hint}") from error
 
     def _query_error(self, error: duckdb.Error) -> RowmillError:
         found = query_error(error)

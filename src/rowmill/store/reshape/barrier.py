@@ -17,11 +17,12 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.counted import plural
-from rowmill.errors import BarrierFailed, InternalError
+from rowmill.errors import BarrierFailed, InternalError, SqlTooCostly
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import Deduplicate, KeepOfDataset
 from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.layout import Layout
@@ -178,7 +179,11 @@ class Barriers:
         parameters = {"message": source.message} if isinstance(source, KeepOfDataset) else None
         deciding = decision(node, self.generator_rows(node), self._types, self._layout.casts.get(node.number))
         try:
-            self._connection.execute(deciding, parameters)
+            rows = self._bounds(self.generator_rows(node))[2]
+            with allowance(self._connection, node.name, [deciding], rows=rows, is_large=True):
+                self._connection.execute(deciding, parameters)
+        except SqlTooCostly as error:
+            raise BarrierFailed(node.name, str(error), "SqlError") from error
         except duckdb.Error as error:
             if not engine_errors.is_fault_of_sql(error):
                 raise

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 import pyarrow as pa
 
 from rowmill.store.database.connection import Connection
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
@@ -34,6 +35,8 @@ _SET_ASIDE = [
     sql.delete_all_deferrals,
 ]
 
+_CONDITION = "The condition"
+
 ROW_KEY = pa.schema([("row_group", pa.int64()), ("row_index", pa.int64())])
 
 RowKey = tuple[int, int]
@@ -49,15 +52,15 @@ class Reopening:
 
     def dropped_rows(self, predicate: str) -> list[RowKey]:
         """The dropped rows for which an SQL condition over the view ``dropped_row`` holds."""
-        return [
-            (group, index)
-            for group, index in self._connection.execute(sql.dropped_rows_where.fill(predicate=predicate))
-        ]
+        with allowance(self._connection, _CONDITION, [predicate]):
+            found = self._connection.execute(sql.dropped_rows_where.fill(predicate=predicate))
+        return [(group, index) for group, index in found]
 
     def made_rows(self, generator: int, predicate: str) -> list[RowKey]:
         """The rows that have the generator's cell and for which an SQL condition over their columns holds."""
         query = sql.made_rows_where.fill(is_made=self._layout.contains("m.done", [generator]), predicate=predicate)
-        return [(group, index) for group, index in self._connection.execute(query)]
+        with allowance(self._connection, _CONDITION, [predicate]):
+            return [(group, index) for group, index in self._connection.execute(query)]
 
     def revive(self, rows: Iterable[RowKey]) -> None:
         """:func:`revive` on this connection."""

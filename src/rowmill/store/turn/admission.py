@@ -11,6 +11,7 @@ stand in the way, row groups that only wait for cooling resources are parked fir
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import NamedTuple
 
@@ -20,9 +21,10 @@ from rowmill.graph.graph import WORD_BITS
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statements_of
-from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.layout import Layout, place_of
 from rowmill.store.turn.ledger import TurnLedger
 from rowmill.store.turn.refusals import Refusals
 
@@ -98,6 +100,9 @@ class Admission:
             else settings.max_active_rows,
             "max_active_row_groups": _BULK_ROWS if self._only_sql else settings.max_active_row_groups,
         }
+        own = [node for nodes in layout.admission_levels for node in nodes if layout.own_sql(node)]
+        self._own_sql = [text for node in own for text in layout.own_sql(node)]
+        self._places = " or ".join(place_of(node) for node in own)
         self._insert = sql.insert_active_rows.fill(columns=layout.all_columns, source=self._source(layout))
         self._used_up_at: int | None = None
         """How many row groups the plan had when none of them was left."""
@@ -250,8 +255,16 @@ class Admission:
         parameters = {"first_admitted": first}
         if self._seed_rows:
             parameters["seed_rows"] = self._seed_rows
-        self._connection.execute(self._insert, parameters)
-        return sum(rows for _, rows in admitted)
+        row_count = sum(int(rows) for _, rows in admitted)
+        with self._allowance(row_count):
+            self._connection.execute(self._insert, parameters)
+        return row_count
+
+    def _allowance(self, rows: int) -> AbstractContextManager[None]:
+        """What the spec's SQL in the INSERT may use; without any nothing is watched."""
+        if not self._own_sql:
+            return nullcontext()
+        return allowance(self._connection, self._places, self._own_sql, rows=rows)
 
     # Parking -------------------------------------------------------------------------------------
 

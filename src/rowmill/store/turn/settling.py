@@ -15,9 +15,10 @@ from rowmill.errors import GeneratorError
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.catchable import catchable
-from rowmill.store.layout.layout import Layout
+from rowmill.store.layout.layout import Layout, place_of
 from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.sampling import unformatted_value
 from rowmill.store.reshape.regeneration import InvalidCell
@@ -59,7 +60,9 @@ class Settled:
 class Settling:
     """Evaluates what needs no task. Bound to one connection and one layout."""
 
-    def __init__(self, connection: Connection, layout: Layout, seed_rows: int) -> None:
+    def __init__(self, connection: Connection, layout: Layout, seed_rows: int, rows: int) -> None:
+        """``rows``: how many may be active, for the time their SQL may take."""
+        self._rows = rows
         self._connection = connection
         self._layout = layout
         self._seed_rows = seed_rows
@@ -105,10 +108,11 @@ class Settling:
                 "set_done": self._layout.add("done", node.number),
                 **pending,
             }
-            if node.declaration.regeneration is None:
-                settled.succeeded += int(self._connection.execute(sql.settle_expression.fill(**slots))[0][0])
-            else:
-                self._judge(node, slots, settled)
+            with allowance(self._connection, place_of(node), self._layout.own_sql(node), rows=self._rows):
+                if node.declaration.regeneration is None:
+                    settled.succeeded += int(self._connection.execute(sql.settle_expression.fill(**slots))[0][0])
+                else:
+                    self._judge(node, slots, settled)
             unsettled = self._connection.execute(sql.unsettled_rows.fill(**pending))
             settled.failed += self._explain(node, expression, unsettled, "SqlError")
             if node.declaration.drops_invalid:
@@ -153,10 +157,11 @@ class Settling:
             return
         predicate = catchable(f"({rule.sql}\n)")
         statement = sql.settle_predicate_or_error_skip if rule.on_error == "skip" else sql.settle_predicate_skip
-        self._connection.execute(statement.fill(predicate=predicate, **slots))
-        if rule.on_error == "skip":
-            return
-        failing = self._connection.execute(sql.failed_predicates.fill(predicate=predicate, **pending))
+        with allowance(self._connection, f"Column {node.name!r} ({rule.place})", [rule.sql], rows=self._rows):
+            self._connection.execute(statement.fill(predicate=predicate, **slots))
+            if rule.on_error == "skip":
+                return
+            failing = self._connection.execute(sql.failed_predicates.fill(predicate=predicate, **pending))
         failed = self._explain(node, f"cast(({predicate}) as boolean)", failing, "SkipError")
         if failed and rule.on_error == "stop":
             where = f"row {failing[0][2]}, column {node.name!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 
 from rowmill.errors import RowmillError
 from rowmill.graph.graph import Graph
@@ -15,6 +16,9 @@ SkipCondition = Callable[[Mapping[str, object]], bool]
 _KIND_OF_FAILED_RULE = {"skip": OutcomeKind.SKIPPED, "stop": OutcomeKind.STOP, "drop": OutcomeKind.REJECTED}
 """What becomes of a row whose rule raises, by the rule's ``on_error`` (S4)."""
 
+LONGEST_TURN_S = 0.25
+"""How long the rules of one turn may take together: the tasks that are left are pulled again by the next one."""
+
 
 class Skipping:
     """Tells pulled tasks to hand out from cells to skip."""
@@ -25,13 +29,22 @@ class Skipping:
         self._conditions = conditions
 
     def separate(self, tasks: list[Task]) -> tuple[list[Task], list[Outcome]]:
-        """Tasks to hand out, and what became of the others: outcomes of the next turn, like any other."""
+        """Tasks to hand out, and what became of the others: outcomes of the next turn, like any other.
+
+        One rule is decided at least, and no more than there is time for.
+        """
         if not self._conditions:
             return tasks, []
         wanted: list[Task] = []
         settled: list[Outcome] = []
+        since = monotonic()
+        has_decided = False
         for task in tasks:
             condition = self._conditions.get(task.generator)
+            if condition is not None and has_decided and monotonic() - since > LONGEST_TURN_S:
+                settled.append(Outcome(OutcomeKind.RELEASED, task))
+                continue
+            has_decided = has_decided or condition is not None
             skipped = [] if condition is None else self._skipped(task, condition)
             if not skipped:
                 wanted.append(task)

@@ -104,7 +104,7 @@ class Turn:
         self._deferrals = Deferrals(connection)
         self._recording = Recording(connection, layout, settings, self._column_types, self._deferrals, drop_log)
         self._reopening = Reopening(connection, layout)
-        self._settling = Settling(connection, layout, seed_rows)
+        self._settling = Settling(connection, layout, seed_rows, settings.max_active_rows)
         self._finishing = Finishing(connection, layout, announces=announces)
         self._barriers = Barriers(connection, layout, announces=announces)
         self._regeneration = Regeneration(connection, layout)
