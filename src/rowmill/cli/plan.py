@@ -11,6 +11,7 @@ import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
+from rowmill.cli.parameters import set_option
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class PlanFormat(StrEnum):
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",
 )
-def command(spec: Path, plan_format: PlanFormat) -> None:
+@set_option
+def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str]) -> None:
     """Explain what a run of a spec would do: order, stages, strategies and why, counts, seed columns, critical path.
 
     \b
@@ -49,8 +51,9 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     from rowmill.graph.explanation import dot, explain
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
+    from rowmill.spec.loading import load_spec
 
-    prepared = prepare(spec)
+    prepared = prepare(load_spec(spec, parameters))
     if plan_format is PlanFormat.MERMAID:
         write_source(mermaid(prepared.graph))
         return

@@ -9,13 +9,15 @@ import click
 from rowmill.cli.figures import plural
 from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, output_option, stdout_kept_for_data, write_listing
+from rowmill.cli.parameters import set_option
 
 
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("-n", "--rows", type=click.IntRange(min=1), default=5, show_default=True, help="How many rows.")
+@set_option
 @output_option
-def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
+def command(spec: Path, rows: int, output_format: OutputFormat, parameters: dict[str, str]) -> None:
     """Generate the first rows of a spec and show them; asks the models, writes no run database.
 
     \b
@@ -24,9 +26,10 @@ def command(spec: Path, rows: int, output_format: OutputFormat) -> None:
     """
     from rowmill.engine.preparation import prepare
     from rowmill.engine.preview import preview
+    from rowmill.spec.loading import load_spec
 
     with stdout_kept_for_data():
-        prepared = prepare(spec)
+        prepared = prepare(load_spec(spec, parameters))
         made = preview(prepared, rows)
     write_listing(made.made, output_format)
     if prepared.spec.planned_records < rows:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rowmill.cli.logs import LogFormat, handler, settings, tell
+from rowmill.cli.parameters import set_option
 from rowmill.cli.place import is_run_database
 from rowmill.errors import UsageError
 
@@ -39,6 +40,7 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 )
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@set_option
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.pass_context
@@ -50,6 +52,7 @@ def command(
     purge: bool,
     yes: bool,
     resume: bool,
+    parameters: dict[str, str],
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -63,7 +66,7 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
-    prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
+    prepared, path = _what(spec, database, parameters, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
@@ -71,21 +74,28 @@ def command(
     context.exit(report.exit_code)
 
 
-def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepared | None, Path]:
+def _what(
+    spec: Path, database: Path | None, parameters: dict[str, str], *, needs_seed: bool
+) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
+        if parameters:
+            raise UsageError("The spec inside a run database has its values: --set takes the spec file, too.")
         return None, spec
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
-    loaded = load_spec(spec)
+    loaded = load_spec(spec, parameters)
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
     if needs_seed:
-        return prepare_to_change(loaded.spec, path, loaded.directory), path
-    return prepare_to_run(loaded.spec, loaded.directory, path), path
+        return prepare_to_change(loaded, path), path
+    prepared = prepare_to_run(loaded.spec, loaded.directory, path)
+    if prepared.seed_file is not None:
+        loaded.refuse_shadowed(name for name, _ in prepared.seed_file.columns)
+    return prepared, path
 
 
 def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:

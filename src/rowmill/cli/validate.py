@@ -13,6 +13,7 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
+from rowmill.cli.parameters import set_option
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
 
@@ -39,7 +40,8 @@ class ValidationFormat(StrEnum):
     show_default=True,
     help="json writes problems and warnings with their places, also of a spec that is not valid.",
 )
-def command(spec: Path, output_format: ValidationFormat) -> None:
+@set_option
+def command(spec: Path, output_format: ValidationFormat, parameters: dict[str, str]) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
@@ -49,9 +51,10 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
     """
     from rowmill.engine.preparation import prepare
     from rowmill.graph.plan import Plan
+    from rowmill.spec.loading import load_spec
 
     try:
-        prepared = prepare(spec)
+        prepared = prepare(load_spec(spec, parameters))
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=_listed(error.problems), warnings=[])

@@ -27,7 +27,7 @@ PATIENCE_S = 20.0
 _ONE_TOKEN = 1
 _BOUNDS = ("max_completion_tokens", "max_output_tokens")
 """What models take that know no ``max_tokens``."""
-_QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
+QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
 _logger = logging.getLogger("rowmill.health")
 
 
@@ -99,12 +99,12 @@ async def _ask(model: Model, use: ModelUse) -> None:
         await model.embed(["OK"], call)
     else:
         try:
-            await model.chat(_QUESTION, call, one_token(model.config))
+            await model.chat(QUESTION, call, one_token(model.config))
         except Rejected as error:
             if error.error_type not in ("HTTP 400", "HTTP 422"):
                 raise
             # One token may be what is refused (less than a thinking budget, say): what rows will send decides.
-            await model.chat(_QUESTION, call)
+            await model.chat(QUESTION, call)
 
 
 def one_token(config: ModelConfig) -> dict[str, int]:

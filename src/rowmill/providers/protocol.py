@@ -138,6 +138,15 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
+class Describing(Protocol):
+    """A provider that can say what its server tells of a model."""
+
+    async def describe(self, timeout_s: float) -> Mapping[str, Any]:
+        """``known``, ``models`` and ``context_tokens``, as far as the server lists them. Raises nothing."""
+        ...
+
+
+@runtime_checkable
 class Illustrator(Protocol):
     """A provider that also draws pictures."""
 

@@ -86,10 +86,11 @@ _CONTEXT_TOO_LONG = re.compile(
     r"|exceeds? (the )?(available |model'?s |maximum )?(context|sequence) (size|length|window)"
     r"|(longer|larger|greater) than (the |this )?(model'?s |maximum )*(context|sequence) (size|length|window)"
     r"|too large for model with \d+ maximum context|input token count .{0,40}exceeds the maximum"
-    r"|input length and `?max_tokens`? exceed context limit|context (size|length|window) (was |has been |is )?exceeded",
+    r"|input length and `?max_tokens`? exceed context limit|context (size|length|window) (was |has been |is )?exceeded"
+    r"|input \(\d+ tokens\) is too large to process",
     re.IGNORECASE,
 )
-"""What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, and gateways that pass it on."""
+"""What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, llama.cpp, gateways."""
 _TOO_LONG = frozenset({400, 413, 422, 500})
 _CREDIT_TOO_LOW = re.compile(r"credit balance is too low", re.IGNORECASE)
 _NO_CREDIT_WORDS = re.compile(
@@ -192,7 +193,8 @@ def json_document(payload: bytes, endpoint: str) -> Any:
     except (ValueError, RecursionError):
         if _is_stream(payload):
             raise streaming_only(endpoint) from None
-        if not payload.rstrip().endswith(b"}"):
+        start = payload.lstrip()[:1]
+        if start in (b"", b"{", b"[") and not payload.rstrip().endswith(b"}"):
             raise Transient(f"{endpoint} sent an answer that ends early: {_tail(payload)}", "TruncatedAnswer") from None
         raise Transient(f"{endpoint} sent an answer that is not JSON: {start_of(payload)}", "MalformedAnswer") from None
 
