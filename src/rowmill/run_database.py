@@ -29,6 +29,7 @@ from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
 from rowmill.inspect.opening import open_reader, said_in_words
 from rowmill.report.page import write_report
+from rowmill.spec.assembling import refuse_shadowed
 from rowmill.spec.loading import LoadedSpec, load_spec, spec_of_data
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
@@ -86,7 +87,9 @@ async def run_async(
         if loaded is not None and accept_changes:
             prepared = await anyio.to_thread.run_sync(prepare_to_change, loaded[0], database, loaded[1])
         elif loaded is not None:
-            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded, database)
+            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded[:2], database)
+        if prepared is not None and loaded is not None and prepared.seed_file is not None:
+            refuse_shadowed(loaded[2], [name for name, _ in prepared.seed_file.columns])
         if prepared is not None and accept_changes and database.exists():
             await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
         return await invocation.run(
@@ -141,7 +144,10 @@ async def preview_async(
     The arguments are those of :func:`run_async`. A notebook shows the result as a table; ``rows`` of it is an Arrow
     table. Raises what a run raises.
     """
-    prepared = await anyio.to_thread.run_sync(lambda: prepare(*_loaded(spec, directory, seed, parameters)))
+    loaded, start, names = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
+    prepared = await anyio.to_thread.run_sync(prepare, loaded, start)
+    if prepared.seed_file is not None:
+        refuse_shadowed(names, [name for name, _ in prepared.seed_file.columns])
     return await engine_preview.preview_async(prepared, rows)
 
 
@@ -173,18 +179,18 @@ def _is_in_event_loop() -> bool:
 
 def _loaded(
     spec: SpecSource, directory: str | Path | None, seed: object, parameters: Mapping[str, object] | None = None
-) -> tuple[Spec, Path]:
-    """The spec, and where its relative paths start."""
+) -> tuple[Spec, Path, tuple[str, ...]]:
+    """The spec, where its relative paths start, and the names of its parameters."""
     if isinstance(spec, (str, Path)):
         spec = load_spec(spec, parameters)
         parameters = None
     if parameters and isinstance(spec, (LoadedSpec, Spec)):
         raise UsageError("A spec that is loaded has its values; give parameters to load_spec, or with a file.")
     if isinstance(spec, LoadedSpec):
-        return _with_seed(spec.spec, seed), spec.directory
+        return _with_seed(spec.spec, seed), spec.directory, tuple(spec.parameters)
     start = Path(directory) if directory is not None else Path.cwd()
-    made = spec if isinstance(spec, Spec) else spec_of_data(spec, start, parameters)
-    return _with_seed(made, seed), start
+    made, names = (spec, ()) if isinstance(spec, Spec) else spec_of_data(spec, start, parameters)
+    return _with_seed(made, seed), start, names
 
 
 def _with_seed(spec: Spec, seed: object) -> Spec:

@@ -93,7 +93,10 @@ def _models(
 
         prepared = prepare_inside(existing_database(spec))
     else:
-        prepared = prepare(load_spec(spec, parameters))
+        loaded = load_spec(spec, parameters)
+        if not loaded.spec.columns:
+            return loaded.spec.models, {}, loaded.directory
+        prepared = prepare(loaded)
     uses: dict[str, ModelUse] = {}
     for node in prepared.graph.generators:
         for alias, use in node.declaration.models.items():

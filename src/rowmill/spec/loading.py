@@ -68,11 +68,14 @@ def load_spec(path: str | Path, parameters: Mapping[str, object] | None = None) 
     return LoadedSpec(spec, directory, path.absolute(), tuple(warnings), values)
 
 
-def spec_of_data(data: Mapping[str, Any], directory: Path, parameters: Mapping[str, object] | None = None) -> Spec:
-    """A spec of plain data of a program, which may hold all that a spec file may."""
+def spec_of_data(
+    data: Mapping[str, Any], directory: Path, parameters: Mapping[str, object] | None = None
+) -> tuple[Spec, tuple[str, ...]]:
+    """A spec of plain data of a program, which may hold all that a spec file may; and its parameters' names."""
     if not parameters and not needs_assembling(data):
-        return Spec.from_data(data)
-    return _made(dict(data), [], "dataset", directory, parameters or {}, "the spec")[0]
+        return Spec.from_data(data), ()
+    made, _, values = _made(dict(data), [], "dataset", directory, parameters or {}, "the spec")
+    return made, tuple(values)
 
 
 def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "dataset") -> Spec:

@@ -67,10 +67,10 @@ class Parameter(StrictModel):
 
     @model_validator(mode="after")
     def _values_have_the_type(self) -> Self:
-        for value in (*self.choices, *(() if self.default is None else (self.default,))):
+        for value in self.choices:
             self._typed(value)
-        if self.default is not None and self.choices and self.value_of(self.default) not in self._allowed():
-            raise ValueError(f"The default {self.default!r} is none of the choices.")
+        if self.default is not None:
+            self.value_of(self.default)
         return self
 
     def value_of(self, given: object) -> Value:
