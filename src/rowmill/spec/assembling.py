@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class Assembled:
         first, _, rest = problem.place.partition(".")
         number, _, inner = rest.partition(".")
         origin = self.origins.get(int(number)) if first == "models" and number.isdecimal() else None
-        return problem if origin is None else Problem(f"{origin}{f'.{inner}' if inner else ''}", problem.message)
+        return problem if origin is None else replace(problem, place=f"{origin}{f'.{inner}' if inner else ''}")
 
 
 def needs_assembling(data: Mapping[str, Any]) -> bool:
