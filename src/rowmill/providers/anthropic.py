@@ -133,8 +133,8 @@ def _with_tools(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     changed["tools"] = [
         {
             "name": tool["function"]["name"],
-            "description": tool["function"]["description"],
-            "input_schema": tool["function"]["parameters"],
+            "description": tool["function"].get("description") or "",
+            "input_schema": tool["function"].get("parameters") or {"type": "object"},
         }
         for tool in parameters["tools"]
     ]
