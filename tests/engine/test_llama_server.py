@@ -70,7 +70,7 @@ def test_texts_come_in_both_dialects_and_tokens_are_those_of_its_metrics(
     provider: str, model: Path, tmp_path: Path
 ) -> None:
     with llama_server(model) as server:
-        fields = {"provider": provider, "skip_health_check": True}
+        fields: dict[str, Any] = {"provider": provider, "skip_health_check": True}
         assert ran(server, tmp_path, TEXT, **fields).exit_code == 0
         told = metrics_of(server)
     (row,) = rows_of(tmp_path, "select sum(input_tokens) as sent, sum(output_tokens) as got from attempt")
@@ -94,7 +94,7 @@ def test_vectors_are_the_same_as_numbers_and_as_base64(model: Path, tmp_path: Pa
         for form in ("float", "base64"):
             directory = tmp_path / form
             directory.mkdir()
-            fields = {"inference_parameters": {"encoding_format": form}}
+            fields: dict[str, Any] = {"inference_parameters": {"encoding_format": form}}
             assert ran(server, directory, number, topic, vector, **fields).exit_code == 0
             made.append([row["v"] for row in rows_of(directory, "select v from dataset order by row_id")])
     assert len(made[0][0]) == 32

@@ -24,6 +24,8 @@ def command(spec: Path, rows: int, output_format: OutputFormat, parameters: dict
     Example:
       rowmill preview spec.yaml -n 3
     """
+    from rowmill.cli.estimated import in_words
+    from rowmill.engine.estimate import estimate_of
     from rowmill.engine.preparation import prepare
     from rowmill.engine.preview import preview
     from rowmill.spec.loading import load_spec
@@ -32,6 +34,10 @@ def command(spec: Path, rows: int, output_format: OutputFormat, parameters: dict
         prepared = prepare(load_spec(spec, parameters))
         made = preview(prepared, rows)
     write_listing(made.made, output_format)
+    made_rows = made.made.num_rows + made.rows_dropped
+    estimate = estimate_of(prepared.spec, made.attempts, made_rows)
+    if estimate is not None and estimate.rows > made_rows:
+        tell(in_words(estimate))
     if prepared.spec.planned_records < rows:
         tell(f"The spec has {plural(prepared.spec.planned_records, 'record')}.")
     if made.rows_dropped:
