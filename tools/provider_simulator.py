@@ -9,7 +9,8 @@ on SIGTERM, so that no test leaves a process behind (``--keep-running`` ignores 
 ``POST /v1/chat/completions`` answers as ``rowmill.providers.simulated`` does: the text depends on
 the request body alone, failures on the seed, the body and how often it failed before. So do
 ``POST /v1/embeddings``, ``POST /v1/images/generations`` and ``POST /v1/messages`` (the API of
-Anthropic). Options hold for every model; ``--model NAME:key=value,…`` changes them for one::
+Anthropic), with ``stream`` as events. ``POST /v1/messages/count_tokens`` and ``GET /v1/models/ID`` tell of both.
+Options hold for every model; ``--model NAME:key=value,…`` changes them for one::
 
     --model stuck:rate_limited=1,retry_after=30 --model slow:latency_ms=2000 --model closed:status=401
 
@@ -49,10 +50,12 @@ import sys
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from hashlib import blake2b
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 try:
     from rowmill.errors import Rejected
@@ -404,6 +407,8 @@ class Connection(asyncio.Protocol):
             self.write(_HEADER_OF_PICTURE % len(content) + content, keep_alive)
         elif method == b"POST" and path == b"/v1/messages":
             self.message(head, body, keep_alive)
+        elif method == b"POST" and path == b"/v1/messages/count_tokens":
+            self.count_tokens(head, body, keep_alive)
         elif method == b"POST" and path == b"/v1/embeddings":
             self.embed(head, body, keep_alive)
         elif method == b"GET" and path == b"/statistics":
@@ -414,12 +419,23 @@ class Connection(asyncio.Protocol):
             self.simulator.reset()
             self.send(200, {}, keep_alive)
         elif method == b"GET" and path == b"/v1/models":
-            models = [{"id": name, "object": "model"} for name in self.simulator.models]
-            self.send(200, {"object": "list", "data": models}, keep_alive)
+            models = [_listed(name) for name in self.simulator.models]
+            self.send(200, {"object": "list", "data": models, "has_more": False}, keep_alive)
+        elif method == b"GET" and path.startswith(b"/v1/models/"):
+            self.describe(unquote(path[len(b"/v1/models/") :].decode("latin-1")), head, keep_alive)
         else:
             self.send(
                 404, _error(f"Nothing is served at {method.decode('latin-1')} {path.decode('latin-1')}"), keep_alive
             )
+
+    def describe(self, name: str, head: bytes, keep_alive: bool) -> None:
+        """One model, in the form both dialects share."""
+        if self.simulator.model(name) is not None:
+            self.send(200, _listed(name), keep_alive)
+        elif _ANTHROPIC_VERSION.search(head) is not None:
+            self.send(404, _message_error(f"model: {name}", 404), keep_alive)
+        else:
+            self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
 
     def chat(self, head: bytes, body: bytes, keep_alive: bool) -> None:
         if not self.is_authorized(head, keep_alive):
@@ -429,55 +445,67 @@ class Connection(asyncio.Protocol):
             parameters = json.loads(body)
             name = parameters.pop("model")
             messages = parameters.pop("messages")
+            streams = parameters.pop("stream", False)
+            with_usage = (parameters.pop("stream_options", None) or {}).get("include_usage", False)
+            choices = parameters.get("n") or 1
+            if not isinstance(choices, int) or not 1 <= choices <= 128:
+                raise ValueError(f"n must be from 1 to 128, not {choices!r}")
             model = simulator.model(name)
             digest = request_digest(name, messages, parameters)
-            answer = simulated_answer(
-                digest,
-                messages,
-                parameters,
-                text=None if model is None else model.behaviour.answer,
-                output_tokens=simulator.default.output_tokens if model is None else model.behaviour.output_tokens,
-                malformed=0.0 if model is None else model.behaviour.malformed,
-            )
+            behaviour = simulator.default if model is None else model.behaviour
+            answers = [
+                simulated_answer(
+                    digest if number == 0 else blake2b(b"%d" % number + digest, digest_size=16).digest(),
+                    messages,
+                    parameters,
+                    text=behaviour.answer,
+                    output_tokens=behaviour.output_tokens,
+                    malformed=behaviour.malformed,
+                )
+                for number in range(choices)
+            ]
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
             self.send(400, _error(f"Not a chat request: {error!r}"), keep_alive)
             return
-        message: dict[str, Any] = {"role": "assistant", "content": answer.text}
-        if answer.tool_calls:
-            message["tool_calls"] = [
-                {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
-                for one in answer.tool_calls
-            ]
-        if "modalities" in parameters:
-            picture = base64.b64encode(simulated_picture(digest, "").content).decode("ascii")
-            message["images"] = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}]
-        if model is not None and model.behaviour.reasoning is not None:
-            message["reasoning_content"] = model.behaviour.reasoning
+        made = []
+        for number, answer in enumerate(answers):
+            message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+            if answer.tool_calls:
+                message["tool_calls"] = [
+                    {"id": one.id, "type": "function", "function": {"name": one.name, "arguments": one.arguments}}
+                    for one in answer.tool_calls
+                ]
+            if "modalities" in parameters:
+                picture = base64.b64encode(simulated_picture(digest, "").content).decode("ascii")
+                message["images"] = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{picture}"}}]
+            if behaviour.reasoning is not None and model is not None:
+                message["reasoning_content"] = behaviour.reasoning
+            made.append({"index": number, "message": message, "finish_reason": answer.finish_reason})
+        output_tokens = sum(answer.output_tokens for answer in answers)
         response = {
             "id": "chatcmpl-" + digest.hex(),
             "object": "chat.completion",
             "created": 1_700_000_000,
             "model": name,
-            "choices": [{"index": 0, "message": message, "finish_reason": answer.finish_reason}],
+            "choices": made,
             "usage": {
-                "prompt_tokens": answer.input_tokens,
-                "completion_tokens": answer.output_tokens,
-                "total_tokens": answer.input_tokens + answer.output_tokens,
+                "prompt_tokens": answers[0].input_tokens,
+                "completion_tokens": output_tokens,
+                "total_tokens": answers[0].input_tokens + output_tokens,
             },
         }
-        self.respond(name, model, body, digest, response, keep_alive)
+        self.respond(name, model, body, digest, _chat_stream(response, with_usage) if streams else response, keep_alive)
 
     def message(self, head: bytes, body: bytes, keep_alive: bool) -> None:
         """The Messages API of Anthropic: the same answers in another form."""
         simulator = self.simulator
-        key = _X_API_KEY.search(head)
-        if simulator.api_key is not None and (key is None or key[1].strip() != simulator.api_key):
-            self.send(401, _message_error("invalid x-api-key", "authentication_error"), keep_alive)
+        if not self.is_authorized_message(head, keep_alive):
             return
         try:
             if _ANTHROPIC_VERSION.search(head) is None:
                 raise ValueError("anthropic-version: header is required")
             parameters = json.loads(body)
+            streams = parameters.pop("stream", False)
             name = parameters.pop("model")
             messages = parameters.pop("messages")
             if any(message["role"] not in ("user", "assistant") for message in messages):
@@ -495,7 +523,7 @@ class Connection(asyncio.Protocol):
                 malformed=behaviour.malformed,
             )
         except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
-            self.send(400, _message_error(f"Not a message request: {error!r}", "invalid_request_error"), keep_alive)
+            self.send(400, _message_error(f"Not a message request: {error!r}", 400), keep_alive)
             return
         blocks: list[dict[str, Any]] = [{"type": "text", "text": answer.text}] if answer.text else []
         blocks += [
@@ -516,7 +544,32 @@ class Connection(asyncio.Protocol):
             "stop_sequence": None,
             "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
         }
-        self.respond(name, model, body, digest, response, keep_alive)
+        sent = _message_stream(response) if streams else response
+        self.respond(name, model, body, digest, sent, keep_alive, error_of=_message_error)
+
+    def count_tokens(self, head: bytes, body: bytes, keep_alive: bool) -> None:
+        """How many tokens a message request would send; nothing is asked and nothing counted."""
+        if not self.is_authorized_message(head, keep_alive):
+            return
+        try:
+            parameters = json.loads(body)
+            messages = list(parameters["messages"])
+            if parameters.get("system"):
+                messages.append({"role": "user", "content": parameters["system"]})
+            counted = simulated_answer(b"\0" * 16, messages, {}, text="", output_tokens=1).input_tokens
+        except (ValueError, LookupError, TypeError, AttributeError, Rejected) as error:
+            self.send(400, _message_error(f"Not a message request: {error!r}", 400), keep_alive)
+            return
+        self.send(200, {"input_tokens": counted}, keep_alive)
+
+    def is_authorized_message(self, head: bytes, keep_alive: bool) -> bool:
+        """The same for the API of Anthropic, which takes ``x-api-key`` or a bearer token."""
+        wanted = self.simulator.api_key
+        given = [found[1].strip() for found in (_X_API_KEY.search(head), _AUTHORIZATION.search(head)) if found]
+        if wanted is None or wanted in given:
+            return True
+        self.send(401, _message_error("invalid x-api-key", 401), keep_alive)
+        return False
 
     def embed(self, head: bytes, body: bytes, keep_alive: bool) -> None:
         if not self.is_authorized(head, keep_alive):
@@ -525,7 +578,11 @@ class Connection(asyncio.Protocol):
             parameters = json.loads(body)
             name = parameters.pop("model")
             texts = parameters.pop("input")
-            if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+            if isinstance(texts, str) or (isinstance(texts, list) and texts and isinstance(texts[0], int)):
+                texts = [texts]
+            if isinstance(texts, list):
+                texts = [" ".join(map(str, text)) if isinstance(text, list) else text for text in texts]
+            if not isinstance(texts, list) or not texts or not all(isinstance(text, str) and text for text in texts):
                 raise TypeError("input must be a list of texts, none of them empty")
             model = self.simulator.model(name)
             digest = request_digest(name, texts, parameters)
@@ -579,12 +636,23 @@ class Connection(asyncio.Protocol):
         return False
 
     def respond(
-        self, name: str, model: SimulatedModel | None, body: bytes, digest: bytes, answer: Any, keep_alive: bool
+        self,
+        name: str,
+        model: SimulatedModel | None,
+        body: bytes,
+        digest: bytes,
+        answer: Any,
+        keep_alive: bool,
+        *,
+        error_of: Callable[[str, int], dict[str, Any]] | None = None,
     ) -> None:
         """Sends the answer, or what the model's behaviour puts in its place, after the latency."""
         simulator = self.simulator
         if model is None:
-            self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
+            if error_of is None:
+                self.send(404, _error(f"The model {name!r} does not exist", "model_not_found"), keep_alive)
+            else:
+                self.send(404, error_of(f"model: {name}", 404), keep_alive)
             return
         exchange = Exchange(simulator, model, body, self.received_at)
         behaviour = model.behaviour
@@ -609,6 +677,8 @@ class Connection(asyncio.Protocol):
         else:
             self.exchange = exchange
             return
+        if status != 200 and error_of is not None:
+            response = error_of(response["error"]["message"], status)
         if fate is Fate.TRUNCATED and status == 200:
             whole = _response(200, response, headers, keep_alive=False)
             data, label, keep_alive = whole[: -len(whole) // 4], "truncated", False
@@ -656,6 +726,10 @@ _HEADS = {
 
 
 def _response(status: int, document: Any, headers: str, keep_alive: bool) -> bytes:
+    if isinstance(document, _Events):
+        connection = "" if keep_alive else "Connection: close\r\n"
+        head = f"HTTP/1.1 {status} OK\r\nContent-Type: text/event-stream\r\n{headers}{connection}"
+        return f"{head}Content-Length: {len(document)}\r\n\r\n".encode("ascii") + document
     body = _encode(document)
     connection = "" if keep_alive else "Connection: close\r\n"
     head = _HEADS.get(status) or f"HTTP/1.1 {status} Simulated\r\nContent-Type: application/json\r\n"
@@ -676,13 +750,99 @@ def _as_chat(messages: list[dict[str, Any]], parameters: dict[str, Any]) -> tupl
         else message
         for message in messages
     ]
-    tools = [{"function": {"name": tool["name"], "parameters": tool["input_schema"]}} for tool in parameters["tools"]]
+    tools = [
+        {"function": {"name": tool["name"], "parameters": tool.get("input_schema")}} for tool in parameters["tools"]
+    ]
     choice = parameters.get("tool_choice", {}).get("type")
     return chat, {**parameters, "tools": tools, "tool_choice": choice}
 
 
-def _message_error(message: str, kind: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": kind, "message": message}}
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+
+
+def _message_error(message: str, status: int) -> dict[str, Any]:
+    kind = _ERROR_TYPES.get(status, "api_error")
+    return {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_simulated"}
+
+
+def _listed(name: str) -> dict[str, Any]:
+    """A model as both dialects list one."""
+    return {
+        "id": name,
+        "object": "model",
+        "created": 1_700_000_000,
+        "owned_by": "simulated",
+        "type": "model",
+        "display_name": name,
+        "created_at": "2023-11-14T22:13:20Z",
+    }
+
+
+class _Events(bytes):
+    """An answer as a stream of events."""
+
+
+_PIECE = 24
+
+
+def _chat_stream(response: dict[str, Any], with_usage: bool) -> _Events:
+    """The chunks of a chat completion, and what ends them."""
+    head = {**{name: response[name] for name in ("id", "created", "model")}, "object": "chat.completion.chunk"}
+    chunks: list[dict[str, Any]] = []
+    for choice in response["choices"]:
+        message, number = choice["message"], choice["index"]
+        deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+        if message.get("reasoning_content"):
+            deltas.append({"reasoning_content": message["reasoning_content"]})
+        text = message["content"]
+        deltas += [{"content": text[start : start + _PIECE]} for start in range(0, len(text), _PIECE)]
+        for place, call in enumerate(message.get("tool_calls", ())):
+            deltas.append({"tool_calls": [{"index": place, **call}]})
+        chunks += [{"index": number, "delta": delta, "finish_reason": None} for delta in deltas]
+        chunks.append({"index": number, "delta": {}, "finish_reason": choice["finish_reason"]})
+    lines = [{**head, "choices": [chunk]} for chunk in chunks]
+    if with_usage:
+        lines.append({**head, "choices": [], "usage": response["usage"]})
+    return _Events("".join(f"data: {_encode(line)}\n\n" for line in lines).encode() + b"data: [DONE]\n\n")
+
+
+def _message_stream(response: dict[str, Any]) -> _Events:
+    """The events of a message of Anthropic."""
+    usage = response["usage"]
+    begun = {**response, "content": [], "stop_reason": None, "usage": {**usage, "output_tokens": 1}}
+    events: list[dict[str, Any]] = [{"type": "message_start", "message": begun}]
+    for place, block in enumerate(response["content"]):
+        deltas: list[dict[str, Any]]
+        if block["type"] == "text":
+            empty = {**block, "text": ""}
+            text = block["text"]
+            deltas = [{"type": "text_delta", "text": text[at : at + _PIECE]} for at in range(0, len(text), _PIECE)]
+        elif block["type"] == "thinking":
+            empty = {**block, "thinking": "", "signature": ""}
+            deltas = [
+                {"type": "thinking_delta", "thinking": block["thinking"]},
+                {"type": "signature_delta", "signature": block["signature"]},
+            ]
+        else:
+            empty = {**block, "input": {}}
+            deltas = [{"type": "input_json_delta", "partial_json": _encode(block["input"])}]
+        events.append({"type": "content_block_start", "index": place, "content_block": empty})
+        events += [{"type": "content_block_delta", "index": place, "delta": delta} for delta in deltas]
+        events.append({"type": "content_block_stop", "index": place})
+    ended = {"stop_reason": response["stop_reason"], "stop_sequence": None}
+    events.append({"type": "message_delta", "delta": ended, "usage": {"output_tokens": usage["output_tokens"]}})
+    events.append({"type": "message_stop"})
+    return _Events("".join(f"event: {event['type']}\ndata: {_encode(event)}\n\n" for event in events).encode())
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:

@@ -119,12 +119,14 @@ class ProviderError(RowmillError):
     """A model endpoint did not give an answer that can be used.
 
     ``input_tokens`` and ``output_tokens`` are what the request used all the same (a refusal is paid
-    for too); 0 when the endpoint does not say. ``finish_reason`` is what it said the answer ended for, ``note`` what
-    of its usage could not be believed.
+    for too), ``cached_tokens`` and ``cache_write_tokens`` parts of the first; 0 when the endpoint does not say.
+    ``finish_reason`` is what it said the answer ended for, ``note`` what of its usage could not be believed.
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
     finish_reason: str | None = None
     note: str | None = None
 

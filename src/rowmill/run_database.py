@@ -29,7 +29,8 @@ from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
 from rowmill.inspect.opening import open_reader, said_in_words
 from rowmill.report.page import write_report
-from rowmill.spec.loading import LoadedSpec, load_spec
+from rowmill.spec.assembling import refuse_shadowed
+from rowmill.spec.loading import LoadedSpec, load_spec, spec_of_data
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
 from rowmill.task import FinishedRowGroup
@@ -50,6 +51,7 @@ async def run_async(
     *,
     directory: str | Path | None = None,
     seed: object = None,
+    parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
@@ -60,7 +62,8 @@ async def run_async(
     ``path`` is the run database (default: ``<name>.duckdb`` in the current directory); a ``spec`` of None
     goes on with the one inside it. Relative paths of a spec that is no file start at ``directory``
     (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
-    over as one (a frame of pandas or polars); they are kept in the run database. ``accept_changes``: a spec that
+    over as one (a frame of pandas or polars); they are kept in the run database. ``parameters``: values for those of
+    the spec. ``accept_changes``: a spec that
     differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
     is refused. ``on_progress`` is called about every ``progress_interval_s`` seconds. ``on_row_group_finished`` is
     called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
@@ -71,18 +74,22 @@ async def run_async(
     if spec is None:
         if path is None:
             raise UsageError("Neither a spec nor a run database was given.")
+        if parameters:
+            raise UsageError("The spec inside a run database has its values; give parameters together with the spec.")
         if seed is not None:
             raise UsageError("The run database holds its seed rows; give seed together with the spec, or leave it out.")
         loaded, database = None, Path(path)
     else:
-        loaded = await anyio.to_thread.run_sync(_loaded, spec, directory, seed)
+        loaded = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
         database = Path(path) if path is not None else Path(f"{loaded[0].name}.duckdb")
     with said_in_words():
         prepared = None
         if loaded is not None and accept_changes:
             prepared = await anyio.to_thread.run_sync(prepare_to_change, loaded[0], database, loaded[1])
         elif loaded is not None:
-            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded, database)
+            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded[:2], database)
+        if prepared is not None and loaded is not None and prepared.seed_file is not None:
+            refuse_shadowed(loaded[2], [name for name, _ in prepared.seed_file.columns])
         if prepared is not None and accept_changes and database.exists():
             await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
         return await invocation.run(
@@ -100,6 +107,7 @@ def run(
     *,
     directory: str | Path | None = None,
     seed: object = None,
+    parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
@@ -114,6 +122,7 @@ def run(
             path,
             directory=directory,
             seed=seed,
+            parameters=parameters,
             accept_changes=accept_changes,
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
@@ -123,21 +132,36 @@ def run(
 
 
 async def preview_async(
-    spec: SpecSource, rows: int = 5, *, directory: str | Path | None = None, seed: object = None
+    spec: SpecSource,
+    rows: int = 5,
+    *,
+    directory: str | Path | None = None,
+    seed: object = None,
+    parameters: Mapping[str, object] | None = None,
 ) -> Preview:
     """Makes the first ``rows`` rows of a spec, with the requests a run would make for them; writes no file.
 
     The arguments are those of :func:`run_async`. A notebook shows the result as a table; ``rows`` of it is an Arrow
     table. Raises what a run raises.
     """
-    prepared = await anyio.to_thread.run_sync(lambda: prepare(*_loaded(spec, directory, seed)))
+    loaded, start, names = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
+    prepared = await anyio.to_thread.run_sync(prepare, loaded, start)
+    if prepared.seed_file is not None:
+        refuse_shadowed(names, [name for name, _ in prepared.seed_file.columns])
     return await engine_preview.preview_async(prepared, rows)
 
 
-def preview(spec: SpecSource, rows: int = 5, *, directory: str | Path | None = None, seed: object = None) -> Preview:
+def preview(
+    spec: SpecSource,
+    rows: int = 5,
+    *,
+    directory: str | Path | None = None,
+    seed: object = None,
+    parameters: Mapping[str, object] | None = None,
+) -> Preview:
     """:func:`preview_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
     _refuse_event_loop("preview_async")
-    return run_on_event_loop(partial(preview_async, spec, rows, directory=directory, seed=seed))
+    return run_on_event_loop(partial(preview_async, spec, rows, directory=directory, seed=seed, parameters=parameters))
 
 
 def _refuse_event_loop(twin: str) -> None:
@@ -153,14 +177,20 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-def _loaded(spec: SpecSource, directory: str | Path | None, seed: object) -> tuple[Spec, Path]:
-    """The spec, and where its relative paths start."""
+def _loaded(
+    spec: SpecSource, directory: str | Path | None, seed: object, parameters: Mapping[str, object] | None = None
+) -> tuple[Spec, Path, tuple[str, ...]]:
+    """The spec, where its relative paths start, and the names of its parameters."""
     if isinstance(spec, (str, Path)):
-        spec = load_spec(spec)
+        spec = load_spec(spec, parameters)
+        parameters = None
+    if parameters and isinstance(spec, (LoadedSpec, Spec)):
+        raise UsageError("A spec that is loaded has its values; give parameters to load_spec, or with a file.")
     if isinstance(spec, LoadedSpec):
-        return _with_seed(spec.spec, seed), spec.directory
-    made = spec if isinstance(spec, Spec) else Spec.from_data(spec)
-    return _with_seed(made, seed), Path(directory) if directory is not None else Path.cwd()
+        return _with_seed(spec.spec, seed), spec.directory, tuple(spec.parameters)
+    start = Path(directory) if directory is not None else Path.cwd()
+    made, names = (spec, ()) if isinstance(spec, Spec) else spec_of_data(spec, start, parameters)
+    return _with_seed(made, seed), start, names
 
 
 def _with_seed(spec: Spec, seed: object) -> Spec:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
+_SAFE_IN_QUERIES = ("?/:@!$'()*,", "?/:@!$'()*,;")
+"""What HTTP clients leave as it is behind the question mark of a URL."""
 _SHORTEST = 6
 """Characters; what is shorter is part of ordinary words, and guards nothing."""
 _spellings: tuple[str, ...] = ()
@@ -24,6 +26,7 @@ def keep_secret(value: str) -> None:
 def spellings(value: str) -> tuple[str, ...]:
     """A secret as others may repeat it: plain, quoted in JSON or by Python, quoted in a URL. Longest first."""
     found = {value, json.dumps(value)[1:-1], repr(value)[1:-1], quote(value, safe=""), quote(value)}
+    found |= {quote(value, safe=safe) for safe in _SAFE_IN_QUERIES}
     return tuple(sorted(found, key=len, reverse=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 import anyio
 import pytest
 from provider_simulator import provider_simulator
+from scripted_endpoint import Scripted, answered, response, scripted_endpoint
 
 from rowmill.engine.ending import RunReport
 from rowmill.engine.health import check_models
@@ -81,7 +83,7 @@ def test_what_every_row_would_fail_of_stops_at_once(
         changed = {name: value.replace("URL", simulator.url) for name, value in model.items()}
         with pytest.raises(RunStopping, match="Model 'writer' cannot be used") as caught:
             runs(spec(simulator.url, **changed))
-        assert simulator.statistics()["requests"] <= 1
+        assert simulator.statistics()["requests"] <= (2 if error_type == "HTTP 400" else 1)
     assert caught.value.error_type == error_type
     with RunDatabase.open(tmp_path / "run.duckdb") as database:
         (row,) = database.sql("select (select count(*) from attempt) + (select count(*) from cell) as n").to_pylist()
@@ -125,6 +127,72 @@ def test_a_run_that_is_complete_asks_nobody(runs: Runs) -> None:
 def test_a_preview_checks_too() -> None:
     with provider_simulator(api_key="right") as simulator, pytest.raises(RunStopping, match="cannot be used"):
         preview(prepare(spec(simulator.url)), 2, {"KEY": "wrong"})
+
+
+async def _checked(url: str, **model: Any) -> None:
+    """Makes the health check of a spec's one model."""
+    prepared = prepare(spec(url, **model))
+    environ = {"KEY": "right"}
+    (config,) = prepared.spec.models
+    provider = open_provider(config, environ, 1)
+    try:
+        await check_models(prepared, {"writer": ModelHandle(config, provider)}, environ)
+    finally:
+        await provider.aclose()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "bound"),
+    [
+        ({}, {"max_tokens": 1}),
+        ({"max_tokens": 500}, {"max_tokens": 1}),
+        ({"extra_body": {"max_completion_tokens": 500}}, {"max_completion_tokens": 1}),
+    ],
+)
+def test_it_asks_for_one_token(parameters: dict[str, Any], bound: dict[str, int]) -> None:
+    async def check() -> dict[str, Any]:
+        async with scripted_endpoint(answered()) as endpoint:
+            await _checked(endpoint.url, inference_parameters=parameters)
+        (received,) = endpoint.requests
+        document: dict[str, Any] = json.loads(received.body)
+        return document
+
+    document = anyio.run(check)
+    assert {name: value for name, value in document.items() if name.endswith("tokens")} == bound
+
+
+def test_where_one_token_is_refused_what_rows_will_send_decides() -> None:
+    async def check() -> list[dict[str, Any]]:
+        refused = response(400, '{"error": {"message": "max_tokens must be more than budget_tokens"}}')
+        async with scripted_endpoint(refused, answered()) as endpoint:
+            await _checked(endpoint.url, inference_parameters={"max_tokens": 500})
+        return [json.loads(received.body) for received in endpoint.requests]
+
+    assert [document["max_tokens"] for document in anyio.run(check)] == [1, 500]
+
+
+def test_its_failure_is_never_an_empty_sentence(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rowmill.engine.health.PATIENCE_S", 0.2)
+
+    async def check() -> None:
+        async with scripted_endpoint(Scripted(then="wait")) as endpoint:
+            await _checked(endpoint.url)
+
+    anyio.run(check)
+    assert "going on: no answer within 0.2 s." in caplog.text
+
+
+def test_a_page_where_an_api_should_be_is_said_to_lack_v1(caplog: pytest.LogCaptureFixture) -> None:
+    async def check() -> str:
+        async with scripted_endpoint(response(200, "<html>Chat with me</html>")) as endpoint:
+            url = endpoint.url.removesuffix("/v1")
+            await _checked(url)
+            return url
+
+    url = anyio.run(check)
+    assert f"Most servers want '{url}/v1'" in caplog.text
 
 
 def test_an_endpoint_that_is_not_there_is_said_at_once_with_what_to_look_at(

@@ -74,6 +74,18 @@ def test_validate_and_schema_take_every_example_of_readme_and_help(data: dict[st
     assert problems(data) == []
 
 
+def test_it_takes_what_a_spec_file_leaves_to_other_places() -> None:
+    given = {
+        "x-anchors": [1],
+        "parameters": {"language": {"type": "str", "default": "en", "choices": ["en"]}},
+        "include": ["models.yaml"],
+        "records": 1,
+        "columns": [{**{name: PROMPT[name] for name in PROMPT if name != "prompt"}, "prompt_file": "a.md", "x-n": 1}],
+    }
+    assert problems(given) == []
+    assert problems({**given, "y-anchors": 1}) != []
+
+
 TAKEN = {
     "accepted records": spec(records={"accepted": 5}),
     "a secret": spec(models=[{**MODEL, "api_key": "${MY_KEY}"}]),

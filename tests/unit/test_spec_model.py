@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from rowmill.errors import SpecError
-from rowmill.spec.model import InferenceParameters, ModelConfig, resolve_secret
+from rowmill.spec.model import InferenceParameters, ModelConfig
+from rowmill.spec.secret_reference import resolve_secret
 from rowmill.spec.spec import Spec
 
 SECRET = "sk-very-secret-4711"

@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": ("rowmill.cli.validate", "Check a spec and list what is wrong with it."),
     "plan": ("rowmill.cli.plan", "Explain what a run of a spec would do."),
     "preview": ("rowmill.cli.preview", "Generate a few rows and show them."),
+    "check-models": ("rowmill.cli.check_models", "Try the models of a spec: reach, latency, what they take."),
     "run": ("rowmill.cli.run", "Start a run, or go on where it stopped."),
     "extend": ("rowmill.cli.extend", "Plan more rows."),
     "rerun": ("rowmill.cli.rerun", "Make a column again, for all rows or some."),

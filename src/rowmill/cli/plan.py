@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count, plural
-from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
+from rowmill.cli.output import OutputFormat, say, stdout_kept_for_data, write_exactly, write_listing, write_source
+from rowmill.cli.parameters import set_option
 from rowmill.cli.spec_functions import import_option, reading
 from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
@@ -39,8 +40,9 @@ class PlanFormat(StrEnum):
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",
 )
+@set_option
 @import_option
-def command(spec: Path, plan_format: PlanFormat, import_functions: bool) -> None:
+def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], import_functions: bool) -> None:
     """Explain what a run of a spec would do: order, stages, strategies and why, counts, seed columns, critical path.
 
     \b
@@ -48,13 +50,16 @@ def command(spec: Path, plan_format: PlanFormat, import_functions: bool) -> None
       rowmill plan spec.yaml
       rowmill plan spec.yaml --format dot | dot -Tsvg -o graph.svg
     """
+    from rowmill.cli.estimated import in_words
+    from rowmill.engine.estimate import Estimate, plan_estimate
     from rowmill.engine.preparation import prepare
     from rowmill.graph.explanation import dot, explain
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
+    from rowmill.spec.loading import load_spec
 
     with reading(import_functions):
-        prepared = prepare(spec)
+        prepared = prepare(load_spec(spec, parameters))
     if plan_format is PlanFormat.MERMAID:
         write_source(mermaid(prepared.graph))
         return
@@ -64,14 +69,21 @@ def command(spec: Path, plan_format: PlanFormat, import_functions: bool) -> None
     checked = prepared.spec
     explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
     seed_columns = _seed_columns(prepared.seed_file)
+    with stdout_kept_for_data():
+        estimate = plan_estimate(prepared)
     if plan_format is PlanFormat.JSON:
         import json
 
         warnings = listed(prepared.warnings)
-        told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
+        estimated = {"estimate": estimate.as_json() if isinstance(estimate, Estimate) else None}
+        told = {**explanation.as_json(), **estimated, "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(explanation)
+        if isinstance(estimate, Estimate):
+            say(f"\n{in_words(estimate)}")
+        elif estimate is not None:
+            say(escaped(f"\nThere is no estimate: {estimate}."))
         _print_seed(prepared.seed_file, seed_columns)
 
 

@@ -13,6 +13,7 @@ import click
 
 from rowmill.cli.address_space import check_address_space
 from rowmill.cli.logs import LogFormat, handler, settings, tell
+from rowmill.cli.parameters import set_option
 from rowmill.cli.place import is_run_database
 from rowmill.errors import RowmillError, UsageError
 
@@ -42,6 +43,7 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 )
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@set_option
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.option(
@@ -58,6 +60,7 @@ def command(
     purge: bool,
     yes: bool,
     resume: bool,
+    parameters: dict[str, str],
     metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
@@ -73,7 +76,7 @@ def command(
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
     check_address_space()
-    prepared, path = _what(spec, database, needs_seed=accept_changes or purge, yes=yes)
+    prepared, path = _what(spec, database, parameters, needs_seed=accept_changes or purge, yes=yes)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     with _served(path, metrics):
@@ -82,24 +85,31 @@ def command(
     context.exit(report.exit_code)
 
 
-def _what(spec: Path, database: Path | None, *, needs_seed: bool, yes: bool) -> tuple[Prepared | None, Path]:
+def _what(
+    spec: Path, database: Path | None, parameters: dict[str, str], *, needs_seed: bool, yes: bool
+) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
         if not spec.exists():
             raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
+        if parameters:
+            raise UsageError("The spec inside a run database has its values: --set takes the spec file, too.")
         _tell_what_is_inside(spec, yes=yes)
         return None, spec
     from rowmill.cli.trust import agree, started_by
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
-    loaded = load_spec(spec)
+    loaded = load_spec(spec, parameters)
     agree(started_by(loaded.spec, loaded.directory), yes=yes)  # before a function's module is imported
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
     if needs_seed:
-        return prepare_to_change(loaded.spec, path, loaded.directory), path
-    return prepare_to_run(loaded.spec, loaded.directory, path), path
+        return prepare_to_change(loaded, path), path
+    prepared = prepare_to_run(loaded.spec, loaded.directory, path)
+    if prepared.seed_file is not None:
+        loaded.refuse_shadowed(name for name, _ in prepared.seed_file.columns)
+    return prepared, path
 
 
 def _tell_what_is_inside(database: Path, *, yes: bool) -> None:

@@ -12,6 +12,7 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
+from rowmill.cli.parameters import set_option
 from rowmill.cli.spec_functions import import_option, reading
 from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
@@ -41,8 +42,9 @@ class ValidationFormat(StrEnum):
     help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"
     " spec that is not valid.",
 )
+@set_option
 @import_option
-def command(spec: Path, output_format: ValidationFormat, import_functions: bool) -> None:
+def command(spec: Path, output_format: ValidationFormat, parameters: dict[str, str], import_functions: bool) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
 
     \b
@@ -52,10 +54,11 @@ def command(spec: Path, output_format: ValidationFormat, import_functions: bool)
     """
     from rowmill.engine.preparation import prepare
     from rowmill.graph.plan import Plan
+    from rowmill.spec.loading import load_spec
 
     try:
         with reading(import_functions):
-            prepared = prepare(spec)
+            prepared = prepare(load_spec(spec, parameters))
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=listed(error.problems), warnings=[])

@@ -8,6 +8,7 @@ from typing import Any
 
 from rowmill.data_designer.note import Notes
 from rowmill.spec.model import InferenceParameters, ModelConfig
+from rowmill.spec.secret_reference import has_secret_reference, sounds_secret
 
 _ENVIRONMENT_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
@@ -65,10 +66,25 @@ def _endpoint(provider: Mapping[str, Any], name: str, place: str, notes: Notes) 
             key = f"{re.sub('[^A-Z0-9]+', '_', name.upper())}_API_KEY"
             notes.add(f"{place}.provider", f"The key of provider '{name}' is not copied; put it into ${{{key}}}.")
         made["api_key"] = f"${{{key}}}"
-    for field in ("extra_headers", "extra_body"):
-        if provider.get(field):
-            notes.add(f"{place}.provider", f"'{field}' of provider '{name}' has no equivalent.")
+    headers, left_out = _headers(provider.get("extra_headers"))
+    if headers:
+        made["extra_headers"] = headers
+    for header, variable in left_out.items():
+        headers[header] = f"${{{variable}}}"
+        made["extra_headers"] = headers
+        text = f"The header '{header}' of provider '{name}' may be a secret; put it into ${{{variable}}}."
+        notes.add(f"{place}.provider", text)
+    if provider.get("extra_body"):
+        notes.add(f"{place}.provider", f"'extra_body' of provider '{name}' has no equivalent.")
     return made
+
+
+def _headers(given: Any) -> tuple[dict[str, str], dict[str, str]]:
+    """The headers that can stand in a spec, and the variables for those that may be secrets."""
+    headers = {str(header): str(text) for header, text in given.items()} if isinstance(given, Mapping) else {}
+    secret = {header for header, text in headers.items() if sounds_secret(header) and not has_secret_reference(text)}
+    variables = {header: re.sub("[^A-Z0-9]+", "_", header.upper()).strip("_") for header in secret}
+    return {header: text for header, text in headers.items() if header not in secret}, variables
 
 
 def _parameters(given: Mapping[str, Any], place: str, notes: Notes) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The health check: one small request to every model a run will ask, before anything is generated.
 
 What every row would fail of (a wrong key, an unknown model, parameters the endpoint refuses) stops the run
-at once. An endpoint that is down, busy or slow does not: that passes, and deferral is made for it. These
-requests belong to no row, so that they are not in ``attempt``; they cost a few tokens.
+at once. An endpoint that is down, busy or slow does not: that passes, and deferral is made for it. A chat is asked for
+one token. These requests belong to no row, so that they are not in ``attempt``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,17 @@ from rowmill.engine.preparation import Prepared
 from rowmill.errors import ProviderError, Rejected, RunStopping, Unavailable
 from rowmill.generators.protocol import Call, Model
 from rowmill.spec.declaration import ModelUse
+from rowmill.spec.model import ModelConfig
 
 SKIP = "ROWMILL_SKIP_HEALTH_CHECKS"
 """The environment variable that skips all health checks; ``0``, ``false`` and an empty one do not."""
 PATIENCE_S = 20.0
 """A model that takes longer to answer is taken to be merely slow."""
 
-_QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
+_ONE_TOKEN = 1
+_BOUNDS = ("max_completion_tokens", "max_output_tokens")
+"""What models take that know no ``max_tokens``."""
+QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
 _logger = logging.getLogger("rowmill.health")
 
 
@@ -63,17 +67,30 @@ async def _check_endpoint(models: list[tuple[Model, ModelUse]], failures: list[R
                 advice = "Correct its settings; or, if only this small request is refused, set skip_health_check: true"
                 failures.append(RunStopping(f"Model '{alias}' cannot be used: {error}. {advice}", error.error_type))
                 return
-            _logger.info("Model '%s' answers its health check: %s", alias, error)
+            if error.error_type != "OutputLimit":  # that is what was asked for
+                _logger.info("Model '%s' answers its health check: %s", alias, error)
         except Unavailable as error:
             _logger.warning(
                 "Model '%s' gave no answer to its health check; going on, and waiting for it: %s.%s Nothing is dropped "
                 "meanwhile; run.unavailable_after_s says how long the run waits.",
                 alias,
-                str(error).rstrip("."),
+                reason_of(error).rstrip("."),
                 await advice_on(model.config.base_url, error.error_type),
             )
         except (ProviderError, TimeoutError) as error:
-            _logger.warning("Model '%s' gave no answer to its health check; going on: %s", alias, error or "too slow")
+            _logger.warning(
+                "Model '%s' gave no answer to its health check; going on: %s.%s",
+                alias,
+                reason_of(error).rstrip("."),
+                await advice_on(model.config.base_url, getattr(error, "error_type", "Timeout")),
+            )
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in words: never an empty text."""
+    if isinstance(error, TimeoutError):
+        return f"no answer within {PATIENCE_S:g} s"
+    return str(error).strip() or f"{type(error).__name__} without a message"
 
 
 async def _ask(model: Model, use: ModelUse) -> None:
@@ -81,4 +98,16 @@ async def _ask(model: Model, use: ModelUse) -> None:
     if use == "embedding":
         await model.embed(["OK"], call)
     else:
-        await model.chat(_QUESTION, call)
+        try:
+            await model.chat(QUESTION, call, one_token(model.config))
+        except Rejected as error:
+            if error.error_type not in ("HTTP 400", "HTTP 422"):
+                raise
+            # One token may be what is refused (less than a thinking budget, say): what rows will send decides.
+            await model.chat(QUESTION, call)
+
+
+def one_token(config: ModelConfig) -> dict[str, int]:
+    """The parameters that ask for one token and no more."""
+    given = config.inference_parameters.extra_body
+    return {next((name for name in _BOUNDS if name in given), "max_tokens"): _ONE_TOKEN}

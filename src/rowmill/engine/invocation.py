@@ -49,6 +49,7 @@ from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
 from rowmill.metrics.spans import SpanSender
+from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
 from rowmill.spec.run_settings import OtelSettings
@@ -137,7 +138,7 @@ def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str,
         if prepared is None:
             raise UsageError(f"There is no run database {database}. Name a spec to create one.")
         for config in prepared.spec.models:
-            config.resolved_api_key(environ)
+            config.require_secrets(environ)
     return open_store(database)
 
 
@@ -176,7 +177,8 @@ async def work(
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
-        models = await stack.enter_async_context(open_models(prepared.spec, environ, wall_clock, open_provider, known))
+        keys = KeyRing(environ, prepared.directory)
+        models = await stack.enter_async_context(open_models(prepared.spec, keys, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
         tools = await stack.enter_async_context(open_tools(prepared, environ))
         runtime = InvocationRuntime(

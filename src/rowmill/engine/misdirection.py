@@ -5,6 +5,7 @@ Asked are only the name itself and, of this very machine, the ports servers of m
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ _USUAL_PORTS = {
     4000: "LiteLLM",
 }
 _USUAL_HOSTS = ("localhost", "host.docker.internal")
+_HAS_VERSION = re.compile(r"/v\d")
 _PATIENCE_S = 0.3
 
 
@@ -31,6 +33,8 @@ async def advice_on(base_url: str | None, error_type: str) -> str:
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return ""
+    if error_type == "MalformedAnswer" and base_url and not _HAS_VERSION.search(parts.path):
+        return f" Is it the base_url that lacks its end? Most servers want '{base_url.rstrip('/')}/v1'."
     if error_type == "NameResolution":
         return did_you_mean(host, _USUAL_HOSTS)
     if error_type != "ConnectionRefused" or not _is_this_machine(host):

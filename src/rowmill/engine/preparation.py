@@ -13,7 +13,7 @@ from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.seeds.source import open_source
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
-from rowmill.spec.loading import load_spec
+from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.problems import in_document_order
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
@@ -55,7 +55,7 @@ _RUNS_ON = ("records", "row_group_size", "run")
 """What an accepted spec may say anew and still go on: how much is made, and how the run works."""
 
 
-def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepared:
+def prepare(source: Path | str | Spec | LoadedSpec, directory: Path | None = None) -> Prepared:
     """Loads a spec, reads its seed file's columns and builds its graph. Writes nothing.
 
     ``directory`` is where relative paths start; default: the spec file's, or the current one. Raises
@@ -66,11 +66,16 @@ def prepare(source: Path | str | Spec, directory: Path | None = None) -> Prepare
         seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
-    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    columns = seed_file.columns if seed_file else ()
+    if isinstance(source, LoadedSpec):
+        source.refuse_shadowed(name for name, _ in columns)
+    prepared = _prepared(spec, start, seed_file, columns)
     return replace(prepared, warnings=warnings)
 
 
-def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path | None = None) -> Prepared:
+def prepare_to_change(
+    source: Path | str | Spec | LoadedSpec, database: Path, directory: Path | None = None
+) -> Prepared:
     """:func:`prepare` for a run that takes over what ``database`` holds: seed data it has already is as it is there.
 
     Raises SpecError with every problem found, Locked, Incompatible or Damaged.
@@ -80,15 +85,18 @@ def prepare_to_change(source: Path | str | Spec, database: Path, directory: Path
         seed_file = _seed_file(spec, start, database)
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
-    prepared = _prepared(spec, start, seed_file, seed_file.columns if seed_file else ())
+    columns = seed_file.columns if seed_file else ()
+    if isinstance(source, LoadedSpec):
+        source.refuse_shadowed(name for name, _ in columns)
+    prepared = _prepared(spec, start, seed_file, columns)
     return replace(prepared, warnings=warnings)
 
 
-def _loaded(source: Path | str | Spec, directory: Path | None) -> tuple[Spec, Path, tuple[Problem, ...]]:
+def _loaded(source: Path | str | Spec | LoadedSpec, directory: Path | None) -> tuple[Spec, Path, tuple[Problem, ...]]:
     """The spec, where its relative paths start, and what in its file may be meant otherwise."""
     if isinstance(source, Spec):
         return source, directory or Path.cwd(), ()
-    loaded = load_spec(source)
+    loaded = source if isinstance(source, LoadedSpec) else load_spec(source)
     return loaded.spec, directory or loaded.directory, loaded.warnings
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,6 +17,7 @@ from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.writer import WriterThread
 from rowmill.errors import EndpointAway, UsageError
+from rowmill.store.reading.listing import Selection, listing
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import DropReason
 from rowmill.store.run_store import RunStore
@@ -34,6 +36,8 @@ class Preview:
     """The rows as the engine hands them over."""
     rows_dropped: int
     drop_reasons: tuple[DropReason, ...]
+    attempts: tuple[Mapping[str, Any], ...] = ()
+    """Its requests, as the view ``attempt`` has them."""
 
     @property
     def rows(self) -> pa.Table:
@@ -73,6 +77,7 @@ async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str
             reader = Reader(store.connection)
             schema = await writer.call(reader.dataset_schema)
             batches = await writer.call(lambda: list(reader.dataset_batches()))
+            attempts = await writer.call(lambda: listing(reader, "attempts", Selection()).read_all().to_pylist())
         finally:
             await writer.call(store.close)
-    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons)
+    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons, tuple(attempts))

@@ -55,7 +55,7 @@ def read_answer(payload: bytes, endpoint: str, model: str, *, with_tools: bool =
         failed = document.get("error") or choice.get("error")
     except (LookupError, TypeError, AttributeError):
         raise _without_choice(document, payload, endpoint, model) from None
-    input_tokens, output_tokens, note = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
+    usage = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
     reasoning = reasoning_of(message)
     refusal = _refusal_of(message)
     text = content if type(content) is str else text_of(content)
@@ -69,17 +69,17 @@ def read_answer(payload: bytes, endpoint: str, model: str, *, with_tools: bool =
             text=storable(text or ""),
             reasoning_content=storable(reasoning) if reasoning else None,
             finish_reason=reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
             tool_calls=calls,
-            note=note,
+            note=usage.note,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
         )
     else:
         error = _without_text(message, refusal, reasoning, reason, payload, endpoint)
-    error.input_tokens = input_tokens
-    error.output_tokens = output_tokens
+    usage.note_on(error)
     error.finish_reason = reason
-    error.note = note
     raise error
 
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
 from rowmill.errors import Rejected
+from rowmill.providers.access import DIRECT, Access
 from rowmill.providers.anthropic_answer import error_of_message_status, read_message
 from rowmill.providers.http_endpoint import HttpEndpoint
+from rowmill.providers.model_list import described
 from rowmill.providers.protocol import ChatAnswer, ChatRequest
 
 API_VERSION: Final = "2023-06-01"
@@ -30,19 +32,31 @@ class AnthropicProvider:
     """One model of one endpoint. ``base_url`` ends before ``/messages``."""
 
     def __init__(
-        self, base_url: str, model: str, api_key: str | None, max_connections: int, *, proxy: str | None = None
+        self,
+        base_url: str,
+        model: str,
+        api_key: str | None,
+        max_connections: int,
+        *,
+        proxy: str | None = None,
+        access: Access = DIRECT,
+        service_tier: str | None = None,
+        watch: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self._endpoint = HttpEndpoint(
             base_url,
             model,
             api_key,
             max_connections,
-            authorize=lambda key: {"x-api-key": key},
+            authorize=partial(access.authorization, "x-api-key"),
             headers={"anthropic-version": API_VERSION},
             error_of_status=error_of_message_status,
             proxy=proxy,
+            access=access,
+            watch=watch,
         )
         self._model = model
+        self._of_chats = {} if service_tier is None else {"service_tier": service_tier}
 
     async def chat(self, request: ChatRequest) -> ChatAnswer:
         """Makes exactly one request, within ``request.timeout_s`` seconds.
@@ -52,6 +66,7 @@ class AnthropicProvider:
         system, messages = translated(request.messages)
         document = {
             "max_tokens": DEFAULT_MAX_TOKENS,
+            **self._of_chats,
             **_with_tools(request.parameters),
             **({"system": system} if system else {}),
             "model": self._model,
@@ -59,6 +74,10 @@ class AnthropicProvider:
         }
         read = partial(read_message, with_tools="tools" in request.parameters)
         return await self._endpoint.post("/messages", document, request.timeout_s, read)
+
+    async def describe(self, timeout_s: float) -> Mapping[str, Any]:
+        """What the endpoint lists of the model; empty if it does not."""
+        return described(await self._endpoint.get("/models", timeout_s), self._model)
 
     async def aclose(self) -> None:
         """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""
@@ -114,8 +133,8 @@ def _with_tools(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
     changed["tools"] = [
         {
             "name": tool["function"]["name"],
-            "description": tool["function"]["description"],
-            "input_schema": tool["function"]["parameters"],
+            "description": tool["function"].get("description") or "",
+            "input_schema": tool["function"].get("parameters") or {"type": "object"},
         }
         for tool in parameters["tools"]
     ]

@@ -63,7 +63,7 @@ def read_message(payload: bytes, endpoint: str, model: str, *, with_tools: bool 
         raise _without_message(payload, endpoint, model) from None
     if failed:
         raise _without_message(payload, endpoint, model)
-    input_tokens, output_tokens, note = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
+    usage = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
     text = storable(text_of(blocks) or "")
     thoughts = storable(thoughts_in(blocks) or "")
     calls = _tool_calls(blocks) if with_tools else ()
@@ -75,16 +75,16 @@ def read_message(payload: bytes, endpoint: str, model: str, *, with_tools: bool 
             text=text,
             reasoning_content=thoughts or None,
             finish_reason=reason,
-            input_tokens=input_tokens,
-            output_tokens=output_tokens,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
             tool_calls=calls,
-            note=note,
+            note=usage.note,
+            cached_tokens=usage.cached_tokens,
+            cache_write_tokens=usage.cache_write_tokens,
         )
     error = _without_text(reason, refusal, blocks, payload, endpoint)
-    error.input_tokens = input_tokens
-    error.output_tokens = output_tokens
+    usage.note_on(error)
     error.finish_reason = reason
-    error.note = note
     raise error
 
 

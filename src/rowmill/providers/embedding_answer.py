@@ -44,7 +44,7 @@ def read_embeddings(payload: bytes, endpoint: str, model: str, *, texts: int) ->
         raise error_in_answer(payload, endpoint, model) or Transient(
             f"{endpoint} sent an answer without usable embeddings: {type(error).__name__}: {error}", "MalformedAnswer"
         ) from None
-    used, _, note = token_usage(document.get("usage"), ("prompt_tokens",), ())
+    used, _, note, *_ = token_usage(document.get("usage"), ("prompt_tokens",), ())
     return EmbeddingAnswer(vectors, used, note)
 
 

@@ -2,6 +2,7 @@
 
 The only importer of aiohttp. One call of :meth:`HttpEndpoint.post` is one HTTP request: aiohttp repeats
 idempotent requests on a stale connection by itself, but never a POST, and redirects are not followed.
+Only a token of a command that is refused (401) is renewed, and the request made once more with the new one.
 Nothing is read from the process environment; the proxy, if any, is a parameter.
 
 Which error type a failure becomes, beyond those the reader of an answer raises:
@@ -28,12 +29,16 @@ from __future__ import annotations
 import errno
 import io
 import json
+import re
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import aiohttp
 from anyio import Semaphore
+from multidict import CIMultiDict
 from yarl import URL
 
 from rowmill.errors import (
@@ -45,6 +50,8 @@ from rowmill.errors import (
     Unavailable,
     UsageError,
 )
+from rowmill.providers.access import DIRECT, Access
+from rowmill.providers.key_ring import Token
 from rowmill.providers.refused import error_of_status, shortened
 from rowmill.secret import spellings
 
@@ -63,6 +70,7 @@ _KEEP_ALIVE_S: Final = 4.0
 """Shorter than the 5 s after which uvicorn (vLLM and most Python servers) hangs up on an idle
 connection, so that a request seldom meets a connection which is just being closed."""
 
+_HAS_VERSION = re.compile(r"/v\d|openai|deployments")
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 ErrorOfStatus = Callable[[int, Mapping[str, str], bytes, str, str, float], ProviderError]
@@ -74,7 +82,8 @@ class HttpEndpoint:
 
     ``base_url`` ends before the path of a request; a query string is kept. At most ``max_connections``
     connections are open and kept alive. ``proxy`` is the URL of an HTTP proxy, None to go direct.
-    ``authorize`` makes the headers that carry the key.
+    ``authorize`` makes the headers that carry the key. ``access`` says the rest of the way; its command's token is
+    used in the place of ``api_key``. ``watch`` gets the headers of every answer.
 
     Raises :class:`UsageError` for a URL or key that cannot work. No message ever contains the key.
     """
@@ -90,8 +99,10 @@ class HttpEndpoint:
         headers: Mapping[str, str] | None = None,
         error_of_status: ErrorOfStatus = error_of_status,
         proxy: str | None = None,
+        access: Access = DIRECT,
+        watch: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
-        self._base = _base_url(base_url)
+        self._base = _base_url(base_url).update_query(access.query)
         self.model = model
         self.name = str(self._base.with_query(None)).rstrip("/")
         """What messages call the endpoint: its base URL."""
@@ -100,7 +111,12 @@ class HttpEndpoint:
         self._error_of_status = error_of_status
         self._proxy = proxy
         key = _header_value(api_key)
-        self._headers = {**(headers or {}), **(authorize(key) if key is not None else {})}
+        self._authorize = authorize
+        self._access = access
+        self._watch = watch
+        self._headers = CIMultiDict(headers or {})
+        self._headers.update(access.headers)
+        self._headers.update(authorize(key) if key is not None else {})
         self._secrets = spellings(key) if key is not None else ()
         self._session: aiohttp.ClientSession | None = None
         self._large = Semaphore(MOST_LARGE_ANSWERS)
@@ -118,26 +134,16 @@ class HttpEndpoint:
         table of this module says, or as ``read`` and ``error_of_status`` do.
         """
         body = _body(document)
-        session = self._session or self._open()
         failure: ProviderError
         try:
-            response = await session.post(
-                self._urls.get(path) or self._url(path),
-                data=body,
-                timeout=self._timeout(timeout_s),
-                allow_redirects=False,
-                proxy=self._proxy,
+            status, headers, payload = await self._exchange(
+                "POST", self._urls.get(path) or self._url(path), body, timeout_s
             )
-            try:
-                status = response.status
-                if 200 <= status < 300:
-                    async with _Reading(response, self._large) as reading:
-                        return read(await reading.all(), self.name, self.model)
-                payload = await _start_of(response)
-            finally:
-                # Gives the connection back after a whole body, closes it after anything else.
-                response.close()
-            failure = self._error_of_status(status, response.headers, payload, self.name, self.model, time.time())
+            if 200 <= status < 300:
+                return read(payload, self.name, self.model)
+            failure = self._error_of_status(status, headers, payload, self.name, self.model, time.time())
+            if isinstance(failure, RunStopping) and failure.error_type == "NotFound":
+                failure = RunStopping(f"{str(failure).rstrip('.')}. {self._advice_on_url(path)}", "NotFound")
         except ProviderError as error:
             failure = error
         except (aiohttp.ClientError, OSError) as error:
@@ -148,14 +154,75 @@ class HttpEndpoint:
         failure.__context__ = None
         raise failure
 
+    async def get(self, path: str, timeout_s: float) -> bytes | None:
+        """What is at an address beside those of requests, in whatever form; None unless it answers 200."""
+        try:
+            status, _, payload = await self._exchange("GET", self._url(path), None, timeout_s)
+        except (ProviderError, aiohttp.ClientError, OSError):
+            return None  # asked out of curiosity: what is wrong with the endpoint, its requests say
+        return payload if status == 200 else None
+
+    async def _exchange(
+        self, method: str, url: URL, body: bytes | None, timeout_s: float
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of an answer; asks again once if the token of a command is refused."""
+        key = self._access.command_key
+        token = None if key is None else await key.token()
+        answered = await self._answer(method, url, body, timeout_s, token)
+        if key is not None and token is not None and answered[0] == 401:
+            return await self._answer(method, url, body, timeout_s, await key.after(token))
+        return answered
+
+    async def _answer(
+        self, method: str, url: URL, body: bytes | None, timeout_s: float, token: Token | None
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        session = self._session or self._open()
+        response = await session.request(
+            method,
+            url,
+            data=body if body is None or len(body) <= _LARGEST_PLAIN_BODY_BYTES else io.BytesIO(body),
+            timeout=self._timeout(timeout_s),
+            allow_redirects=False,
+            proxy=self._proxy,
+            headers=None if token is None else self._authorize(token.text),
+        )
+        try:
+            status = response.status
+            if 200 <= status < 300:
+                async with _Reading(response, self._large) as reading:
+                    payload = await reading.all()
+            else:
+                payload = await _start_of(response)
+        finally:
+            # Gives the connection back after a whole body, closes it after anything else.
+            response.close()
+        if self._watch is not None:
+            self._watch(response.headers)
+        return status, response.headers, payload
+
+    def _advice_on_url(self, path: str) -> str:
+        """What is probably wrong with an address nothing is served at."""
+        if not path.strip("/"):
+            return f"Requests go to {self.name}: check that address"
+        advice = f"Requests go to {self.name}{path}: base_url is what stands before {path}"
+        if "v1" in self._base.path.split("/") or _HAS_VERSION.search(self._base.path):
+            return advice
+        return f"{advice}, and ends in /v1 with most servers. Did you mean '{self.name}/v1'?"
+
     async def fetch(self, url: str, timeout_s: float) -> bytes:
         """What is at a URL the endpoint named, asked for without the key. Raises :class:`Transient`, or
         :class:`Rejected` if it is too large."""
         failure: ProviderError
         try:
             async with (
-                aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as session,
-                session.get(url, timeout=self._timeout(timeout_s), proxy=self._proxy) as response,
+                aiohttp.ClientSession(
+                    connector=self._connector(), cookie_jar=aiohttp.DummyCookieJar(), trust_env=False
+                ) as session,
+                session.get(
+                    url,
+                    timeout=self._timeout(timeout_s),
+                    proxy=self._proxy if self._access.proxy_of is None else self._access.proxy_of(url),
+                ) as response,
             ):
                 if response.status == 200:
                     async with _Reading(response, self._large) as reading:
@@ -180,20 +247,29 @@ class HttpEndpoint:
     def _open(self) -> aiohttp.ClientSession:
         if self._closed:
             raise InternalError(f"the provider of model {self.model!r} was asked after it was closed")
-        headers = {
-            "Content-Type": "application/json",
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": "rowmill",
-            **self._headers,
-        }
+        headers = CIMultiDict(
+            {
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "rowmill",
+            }
+        )
+        headers.update(self._headers)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._max_connections, keepalive_timeout=_KEEP_ALIVE_S),
+            connector=self._connector(),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
         return self._session
+
+    def _connector(self) -> aiohttp.TCPConnector:
+        return aiohttp.TCPConnector(
+            limit=self._max_connections,
+            keepalive_timeout=_KEEP_ALIVE_S,
+            ssl=True if self._access.ca_file is None else _trusting(self._access.ca_file),
+        )
 
     def _url(self, path: str) -> URL:
         base = self._base
@@ -215,15 +291,22 @@ class HttpEndpoint:
         return shortened(message)
 
 
-def _body(document: Mapping[str, Any] | str) -> bytes | io.BytesIO:
+def _trusting(ca_file: Path) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RunStopping(f"The ca_file {str(ca_file)!r} cannot be used: {reason}", "CaFile") from None
+
+
+def _body(document: Mapping[str, Any] | str) -> bytes:
     if isinstance(document, Mapping) and document.get("stream"):
         raise RunStopping("Rowmill reads whole answers: remove 'stream' from the parameters", "InvalidRequest")
     try:
-        body = (document if isinstance(document, str) else _encode(document)).encode("ascii")
+        return (document if isinstance(document, str) else _encode(document)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         message = shortened(f"The request cannot be written as JSON: {error}")
         raise Rejected(message, "InvalidRequest") from error
-    return body if len(body) <= _LARGEST_PLAIN_BODY_BYTES else io.BytesIO(body)
 
 
 async def _start_of(response: aiohttp.ClientResponse) -> bytes:

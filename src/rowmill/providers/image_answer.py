@@ -49,7 +49,7 @@ def read_picture(payload: bytes, endpoint: str, model: str) -> Found:
     used = _used(usage)
     if not isinstance(source, str):
         error = _without_picture(payload, endpoint, model, is_chat="choices" in document)
-        error.input_tokens, error.output_tokens, error.note = used
+        used.note_on(error)
         raise error
     if source.startswith(("http://", "https://")):
         return Found(None, source, used)
@@ -66,7 +66,7 @@ def as_answer(content: bytes, found: Found) -> ImageAnswer:
         error = Rejected(
             f"The answer is no png, jpg, gif or webp picture; it starts with {content[:12]!r}", "UnknownImageFormat"
         )
-        error.input_tokens, error.output_tokens, error.note = found.used
+        found.used.note_on(error)
         raise error
     return ImageAnswer(content, name, *found.used)
 

@@ -5,14 +5,16 @@ Errors are those of :mod:`rowmill.providers.http_endpoint` and :mod:`rowmill.pro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from rowmill.providers.access import DIRECT, Access
 from rowmill.providers.answer import read_answer
 from rowmill.providers.embedding_answer import read_embeddings
 from rowmill.providers.http_endpoint import LARGEST_ANSWER_BYTES, HttpEndpoint
 from rowmill.providers.image_answer import as_answer, read_picture
+from rowmill.providers.model_list import described
 from rowmill.providers.protocol import (
     ChatAnswer,
     ChatRequest,
@@ -41,17 +43,23 @@ class OpenAIProvider:
         extra_body: Mapping[str, Any] | None = None,
         *,
         proxy: str | None = None,
+        access: Access = DIRECT,
+        service_tier: str | None = None,
+        watch: Callable[[Mapping[str, str]], None] | None = None,
     ) -> None:
         self._endpoint = HttpEndpoint(
             base_url,
             model,
             api_key,
             max_connections,
-            authorize=lambda key: {"Authorization": f"Bearer {key}"},
+            authorize=partial(access.authorization, "Authorization"),
             proxy=proxy,
+            access=access,
+            watch=watch,
         )
         self._model = model
         self._extra_body = dict(extra_body or {})
+        self._of_chats = {} if service_tier is None else {"service_tier": service_tier}
 
     async def chat(self, request: ChatRequest) -> ChatAnswer:
         """Makes exactly one request, within ``request.timeout_s`` seconds.
@@ -59,6 +67,7 @@ class OpenAIProvider:
         Raises :class:`RateLimited`, :class:`Transient`, :class:`Rejected` or :class:`RunStopping`.
         """
         document = {
+            **self._of_chats,
             **request.parameters,
             **self._extra_body,
             "model": self._model,
@@ -93,6 +102,10 @@ class OpenAIProvider:
         if content_bytes is None:
             content_bytes = await self._endpoint.fetch(found.url or "", request.timeout_s)
         return as_answer(content_bytes, found)
+
+    async def describe(self, timeout_s: float) -> Mapping[str, Any]:
+        """What the endpoint lists of the model; empty if it does not."""
+        return described(await self._endpoint.get("/models", timeout_s), self._model)
 
     async def aclose(self) -> None:
         """Closes all connections; requests under way end as ``Transient``. Safe to call twice."""

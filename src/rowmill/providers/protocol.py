@@ -51,6 +51,10 @@ class ChatAnswer:
     """Only of requests that offer tools (``tools`` among the parameters); ``text`` may then be empty."""
     note: str | None = None
     """What was odd about the answer, for the journal."""
+    cached_tokens: int = 0
+    """Those of the input that the server had in its cache."""
+    cache_write_tokens: int = 0
+    """Those of the input that it wrote into its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class ImageAnswer:
     output_tokens: int = 0
     note: str | None = None
     """What was odd about the answer, for the journal."""
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 class Provider(Protocol):
@@ -128,6 +134,15 @@ class Embedder(Protocol):
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """Makes exactly one request for the vectors of all texts. Raises one of the four typed errors."""
+        ...
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """A provider that can say what its server tells of a model."""
+
+    async def describe(self, timeout_s: float) -> Mapping[str, Any]:
+        """``known``, ``models`` and ``context_tokens``, as far as the server lists them. Raises nothing."""
         ...
 
 

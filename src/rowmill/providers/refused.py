@@ -12,6 +12,7 @@ whatever the status
 408, 409, 425, other 5xx                      ``Transient``
 that it only sends streams                    ``RunStopping("StreamingOnly")``
 a refusal of the content                      ``Rejected("Refusal")``
+a prompt that is too long for the model       ``Rejected("ContextTooLong")``
 any other 4xx                                 ``Rejected``
 ============================================  ==========================================================
 
@@ -70,6 +71,27 @@ _NO_CREDIT = frozenset(
     }
 )
 """Codes of errors that a payment heals, without case and marks. 1113: of Zhipu."""
+_CONTEXT_CODES = frozenset(
+    {
+        "context_length_exceeded",  # OpenAI, and what follows it
+        "exceed_context_size_error",  # llama.cpp
+        "contextwindowexceedederror",  # LiteLLM
+        "context_window_exceeded",
+        "model_context_window_exceeded",
+        "prompt_too_long",
+    }
+)
+_CONTEXT_TOO_LONG = re.compile(
+    r"ContextWindowExceededError|context_length_exceeded|maximum context length|prompt is too long|context[ _]overflow"
+    r"|exceeds? (the )?(available |model'?s |maximum )?(context|sequence) (size|length|window)"
+    r"|(longer|larger|greater) than (the |this )?(model'?s |maximum )*(context|sequence) (size|length|window)"
+    r"|too large for model with \d+ maximum context|input token count .{0,40}exceeds the maximum"
+    r"|input length and `?max_tokens`? exceed context limit|context (size|length|window) (was |has been |is )?exceeded"
+    r"|input \(\d+ tokens\) is too large to process",
+    re.IGNORECASE,
+)
+"""What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, llama.cpp, gateways."""
+_TOO_LONG = frozenset({400, 413, 422, 500})
 _CREDIT_TOO_LOW = re.compile(r"credit balance is too low", re.IGNORECASE)
 _NO_CREDIT_WORDS = re.compile(
     r"credit balance is too low|insufficient (account )?(balance|credits?|funds)|billing (hard )?limit|out of credits"
@@ -124,6 +146,8 @@ def error_of_status(
         return RunStopping(f"{message.rstrip('.')}. {_PAY}", "InsufficientQuota")
     if status == 429:
         return RateLimited(message, retry_after_s(headers, now))
+    if status in _TOO_LONG and _is_too_long(error, detail):
+        return Rejected(message, "ContextTooLong")
     if status in _AWAY or (status >= 500 and _LOADING.search(detail)):
         return Unavailable(message, f"HTTP {status}", retry_after_s(headers, now))
     if status >= 500 or status in _WORTH_RETRYING:
@@ -139,12 +163,10 @@ def error_of_status(
     if code == "model_not_found" or (status == 404 and (error.get("param") == "model" or "model" in detail.lower())):
         return RunStopping(f"{endpoint} does not know the model {model!r}: {detail or status}", "UnknownModel")
     if status in _WRONG_URL:
-        return RunStopping(f"{message}. Check base_url: it should end before /chat/completions", "NotFound")
+        return RunStopping(message, "NotFound")
     if 300 <= status < 400:
         location = headers.get("Location", "")
         return RunStopping(f"{endpoint} redirects ({status}) to {location!r}. Check base_url", "Redirect")
-    if code == "context_length_exceeded":
-        return Rejected(message, "ContextTooLong")
     return Rejected(message, f"HTTP {status}")
 
 
@@ -171,7 +193,8 @@ def json_document(payload: bytes, endpoint: str) -> Any:
     except (ValueError, RecursionError):
         if _is_stream(payload):
             raise streaming_only(endpoint) from None
-        if not payload.rstrip().endswith(b"}"):
+        start = payload.lstrip()[:1]
+        if start in (b"", b"{", b"[") and not payload.rstrip().endswith(b"}"):
             raise Transient(f"{endpoint} sent an answer that ends early: {_tail(payload)}", "TruncatedAnswer") from None
         raise Transient(f"{endpoint} sent an answer that is not JSON: {start_of(payload)}", "MalformedAnswer") from None
 
@@ -254,7 +277,16 @@ def _error_object(payload: bytes) -> Mapping[str, Any]:
     error = document.get("error")
     if isinstance(error, dict):
         return error
-    return {**document, "message": error} if isinstance(error, str) else document
+    return {**document, "message": _both(error, document)} if isinstance(error, str) else document
+
+
+def _both(error: str, document: Mapping[str, Any]) -> str:
+    """An error that is a text, and what stands beside it: ``Bad Request: 'model' is required``."""
+    beside = next((document[name] for name in _WORDS_BESIDE if document.get(name)), None)
+    text = beside if isinstance(beside, str) else json.dumps(beside)
+    if beside is None or text.strip() == error.strip() or text in error:
+        return error
+    return text if error in text else f"{error.rstrip('. ')}: {text}"
 
 
 def _detail(error: Mapping[str, Any], payload: bytes) -> str:
@@ -271,6 +303,11 @@ def _is_refusal(error: Mapping[str, Any], code: Any) -> bool:
     return flagged or (isinstance(code, str) and code in _REFUSAL_CODES)
 
 
+def _is_too_long(error: Mapping[str, Any], detail: str) -> bool:
+    codes = (str(error.get(name) or "").lower() for name in ("code", "type", "status"))
+    return any(code in _CONTEXT_CODES for code in codes) or bool(_CONTEXT_TOO_LONG.search(detail))
+
+
 def _tail(payload: bytes) -> str:
     return "…" + hidden(payload[-20 * LONGEST_MESSAGE :].decode("utf-8", "replace"))[-80:]
 
@@ -281,4 +318,5 @@ def _whole_number(digits: str) -> int | float:
 
 _TOLERANT = json.JSONDecoder(parse_int=_whole_number)
 """Python refuses whole numbers of more than 4,300 digits; the answer around one is good."""
+_WORDS_BESIDE = ("message", "detail", "details", "error_description", "error_message", "reason", "msg")
 _STATUS_FIELDS = ("code", "status_code", "http_status", "http_code", "status", "type")

@@ -61,7 +61,8 @@ def wanted_tool(digest: bytes, messages: Sequence[Mapping[str, Any]], parameters
         return None
     function = parameters["tools"][0]["function"]
     prompt = next((text_of(one.get("content")) for one in reversed(messages) if one.get("role") == "user"), "")
-    arguments = _Maker(digest, prompt or "nothing", function["parameters"]).value(function["parameters"], 0)
+    schema = function.get("parameters") or {"type": "object"}  # a tool may take nothing
+    arguments = _Maker(digest, prompt or "nothing", schema).value(schema, 0)
     return ToolCall("call_" + digest.hex()[:12], function["name"], json.dumps(arguments or {}))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
+from rowmill.errors import ProviderError
+
 MOST_TOKENS: Final = 1_000_000_000
 """Of one request. What says more counts as 0 and is noted: sums stay far from the end of 64 bits."""
 
@@ -16,6 +18,15 @@ class TokenUsage(NamedTuple):
     output_tokens: int = 0
     note: str | None = None
     """What of it could not be believed."""
+    cached_tokens: int = 0
+    """Those of the input that the server had in its cache."""
+    cache_write_tokens: int = 0
+    """Those of the input that it wrote into its cache."""
+
+    def note_on(self, error: ProviderError) -> None:
+        """Says of an error what its request used all the same."""
+        error.input_tokens, error.output_tokens, error.note = self.input_tokens, self.output_tokens, self.note
+        error.cached_tokens, error.cache_write_tokens = self.cached_tokens, self.cache_write_tokens
 
 
 def token_usage(usage: Any, input_names: Sequence[str], output_names: Sequence[str]) -> TokenUsage:
@@ -44,9 +55,33 @@ def token_usage(usage: Any, input_names: Sequence[str], output_names: Sequence[s
         return found
 
     input_tokens, output_tokens = total(input_names), total(output_names)
-    if not doubtful:
-        return TokenUsage(input_tokens, output_tokens)
-    return TokenUsage(input_tokens, output_tokens, f"Counted as 0, as no count of tokens: {', '.join(doubtful)}.")
+    cached, written = (_part(usage, names, input_tokens) for names in (_CACHED, _WRITTEN))
+    if cached + written > input_tokens:
+        cached = written = 0  # an account that does not add up lowers no price
+    note = f"Counted as 0, as no count of tokens: {', '.join(doubtful)}." if doubtful else None
+    return TokenUsage(input_tokens, output_tokens, note, cached, written)
+
+
+def _part(usage: dict[str, Any], names: Sequence[str], whole: int) -> int:
+    """How many of the input tokens, under the first of these names that says so; never more than all."""
+    for name in names:
+        value: Any = usage
+        for part in name.split("."):
+            value = value.get(part) if type(value) is dict else None
+        count = _count(value)
+        if count is not None:
+            return min(count, whole)
+    return 0
+
+
+_CACHED = (
+    "prompt_tokens_details.cached_tokens",  # OpenAI, vLLM, OpenRouter
+    "input_tokens_details.cached_tokens",
+    "cache_read_input_tokens",  # Anthropic
+    "prompt_cache_hit_tokens",  # DeepSeek
+    "cached_tokens",  # Moonshot
+)
+_WRITTEN = ("cache_creation_input_tokens", "prompt_tokens_details.cache_write_tokens")
 
 
 def _count(value: Any) -> int | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from rowmill.errors import Problem, SeedMissing, SpecError
-from rowmill.spec.model import is_secret_reference, resolve_secret
+from rowmill.spec.secret_reference import is_secret_reference, resolve_secret
 from rowmill.spec.seed import SeedDatasetConfig
 
 _EXTRA = "pip install 'rowmill[{extra}]'"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from rowmill.spec.declaration import Declaration, DeclareContext
 from rowmill.spec.name import column_name_problem
@@ -31,6 +31,14 @@ class StrictModel(BaseModel):
     """A part of the spec: unknown fields are errors, instances do not change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leaves_notes_alone(cls, data: Any) -> Any:
+        """Fields that begin with ``x-`` are the author's own: anchors of YAML, remarks."""
+        if isinstance(data, dict) and any(isinstance(key, str) and key.startswith("x-") for key in data):
+            return {key: value for key, value in data.items() if not (isinstance(key, str) and key.startswith("x-"))}
+        return data
 
     @classmethod
     def field_model(cls, field: str, data: Mapping[str, Any]) -> type[BaseModel] | None:

@@ -18,8 +18,10 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaV
 from pydantic_core import core_schema
 
 from rowmill.errors import SpecError
+from rowmill.spec.assembling import PROMPT_FILES
 from rowmill.spec.constraint import ColumnInequality, ScalarInequality
 from rowmill.spec.description import as_markdown, descriptions
+from rowmill.spec.parameter import Parameter
 from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, PROVIDERS, SAMPLERS, SEED_READERS, VALIDATORS, Registry
 from rowmill.spec.spec import Spec
 
@@ -40,9 +42,35 @@ def spec_schema() -> dict[str, Any]:
     _depends(definitions["ValidationColumn"], "validator_type", VALIDATORS, refs, ["validator_params"])
     _depends(definitions["SeedDatasetConfig"], "seed_type", SEED_READERS, refs, ["params"])
     definitions["ModelConfig"]["properties"]["provider"]["enum"] = PROVIDERS.names()
+    _leaves_to_other_places(definitions, properties, refs)
     del definitions["Spec"]
     whole = {"$schema": DRAFT, "title": "A spec of Rowmill", **spec}
     return {**whole, "$defs": {name: definitions[name] for name in sorted(_reached(whole, definitions))}}
+
+
+def _leaves_to_other_places(
+    definitions: dict[str, Any], properties: dict[str, Any], refs: dict[type[BaseModel], str]
+) -> None:
+    """What a spec file has and a spec that was read has no more: parameters, included files, notes."""
+    properties["parameters"] = {
+        "type": "object",
+        "additionalProperties": _ref(refs[Parameter]),
+        "description": "Values that are given when the spec is read.",
+    }
+    properties["include"] = {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+        "description": "Files with lists of models to take in.",
+    }
+    for definition in definitions.values():
+        fields = definition.get("properties", {})
+        for file_field, text_field in PROMPT_FILES.items():
+            if text_field in fields:
+                fields[file_field] = {"type": "string", "description": f"A file with the text of {text_field}."}
+                required = definition.get("required", [])
+                if text_field in required:
+                    required.remove(text_field)
+        if definition.get("additionalProperties") is False:
+            definition["patternProperties"] = {**definition.get("patternProperties", {}), "^x-": {}}
 
 
 def schema_text() -> str:
@@ -57,7 +85,7 @@ def model_schemas(models: Iterable[type[BaseModel]]) -> dict[str, dict[str, Any]
 
 def spec_models() -> list[type[BaseModel]]:
     """Every class a spec is made of: the spec's, and those that a name in it chooses."""
-    found: list[type[BaseModel]] = [Spec, ScalarInequality, ColumnInequality]
+    found: list[type[BaseModel]] = [Spec, Parameter, ScalarInequality, ColumnInequality]
     for registry in (COLUMN_TYPES, SAMPLERS, SEED_READERS, VALIDATORS, PROCESSORS):
         found += [cls for _, cls in _classes(registry)]
     return found

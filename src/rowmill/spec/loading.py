@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
+from rowmill.spec.assembling import assemble, needs_assembling, refuse_shadowed
 from rowmill.spec.name import safe_spec_name, text_problem
 from rowmill.spec.spec import Spec
 from rowmill.spec.spelling import doubtful_spellings
@@ -19,6 +22,8 @@ from rowmill.spec.yaml_loader import MAX_DEPTH, Spelling, load_yaml_with_spellin
 
 _log = logging.getLogger("rowmill.spec")
 
+STANDARD_INPUT = "-"
+"""In the place of a spec file."""
 MAX_BYTES = 16 * 1024 * 1024
 """A larger spec file is taken for a mistake."""
 MAX_REPORTED = 100
@@ -36,19 +41,41 @@ class LoadedSpec:
     path: Path
     warnings: tuple[Problem, ...] = ()
     """What may be meant otherwise than it is read."""
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    """The values of the spec's parameters; it is complete without them."""
+
+    def refuse_shadowed(self, columns: Iterable[str]) -> None:
+        """Raises SpecError for a column of the seed data that has the name of a parameter."""
+        refuse_shadowed(self.parameters, columns)
 
 
-def load_spec(path: str | Path) -> LoadedSpec:
+def load_spec(path: str | Path, parameters: Mapping[str, object] | None = None) -> LoadedSpec:
     """Reads a spec file: JSON if its name ends in ``.json``, YAML otherwise. Logs its warnings.
 
-    Raises :class:`~rowmill.errors.SpecError` with every problem found.
+    ``-`` reads standard input. ``parameters`` gives values to those of the spec; then the environment
+    (``ROWMILL_SET_NAME``) and their defaults do. Raises :class:`~rowmill.errors.SpecError` with every problem found.
     """
     path = Path(path)
+    is_input = str(path) == STANDARD_INPUT
+    text = _standard_input() if is_input else _text(path)
+    directory = Path.cwd() if is_input else path.absolute().parent
     format_: SpecFormat = "json" if path.suffix.lower() == ".json" else "yaml"
-    spec, warnings = _parsed(_text(path), format_, path.stem)
+    data, spellings = _data(text, format_)
+    name = "dataset" if is_input else path.stem
+    spec, warnings, values = _made(data, spellings, name, directory, parameters or {}, path.name)
     for warning in warnings:
         _log.warning("%s", warning)
-    return LoadedSpec(spec, path.absolute().parent, path.absolute(), tuple(warnings))
+    return LoadedSpec(spec, directory, path.absolute(), tuple(warnings), values)
+
+
+def spec_of_data(
+    data: Mapping[str, Any], directory: Path, parameters: Mapping[str, object] | None = None
+) -> tuple[Spec, tuple[str, ...]]:
+    """A spec of plain data of a program, which may hold all that a spec file may; and its parameters' names."""
+    if not parameters and not needs_assembling(data):
+        return Spec.from_data(data), ()
+    made, _, values = _made(dict(data), [], "dataset", directory, parameters or {}, "the spec")
+    return made, tuple(values)
 
 
 def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "dataset") -> Spec:
@@ -56,11 +83,12 @@ def parse_spec(text: str, format_: SpecFormat = "yaml", name_hint: str = "datase
 
     Raises :class:`~rowmill.errors.SpecError` with every problem found.
     """
-    return _parsed(text, format_, name_hint)[0]
+    data, spellings = _data(text, format_)
+    return _made(data, spellings, name_hint, Path.cwd(), {}, "the spec")[0]
 
 
-def _parsed(text: str, format_: SpecFormat, name_hint: str) -> tuple[Spec, list[Problem]]:
-    """The spec, and what may be meant otherwise than it is read."""
+def _data(text: str, format_: SpecFormat) -> tuple[dict[str, Any], list[Spelling]]:
+    """The data of a spec's text, and values whose spelling is not kept."""
     unreadable = text_problem(text)
     if unreadable:
         raise SpecError([Problem("", f"The text of the spec {unreadable}.")])
@@ -76,23 +104,52 @@ def _parsed(text: str, format_: SpecFormat, name_hint: str) -> tuple[Spec, list[
         problems = [Problem("", f"A spec is a mapping of fields such as 'records' and 'columns', not {kind}.")]
     if not isinstance(data, dict):
         raise SpecError(problems)
+    return _Data(data, problems), spellings
+
+
+class _Data(dict[str, Any]):
+    """A mapping with what was wrong with its text."""
+
+    def __init__(self, data: dict[str, Any], problems: list[Problem]) -> None:
+        super().__init__(data)
+        self.problems = problems
+
+
+def _made(
+    data: dict[str, Any],
+    spellings: list[Spelling],
+    name_hint: str,
+    directory: Path,
+    parameters: Mapping[str, object],
+    file_name: str,
+) -> tuple[Spec, list[Problem], Mapping[str, object]]:
+    """The spec of some data; what in it may be meant otherwise than it is read; the values of its parameters."""
+    problems = list(getattr(data, "problems", ()))
     problems += _value_problems(data)
     if any(problem.place == "" for problem in problems):  # too deep to look into
         raise SpecError(_limited(problems))
     reported = {problem.place for problem in problems}
+    assembled = assemble(_storable(data) if problems else data, directory, parameters, os.environ, file_name)
     try:
-        spec = Spec.from_data({"name": safe_spec_name(name_hint), **(_storable(data) if problems else data)})
+        spec = Spec.from_data({"name": safe_spec_name(name_hint), **assembled.data})
     except SpecError as error:
-        problems += [problem for problem in error.problems if problem.place not in reported]
+        problems += [assembled.placed(problem) for problem in error.problems if problem.place not in reported]
     if problems:
         raise SpecError(_limited(problems))
-    return spec, doubtful_spellings(spec, spellings)
+    return spec, [*doubtful_spellings(spec, spellings), *assembled.warnings], assembled.parameters
 
 
 def _limited(problems: list[Problem]) -> list[Problem]:
     if len(problems) <= MAX_REPORTED:
         return problems
     return [*problems[:MAX_REPORTED], Problem("", f"… and {plural(len(problems) - MAX_REPORTED, 'more problem')}.")]
+
+
+def _standard_input() -> str:
+    stream = getattr(sys.stdin, "buffer", None)
+    if stream is None:
+        raise SpecError([Problem("", "The spec is to come from standard input, and there is none.")])
+    return _decoded(stream.read(MAX_BYTES + 1), "The standard input")
 
 
 def _text(path: Path) -> str:
@@ -106,20 +163,24 @@ def _text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise SpecError([Problem("", f"The spec file '{path}' cannot be read: {reason}.")]) from error
+    return _decoded(content, f"'{path}'")
+
+
+def _decoded(content: bytes, what: str) -> str:
     if len(content) > MAX_BYTES:
-        message = f"'{path}' is larger than {MAX_BYTES // 2**20} MiB; a spec is a small YAML or JSON file."
+        message = f"{what} is larger than {MAX_BYTES // 2**20} MiB; a spec is a small YAML or JSON file."
         raise SpecError([Problem("", message)])
     if content[8:12] == b"DUCK":
-        raise SpecError([Problem("", f"'{path}' is a DuckDB file, not a spec.")])
+        raise SpecError([Problem("", f"{what} is a DuckDB file, not a spec.")])
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise SpecError([Problem("", f"'{path}' is encoded as UTF-16; save it as UTF-8.")])
+        raise SpecError([Problem("", f"{what} is encoded as UTF-16; save it as UTF-8.")])
     if b"\0" in content:
-        raise SpecError([Problem("", f"'{path}' is a binary file; a spec is a YAML or JSON file.")])
+        raise SpecError([Problem("", f"{what} is a binary file; a spec is a YAML or JSON file.")])
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        message = f"'{path}' is not encoded as UTF-8 (line {line}, byte {error.start}); save it as UTF-8."
+        message = f"{what} is not encoded as UTF-8 (line {line}, byte {error.start}); save it as UTF-8."
         raise SpecError([Problem("", message)]) from None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -18,15 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from rowmill.errors import Problem, SpecError
-from rowmill.secret import keep_secret
 from rowmill.spec.column import StrictModel
 from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
 from rowmill.spec.registry import PROVIDERS
+from rowmill.spec.request_field import CommandWords, checked_headers, checked_query
+from rowmill.spec.secret_reference import LITERAL_SECRET, is_secret_reference, resolve_secret, resolve_secrets_in
 
-_SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 ANTHROPIC_URL = "https://api.anthropic.com/v1"
+_OF_HTTP_PROVIDERS = ("api_key_command", "auth", "extra_headers", "query", "ca_file", "service_tier")
 _RESERVED_BODY_FIELDS = frozenset({"messages", "model", "stream"})
 
 if TYPE_CHECKING:
@@ -38,44 +37,6 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 """A part of a whole, 0 to 1."""
 Seconds = Annotated[float, Field(strict=True, gt=0, le=7 * 86_400, allow_inf_nan=False)]
 """A duration of more than nothing and at most a week."""
-
-
-def is_secret_reference(text: str) -> bool:
-    """Is it ``${NAME}``?"""
-    return _SECRET.fullmatch(text) is not None
-
-
-def resolve_secret(text: str, environ: Mapping[str, str], place: str = "") -> str:
-    """The value of a ``${NAME}`` reference. Errors name the variable, never a value.
-
-    Raises :class:`~rowmill.errors.SpecError` when the text is no reference, the variable is not set or
-    empty, or its value cannot travel in an HTTP header.
-    """
-    match = _SECRET.fullmatch(text)
-    if match is None:
-        raise SpecError([Problem(place, _LITERAL_SECRET)])
-    name = match[1]
-    value = environ.get(name, "")
-    if not value:
-        raise SpecError([Problem(place, f"The environment variable '{name}' is not set. Set it and run again.")])
-    if not (value.isascii() and value.isprintable()) or value != value.strip():
-        raise SpecError(
-            [
-                Problem(
-                    place,
-                    f"The environment variable '{name}' has a line break, a space at an end, or other "
-                    "characters that cannot be sent in a header.",
-                )
-            ]
-        )
-    keep_secret(value)
-    return value
-
-
-_LITERAL_SECRET = (
-    "A key is never written into a spec. Put it into an environment variable and refer to it, "
-    "for example '${MY_API_KEY}'."
-)
 
 
 def _branch(value: object) -> str:
@@ -233,6 +194,17 @@ class ModelConfig(StrictModel):
     """The server's name of the model."""
     api_key: str | None = None
     """``"${ENV_NAME}"``; never the key itself. The variable is read when a run starts."""
+    api_key_command: CommandWords | None = None
+    """A command that prints a token, in the place of ``api_key``; see [below](models.md#tokens-that-end)."""
+    auth: Literal["bearer", "x-api-key", "api-key"] | None = None
+    """The header the key travels in: ``bearer``: ``Authorization: Bearer``; ``x-api-key``; ``api-key`` (Azure).
+    Default: ``bearer``; ``x-api-key`` for ``anthropic``."""
+    extra_headers: dict[str, str] = Field(default_factory=dict)
+    """Headers to add to every request; secrets in them as ``${ENV_NAME}``."""
+    query: dict[str, str] = Field(default_factory=dict)
+    """What stands behind ``?`` in every address, as Azure's ``api-version``; secrets in it as ``${ENV_NAME}``."""
+    ca_file: str | None = Field(default=None, min_length=1)
+    """A PEM file of certificates to trust, of a gateway with one of its own. Default: those of the system."""
     max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
     """Requests at once; the limit found to work may be lower, never higher. Aliases of one endpoint share the smallest
     (C1)."""
@@ -242,6 +214,9 @@ class ModelConfig(StrictModel):
     """Of one request; then it counts as transient."""
     inference_parameters: InferenceParameters = Field(default_factory=InferenceParameters)
     """What is sent along with every request. What is not given is left to the server."""
+    service_tier: str | None = Field(default=None, min_length=1, max_length=100)
+    """Sent with every chat: ``flex``, ``priority``, … It changes price and pace, no values, so that nothing is made
+    again for it."""
     response_format: Literal["none", "json_object", "json_schema", "strict_json_schema"] = "none"
     """What the server takes of this field, for columns that want JSON; ``strict_json_schema`` adds ``strict: true``.
     The schema stands in the prompt as well (``schema_in_prompt`` of the column)."""
@@ -257,6 +232,10 @@ class ModelConfig(StrictModel):
     """``simulated`` only: how it behaves. Default: all defaults."""
     input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """Price of what is sent, for ``cost_usd``."""
+    cached_input_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Price of what is sent and was found in the server's cache, as its usage says. Default: that of other input."""
+    cache_write_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
+    """Price of what is sent and was written into the server's cache (``anthropic``). Default: that of other input."""
     output_usd_per_million_tokens: Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)] | None = None
     """Price of what is received, for ``cost_usd``."""
 
@@ -291,15 +270,25 @@ class ModelConfig(StrictModel):
         if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
             raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
         if parts.query or parts.fragment:
-            raise ValueError("The URL must end with its path: no '?' and no '#'.")
+            raise ValueError("The URL must end with its path: no '?' and no '#'. 'query' is for what follows '?'.")
         return value
 
     @field_validator("api_key", mode="before")
     @classmethod
     def _key_is_a_reference(cls, value: object) -> object:
-        if value is not None and not (isinstance(value, str) and _SECRET.fullmatch(value)):
-            raise ValueError(_LITERAL_SECRET)
+        if value is not None and not (isinstance(value, str) and is_secret_reference(value)):
+            raise ValueError(LITERAL_SECRET)
         return value
+
+    @field_validator("extra_headers")
+    @classmethod
+    def _headers_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        return checked_headers(value)
+
+    @field_validator("query")
+    @classmethod
+    def _query_can_be_sent(cls, value: dict[str, str]) -> dict[str, str]:
+        return checked_query(value)
 
     @model_validator(mode="after")
     def _fits_its_provider(self) -> Self:
@@ -311,7 +300,28 @@ class ModelConfig(StrictModel):
             raise ValueError("Provider 'anthropic' takes no response_format: leave it 'none', and the prompt says it.")
         if self.provider == "simulated" and self.base_url is not None:
             raise ValueError("Provider 'simulated' works in this process and takes no base_url.")
+        self._reaches_its_endpoint_in_one_way()
         return self
+
+    def _reaches_its_endpoint_in_one_way(self) -> None:
+        of_http = {name: getattr(self, name) for name in _OF_HTTP_PROVIDERS}
+        given = sorted(name for name, value in of_http.items() if value)
+        if given and self.provider not in ("openai", "anthropic"):
+            raise ValueError(f"'{given[0]}' has no meaning for provider '{self.provider}'.")
+        if self.api_key is not None and self.api_key_command is not None:
+            raise ValueError("A model has api_key or api_key_command, not both.")
+        if self.api_key is None and self.api_key_command is None:
+            if self.auth is not None:
+                raise ValueError("'auth' says how a key travels, and there is none: give api_key or api_key_command.")
+            return
+        carrier = self.key_header()
+        if any(name.lower() == carrier.lower() for name in self.extra_headers):
+            raise ValueError(f"The header '{carrier}' carries the key already: leave it out of extra_headers.")
+
+    def key_header(self) -> str:
+        """The name of the header in which the key travels."""
+        kind = self.auth or ("x-api-key" if self.provider == "anthropic" else "bearer")
+        return "Authorization" if kind == "bearer" else kind
 
     def effective_base_url(self) -> str | None:
         """``base_url``, or that of the provider if the spec names none."""
@@ -322,6 +332,24 @@ class ModelConfig(StrictModel):
         if self.api_key is None:
             return None
         return resolve_secret(self.api_key, environ, f"models.{self.alias}.api_key")
+
+    def resolved_headers(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``extra_headers`` with the secrets in them, for the one place that sends them."""
+        return self._resolved("extra_headers", self.extra_headers, environ)
+
+    def resolved_query(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """``query`` with the secrets in it, for the one place that sends it."""
+        return self._resolved("query", self.query, environ)
+
+    def require_secrets(self, environ: Mapping[str, str]) -> None:
+        """Raises SpecError for the first variable that is named and not set."""
+        self.resolved_api_key(environ)
+        self.resolved_headers(environ)
+        self.resolved_query(environ)
+
+    def _resolved(self, field: str, texts: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+        place = f"models.{self.alias}.{field}"
+        return {name: resolve_secrets_in(text, environ, f"{place}.{name}") for name, text in texts.items()}
 
     def simulated_behaviour(self) -> SimulationConfig:
         """``simulation``, or its defaults when the spec leaves it out."""
@@ -353,10 +381,17 @@ class ModelConfig(StrictModel):
         }
         return shaping if parameters.dimensions is None else {**shaping, "dimensions": parameters.dimensions}
 
-    def cost_usd(self, input_tokens: int, output_tokens: int) -> float | None:
-        """What a request cost, or None when the spec names no price."""
+    def cost_usd(
+        self, input_tokens: int, output_tokens: int, cached_tokens: int = 0, cache_write_tokens: int = 0
+    ) -> float | None:
+        """What a request cost, or None when the spec names no price; the last two are parts of ``input_tokens``."""
         if self.input_usd_per_million_tokens is None and self.output_usd_per_million_tokens is None:
             return None
         input_price = self.input_usd_per_million_tokens or 0.0
         output_price = self.output_usd_per_million_tokens or 0.0
-        return (input_tokens * input_price + output_tokens * output_price) / 1_000_000
+        total = input_tokens * input_price + output_tokens * output_price
+        if cached_tokens and self.cached_input_usd_per_million_tokens is not None:
+            total += cached_tokens * (self.cached_input_usd_per_million_tokens - input_price)
+        if cache_write_tokens and self.cache_write_usd_per_million_tokens is not None:
+            total += cache_write_tokens * (self.cache_write_usd_per_million_tokens - input_price)
+        return max(total, 0.0) / 1_000_000

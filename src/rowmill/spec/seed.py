@@ -22,10 +22,10 @@ from pydantic import (
 from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.dtype import Dtype, sql_type
-from rowmill.spec.model import is_secret_reference
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import failing
 from rowmill.spec.registry import SEED_READERS
+from rowmill.spec.secret_reference import is_secret_reference
 from rowmill.spec.seed_selection import Selection
 
 if TYPE_CHECKING:

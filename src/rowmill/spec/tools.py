@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 from pydantic import Discriminator, Field, Tag, field_validator
 
 from rowmill.spec.column import Items, StrictModel
-from rowmill.spec.model import Seconds, resolve_secret
+from rowmill.spec.model import Seconds
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.secret_reference import resolve_secret
 
 _REFERENCE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _Name = Annotated[str, Field(min_length=1, max_length=100)]

@@ -91,7 +91,8 @@ class ModelHandle:
             self._record_failure(call, started_at, error)
             raise
         used = answer.input_tokens, answer.output_tokens
-        self._record(call, started_at, None, answer.note, *used, reason=answer.finish_reason)
+        cached = answer.cached_tokens, answer.cache_write_tokens
+        self._record(call, started_at, None, answer.note, *used, cached=cached, reason=answer.finish_reason)
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
@@ -152,7 +153,9 @@ class ModelHandle:
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        self._record(call, started_at, None, answer.note, answer.input_tokens, answer.output_tokens)
+        used = answer.input_tokens, answer.output_tokens
+        cached = answer.cached_tokens, answer.cache_write_tokens
+        self._record(call, started_at, None, answer.note, *used, cached=cached)
         return answer
 
     def _drawn(self, call: Call) -> Mapping[str, Any]:
@@ -179,7 +182,8 @@ class ModelHandle:
             note = getattr(error, "note", None)
             message = f"{error} ({note})" if note else str(error)
             reason = finish_reason(getattr(error, "finish_reason", None))
-            self._record(call, started_at, error_type(error), message, *used, reason=reason)
+            cached = getattr(error, "cached_tokens", 0), getattr(error, "cache_write_tokens", 0)
+            self._record(call, started_at, error_type(error), message, *used, cached=cached, reason=reason)
 
     def _record(
         self,
@@ -190,13 +194,16 @@ class ModelHandle:
         input_tokens: int = 0,
         output_tokens: int = 0,
         *,
+        cached: tuple[int, int] = (0, 0),
         is_reused: bool = False,
         reason: str | None = None,
     ) -> None:
-        """Journals a request; ``reason`` is what its answer ended for, ``message`` the error or a note."""
+        """Journals a request; ``reason`` is what its answer ended for, ``message`` the error or a note, ``cached`` the
+        parts of the input that were in a cache and went into one."""
         if not (_is_believable(input_tokens) and _is_believable(output_tokens)):  # a plug-in's
             given = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-            input_tokens, output_tokens, doubt = token_usage(given, ["input_tokens"], ["output_tokens"])
+            cached = (0, 0)
+            input_tokens, output_tokens, doubt, *_ = token_usage(given, ["input_tokens"], ["output_tokens"])
             message = " ".join(part for part in (message, doubt) if part) or None
         if error is not None:
             fields = {"column": call.column, "model": self._config.model, "error_type": error}
@@ -208,7 +215,7 @@ class ModelHandle:
                 duration_ms=max(0.0, self._wall_clock() - started_at) * 1000,
                 input_tokens=input_tokens,
                 output_tokens=output_tokens,
-                cost_usd=self._config.cost_usd(input_tokens, output_tokens),
+                cost_usd=self._config.cost_usd(input_tokens, output_tokens, *cached),
                 error_type=error,
                 message=message,
                 is_reused=is_reused,

@@ -1,0 +1,35 @@
+"""The option ``--set``: values for the parameters of a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _given(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        name = name.strip()
+        if not equals or not name:
+            raise click.BadParameter(f"'{value}' is not NAME=VALUE, like language=de.")
+        if name in found:
+            raise click.BadParameter(f"'{name}' is given twice.")
+        found[name] = text
+    return found
+
+
+def set_option(function: _Function) -> _Function:
+    """Adds ``--set`` to a command that reads a spec; the command receives ``parameters``, name → text."""
+    return click.option(
+        "--set",
+        "parameters",
+        multiple=True,
+        callback=_given,
+        metavar="NAME=VALUE",
+        help="The value of a parameter of the spec; may be given several times.",
+    )(function)
