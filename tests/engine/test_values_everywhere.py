@@ -144,6 +144,24 @@ def test_a_processor_passes_every_type_on(made: dict[str, Any], tmp_path: Path) 
     assert json.loads(line)["text"] == "<-128>"
 
 
+def test_training_files_and_chosen_rows_have_every_type(made: dict[str, Any], tmp_path: Path) -> None:
+    with RunDatabase.open(made["path"]) as opened:
+        plain = opened.to_arrow().select(NAMES)
+        opened.export(tmp_path / "chosen.arrow", columns=NAMES, where="row_id = 0")
+        opened.export_directory(
+            tmp_path / "files", "arrow", split="train=1", layout="files", columns=NAMES, where="row_id = 0"
+        )
+        opened.export_directory(tmp_path / "files", split="train=1", layout="files")
+    for file in (tmp_path / "chosen.arrow", tmp_path / "files" / "train.arrow"):
+        found = pa.ipc.open_file(file).read_all()
+        assert found.schema == plain.schema
+        for name, entry in TYPED:
+            assert repr(python_values(found[name])) == repr(python_values(plain[name])), entry.name
+    line = (tmp_path / "files" / "train.jsonl").read_text()
+    for name, entry in TYPED:
+        assert f'"{name}": {entry.json}' in line, entry.name
+
+
 @pytest.mark.parametrize("output_format", ["json", "jsonl", "csv", "table"])
 @pytest.mark.parametrize("command", [["sql"], ["show", "rows"]])
 def test_a_listing_shows_every_type(made: dict[str, Any], output_format: str, command: list[str]) -> None:

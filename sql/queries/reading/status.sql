@@ -214,6 +214,13 @@ select row_id
 from main.dataset
 order by row_id;
 
+-- name: dataset_row_ids_where
+-- The row_id of every finished row that meets a user's condition, in order. O(rows).
+select row_id
+from main.dataset
+where {predicate}
+order by row_id;
+
 -- name: dataset_rows
 -- The finished rows among $row_ids, in order: zone maps skip what is before and behind them. O(slice).
 select {columns}
@@ -235,7 +242,7 @@ order by column_index;
 select
   approx_count_distinct(columns(*)),
   count(columns(*))
-from (select {columns} from main.dataset);
+from (select {columns} from main.dataset where {predicate});
 
 -- name: usage_of_models
 -- What each model has been asked and has cost, over all invocations. O(attempts).

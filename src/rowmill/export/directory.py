@@ -29,7 +29,7 @@ from rowmill.export.exported import exported_files, exported_row_ids
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
 from rowmill.export.source import DatasetSource
-from rowmill.export.target import mode_of, needing_room, sync_directory, whole_file
+from rowmill.export.target import directory_mode, mode_of, needing_room, sync_directory, whole_file
 from rowmill.unfinished_file import PART, remove_left_behind, unfinished, unfinished_name
 
 MANIFEST = "rowmill-export.json"
@@ -76,6 +76,8 @@ class DirectoryReport:
     rows_before: int
     files: int
     """New files."""
+    parts: Mapping[str, int] | None = None
+    """Rows of each part of the split, where each has a file of its own (the layout ``files``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class DirectoryExport:
             self._finish(made)
             mode = self.mode if self.mode is not None else mode_of(target / MANIFEST)
             _let_read(made, mode)
-            made.chmod(_of_directory(mode))
+            made.chmod(directory_mode(mode))
             _put_in_place(made, target)
         remove_left_behind(target, _OLD)
         return DirectoryReport(target, self.format, rows, 0, files)
@@ -200,7 +202,7 @@ _NAMES = {
     "format": "format",
     "columns": "set of columns",
     "partition_by": "--partition-by",
-    "processor": "processor or split",
+    "processor": "processor, split or condition",
 }
 
 
@@ -219,14 +221,9 @@ def _let_read(directory: Path, mode: int) -> None:
     for path in directory.rglob("*"):
         if path.is_symlink() or path.name.startswith("."):
             continue
-        wanted = _of_directory(mode) if path.is_dir() else mode
+        wanted = directory_mode(mode) if path.is_dir() else mode
         if stat.S_IMODE(path.stat().st_mode) != wanted:
             path.chmod(wanted)
-
-
-def _of_directory(mode: int) -> int:
-    """Who may read files may enter their directory."""
-    return mode | (mode & 0o444) >> 2
 
 
 def _put_in_place(made: Path, target: Path) -> None:
