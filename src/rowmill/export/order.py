@@ -253,7 +253,7 @@ class ExportOrder:
         if self.columns is None:
             names = shaped.dataset_schema().names
             if self.layout != "files":
-                return names
+                return list(names)
             is_shaped = self.processor is not None
             return [name for name in names if is_shaped or name not in {"row_id", added}]
         if len(set(self.columns)) < len(self.columns):
