@@ -446,6 +446,51 @@ def test_the_layout_of_the_hub_has_a_card_with_figures_and_a_file_for_each_part(
     assert "scratch_1" not in body
 
 
+def test_the_card_changes_when_values_do_and_not_when_they_are_the_same(tmp_path: Path) -> None:
+    """``datasets`` answers from its copy as long as what it reads in the card is the same."""
+    cards = []
+    for name, shift in (("one", 0), ("same", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        shifted = {"name": "y", "column_type": "expression", "sql": f"x + {shift}", "dtype": "int"}
+        spec = {"name": "things", "records": 10, "seed_dataset": {"seed_type": "df"}, "columns": [shifted]}
+        seed = pa.table({"x": range(10)})
+        assert package.run(spec, tmp_path / name / "things.duckdb", seed=seed).exit_code == 0
+        with package.RunDatabase.open(tmp_path / name / "things.duckdb") as database:
+            database.export_directory(tmp_path / "hub", layout="huggingface", force=True)
+        cards.append(card((tmp_path / "hub" / "README.md").read_text())[0])
+    assert cards[0] == cards[1]
+    assert cards[0]["configs"] != cards[2]["configs"]
+    (split,) = cards[2]["dataset_info"]["splits"]
+    assert split["num_bytes"] == sum(path.stat().st_size for path in (tmp_path / "hub" / "data").iterdir())
+
+
+def test_a_part_whose_name_the_hub_does_not_take_is_refused(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--layout", "huggingface", "--split", "a=0.5,a-b=0.5", "-o", "hub")
+    assert (done.returncode, "'a-b'" in done.stderr) == (2, True)
+
+
+def test_pictures_come_along_with_the_rows_that_name_them(tmp_path: Path) -> None:
+    picture = {"name": "picture", "column_type": "image", "model_alias": "w", "prompt": "{{ n }}"}
+    number = {"name": "n", "column_type": "expression", "sql": "1", "dtype": "int"}
+    path = tmp_path / "x.duckdb"
+    for records, rows in ((2, {0, 1}), (3, {0, 1, 2})):
+        spec = {"name": "x", "records": records, "models": [MODEL], "columns": [number, picture]}
+        assert package.run(spec, path).exit_code == 0
+        with package.RunDatabase.open(path) as database:
+            database.export_directory(tmp_path / "hub", layout="huggingface", append=True)
+            database.export_directory(tmp_path / "plain", layout="huggingface", columns=["n"], force=True)
+            named = database.to_arrow()["picture"].to_pylist()
+        assert named == [f"picture/{row}.png" for row in sorted(rows)]
+        for name in named:
+            copied = (tmp_path / "hub" / "files" / name).read_bytes()
+            assert copied == (tmp_path / "x.duckdb.files" / name).read_bytes()
+    assert not (tmp_path / "plain" / "files").exists()
+    (tmp_path / "x.duckdb.files" / "picture" / "1.png").unlink()
+    with package.RunDatabase.open(path) as database, pytest.raises(UsageError, match=r"1\.png' is gone .* of row 1\)"):
+        database.export_directory(tmp_path / "again", layout="huggingface")
+    assert not (tmp_path / "again").exists()
+
+
 @pytest.fixture
 def server() -> Iterator[Hub]:
     with hub() as running:

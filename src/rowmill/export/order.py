@@ -17,18 +17,21 @@ from pydantic import TypeAdapter, ValidationError
 
 from rowmill.counted import plural
 from rowmill.errors import UsageError
-from rowmill.export.card import CardFigures, card_of
+from rowmill.export.card import CardFigures, CardFiles, card_of
 from rowmill.export.chosen import ChosenColumns, ChosenRows
 from rowmill.export.csv_safe import CsvSafe
 from rowmill.export.dataset import ExportReport, check_target, export_dataset, write_dataset
 from rowmill.export.directory import DirectoryExport, DirectoryReport, GrowingSource, Shape
+from rowmill.export.exported import card_files
 from rowmill.export.format import Compression, ExportFormat, compression_of, ending_of
 from rowmill.export.hub import push_to_hub
+from rowmill.export.pictures import PictureFiles
 from rowmill.export.processed import Processed
 from rowmill.export.source import DatasetSource
 from rowmill.export.split import Split, WithSplit, shares_of
 from rowmill.export.target import made_directory, whole_file
 from rowmill.export.transform import Transformed
+from rowmill.generators.file_directory import files_of
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import first_reason
 from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
@@ -140,7 +143,7 @@ class ExportOrder:
             if append:
                 raise UsageError("--append needs a directory that keeps row_id; say --layout directory.")
             return self._to_files(reader, path, force=force, database=database, protected=protected)
-        return self._directory(reader).write(self._rows(reader), path, append=append, force=force)
+        return self._directory(reader, database).write(self._rows(reader), path, append=append, force=force)
 
     def _to_files(
         self, reader: RunReader, directory: Path, *, force: bool, database: Path | None, protected: Sequence[Path]
@@ -195,7 +198,7 @@ class ExportOrder:
             address = push_to_hub(report.path, repository, private=private, endpoint=endpoint, message=told)
         return report, address
 
-    def _directory(self, reader: RunReader) -> DirectoryExport:
+    def _directory(self, reader: RunReader, database: Path | None) -> DirectoryExport:
         chosen = self.format or ExportFormat.PARQUET
         packed = compression_of(None, chosen, self.compression)
         split = self._split(reader)
@@ -203,6 +206,9 @@ class ExportOrder:
             raise UsageError("The layout of the hub has a file for each part of the split; leave --partition-by out.")
         if self.layout == "huggingface" and chosen is ExportFormat.ARROW:
             raise UsageError("The hub reads parquet, jsonl and csv; choose another --format.")
+        for part in split.shares if split is not None and self.layout == "huggingface" else ():
+            if "-" in part:
+                raise UsageError(f"The hub takes no part called '{part}': use '_' in place of '-'.")
         identity = reader.identity()
         columns = str(self._through(reader, reader).dataset_schema())
         shape = Shape(
@@ -224,8 +230,19 @@ class ExportOrder:
             in_name_by=split.column if in_hub and split is not None else None,
             in_data=in_hub,
             mode=self.mode,
-            card=(lambda: self._card(reader, ending_of(chosen, packed))) if in_hub else None,
+            card=(lambda made: self._card(reader, card_files(made / "data", ending_of(chosen, packed))))
+            if in_hub
+            else None,
+            pictures=self._pictures(reader, database) if in_hub and database is not None else None,
         )
+
+    def _pictures(self, reader: RunReader, database: Path) -> PictureFiles | None:
+        """The files that columns of pictures name in the exported rows."""
+        named = set(self.columns) if self.columns is not None and self.processor is None else None
+        drawn = [name for name, kind in _kinds(json.loads(reader.spec_text())).items() if kind == "image"]
+        there = reader.dataset_schema().names
+        columns = [name for name in drawn if name in there and (named is None or name in named)]
+        return PictureFiles(files_of(database), columns) if columns else None
 
     def _processing(self, reader: RunReader) -> str | None:
         """A digest of processor and split."""
@@ -305,7 +322,7 @@ class ExportOrder:
         found = [each for each in processors_of(reader) if isinstance(each, SplitProcessor)]
         return found[0] if found else None
 
-    def _card(self, reader: RunReader, file_ending: str) -> str:
+    def _card(self, reader: RunReader, files: CardFiles) -> str:
         status = reader.status()
         split = self._split(reader)
         row_ids = self._rows(reader).dataset_row_ids()
@@ -330,7 +347,7 @@ class ExportOrder:
             parts={part: rows for part, rows in parts.items() if rows or len(parts) == 1},
             version=VERSION,
         )
-        return card_of(figures, file_ending)
+        return card_of(figures, files)
 
 
 def processors_of(reader: RunReader) -> list[ProcessorConfig]:
