@@ -263,12 +263,13 @@ from state.event
 where kind in ('rerun', 'barrier');
 
 -- name: run_identity
--- Which run this is, whatever its file is called: its name, when it was made, and its seed. O(1).
+-- Which run this is, whatever its file is called: its name, when it was made, its seed, and the number of its spec. O(1).
 select
-  name,
-  created_at,
-  seed
-from state.run;
+  r.name,
+  r.created_at,
+  r.seed,
+  (select max(s.version) from state.spec_version as s) as spec_version
+from state.run as r;
 
 -- name: dataset_schema
 -- No rows of the dataset, for its types. O(1).

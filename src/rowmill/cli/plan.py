@@ -45,7 +45,7 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
       rowmill plan spec.yaml
       rowmill plan spec.yaml --format dot | dot -Tsvg -o graph.svg
     """
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare, seed_use
     from rowmill.graph.explanation import dot, explain
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
@@ -60,15 +60,19 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     checked = prepared.spec
     explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
     seed_columns = _seed_columns(prepared.seed_file)
+    use = seed_use(prepared)
     if plan_format is PlanFormat.JSON:
         import json
 
-        warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
+        told_of = [*prepared.warnings, *([use] if use is not None else [])]
+        warnings = [{"place": warning.place, "message": warning.message} for warning in told_of]
         told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(explanation)
         _print_seed(prepared.seed_file, seed_columns)
+        if use is not None:
+            say(escaped(use.message))
 
 
 def _seed_columns(seed_file: SeedFile | None) -> list[dict[str, Any]]:

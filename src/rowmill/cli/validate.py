@@ -47,7 +47,7 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
       rowmill validate spec.yaml
       rowmill validate spec.yaml --format json
     """
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare, seed_use
     from rowmill.graph.plan import Plan
 
     try:
@@ -56,7 +56,8 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=_listed(error.problems), warnings=[])
         raise
-    doubts = _doubtful_guesses(prepared.seed_file)
+    use = seed_use(prepared)
+    doubts = [*_doubtful_guesses(prepared.seed_file), *([use] if use is not None else [])]
     for doubt in doubts:
         _log.warning("%s", doubt.message)
     checked = prepared.spec

@@ -19,6 +19,7 @@ from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
 from rowmill.store.reading.details import read_details
+from rowmill.store.reading.provenance import Provenance
 from rowmill.store.reading.readable import Readable
 from rowmill.store.reading.status import Status, read_status
 
@@ -199,13 +200,20 @@ class Reader:
     def identity(self) -> RunIdentity:
         """Which run this is, and a digest of all that shapes its values."""
         with self._as_far_as_views_go():
-            name, made_at, seed = self._connection.execute(named.run_identity.text)[0]
+            name, made_at, seed, spec_version = self._connection.execute(named.run_identity.text)[0]
             fingerprints = [row[2] for row in self._connection.execute(named.stored_generators.text)]
             seed_digests = [digest for _, digest in self._connection.execute(named.stored_seed_content.text)]
             remade_at = self._connection.execute(named.last_remaking.text)[0][0]
         parts = [str(seed), str(remade_at), *seed_digests, *fingerprints]
         content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        return RunIdentity(name, made_at.isoformat(), seed, content)
+        return RunIdentity(name, made_at.isoformat(), seed, content, spec_version)
+
+    def provenance(self) -> list[tuple[str, Provenance]]:
+        """The runs whose finished rows are the seed rows of this one, with the path of each."""
+        with self._as_far_as_views_go():
+            marks = self._connection.execute(named.stored_seed_files.text)
+        found = [(path, Provenance.of_mark(mark)) for path, mark in marks]
+        return [(path, provenance) for path, provenance in found if provenance is not None]
 
     def spec_text(self) -> str:
         """The newest spec inside the database, as JSON."""
@@ -245,6 +253,8 @@ class RunIdentity:
     seed: int
     content: str
     """A digest of all that shapes its values (V2), and of when some were last made again."""
+    spec_version: int
+    """The number of the spec it goes by, from 1."""
 
 
 class SomeRows:
