@@ -37,6 +37,8 @@ class CardFigures:
     parts: Mapping[str, int]
     """Rows of each part of the split; one part if there is none."""
     version: str
+    provenance: Sequence[str] = ()
+    """Where the seed rows come from, if that is another run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,8 @@ def _body(figures: CardFigures) -> list[str]:
         f"{figures.version}.",
         "",
     ]
+    for told in figures.provenance:
+        lines += [told, ""]
     if len(figures.parts) > 1:
         lines += ["| part | rows |", "|---|---:|"]
         lines += [f"| {part} | {rows:,} |" for part, rows in figures.parts.items()]

@@ -36,6 +36,7 @@ from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import first_reason
 from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
 from rowmill.spec.registry import PROCESSORS
+from rowmill.store.reading.provenance import Provenance
 from rowmill.store.reading.reader import RunIdentity
 from rowmill.store.reading.status import Status
 from rowmill.version import VERSION
@@ -66,6 +67,10 @@ class RunReader(GrowingSource, Protocol):
 
     def dataset_summary(self, condition: str | None = None) -> list[dict[str, Any]]:
         """Per column type, distinct values and nulls; of the rows that meet the condition."""
+        ...
+
+    def provenance(self) -> list[tuple[str, Provenance]]:
+        """The runs whose finished rows are the seed rows."""
         ...
 
     def usage_of_models(self) -> list[dict[str, Any]]:
@@ -346,6 +351,8 @@ class ExportOrder:
             models=reader.usage_of_models(),
             parts={part: rows for part, rows in parts.items() if rows or len(parts) == 1},
             version=VERSION,
+            # Without the path: it is of this machine, and the card is for everybody.
+            provenance=[provenance.told() for _, provenance in reader.provenance()],
         )
         return card_of(figures, files)
 

@@ -23,6 +23,13 @@ class Provenance:
         """As it is kept in place of the mark of a file."""
         return _RUN + json.dumps(asdict(self), ensure_ascii=False)
 
+    def told(self, path: str | None = None) -> str:
+        """As a sentence for people."""
+        where = f"{path}, spec version {self.spec_version}" if path is not None else f"spec version {self.spec_version}"
+        return (
+            f"The seed rows are finished rows of the run '{self.run}' ({where}); source_row_id is their row_id there."
+        )
+
     @classmethod
     def of_mark(cls, mark: str) -> Provenance | None:
         """What :meth:`as_mark` kept; None for the mark of a file."""
