@@ -121,7 +121,7 @@ from main.column_statistics;
 
 -- name: report_field_types
 -- Types of some fields of structs, from one row. O(1).
-select {types}
+select {columns}
 from main.dataset
 limit 1;
 

@@ -90,11 +90,23 @@ def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepa
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
+    if database is not None:
+        _check_new(database)
     loaded = load_spec(spec)
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
     if needs_seed:
         return prepare_to_change(loaded.spec, path, loaded.directory), path
     return prepare_to_run(loaded.spec, loaded.directory, path), path
+
+
+def _check_new(database: Path) -> None:
+    """Raises UsageError for a new file whose name was rather meant to set something."""
+    field, is_set, value = str(database).partition("=")
+    if is_set and field.isidentifier() and not is_run_database(database) and not database.exists():
+        raise UsageError(
+            f"'{database}' would be the name of the run database. To set '{field}' to '{value}', write it into the "
+            f"spec; a file that is to be called so: ./{database}.duckdb"
+        )
 
 
 def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:

@@ -44,7 +44,7 @@ def field_statistics(reader: Reader, rows: int) -> list[dict[str, Any]]:
 
 def _measured(reader: Reader, fields: list[_Field], rows: int) -> list[dict[str, Any]]:
     spelled = ", ".join(f"typeof({field.expression}) as {quote(field.name)}" for field in fields)
-    types = reader.table(sql.report_field_types.fill(types=spelled)).to_pylist()[0]
+    types = reader.table(sql.report_field_types.fill(columns=spelled)).to_pylist()[0]
     measures = ", ".join(f"state.measure_{_measure(field)}" for field in fields)
     medians = ", ".join(
         f"state.measure_median({literal(field.name)}, {field.expression})" for field in fields if _is_number(field.kind)
