@@ -557,3 +557,26 @@ def test_a_wrong_token_and_a_failing_hub_are_told(things: Path, server: Hub, pus
     assert "Push again" in done.stderr
     assert "Traceback" not in done.stderr
     assert push().returncode == 0
+
+
+# Small things -------------------------------------------------------------------------------------
+
+
+def test_a_new_run_database_is_not_called_like_a_setting(rowmill: CommandLine) -> None:
+    column = {"name": "a", "column_type": "expression", "sql": "1", "dtype": "int"}
+    (rowmill.directory / "s.json").write_text(json.dumps({"records": 1, "columns": [column]}))
+    done = rowmill("run", "s.json", "language=de")
+    assert (done.returncode, "To set 'language' to 'de'" in done.stderr) == (2, True)
+    assert not (rowmill.directory / "language=de").exists()
+    assert rowmill("run", "s.json", "./language=de.duckdb").returncode == 0
+
+
+def test_a_table_off_a_terminal_is_never_wider_than_a_page(rowmill: CommandLine, things: Path) -> None:
+    wide = ", ".join(f"'{letter * 40}' as {letter}" for letter in "abcdefgh")
+    lines = rowmill.output_of("sql", "things.duckdb", f"select {wide}, 0.1::double + 0.196::double as n").splitlines()
+    assert max(map(len, lines)) < 160
+    assert "a" * 40 in lines[0]
+    noise = rowmill.output_of("sql", "things.duckdb", "select 0.29599999999999943::double as n")
+    assert noise.split()[-1] == "0.296"
+    exact = rowmill.output_of("sql", "things.duckdb", "select 0.29599999999999943::double as n", "--format", "json")
+    assert "0.29599999999999943" in exact
