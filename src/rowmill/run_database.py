@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -222,6 +222,12 @@ def _compression(name: Compression | str | None) -> Compression | None:
         raise UsageError(f"There is no compression '{name}'; use one of {', '.join(Compression)}.") from None
 
 
+def _names(columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(columns, str):
+        raise UsageError(f"columns is a list of names, not a text: ['{columns}'].")
+    return tuple(columns) if columns is not None else None
+
+
 def _known_to_all(table: pa.Table) -> pa.Table:
     """A table without the engine's own types. Raises UsageError for a value that no type of Arrow holds."""
     try:
@@ -277,14 +283,19 @@ class RunDatabase:
         compression: Compression | str | None = None,
         processor: str | None = None,
         split: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
     ) -> ExportReport:
         """Writes the finished rows to a file, whole or not at all, in bounded memory.
 
         ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. ``processor`` names a
-        ``schema_transform`` of the spec, ``split`` is ``train=0.8,test=0.2``. Raises
-        :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
+        ``schema_transform`` of the spec, ``split`` is ``train=0.8,test=0.2``. ``columns``: only these; ``where``: only
+        rows that meet this condition, in SQL. Raises :class:`~rowmill.errors.UsageError` if the file exists (without
+        ``force``) or cannot be written.
         """
-        order = ExportOrder(_format(format), _compression(compression), processor, split)
+        order = ExportOrder(
+            _format(format), _compression(compression), processor, split, columns=_names(columns), where=where
+        )
         return order.to_file(
             self._reader, Path(path), force=force, database=self.path, protected=self._reader.seed_files()
         )
@@ -300,13 +311,24 @@ class RunDatabase:
         processor: str | None = None,
         split: str | None = None,
         partition_by: str | None = None,
-        layout: Literal["directory", "huggingface"] = "directory",
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        layout: Literal["files", "directory", "huggingface"] = "directory",
     ) -> DirectoryReport:
         """Writes the finished rows into a directory, whole or not at all; with ``append`` those it lacks.
 
-        Otherwise as :meth:`export`.
+        ``layout`` ``files``: a file of nothing but records for each part of the split. Otherwise as :meth:`export`.
         """
-        order = ExportOrder(_format(format), _compression(compression), processor, split, partition_by, layout)
+        order = ExportOrder(
+            _format(format),
+            _compression(compression),
+            processor,
+            split,
+            partition_by,
+            layout,
+            columns=_names(columns),
+            where=where,
+        )
         protected = self._reader.seed_files()
         return order.to_directory(
             self._reader, Path(path), append=append, force=force, database=self.path, protected=protected

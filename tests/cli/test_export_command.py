@@ -125,6 +125,95 @@ def test_shares_that_are_none_are_refused(rowmill: CommandLine, things: Path, sh
     assert "Traceback" not in done.stderr
 
 
+# Training files -----------------------------------------------------------------------------------
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_training_files_hold_a_record_a_line_and_nothing_else(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--split", "train=0.7,test=0.3", "--layout", "files", "--output", "parts")
+    assert done.returncode == 0, done.stderr
+    parts = {name: lines_of(rowmill.directory / "parts" / f"{name}.jsonl") for name in ("train", "test")}
+    assert sorted(path.name for path in (rowmill.directory / "parts").iterdir()) == ["test.jsonl", "train.jsonl"]
+    assert f"train ({len(parts['train'])}), test ({len(parts['test'])})" in done.stderr
+    rowmill.output_of("export", "--split", "train=0.7,test=0.3", "--format", "jsonl", "-o", "all.jsonl")
+    expected: dict[str, list[dict[str, Any]]] = {"train": [], "test": []}
+    for row in lines_of(rowmill.directory / "all.jsonl"):
+        expected[row.pop("split")].append({name: value for name, value in row.items() if name != "row_id"})
+    assert parts == expected
+
+
+def test_training_files_are_in_the_current_directory_and_of_the_shape_of_a_processor(
+    rowmill: CommandLine, things: Path
+) -> None:
+    order = ("export", "--split", "train=0.7,test=0.3", "--layout", "files", "--processor", "chat")
+    rowmill.output_of(*order)
+    rows = lines_of(rowmill.directory / "train.jsonl") + lines_of(rowmill.directory / "test.jsonl")
+    assert len(rows) == 30
+    assert {tuple(row) for row in rows} == {("messages",)}
+    assert "exists already" in rowmill(*order).stderr
+    rowmill.output_of(*order, "--force")
+
+
+def test_a_part_without_rows_is_an_empty_training_file(rowmill: CommandLine, things: Path) -> None:
+    order = ("--split", "train=0.999999,test=0.000001", "--layout", "files")
+    rowmill.output_of("export", *order)
+    assert (rowmill.directory / "test.jsonl").read_bytes() == b""
+    rowmill.output_of("export", *order, "--format", "parquet")
+    assert pq.read_table(rowmill.directory / "test.parquet").schema.names == ["colour", "size", "note"]
+
+
+def test_training_files_that_fail_leave_nothing_behind(rowmill: CommandLine, things: Path) -> None:
+    (rowmill.directory / "test.jsonl").write_text("mine")
+    done = rowmill("export", "--split", "train=0.7,test=0.3", "--layout", "files")
+    assert (done.returncode, (rowmill.directory / "test.jsonl").read_text()) == (2, "mine")
+    assert not (rowmill.directory / "train.jsonl").exists()
+    failing = ("export", "--split", "a=0.7,b=0.3", "--layout", "files", "--processor", "broken", "--output", "new")
+    assert rowmill(*failing).returncode == 2
+    assert not (rowmill.directory / "new").exists()
+
+
+# Some rows, some columns --------------------------------------------------------------------------
+
+
+def test_an_export_has_the_columns_and_rows_that_are_asked_for(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--columns", "note,size", "--where", "size = 3 -- red", "-o", "x.parquet")
+    assert done.returncode == 0, done.stderr
+    table = pq.read_table(rowmill.directory / "x.parquet")
+    assert table.column_names == ["note", "size"]
+    assert set(table["size"].to_pylist()) == {3}
+    assert f"Exported {table.num_rows} rows that meet the condition" in done.stderr
+    assert "not finished" not in done.stderr
+    wanted = rowmill.output_of("sql", "things.duckdb", "select count(*) from dataset where size = 3", "--format", "csv")
+    assert wanted.split()[-1] == str(table.num_rows)
+
+
+def test_a_directory_of_chosen_rows_grows_by_such_rows(tmp_path: Path) -> None:
+    path = grow(tmp_path, 10)
+    options: dict[str, Any] = {"where": "row_id % 2 = 0", "columns": ["colour"]}
+    with package.RunDatabase.open(path) as database:
+        database.export_directory(tmp_path / "parts", **options)
+    grow(tmp_path, 14)
+    with package.RunDatabase.open(path) as database:
+        report = database.export_directory(tmp_path / "parts", append=True, **options)
+        assert (report.rows, report.rows_before) == (2, 5)
+        with pytest.raises(UsageError, match="processor, split or condition"):
+            database.export_directory(tmp_path / "parts", append=True, columns=["colour"])
+    assert rows_in(tmp_path / "parts") == [0, 2, 4, 6, 8, 10, 12]
+
+
+def test_the_card_of_chosen_rows_tells_of_these(rowmill: CommandLine, things: Path) -> None:
+    rowmill.output_of(
+        "export", "--layout", "huggingface", "-o", "hub", "--where", "row_id < 7", "--columns", "colour,size"
+    )
+    front, body = card((rowmill.directory / "hub" / "README.md").read_text())
+    assert front["dataset_info"]["splits"][0]["num_examples"] == 7
+    assert "| row_id | BIGINT |  | 7 | 0 |" in body
+    assert "| note |" not in body
+
+
 # Compression --------------------------------------------------------------------------------------
 
 
@@ -309,6 +398,14 @@ def test_nothing_but_an_export_of_ours_is_ever_replaced(rowmill: CommandLine, th
         ("--partition-by", "row_id"),
         ("--layout", "huggingface", "--format", "arrow"),
         ("--push-to-hub", "a/b", "--layout", "file"),
+        ("--layout", "files"),
+        ("--layout", "files", "--split", "a=0.5,b=0.5", "--append"),
+        ("--layout", "files", "--split", "a=0.5,b=0.5", "--partition-by", "size"),
+        ("--layout", "files", "--split", "a=0.5,b=0.5", "--output", "-"),
+        ("--columns", "colour,colour"),
+        ("--columns", "colour,nothing"),
+        ("--where", "nothing = 1"),
+        ("--where", "1) from dataset; copy dataset to 'stolen.csv'; select (1"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(rowmill: CommandLine, things: Path, options: tuple[str, ...]) -> None:
@@ -347,6 +444,51 @@ def test_the_layout_of_the_hub_has_a_card_with_figures_and_a_file_for_each_part(
     assert "| size | BIGINT | expression | 2 | 0 |" in body
     assert "| m | 30 |" in body
     assert "scratch_1" not in body
+
+
+def test_the_card_changes_when_values_do_and_not_when_they_are_the_same(tmp_path: Path) -> None:
+    """``datasets`` answers from its copy as long as what it reads in the card is the same."""
+    cards = []
+    for name, shift in (("one", 0), ("same", 0), ("other", 1)):
+        (tmp_path / name).mkdir()
+        shifted = {"name": "y", "column_type": "expression", "sql": f"x + {shift}", "dtype": "int"}
+        spec = {"name": "things", "records": 10, "seed_dataset": {"seed_type": "df"}, "columns": [shifted]}
+        seed = pa.table({"x": range(10)})
+        assert package.run(spec, tmp_path / name / "things.duckdb", seed=seed).exit_code == 0
+        with package.RunDatabase.open(tmp_path / name / "things.duckdb") as database:
+            database.export_directory(tmp_path / "hub", layout="huggingface", force=True)
+        cards.append(card((tmp_path / "hub" / "README.md").read_text())[0])
+    assert cards[0] == cards[1]
+    assert cards[0]["configs"] != cards[2]["configs"]
+    (split,) = cards[2]["dataset_info"]["splits"]
+    assert split["num_bytes"] == sum(path.stat().st_size for path in (tmp_path / "hub" / "data").iterdir())
+
+
+def test_a_part_whose_name_the_hub_does_not_take_is_refused(rowmill: CommandLine, things: Path) -> None:
+    done = rowmill("export", "--layout", "huggingface", "--split", "a=0.5,a-b=0.5", "-o", "hub")
+    assert (done.returncode, "'a-b'" in done.stderr) == (2, True)
+
+
+def test_pictures_come_along_with_the_rows_that_name_them(tmp_path: Path) -> None:
+    picture = {"name": "picture", "column_type": "image", "model_alias": "w", "prompt": "{{ n }}"}
+    number = {"name": "n", "column_type": "expression", "sql": "1", "dtype": "int"}
+    path = tmp_path / "x.duckdb"
+    for records, rows in ((2, {0, 1}), (3, {0, 1, 2})):
+        spec = {"name": "x", "records": records, "models": [MODEL], "columns": [number, picture]}
+        assert package.run(spec, path).exit_code == 0
+        with package.RunDatabase.open(path) as database:
+            database.export_directory(tmp_path / "hub", layout="huggingface", append=True)
+            database.export_directory(tmp_path / "plain", layout="huggingface", columns=["n"], force=True)
+            named = database.to_arrow()["picture"].to_pylist()
+        assert named == [f"picture/{row}.png" for row in sorted(rows)]
+        for name in named:
+            copied = (tmp_path / "hub" / "files" / name).read_bytes()
+            assert copied == (tmp_path / "x.duckdb.files" / name).read_bytes()
+    assert not (tmp_path / "plain" / "files").exists()
+    (tmp_path / "x.duckdb.files" / "picture" / "1.png").unlink()
+    with package.RunDatabase.open(path) as database, pytest.raises(UsageError, match=r"1\.png' is gone .* of row 1\)"):
+        database.export_directory(tmp_path / "again", layout="huggingface")
+    assert not (tmp_path / "again").exists()
 
 
 @pytest.fixture
@@ -415,3 +557,26 @@ def test_a_wrong_token_and_a_failing_hub_are_told(things: Path, server: Hub, pus
     assert "Push again" in done.stderr
     assert "Traceback" not in done.stderr
     assert push().returncode == 0
+
+
+# Small things -------------------------------------------------------------------------------------
+
+
+def test_a_new_run_database_is_not_called_like_a_setting(rowmill: CommandLine) -> None:
+    column = {"name": "a", "column_type": "expression", "sql": "1", "dtype": "int"}
+    (rowmill.directory / "s.json").write_text(json.dumps({"records": 1, "columns": [column]}))
+    done = rowmill("run", "s.json", "language=de")
+    assert (done.returncode, "To set 'language' to 'de'" in done.stderr) == (2, True)
+    assert not (rowmill.directory / "language=de").exists()
+    assert rowmill("run", "s.json", "./language=de.duckdb").returncode == 0
+
+
+def test_a_table_off_a_terminal_is_never_wider_than_a_page(rowmill: CommandLine, things: Path) -> None:
+    wide = ", ".join(f"'{letter * 40}' as {letter}" for letter in "abcdefgh")
+    lines = rowmill.output_of("sql", "things.duckdb", f"select {wide}, 0.1::double + 0.196::double as n").splitlines()
+    assert max(map(len, lines)) < 160
+    assert "a" * 40 in lines[0]
+    noise = rowmill.output_of("sql", "things.duckdb", "select 0.29599999999999943::double as n")
+    assert noise.split()[-1] == "0.296"
+    exact = rowmill.output_of("sql", "things.duckdb", "select 0.29599999999999943::double as n", "--format", "json")
+    assert "0.29599999999999943" in exact

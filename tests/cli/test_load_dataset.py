@@ -111,3 +111,17 @@ def test_a_part_without_rows_is_left_out(rowmill: CommandLine, load: Callable[[P
     rowmill.output_of("export", "things.duckdb", "--layout", "huggingface", *shares, "-o", "hub")
     found = load(rowmill.directory / "hub")
     assert {name: len(part["rows"]) for name, part in found.items()} == {"train": 3}
+
+
+def test_a_new_export_of_as_many_rows_is_not_answered_from_the_copy_of_the_old(
+    rowmill: CommandLine, load: Callable[[Path], Any]
+) -> None:
+    for name, shift in (("one", 0), ("other", 1000)):
+        (rowmill.directory / name).mkdir()
+        shifted = {"name": "y", "column_type": "expression", "sql": f"x + {shift}", "dtype": "int"}
+        spec = {"name": "things", "records": 10, "seed_dataset": {"seed_type": "df"}, "columns": [shifted]}
+        seed = pa.table({"x": range(10)})
+        assert package.run(spec, rowmill.directory / name / "things.duckdb", seed=seed).exit_code == 0
+        rowmill.output_of("export", f"{name}/things.duckdb", "--layout", "huggingface", "--force", "-o", "hub")
+        found = load(rowmill.directory / "hub")
+        assert [row["y"] for row in found["train"]["rows"]] == list(range(shift, shift + 10))

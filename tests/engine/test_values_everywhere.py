@@ -17,6 +17,7 @@ from value_table import ENTRIES, Entry
 from virtual_run import Finished, Row, custom, expression, prepared
 
 from rowmill import RunDatabase, notebook
+from rowmill import run as run_spec
 from rowmill.errors import UsageError
 from rowmill.value.json_value import JsonObject
 from rowmill.value.python_value import python_values
@@ -142,6 +143,56 @@ def test_a_processor_passes_every_type_on(made: dict[str, Any], tmp_path: Path) 
     for name, entry in TYPED:
         assert f'"{name}": {entry.json}' in line, entry.name
     assert json.loads(line)["text"] == "<-128>"
+
+
+def test_training_files_and_chosen_rows_have_every_type(made: dict[str, Any], tmp_path: Path) -> None:
+    with RunDatabase.open(made["path"]) as opened:
+        plain = opened.to_arrow().select(NAMES)
+        opened.export(tmp_path / "chosen.arrow", columns=NAMES, where="row_id = 0")
+        opened.export_directory(
+            tmp_path / "files", "arrow", split="train=1", layout="files", columns=NAMES, where="row_id = 0"
+        )
+        opened.export_directory(tmp_path / "files", split="train=1", layout="files")
+    for file in (tmp_path / "chosen.arrow", tmp_path / "files" / "train.arrow"):
+        found = pa.ipc.open_file(file).read_all()
+        assert found.schema == plain.schema
+        for name, entry in TYPED:
+            assert repr(python_values(found[name])) == repr(python_values(plain[name])), entry.name
+    line = (tmp_path / "files" / "train.jsonl").read_text()
+    for name, entry in TYPED:
+        assert f'"{name}": {entry.json}' in line, entry.name
+
+
+def _again(directory: Path, seed: dict[str, Any]) -> Path:
+    """A run that does nothing but take seed rows."""
+    spec = {"name": "again", "records": "all", "seed_dataset": seed, "columns": [expression("more", "1", "int")]}
+    assert run_spec(spec, directory / "again.duckdb").exit_code == 0
+    return directory / "again.duckdb"
+
+
+def test_seed_rows_of_another_run_have_every_type(made: dict[str, Any], tmp_path: Path) -> None:
+    seed = {"seed_type": "run", "path": str(made["path"]), "columns": NAMES, "where": "row_id = 0"}
+    with RunDatabase.open(made["path"]) as first, RunDatabase.open(_again(tmp_path, seed)) as second:
+        columns = ", ".join(f"typeof({name}) as {name}" for name in NAMES)
+        types = first.sql(f"select {columns} from dataset").to_pylist()
+        assert second.sql(f"select {columns} from dataset").to_pylist() == types
+        before, after = first.to_arrow(), second.to_arrow()
+    assert after.column_names == ["row_id", "source_row_id", *NAMES, "more"]
+    for name, entry in TYPED:
+        assert repr(python_values(after[name])) == repr(python_values(before[name])), entry.name
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+def test_an_export_as_seed_rows_has_every_type_the_file_has(made: dict[str, Any], tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"x.{ending}"
+    with RunDatabase.open(made["path"]) as first:
+        first.export(file, columns=["row_id", *NAMES])
+    exported = parquet.read_table(file) if ending == "parquet" else pa.ipc.open_file(file).read_all()
+    with RunDatabase.open(_again(tmp_path, {"path": str(file)})) as second:
+        after = second.to_arrow()
+    assert after.column_names == ["row_id", *NAMES, "more"]
+    for name, entry in TYPED:
+        assert repr(python_values(after[name])) == repr(python_values(exported[name])), entry.name
 
 
 @pytest.mark.parametrize("output_format", ["json", "jsonl", "csv", "table"])

@@ -164,7 +164,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "back": "value",
         "column": '"twice"',
         "converted": "try_cast(value as bigint)",
-        "columns": {"status.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
+        "columns": {"status.sql": "row_id", "report.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns
         ),
         "expression": {

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from rowmill.counted import plural
+from rowmill.counted import beside, plural
 from rowmill.errors import SpecError
 from rowmill.graph.building import build_graph
 from rowmill.spec.spec import Spec
@@ -46,3 +46,10 @@ def test_a_hundred_thousand_columns_are_refused_for_what_they_are() -> None:
     assert [str(each) for each in refused.value.problems] == [
         "The spec has 100,000 columns; a dataset may have 10,000 of them. (columns)"
     ]
+
+
+def test_amounts_beside_each_other_look_different_when_they_are() -> None:
+    assert beside(0.503, 0.5) == ("$0.503", "$0.500")
+    assert beside(0.25, 0.5) == ("$0.25", "$0.50")
+    assert beside(0.5, 0.5) == ("$0.50", "$0.50")
+    assert beside(0.0001, 0.005) == ("$0.000", "$0.005")

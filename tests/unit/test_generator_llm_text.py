@@ -331,3 +331,39 @@ def test_token_counts_of_a_plug_in_are_believed_within_bounds_only(tokens: Any) 
     (request,) = call.requests
     assert (request.input_tokens, request.output_tokens, request.error_type) == (0, 3, None)
     assert tokens is None or "no count of tokens: input_tokens" in (request.message or "")
+
+
+# Endpoints that count no tokens -------------------------------------------------------------------
+
+
+def journalled(answer: ChatAnswer, prompt: str, **config: Any) -> Any:
+    call = Call(0, [0])
+    model = handle(ScriptedProvider(answer, answer), **config)
+    for _ in range(2):
+        anyio.run(model.chat, [{"role": "user", "content": [{"type": "text", "text": prompt}]}], call)
+    return call.requests
+
+
+PRICED = {"input_usd_per_million_tokens": 1.0, "output_usd_per_million_tokens": 2.0}
+
+
+def test_tokens_an_endpoint_does_not_count_are_estimated_marked_and_warned_of_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first, second = journalled(ChatAnswer("x" * 400), "y" * 80, **PRICED)
+    assert (first.input_tokens, first.output_tokens) == (second.input_tokens, second.output_tokens) == (20, 100)
+    assert first.cost_usd == pytest.approx((20 * 1.0 + 100 * 2.0) / 1_000_000)
+    assert first.message == "Tokens estimated from the length of the texts: the endpoint does not count them."
+    assert [record.getMessage()[:15] for record in caplog.records] == ["Model 'writer' "]
+
+
+def test_what_an_endpoint_counts_is_never_estimated() -> None:
+    (first, _) = journalled(ChatAnswer("x" * 400, input_tokens=3, output_tokens=7), "y" * 80, **PRICED)
+    assert (first.input_tokens, first.output_tokens, first.message) == (3, 7, None)
+    (half, _) = journalled(ChatAnswer("x" * 400, input_tokens=3), "y" * 80, **PRICED)
+    assert (half.input_tokens, half.output_tokens) == (3, 100)
+
+
+def test_tokens_nobody_pays_for_or_bounds_are_not_estimated() -> None:
+    (first, _) = journalled(ChatAnswer("x" * 400), "y" * 80)
+    assert (first.input_tokens, first.output_tokens, first.cost_usd) == (0, 0, None)

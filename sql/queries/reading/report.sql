@@ -119,6 +119,20 @@ from main.graph;
 select *
 from main.column_statistics;
 
+-- name: report_field_types
+-- Types of some fields of structs, from one row. O(1).
+select {columns}
+from main.dataset
+limit 1;
+
+-- name: report_fields
+-- What some fields of structs hold; {measures}: a macro of views/07_statistics.sql for each. O(rows).
+select
+  unnest([
+    {measures}
+  ], recursive := true)
+from main.dataset;
+
 -- name: report_values
 -- The most frequent values of each column. O(rows).
 select

@@ -214,6 +214,13 @@ select row_id
 from main.dataset
 order by row_id;
 
+-- name: dataset_row_ids_where
+-- The row_id of every finished row that meets a user's condition, in order. O(rows).
+select row_id
+from main.dataset
+where {predicate}
+order by row_id;
+
 -- name: dataset_rows
 -- The finished rows among $row_ids, in order: zone maps skip what is before and behind them. O(slice).
 select {columns}
@@ -235,7 +242,7 @@ order by column_index;
 select
   approx_count_distinct(columns(*)),
   count(columns(*))
-from (select {columns} from main.dataset);
+from (select {columns} from main.dataset where {predicate});
 
 -- name: usage_of_models
 -- What each model has been asked and has cost, over all invocations. O(attempts).
@@ -256,12 +263,13 @@ from state.event
 where kind in ('rerun', 'barrier');
 
 -- name: run_identity
--- Which run this is, whatever its file is called: its name, when it was made, and its seed. O(1).
+-- Which run this is, whatever its file is called: its name, when it was made, its seed, and the number of its spec. O(1).
 select
-  name,
-  created_at,
-  seed
-from state.run;
+  r.name,
+  r.created_at,
+  r.seed,
+  (select max(s.version) from state.spec_version as s) as spec_version
+from state.run as r;
 
 -- name: dataset_schema
 -- No rows of the dataset, for its types. O(1).

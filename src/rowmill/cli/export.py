@@ -47,13 +47,16 @@ _TERMINATED = 128 + signal.SIGTERM
     help="With csv: put ' before texts that spreadsheets would take for formulas (= + - @ …).",
 )
 @click.option("--processor", metavar="NAME", help="Rows in the shape of a schema_transform of the spec.")
+@click.option("--columns", metavar="NAMES", help="Only these, in this order: question,answer.")
+@click.option("--where", metavar="CONDITION", help="Only rows that meet this condition, in SQL.")
 @click.option("--split", metavar="SHARES", help="Add a column with the part of each row: train=0.8,test=0.2.")
 @click.option("--partition-by", metavar="COLUMN", help="A directory for each value of a column.")
 @click.option("--append", is_flag=True, help="Add the rows that the directory --output does not hold yet.")
 @click.option(
     "--layout",
-    type=click.Choice(["file", "directory", "huggingface"]),
-    help="One file, a directory of files, or one with a dataset card and data/. Default: what the other options need.",
+    type=click.Choice(["file", "files", "directory", "huggingface"]),
+    help="One file; files of nothing but records, one for each part of the split (train.jsonl); a directory of files; "
+    "or one with a dataset card and data/. Default: what the other options need.",
 )
 @click.option("--push-to-hub", "repository", metavar="USER/NAME", help="Push to the Hugging Face hub (HF_TOKEN).")
 @click.option("--private", is_flag=True, help="With --push-to-hub: a new dataset is private.")
@@ -67,6 +70,8 @@ def command(
     mode: int | None,
     csv_safe: bool,
     processor: str | None,
+    columns: str | None,
+    where: str | None,
     split: str | None,
     partition_by: str | None,
     append: bool,
@@ -84,6 +89,8 @@ def command(
       rowmill export penguins.duckdb --format jsonl
       rowmill export --output penguins.parquet --force
       rowmill export --output parts --partition-by species --append
+      rowmill export --split train=0.9,test=0.1 --layout files
+      rowmill export --columns question,answer --where "judge.quality.score >= 3"
       rowmill export --split train=0.9,test=0.1 --layout huggingface --output hub
     """
     from rowmill.export.order import ExportOrder
@@ -98,7 +105,8 @@ def command(
         file_format = format_of(output)
     if csv_safe and file_format is not ExportFormat.CSV:
         raise UsageError("--csv-safe is for files that spreadsheets open: say --format csv, or leave it out.")
-    order = ExportOrder(file_format, compression, processor, split, partition_by, chosen, mode, csv_safe)
+    names = tuple(name.strip() for name in columns.split(",")) if columns is not None else None
+    order = ExportOrder(file_format, compression, processor, split, partition_by, chosen, mode, csv_safe, names, where)
     with open_reader(path) as reader:
         status = reader.status()
         kept: dict[str, Any] = {"force": force, "database": path, "protected": reader.seed_files()}
@@ -114,12 +122,20 @@ def command(
             )
             rows, before = report.rows, report.rows_before
         else:
-            report = order.to_directory(reader, output or Path(status.name), append=append, **kept)
+            directory = output or Path("." if chosen == "files" else status.name)
+            report = order.to_directory(reader, directory, append=append, **kept)
             rows, before, target = report.rows, report.rows_before, str(report.path)
-    message = f"Exported {count(rows)} of {plural(status.records, 'row')} to {target}"
+            if report.parts is not None:
+                target = ", ".join(f"{part} ({count(of_part)})" for part, of_part in report.parts.items())
+                target = f"{directory}: {target}"
+    of_all = f"{count(rows)} of {plural(status.records, 'row')}"
+    if where is not None:
+        of_all = f"{plural(rows, 'row')} that {'meets' if rows == 1 else 'meet'} the condition"
+    message = f"Exported {of_all} to {target}"
     added = f"; {count(before)} were there" if before else ""
     dropped = f"; {count(status.rows_dropped)} dropped (rowmill show dropped)" if status.rows_dropped else ""
-    left = status.records - rows - before - status.rows_dropped
+    done = rows + before if where is None else status.rows_finished
+    left = status.records - done - status.rows_dropped
     going_on = "the run works on them" if status.state == "running" else f"rowmill run {path} goes on"
     unfinished = f"; {count(left)} not finished yet ({going_on})" if left > 0 else ""
     tell(f"{message}{added}{dropped}{unfinished}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rowmill.counted import beside as beside
 from rowmill.counted import plural as plural
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _NARROWEST = 16
 """Characters a column of text is folded to at most, before a table turns into records."""
+_WIDEST = 160
+"""Characters of a line off a terminal. What is wider has its values below one another."""
 _PAGE_ROWS = 1_000
 """Rows of a table that are laid out together."""
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -190,12 +192,15 @@ def _write_table(schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, as_rec
     is_first = True
     for page in _pages(schema, batches):
         columns = [_cells(column) for column in page.columns]
+        if is_first and not is_terminal:
+            # The first page sets the widths: later values may stick out, but nothing is shortened.
+            widths = [max(map(len, [header, *cells])) for header, cells in zip(headers, columns, strict=True)]
+            as_records = as_records or sum(widths) + 2 * len(widths) > _WIDEST
         if as_records:
             _write_plain_records(headers, columns)
         elif is_terminal:
             _write_rich(headers, columns, numeric)
         else:
-            # The first page sets the widths: later values may stick out, but nothing is shortened.
             pairs = zip(widths, columns, strict=True)
             widths = [max(width, *map(len, cells)) if cells else width for width, cells in pairs]
             _write_plain(headers if is_first else None, columns, widths, numeric)
@@ -235,7 +240,12 @@ def _cells(column: pa.ChunkedArray) -> list[str]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value)
+    text = str(value)
+    if isinstance(value, float):
+        # 0.29599999999999943 is 0.296 and what sums in binary leave: people read the number.
+        rounded = str(float(f"{value:.14g}"))
+        return rounded if len(rounded) + 3 <= len(text) else text
+    return text
 
 
 def _is_numeric(kind: pa.DataType) -> bool:

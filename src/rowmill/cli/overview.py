@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from rowmill.cli.figures import count, duration, money, plural, rate, share, short_count, short_duration
+from rowmill.cli.figures import beside, count, duration, money, plural, rate, share, short_count, short_duration
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -120,7 +120,8 @@ def _cost(status: Status) -> str:
     bound = status.details.budget.max_cost_usd if status.details is not None else None
     if bound is not None:
         used = f" ({100 * status.cost_usd / bound:.0f} %)" if bound else ""
-        return f"{money(status.cost_usd)} of {money(bound)}{used}"
+        spent, allowed = beside(status.cost_usd, bound)
+        return f"{spent} of {allowed}{used}"
     return money(status.cost_usd) if status.cost_usd else ""
 
 

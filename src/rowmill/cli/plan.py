@@ -52,7 +52,7 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
     """
     from rowmill.cli.estimated import in_words
     from rowmill.engine.estimate import Estimate, plan_estimate
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare, seed_use
     from rowmill.graph.explanation import dot, explain
     from rowmill.graph.mermaid import mermaid
     from rowmill.graph.plan import Plan
@@ -71,10 +71,11 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
     seed_columns = _seed_columns(prepared.seed_file)
     with stdout_kept_for_data():
         estimate = plan_estimate(prepared)
+    use = seed_use(prepared)
     if plan_format is PlanFormat.JSON:
         import json
 
-        warnings = listed(prepared.warnings)
+        warnings = listed([*prepared.warnings, *([use] if use is not None else [])])
         estimated = {"estimate": estimate.as_json() if isinstance(estimate, Estimate) else None}
         told = {**explanation.as_json(), **estimated, "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
@@ -85,6 +86,8 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
         elif estimate is not None:
             say(escaped(f"\nThere is no estimate: {estimate}."))
         _print_seed(prepared.seed_file, seed_columns)
+        if use is not None:
+            say(escaped(use.message))
 
 
 def _seed_columns(seed_file: SeedFile | None) -> list[dict[str, Any]]:

@@ -101,6 +101,8 @@ def _what(
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
     from rowmill.spec.loading import load_spec
 
+    if database is not None:
+        _check_new(database)
     loaded = load_spec(spec, parameters)
     agree(started_by(loaded.spec, loaded.directory), yes=yes)  # before a function's module is imported
     path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
@@ -122,6 +124,16 @@ def _tell_what_is_inside(database: Path, *, yes: bool) -> None:
         source = stored_source(database)
     if source is not None:
         agree(started_by(*source), yes=yes)
+
+
+def _check_new(database: Path) -> None:
+    """Raises UsageError for a new file whose name was rather meant to set something."""
+    field, is_set, value = str(database).partition("=")
+    if is_set and field.isidentifier() and not is_run_database(database) and not database.exists():
+        raise UsageError(
+            f"'{database}' would be the name of the run database. To set '{field}' to '{value}', write it into the "
+            f"spec; a file that is to be called so: ./{database}.duckdb"
+        )
 
 
 def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:

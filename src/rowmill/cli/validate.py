@@ -52,7 +52,7 @@ def command(spec: Path, output_format: ValidationFormat, parameters: dict[str, s
       rowmill validate spec.yaml
       rowmill validate spec.yaml --format json
     """
-    from rowmill.engine.preparation import prepare
+    from rowmill.engine.preparation import prepare, seed_use
     from rowmill.graph.plan import Plan
     from rowmill.spec.loading import load_spec
 
@@ -63,7 +63,8 @@ def command(spec: Path, output_format: ValidationFormat, parameters: dict[str, s
         if output_format is ValidationFormat.JSON:
             _write_json(valid=False, problems=listed(error.problems), warnings=[])
         raise
-    doubts = _doubtful_guesses(prepared.seed_file)
+    use = seed_use(prepared)
+    doubts = [*_doubtful_guesses(prepared.seed_file), *([use] if use is not None else [])]
     for doubt in doubts:
         _log.warning("%s", doubt.message)
     checked = prepared.spec

@@ -134,6 +134,12 @@ def _custom(column: dict[str, Any], place: str, notes: Notes) -> None:
         f"Column '{column['name']}': a configuration holds only the name of its function. Put '{name}' into "
         "functions.py beside the spec, with @rowmill.generator(required_columns=[…], side_effect_columns=[…]).",
     )
+    if "dtype" not in column:
+        notes.add(
+            f"{place}.dtype",
+            f"Column '{column['name']}': a configuration does not say what '{name}' returns, so its values are taken "
+            "for texts. Where they are none, add their dtype: int, float, bool, json, 'VARCHAR[]' …",
+        )
     if column.get("generation_strategy") == "full_column":
         notes.add(
             f"{place}.generation_strategy",

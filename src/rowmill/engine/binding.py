@@ -43,7 +43,9 @@ async def open_models(
             for config in endpoint.models:
                 provider = open_provider(config, environ, endpoint.limit)
                 stack.push_async_callback(provider.aclose)
-                models[config.alias] = ModelHandle(config, provider, wall_clock, spec.seed, known)
+                models[config.alias] = ModelHandle(
+                    config, provider, wall_clock, spec.seed, known, estimates=spec.run.max_tokens is not None
+                )
         yield models
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rowmill.counted import plural
 from rowmill.dispatch.settings import Ending
 from rowmill.errors import Interrupted
 from rowmill.store.reading.status import DropReason, Status
@@ -33,7 +34,7 @@ def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], n
     if complete:
         exit_code = 3 if status.rows_dropped else 0
         dropped = f", {status.rows_dropped} dropped" if status.rows_dropped else ""
-        message = f"{name} is complete: {status.rows_finished} of {status.records} rows{dropped}."
+        message = f"{name} is complete: {status.rows_finished:,} of {plural(status.records, 'row')}{dropped}."
     else:
         exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
         message = f"{stopped_message(name, status)} Run again to go on."
@@ -51,4 +52,4 @@ def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], n
 
 def stopped_message(name: str, status: Status) -> str:
     """What is said of a run that stopped before its end; why, or what to do, follows."""
-    return f"{name} stopped before its end: {status.rows_finished} of {status.records} rows."
+    return f"{name} stopped before its end: {status.rows_finished:,} of {plural(status.records, 'row')}."

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rowmill.counted import plural
+from rowmill.engine.run_seed import open_seed
 from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.graph import GeneratorNode, Graph
-from rowmill.seeds.source import open_source
 from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression, dataset_expressions
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.problems import in_document_order
+from rowmill.spec.records import ALL
+from rowmill.spec.seed_selection import PartitionBlock
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.usable import check_usable
@@ -22,7 +25,7 @@ from rowmill.store.layout.blueprint import Blueprint
 from rowmill.store.layout.expression import ExpressionAnalyst
 from rowmill.store.layout.implicit_cast import own_expression
 from rowmill.store.layout.seed_content import kept_seed
-from rowmill.store.layout.seed_reader import SeedFile, describe_seed, describe_source
+from rowmill.store.layout.seed_reader import SeedFile, count_seed_rows, describe_source, used_rows
 from rowmill.store.reshape.dataset_sql import bindable
 from rowmill.store.run_store import RunStore
 
@@ -63,14 +66,16 @@ def prepare(source: Path | str | Spec | LoadedSpec, directory: Path | None = Non
     """
     spec, start, warnings = _loaded(source, directory)
     try:
-        seed_file = describe_seed(spec.seed_dataset, start) if spec.seed_dataset else None
+        config = spec.seed_dataset
+        seed_file = describe_source(config, open_seed(config, start)) if config else None
+        spec = _with_records(spec, seed_file, None)
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
     columns = seed_file.columns if seed_file else ()
     if isinstance(source, LoadedSpec):
         source.refuse_shadowed(name for name, _ in columns)
     prepared = _prepared(spec, start, seed_file, columns)
-    return replace(prepared, warnings=warnings)
+    return replace(prepared, warnings=(*warnings, *prepared.warnings))
 
 
 def prepare_to_change(
@@ -83,13 +88,14 @@ def prepare_to_change(
     spec, start, warnings = _loaded(source, directory)
     try:
         seed_file = _seed_file(spec, start, database)
+        spec = _with_records(spec, seed_file, database)
     except SpecError as error:
         raise _with_other_problems(error, spec, start) from error
     columns = seed_file.columns if seed_file else ()
     if isinstance(source, LoadedSpec):
         source.refuse_shadowed(name for name, _ in columns)
     prepared = _prepared(spec, start, seed_file, columns)
-    return replace(prepared, warnings=warnings)
+    return replace(prepared, warnings=(*warnings, *prepared.warnings))
 
 
 def _loaded(source: Path | str | Spec | LoadedSpec, directory: Path | None) -> tuple[Spec, Path, tuple[Problem, ...]]:
@@ -119,13 +125,14 @@ def prepare_to_run(spec: Spec, directory: Path, database: Path) -> Prepared:
 def _prepared_to_run(spec: Spec, directory: Path, database: Path, *, judges: bool) -> Prepared:
     try:
         seed_file = _seed_file(spec, directory, database)
+        spec = _with_records(spec, seed_file, database)
     except SpecError as error:
         kept = _kept_seed_columns(spec, database)
         if kept is None:
             raise _with_other_problems(error, spec, directory) from error
         if isinstance(error, SeedMissing):
             _log.warning("%s The run goes on with the seed rows inside %s.", error.problems[0].message, database)
-            return _prepared(spec, directory, None, kept, judges=judges)
+            return _prepared(_with_records(spec, None, database), directory, None, kept, judges=judges)
         way_out = f"'rowmill run {database}' goes on with the seed rows inside it."
         raise SpecError([*error.problems, Problem("", way_out)]) from error
     return _prepared(spec, directory, seed_file, seed_file.columns if seed_file else (), judges=judges)
@@ -136,7 +143,7 @@ def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
     config = spec.seed_dataset
     if config is None:
         return None
-    source = open_source(config, directory)
+    source = open_seed(config, directory)
     if database.exists():
         with Connection(database, read_only=True) as connection:
             store = RunStore.over(connection)
@@ -146,6 +153,59 @@ def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
                 if kept is not None:
                     return kept
     return describe_source(config, source)
+
+
+def _with_records(spec: Spec, seed_file: SeedFile | None, database: Path | None) -> Spec:
+    """The spec with a number of records where it says ``all``: that of the seed rows. Raises SpecError without any."""
+    if spec.records != ALL:
+        return spec
+    if spec.seed_dataset is None:
+        message = "'all' takes each seed row once, and there is no seed_dataset. Say how many records there are to be."
+        raise SpecError([Problem("records", message)])
+    if seed_file is not None and not seed_file.is_kept:
+        rows = used_rows(seed_file)
+    else:
+        assert database is not None  # it is what keeps the seed rows
+        with Connection(database, read_only=True) as connection:
+            rows = count_seed_rows(connection)
+    return spec.model_copy(update={"records": rows})
+
+
+def seed_use(prepared: Prepared) -> Problem | None:
+    """How often each seed row is used, where that is not once. Reads all seed rows, which stay at hand."""
+    spec, seed_file = prepared.spec, prepared.seed_file
+    if seed_file is None or spec.accepted_records is not None or not spec.planned_records:
+        return None
+    rows = used_rows(seed_file)
+    if rows == spec.planned_records:
+        return None
+    if spec.planned_records < rows:
+        used = f"{plural(spec.planned_records, 'seed row')} of {rows:,} {_are(spec.planned_records)} used"
+    else:
+        used = f"each seed row is used {_times(spec.planned_records / rows)} ({rows:,} for {spec.planned_records:,})"
+    return Problem("records", f"{used[0].upper()}{used[1:]}; 'records: all' takes each once.")
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
+
+
+def _times(share: float) -> str:
+    return f"{share:.3g} times" if share < 1000 else f"{share:,.0f} times"
+
+
+def partition_warning(spec: Spec) -> Problem | None:
+    """What partitions of one seed have in common."""
+    selection = spec.seed_dataset.selection if spec.seed_dataset is not None else None
+    samples = any(column.column_type == "sampler" for column in spec.columns)
+    if not isinstance(selection, PartitionBlock) or selection.num_partitions < 2 or not samples:
+        return None
+    message = (
+        f"Each of the {selection.num_partitions} partitions draws the same samples as long as 'seed' is the same: the "
+        "rows of each are numbered from 0. Give each partition a seed of its own, or cut one run into shards, whose "
+        "rows are numbered through."
+    )
+    return Problem("seed_dataset.selection", message)
 
 
 def _accepted_spec(database: Path) -> Spec | None:
@@ -208,7 +268,10 @@ def _prepared(
             _check_types(graph, analyst, seed_file)
     finally:
         analyst.close()
-    return Prepared(spec, directory, graph, seed_file)
+    warning = partition_warning(spec) if judges else None
+    if warning is not None:
+        _log.warning("%s", warning)
+    return Prepared(spec, directory, graph, seed_file, (warning,) if warning is not None else ())
 
 
 def resource_limits(spec: Spec) -> dict[str, int]:

@@ -37,22 +37,50 @@ class CardFigures:
     parts: Mapping[str, int]
     """Rows of each part of the split; one part if there is none."""
     version: str
+    provenance: Sequence[str] = ()
+    """Where the seed rows come from, if that is another run."""
 
 
-def card_of(figures: CardFigures, file_ending: str) -> str:
-    """The text of the card. ``file_ending`` is that of the files in ``data/``, which begin with the name of a part."""
+@dataclass(frozen=True, slots=True)
+class CardFiles:
+    """What a card tells of the files in ``data/``."""
+
+    ending: str
+    sizes: Mapping[str, int]
+    """Name and bytes of each; names begin with that of a part."""
+    digest: str
+    """Of their content."""
+
+
+def card_of(figures: CardFigures, files: CardFiles) -> str:
+    """The text of the card."""
     size = next((name for bound, name in _SIZES if figures.rows < bound), "n>1B")
     # A part without rows has no file, and the hub's readers refuse a pattern that matches none.
     parts = {part: rows for part, rows in figures.parts.items() if rows}
-    data_files = [{"split": part, "path": f"data/{part}-*{file_ending}"} for part in parts]
-    # How many rows there are is also what tells those readers that their copy is out of date.
-    splits = [{"name": part, "num_examples": rows} for part, rows in parts.items()]
+    data_files = [{"split": part, "path": f"data/{part}-*{files.ending}"} for part in parts]
+    splits = [
+        {
+            "name": part,
+            "num_bytes": sum(size for name, size in files.sizes.items() if name.rsplit("-", 2)[0] == part),
+            "num_examples": rows,
+        }
+        for part, rows in parts.items()
+    ]
+    size_in_bytes = sum(files.sizes.values())
     head = {
         "pretty_name": figures.name,
         "tags": ["synthetic", "rowmill"],
         "size_categories": [size],
-        "dataset_info": {"config_name": "default", "splits": splits},
-        "configs": [{"config_name": "default", "data_files": data_files}],
+        "dataset_info": {
+            "config_name": "default",
+            "splits": splits,
+            "download_size": size_in_bytes,
+            "dataset_size": size_in_bytes,
+        },
+        # Those readers keep a copy by what is said here: the digest is what tells them that it is out of date.
+        "configs": [
+            {"config_name": "default", "description": f"Content {files.digest}", "data_files": data_files},
+        ],
     }
     front = dump_yaml(head, width=80)
     return f"---\n{front}---\n\n" + "\n".join(_body(figures))
@@ -68,6 +96,8 @@ def _body(figures: CardFigures) -> list[str]:
         f"{figures.version}.",
         "",
     ]
+    for told in figures.provenance:
+        lines += [told, ""]
     if len(figures.parts) > 1:
         lines += ["| part | rows |", "|---|---:|"]
         lines += [f"| {part} | {rows:,} |" for part, rows in figures.parts.items()]

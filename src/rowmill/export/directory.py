@@ -28,8 +28,9 @@ from rowmill.errors import UsageError
 from rowmill.export.exported import exported_files, exported_row_ids
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.partition import PartitionedFiles
+from rowmill.export.pictures import PictureFiles
 from rowmill.export.source import DatasetSource
-from rowmill.export.target import mode_of, needing_room, sync_directory, whole_file
+from rowmill.export.target import directory_mode, mode_of, needing_room, sync_directory, whole_file
 from rowmill.unfinished_file import PART, remove_left_behind, unfinished, unfinished_name
 
 MANIFEST = "rowmill-export.json"
@@ -76,6 +77,8 @@ class DirectoryReport:
     rows_before: int
     files: int
     """New files."""
+    parts: Mapping[str, int] | None = None
+    """Rows of each part of the split, where each has a file of its own (the layout ``files``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,10 @@ class DirectoryExport:
     """The files lie in ``data/``, as on the Hugging Face hub."""
     mode: int | None = None
     """Of the files; directories can be entered by those who may read. None: 0600, or as the files there are."""
-    card: Callable[[], str] | None = None
-    """What makes README.md."""
+    card: Callable[[Path], str] | None = None
+    """What makes README.md of a directory with its files."""
+    pictures: PictureFiles | None = None
+    """Files that come along."""
 
     def write(
         self, source: GrowingSource, directory: Path, *, append: bool = False, force: bool = False
@@ -127,11 +132,11 @@ class DirectoryExport:
     def _write_anew(self, source: GrowingSource, target: Path) -> DirectoryReport:
         with unfinished(target, PART) as made:
             made.mkdir(mode=0o700)
-            files, rows = self._write_files(self.through(source), made)
+            files, rows = self._write_files(source, made)
             self._finish(made)
             mode = self.mode if self.mode is not None else mode_of(target / MANIFEST)
             _let_read(made, mode)
-            made.chmod(_of_directory(mode))
+            made.chmod(directory_mode(mode))
             _put_in_place(made, target)
         remove_left_behind(target, _OLD)
         return DirectoryReport(target, self.format, rows, 0, files)
@@ -153,12 +158,15 @@ class DirectoryExport:
         missing = wanted.filter(pc.invert(pc.is_in(wanted, value_set=there)))
         files = rows = 0
         if len(missing):
-            files, rows = self._write_files(self.through(source.only(missing)), target)
+            files, rows = self._write_files(source.only(missing), target)
         self._finish(target)
         _let_read(target, mode)
         return DirectoryReport(target, self.format, rows, len(there), files)
 
-    def _write_files(self, source: DatasetSource, directory: Path) -> tuple[int, int]:
+    def _write_files(self, given: DatasetSource, directory: Path) -> tuple[int, int]:
+        if self.pictures is not None:
+            self.pictures.copy(given, directory)  # first: rows never name what is not there
+        source = self.through(given)
         files = PartitionedFiles(
             directory / "data" if self.in_data else directory,
             self.format,
@@ -177,7 +185,7 @@ class DirectoryExport:
         """Card and manifest: made of what is there, so it does not matter if a crash comes between."""
         if self.card is not None:
             with whole_file(directory / "README.md", force=True) as file:
-                file.write(self.card().encode("utf-8"))
+                file.write(self.card(directory).encode("utf-8"))
         manifest = {"rowmill_export": 1, "shape": asdict(self.shape), "files": exported_files(directory, self.format)}
         with whole_file(directory / MANIFEST, force=True) as file:
             file.write((json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
@@ -200,7 +208,7 @@ _NAMES = {
     "format": "format",
     "columns": "set of columns",
     "partition_by": "--partition-by",
-    "processor": "processor or split",
+    "processor": "processor, split or condition",
 }
 
 
@@ -219,14 +227,9 @@ def _let_read(directory: Path, mode: int) -> None:
     for path in directory.rglob("*"):
         if path.is_symlink() or path.name.startswith("."):
             continue
-        wanted = _of_directory(mode) if path.is_dir() else mode
+        wanted = directory_mode(mode) if path.is_dir() else mode
         if stat.S_IMODE(path.stat().st_mode) != wanted:
             path.chmod(wanted)
-
-
-def _of_directory(mode: int) -> int:
-    """Who may read files may enter their directory."""
-    return mode | (mode & 0o444) >> 2
 
 
 def _put_in_place(made: Path, target: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from rowmill.errors import UsageError
+from rowmill.export.card import CardFiles
 from rowmill.export.format import ExportFormat
 
 _ROW_ID = "row_id"
@@ -46,6 +48,18 @@ def exported_files(directory: Path, file_format: ExportFormat) -> list[dict[str,
         {"path": path.relative_to(directory).as_posix(), "bytes": path.stat().st_size}
         for path in data_files(directory, file_format)
     ]
+
+
+def card_files(directory: Path, ending: str) -> CardFiles:
+    """Sizes and digest of the finished files of a directory. Reads them all."""
+    digest, sizes = hashlib.sha256(), {}
+    for path in sorted(directory.glob(f"[!.]*{ending}")):
+        sizes[path.name] = path.stat().st_size
+        digest.update(f"{path.name}\0{sizes[path.name]}\0".encode())
+        with path.open("rb") as file:
+            while part := file.read(1024 * 1024):
+                digest.update(part)
+    return CardFiles(ending, sizes, f"sha256:{digest.hexdigest()}")
 
 
 def _row_ids(path: Path, file_format: ExportFormat) -> Any:

@@ -16,8 +16,9 @@ def push_to_hub(
 ) -> str:
     """Uploads the files of ``directory`` to the dataset ``repository`` (``USER/NAME``), which is made if need be.
 
-    What lies in ``data/`` there and not here is deleted in the same commit; files that are the same are not sent again.
-    The token is that of the environment (``HF_TOKEN``) or of the hub's own login. Returns the address of the commit.
+    What lies in ``data/`` or ``files/`` there and not here is deleted in the same commit; files that are the same are
+    not sent again. The token is that of the environment (``HF_TOKEN``) or of the hub's own login. Returns the address
+    of the commit.
     Raises UsageError when the extra is missing, the hub does not know the token, or the name is none; RowmillError when
     the hub cannot be reached.
     """
@@ -33,7 +34,7 @@ def push_to_hub(
             repo_id=repository,
             repo_type="dataset",
             commit_message=message,
-            delete_patterns=["data/*"],
+            delete_patterns=["data/*", "files/*"],
             ignore_patterns=[MANIFEST, ".*"],
         )
     except hub.errors.HFValidationError as error:

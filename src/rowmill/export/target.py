@@ -50,6 +50,37 @@ def whole_file(path: Path, *, force: bool, mode: int | None = None) -> Iterator[
     sync_directory(target.parent)
 
 
+def directory_mode(mode: int) -> int:
+    """Who may read files may enter their directory."""
+    return mode | (mode & 0o444) >> 2
+
+
+@contextmanager
+def made_directory(path: Path, mode: int | None) -> Iterator[None]:
+    """A directory for files of that mode, made if it is not there, and gone again if the block fails.
+
+    Raises UsageError.
+    """
+    try:
+        path.mkdir(mode=0o700)
+        is_new = True
+    except FileExistsError:
+        is_new = False
+        if not path.is_dir():
+            raise UsageError(f"'{path}' is a file; name a directory to write files into.") from None
+    except OSError as error:
+        raise UsageError(f"The directory '{path}' cannot be made: {error.strerror or error}.") from error
+    try:
+        yield
+        if is_new and mode is not None:
+            path.chmod(directory_mode(mode))
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):  # somebody has put something there meanwhile
+                path.rmdir()
+        raise
+
+
 def mode_of(path: Path) -> int:
     """The mode of a file that is there; else :data:`PRIVATE`."""
     try:

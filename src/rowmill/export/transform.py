@@ -6,7 +6,6 @@ A row that cannot be rendered fails the export, with its ``row_id``: nothing is 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +14,9 @@ from pydantic import JsonValue
 
 from rowmill.errors import GeneratorError, UsageError
 from rowmill.export.source import DatasetSource
-from rowmill.spec.template import Template
+from rowmill.spec.template import ROW, Template
 from rowmill.value.python_value import python_values
 
-_LONE_COLUMN = re.compile(r"\{\{-?\s*[^\W\d]\w*\s*-?\}\}")
 _ROWS_AT_ONCE = 4096
 
 Row = Mapping[str, Any]
@@ -102,11 +100,10 @@ class _Compiler:
 
     def _text(self, text: str, place: str) -> _Field:
         template = Template(text, place)
-        if len(template.references) == 1 and _LONE_COLUMN.fullmatch(text.strip()):
-            (column,) = template.references
-            if column in self._types:
-                return _Field(self._types[column], lambda rows: rows.batch[column])
-        self.rendered.update(template.references)
+        lone = Template(text.strip(), place).lone
+        if lone is not None and lone.column in self._types and not (lone.is_of_row and ROW in self._types):
+            return _Field(self._types[lone.column], lambda rows: rows.batch[lone.column])
+        self.rendered.update(template.needed(self._types))
         return _Field(pa.string(), lambda rows: rows.rendered(template))
 
 

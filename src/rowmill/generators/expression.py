@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any, Literal, Self
@@ -19,14 +18,13 @@ from rowmill.spec.declaration import LOCAL, Declaration, DeclareContext, Output,
 from rowmill.spec.dtype import Dtype, sql_type
 from rowmill.spec.registry import register_column_type
 from rowmill.spec.rendering_budget import NeedsThread
-from rowmill.spec.template import Template
+from rowmill.spec.template import ROW, Template
 from rowmill.task import Row
 from rowmill.value.spelled import spelled
 
 _ROWS_PER_CALL = 256
 _LONGEST_TURN_S = 0.02
 """Of the event loop, before others get theirs."""
-_LONE_COLUMN = re.compile(r"\{\{-?\s*[^\W\d]\w*\s*-?\}\}\n?")
 _PYTHON_TYPES: dict[str, type] = {"BIGINT": int, "DOUBLE": float, "BOOLEAN": bool, "VARCHAR": str}
 
 
@@ -111,8 +109,7 @@ class ExpressionGenerator(CellGenerator):
         self._column = column
         self._type = of
         self._python_type = _PYTHON_TYPES[of]
-        lone = len(template.references) == 1 and _LONE_COLUMN.fullmatch(template.text)
-        self._passed_on = template.references[0] if lone else None
+        self._passed_on = template.lone
 
     async def generate(self, row: Row, call: Call) -> Sequence[Any]:
         """The value of one row."""
@@ -133,8 +130,9 @@ class ExpressionGenerator(CellGenerator):
         return results
 
     async def _value(self, row: Row) -> Any:
-        if self._passed_on is not None and self._passed_on in row:
-            value = row[self._passed_on]
+        lone = self._passed_on
+        if lone is not None and lone.column in row and not (lone.is_of_row and ROW in row):
+            value = row[lone.column]
             if value is None or type(value) is self._python_type:
                 return value
         try:

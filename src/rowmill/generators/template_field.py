@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rowmill.errors import SpecError
-from rowmill.spec.declaration import DeclareContext, Reference
+from rowmill.spec.declaration import DeclareContext, Reference, named_in
 from rowmill.spec.template import Template
 
 
@@ -18,4 +18,4 @@ def template_references(context: DeclareContext, text: str | None, field: str) -
         for problem in error.problems:
             context.problem(problem.place, problem.message)
         return ()
-    return tuple(Reference(name, place) for name in template.references)
+    return named_in(template, place)

@@ -148,7 +148,7 @@ class ValidationColumn(ColumnConfig):
             **common,
             inputs=targets,
             strategy=Strategy.CELL,
-            reason=f"up to {self.batch_size} rows a call",
+            reason=f"up to {plural(self.batch_size, 'row')} a call",
             resource=resource,
             max_rows_per_call=self.batch_size,
             max_attempts=retries[0],

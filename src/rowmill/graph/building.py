@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from pathlib import Path
@@ -145,10 +146,25 @@ class _Columns:
             return name
         return self.folded.get(fold(name)) if ignore_case else None
 
+    def meant(self, references: Iterable[Reference]) -> Iterator[Reference]:
+        """The references, in place of ``row`` the columns it stands for, where no column is called so."""
+        for reference in references:
+            if not reference.row_columns or reference.name in self.maker:
+                yield reference
+            else:
+                yield from (Reference(name, reference.place) for name in reference.row_columns)
+
     def did_you_mean(self, name: str) -> str:
         """A hint for an unknown name, as long as there are not too many."""
         self.suggestions_left -= 1
-        return did_you_mean(name, self.maker) if self.suggestions_left >= 0 else ""
+        if self.suggestions_left < 0:
+            return ""
+        return did_you_mean(name, self.maker) or self._part_of_a_name(name)
+
+    def _part_of_a_name(self, name: str) -> str:
+        """A hint where it is a word of a column's name that templates take for something else, like ``unit-price``."""
+        whole = [each for each in self.maker if not each.isidentifier() and name in re.split(r"\W+", each)]
+        return f" Is '{whole[0]}' meant? In Jinja it is {{{{ row[\"{whole[0]}\"] }}}}, in SQL quoted." if whole else ""
 
 
 @dataclass
@@ -163,7 +179,7 @@ class _Needs:
 def _needs(position: int, declaration: Declaration, columns: _Columns, problems: list[Problem]) -> _Needs:
     needs = _Needs()
     skip = declaration.skip
-    skip_references = set(skip.inputs) if skip is not None else set()
+    skip_references = set(columns.meant(skip.inputs)) if skip is not None else set()
     # SQL compares names without case, templates do not.
     sql_places = {skip.place} if skip is not None and skip.sql is not None else set()
     if isinstance(declaration.sql, SqlExpression):
@@ -172,7 +188,8 @@ def _needs(position: int, declaration: Declaration, columns: _Columns, problems:
         sql_places |= {condition.place for condition, _ in declaration.sql.cases}
     sql_places.update(expression.place for expression in dataset_expressions(declaration.dataset_sql))
     reported: set[tuple[str, str]] = set()
-    for reference in dict.fromkeys((*declaration.inputs, *(skip.inputs if skip is not None else ()))):
+    named = dict.fromkeys((*declaration.inputs, *(skip.inputs if skip is not None else ())))
+    for reference in columns.meant(named):
         name = columns.find(reference.name, reference.place in sql_places)
         maker = columns.maker[name] if name is not None else None
         if name is not None and maker is not None and maker != position:

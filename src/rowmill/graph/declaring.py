@@ -18,6 +18,7 @@ from rowmill.spec.declaration import (
     SkipRule,
     SqlAnalysis,
     Strategy,
+    named_in,
 )
 from rowmill.spec.name import column_name_problem, fold
 from rowmill.spec.nearest import did_you_mean
@@ -119,8 +120,9 @@ class Declaring:
             return None
         skip = skip_rule(column, self, declaration.strategy)
         if skip is not None:
-            own = {reference.name for reference in declaration.inputs}
-            inputs = (*declaration.inputs, *(reference for reference in skip.inputs if reference.name not in own))
+            own = {(reference.name, reference.row_columns) for reference in declaration.inputs}
+            further = (each for each in skip.inputs if (each.name, each.row_columns) not in own)
+            inputs = (*declaration.inputs, *further)
             declaration = dataclasses.replace(declaration, skip=skip, inputs=inputs)
         place = f"columns.{self._index}.requires"
         requires = tuple(Reference(name, place) for name in column.requires)
@@ -228,10 +230,9 @@ def skip_rule(column: ColumnConfig, context: DeclareContext, strategy: Strategy)
         )
         return None
     try:
-        references = compile_condition(text, place).references
+        inputs = named_in(compile_condition(text, place), place)
     except SpecError as error:
         for problem in error.problems:
             context.problem(problem.place, problem.message)
         return None
-    inputs = tuple(Reference(name, place) for name in references)
     return SkipRule(text, None, column.skip.value, inputs, place, column.skip.on_error)

@@ -78,7 +78,7 @@ def _template_problems(
         except SpecError as error:
             problems += error.problems
             continue
-        for name in template.references:
+        for name in template.needed(dropped):
             if name == _ALWAYS_THERE or dropped.get(name) is False:
                 continue
             if name in dropped:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rowmill.report.fields import field_statistics
 from rowmill.store.database.statements import Statement, statements_of
 from rowmill.store.reading.reader import Reader
 from rowmill.store.reading.status import Status
@@ -54,7 +55,11 @@ class Findings:
     task_times: Rows
     drops: Rows
     graph: Rows
+    provenance: list[str]
+    """Where its seed rows come from, if that is another run."""
     statistics: Rows
+    fields: Rows
+    """The same of the fields of structs."""
     values: Rows
     histograms: Rows
     scores: Rows
@@ -77,7 +82,9 @@ def find(reader: Reader, now: float) -> Findings:
         task_times=_rows(reader, sql.report_task_times),
         drops=_rows(reader, sql.report_drops),
         graph=_rows(reader, sql.report_graph),
+        provenance=[provenance.told(path) for path, provenance in reader.provenance()],
         statistics=_rows(reader, sql.report_statistics),
+        fields=field_statistics(reader, status.rows_finished),
         values=_rows(reader, sql.report_values),
         histograms=_rows(reader, sql.report_histograms),
         scores=_rows(reader, sql.report_scores),

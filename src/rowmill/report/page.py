@@ -57,6 +57,7 @@ def page(findings: Findings, made_at: datetime) -> str:
         retries=findings.retries,
         drops=findings.drops,
         graph=graph_drawing(findings.graph) if findings.graph else None,
+        provenance=findings.provenance,
         columns=_columns(findings),
         scores=_scores(findings.scores),
         sample_names=findings.samples.schema.names,
@@ -148,7 +149,12 @@ def _most(rows: Rows, key: str, column: str) -> list[str]:
 def _columns(findings: Findings) -> list[dict[str, Any]]:
     """Per column its facts, and either how its values are distributed or which are the most frequent."""
     found = []
-    for row in findings.statistics:
+    with_fields = [
+        each
+        for row in findings.statistics
+        for each in (row, *(field for field in findings.fields if field["of_column"] == row["column_name"]))
+    ]
+    for row in with_fields:
         name = row["column_name"]
         bins = [each for each in findings.histograms if each["column_name"] == name]
         values = [each for each in findings.values if each["column_name"] == name]

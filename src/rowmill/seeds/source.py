@@ -149,7 +149,7 @@ def plain_table(table: pa.Table) -> pa.Table:
             message = f"Column {each.name!r} of type {given.type} cannot be kept: {reason}"
             raise SpecError([Problem("seed_dataset", message)]) from error
         columns.append(column)
-    return pa.table(columns, schema=wanted)
+    return pa.Table.from_arrays(columns, schema=wanted)
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
@@ -164,20 +164,42 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
         return pa.duration("us")
     if types.is_dictionary(kind):
         return _plain_type(kind.value_type)
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind
+    inner = [kind.field(position).type for position in range(kind.num_fields)]
+    if all(_plain_type(each).equals(each) for each in inner) and not types.is_large_list(kind):
+        return kind  # also what its parts are called: Arrow cannot rename those of every type
     if types.is_list(kind) or types.is_large_list(kind):
         return pa.list_(_plain_type(kind.value_type))
     if types.is_fixed_size_list(kind):
         return pa.list_(_plain_type(kind.value_type), kind.list_size)
     if types.is_map(kind):
         return pa.map_(kind.key_type, _plain_type(kind.item_type))
-    if types.is_struct(kind) and kind.num_fields:
+    if types.is_struct(kind):
         return pa.struct([pa.field(each.name, _plain_type(each.type)) for each in kind])
     return kind
+
+
+_KNOWN_EXTENSIONS = frozenset({"arrow.json", "arrow.uuid", "arrow.bool8", "arrow.opaque"})
+"""Types of Arrow's own that the engine takes for what they are."""
+
+
+def foreign_type(kind: pa.DataType) -> str | None:
+    """The name of a type of somebody else's in it, whose stored values mean nothing by themselves; None without."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return None if kind.extension_name in _KNOWN_EXTENSIONS else str(kind.extension_name)
+    found = (foreign_type(kind.field(position).type) for position in range(kind.num_fields))
+    return next((name for name in found if name is not None), None)
 
 
 def _check_kept(column: pa.ChunkedArray) -> None:
     """Raises ArrowInvalid or ValueError for values that have no place in the engine's type of the column."""
     kind = column.type
+    foreign = foreign_type(kind)
+    if foreign is not None:
+        raise ValueError(
+            f"{foreign} is a type of another library; hand the values over as numbers, texts or times of Arrow."
+        )
     if pa.types.is_timestamp(kind) and kind.unit in {"s", "ms"}:
         column.cast(pa.timestamp("us", kind.tz))
     elif pa.types.is_interval(kind):

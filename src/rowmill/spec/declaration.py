@@ -31,6 +31,27 @@ class Reference:
 
     name: str
     place: str
+    row_columns: tuple[str, ...] = ()
+    """Where ``name`` is ``row`` and no column is called so: the columns that ``row["…"]`` means."""
+
+
+class Naming(Protocol):
+    """What names columns of the row: a template, or a condition."""
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """The names, in order of first use."""
+        ...
+
+    @property
+    def row_columns(self) -> tuple[str, ...]:
+        """Columns it names as ``row["…"]``."""
+        ...
+
+
+def named_in(naming: Naming, place: str) -> tuple[Reference, ...]:
+    """The columns a template at that place of the spec names."""
+    return tuple(Reference(name, place, naming.row_columns if name == "row" else ()) for name in naming.references)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
@@ -41,11 +41,17 @@ _Count = Annotated[int, Field(strict=True, ge=0, le=_MOST)]
 _COUNT: TypeAdapter[int] = TypeAdapter(_Count)
 
 
-def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> int | AcceptedRecords:
+ALL = "all"
+"""Each seed row once: a number as soon as the seed rows are known."""
+
+
+def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> int | AcceptedRecords | Literal["all"]:
     """A mapping is validated as :class:`AcceptedRecords`, all else as a number: a union's messages would name both."""
     if isinstance(value, (AcceptedRecords, Mapping)):
         return AcceptedRecords.model_validate(value)
+    if value == ALL:
+        return "all"
     return _COUNT.validate_python(value)
 
 
-Records = Annotated[_Count | AcceptedRecords, WrapValidator(_choose)]
+Records = Annotated[_Count | AcceptedRecords | Literal["all"], WrapValidator(_choose)]

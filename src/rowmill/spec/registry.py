@@ -205,7 +205,7 @@ SAMPLERS: Registry[SamplerParameters] = Registry(
 SEED_READERS: Registry[SeedReader] = Registry(
     "seed reader",
     "rowmill.seeds.reader:SeedReader",
-    dict.fromkeys(("local", "hf", "directory", "file_contents", "agent_rollout", "df"), ""),
+    dict.fromkeys(("local", "hf", "directory", "file_contents", "agent_rollout", "df", "run"), ""),
 )
 VALIDATORS: Registry[ValidatorParameters] = Registry(
     "validator",

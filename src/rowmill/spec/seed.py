@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -31,7 +32,7 @@ from rowmill.spec.seed_selection import Selection
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    SeedType = Literal["local", "hf", "directory", "file_contents", "agent_rollout", "df"]
+    SeedType = Literal["local", "hf", "directory", "file_contents", "agent_rollout", "df", "run"]
 else:
     SeedType = str  # those of plug-ins, too
 
@@ -71,6 +72,8 @@ _ONLY_FOR: dict[str, frozenset[str]] = {
     "endpoint": frozenset({"hf"}),
     "storage_options": frozenset({"local", "directory", "file_contents"}),
     "df": frozenset({"df"}),
+    "where": frozenset({"run"}),
+    "columns": frozenset({"run"}),
 }
 
 
@@ -82,7 +85,8 @@ class SeedDatasetConfig(StrictModel):
     seed_type: SeedType = "local"
     """``local``: files of rows; ``hf``: such files on the Hugging Face hub; ``directory``: a row for each file of a
     directory; ``file_contents``: the same with its text; ``agent_rollout``: a row for each session a coding agent has
-    recorded; ``df``: rows given from Python; or the seed reader of a plug-in."""
+    recorded; ``run``: the finished rows of another run; ``df``: rows given from Python; or the seed reader of a
+    plug-in."""
     params: SerializeAsAny[StrictModel] | None = Field(default=None, validate_default=True)
     """What the seed reader of a plug-in is told."""
     path: str | Items[str] | None = None
@@ -108,6 +112,10 @@ class SeedDatasetConfig(StrictModel):
     """``hf``: another hub. Default: that of the environment, or the public one."""
     storage_options: dict[str, JsonValue] = Field(default_factory=dict)
     """For the file system of a URL; secrets as ``"${NAME}"``."""
+    where: str | None = Field(default=None, min_length=1)
+    """``run``: only finished rows that meet this condition over its columns, in SQL: ``judge.tone.score >= 3``."""
+    columns: Items[str] | None = None
+    """``run``: only these columns of it. Default: all. ``source_row_id`` always comes first: the row it was there."""
     types: dict[str, Dtype] = Field(default_factory=dict)
     """Column → its type, as for ``dtype``; ``"*"``: all columns that are not named. ``types: str`` is short for
     ``types: {"*": str}``. They are the types before ``explode``. Default: what the source says, or a guess."""
@@ -223,6 +231,8 @@ class SeedDatasetConfig(StrictModel):
                 errors.append(("path", "Rows that are given from Python have no path; leave it out."))
         elif self.path is None and not (self.seed_type == "agent_rollout" and self._rollout_home):
             errors.append(("path", "Field 'path' is required."))
+        if self.seed_type == "run" and isinstance(self.path, tuple):
+            errors.append(("path", "seed_type 'run' reads one run database, not a list."))
         if self.seed_type in _DIRECTORIES and isinstance(self.path, tuple):
             errors.append(("path", f"seed_type '{self.seed_type}' reads one directory, not a list."))
         if self.seed_type == "agent_rollout" and self.format not in ROLLOUT_FORMATS:
@@ -365,6 +375,15 @@ def _arrow_table(value: object) -> pa.Table:
             f"not {type(value).__name__}."
         )
     try:
-        return pa.RecordBatchReader.from_stream(value).read_all()
+        return _without_index(pa.RecordBatchReader.from_stream(value).read_all())
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise ValueError(f"The {type(value).__name__} cannot be handed over as Arrow: {error}") from error
+
+
+def _without_index(table: pa.Table) -> pa.Table:
+    """The table without the index of a pandas frame, which pandas hands over as columns."""
+    try:
+        index = json.loads((table.schema.metadata or {})[b"pandas"])["index_columns"]
+    except (KeyError, ValueError):
+        return table  # no frame of pandas
+    return table.drop_columns([name for name in index if isinstance(name, str) and name in table.column_names])

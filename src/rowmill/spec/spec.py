@@ -71,7 +71,7 @@ class Spec(StrictModel):
     Default: the name of the spec file."""
     records: Records
     """Rows to generate. Raise it and run again to extend a dataset; it cannot be lowered. ``{accepted: N, at_most: M}``
-    plans rows until N of them survive, exactly N, and tries at most M (P6)."""
+    plans rows until N of them survive, exactly N, and tries at most M (P6). ``all`` takes each seed row once."""
     row_group_size: Annotated[int, Field(strict=True, ge=1, le=10_000_000)] = 500
     """Rows generated and finished together, and what a ``batch`` function gets at once. A change applies to row groups
     added later."""
@@ -96,7 +96,9 @@ class Spec(StrictModel):
 
     @property
     def planned_records(self) -> int:
-        """Rows a new run plans to begin with."""
+        """Rows a new run plans to begin with. ``all`` is a number once the seed data is known."""
+        if self.records == "all":
+            return 0
         return self.records.accepted if isinstance(self.records, AcceptedRecords) else self.records
 
     @property

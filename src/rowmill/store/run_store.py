@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
@@ -242,7 +243,7 @@ class RunStore:
         with engine_errors.mapped("extending the plan"), self._connection.transaction():
             self._insert_segments(extended.segments[len(plan.segments) :], len(plan.segments))
             self.reopen("extended", now)
-            self.note("extended", "plan", f"from {plan.rows} to {records} records", now)
+            self.note("extended", "plan", f"from {plan.rows} to {plural(records, 'record')}", now)
         return extended.rows - plan.rows
 
     def update_spec(self, spec: Spec, now: float) -> None:

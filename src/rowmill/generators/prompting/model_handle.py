@@ -32,7 +32,7 @@ from rowmill.providers.protocol import (
     ImageRequest,
     Provider,
 )
-from rowmill.providers.token_usage import MOST_TOKENS, token_usage
+from rowmill.providers.token_usage import MOST_TOKENS, TokenUsage, estimated_tokens, token_usage
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
 
@@ -40,6 +40,9 @@ _log = logging.getLogger("rowmill.requests")
 _prompts = logging.getLogger("rowmill.prompts")
 _PROMPT_LEVEL = 5
 """Below DEBUG: nobody gets prompts and answers into a log without asking for just them."""
+
+
+_ESTIMATE = "Tokens estimated from the length of the texts: the endpoint does not count them."
 
 
 class ModelHandle:
@@ -52,11 +55,16 @@ class ModelHandle:
         wall_clock: Callable[[], float] = time.time,
         seed: int = 0,
         known: KnownAnswers | None = None,
+        *,
+        estimates: bool = False,
     ) -> None:
         """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn;
-        ``known`` are the answers to use again if the model is to (``reuse_answers``)."""
+        ``known`` are the answers to use again if the model is to (``reuse_answers``). ``estimates``: tokens that an
+        endpoint does not count are estimated also where they have no price, since they are bounded."""
         self._known = known if config.reuse_answers else None
         self._wall_clock = wall_clock
+        self._estimates = estimates or bool(config.cost_usd(1, 1))
+        self._has_warned = False
         self._seed = seed
         self._draws = config.inference_parameters.has_distributions
         self._config = config
@@ -90,9 +98,12 @@ class ModelHandle:
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        used = answer.input_tokens, answer.output_tokens
+        used = TokenUsage(answer.input_tokens, answer.output_tokens, answer.note)
+        if self._estimates:
+            used = self._estimated(used, messages, answer)
+        counts = used.input_tokens, used.output_tokens
         cached = answer.cached_tokens, answer.cache_write_tokens
-        self._record(call, started_at, None, answer.note, *used, cached=cached, reason=answer.finish_reason)
+        self._record(call, started_at, None, used.note, *counts, cached=cached, reason=answer.finish_reason)
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
             _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
@@ -135,7 +146,10 @@ class ModelHandle:
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        self._record(call, started_at, None, answer.note, answer.input_tokens)
+        used = TokenUsage(answer.input_tokens, 0, answer.note)
+        if self._estimates and not used.input_tokens:
+            used = self._marked(used._replace(input_tokens=sum(map(estimated_tokens, texts))))
+        self._record(call, started_at, None, used.note, used.input_tokens)
         return answer.vectors
 
     async def draw(self, prompt: str, parts: Sequence[Mapping[str, Any]], call: Call) -> ImageAnswer:
@@ -157,6 +171,28 @@ class ModelHandle:
         cached = answer.cached_tokens, answer.cache_write_tokens
         self._record(call, started_at, None, answer.note, *used, cached=cached)
         return answer
+
+    def _estimated(self, used: TokenUsage, messages: Sequence[Mapping[str, Any]], answer: ChatAnswer) -> TokenUsage:
+        """The usage with an estimate for each count the endpoint does not give, or gives as 0, and a note of it."""
+        sent = sum(estimated_tokens(text) for message in messages for text in _texts(message.get("content")))
+        made = [
+            answer.text,
+            answer.reasoning_content or "",
+            *(f"{one.name}{one.arguments}" for one in answer.tool_calls),
+        ]
+        received = sum(map(estimated_tokens, made))
+        found = TokenUsage(used.input_tokens or sent, used.output_tokens or received, used.note)
+        return used if found == used else self._marked(found)
+
+    def _marked(self, used: TokenUsage) -> TokenUsage:
+        if not self._has_warned:
+            self._has_warned = True
+            _log.warning(
+                "Model '%s' does not say how many tokens its answers take. They are estimated from the length of the "
+                "texts, and so are costs and budgets.",
+                self._config.alias,
+            )
+        return used._replace(note=" ".join(part for part in (used.note, _ESTIMATE) if part))
 
     def _drawn(self, call: Call) -> Mapping[str, Any]:
         """The parameters of a chat for this call, those that differ from row to row, or when asked again, included."""
@@ -222,6 +258,14 @@ class ModelHandle:
                 finish_reason=reason,
             )
         )
+
+
+def _texts(content: object) -> list[str]:
+    """The texts of a message, whose content is one, or a list of parts."""
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, (list, tuple)) else ()
+    return [part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
 
 
 def _is_number(value: Any) -> bool:

@@ -37,7 +37,7 @@ class SeedEngine:
 
     def described(self, table: pa.Table) -> dict[str, str]:
         """Names and types of Arrow columns."""
-        self._engine.register("seed_file", table.schema.empty_table())
+        self._engine.register("seed_file", pa.Table.from_batches([], table.schema))
         return self.describe("seed_file")
 
     def spelled(self, types: Mapping[str, str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from rowmill.seeds.json_file import read_json_files
 from rowmill.seeds.parquet_file import check_parquet_columns
 from rowmill.seeds.source import SeedSource, open_source, plain_table, unreadable
 from rowmill.seeds.text_rows import doubled
+from rowmill.spec.name import fold
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection
@@ -31,6 +32,14 @@ from rowmill.store.layout.seed_engine import SeedEngine, seed_engine, table_func
 sql = statements_of("layout/seed")
 _NO_TYPE = re.compile(r'"NULL"(?=$|[\[,)])')
 """The type of columns that never hold anything; a field of that name has a blank after it."""
+
+
+_ROW_ID = "row_id"
+_INDEX = re.compile(r"__index_level_\d+__")
+_LEFT_OUT = {
+    _ROW_ID: "The column '{name}' is left out: it numbers the rows of the run the file was exported from",
+    "index": "The column '{name}' is left out: it is the index of a pandas frame, which numbers its rows",
+}
 
 
 class SeedRows:
@@ -86,6 +95,11 @@ class SeedFile:
         """The same rows as a run database holds them already, in the types it has for them."""
         facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in columns)
         return replace(self, facts=facts, is_kept=True)
+
+
+def used_rows(seed_file: SeedFile) -> int:
+    """How many seed rows there are after selection and ``explode``. Reads all rows, which stay at hand."""
+    return int(selected_rows(seed_file.config, seed_file.source, seed_file.rows.look()).num_rows)
 
 
 def describe_seed(config: SeedDatasetConfig, directory: Path) -> SeedFile:
@@ -183,7 +197,7 @@ class _Description:
         if source.rows is not None:
             rows = source.rows
             _check_doubled(rows.schema.names, source)
-            described = self._engine.described(rows.schema.empty_table())
+            described = self._engine.described(pa.Table.from_batches([], rows.schema))
             return self._typed(described, lambda: plain_table(rows.read()))
         if config.file_format == "parquet":
             return self._typed(self._parquet_columns(), self._parquet_rows)
@@ -234,6 +248,12 @@ class _Description:
         self, columns: tuple[SeedColumn, ...], table: pa.Table | None, read: Callable[[], pa.Table] | None
     ) -> SeedFile:
         source = self._source
+        left_out = [column.name for column in columns if _is_left_out(column.name)]
+        if left_out:
+            columns = tuple(column for column in columns if column.name not in left_out)
+            self._remarks = (*self._remarks, *(_LEFT_OUT[_kind_of(name)].format(name=name) for name in left_out))
+            table = table.drop_columns(left_out) if table is not None else None
+            read = _without(left_out, read) if read is not None else None
         if not columns:
             raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
         rows = SeedRows(_reader(source, read) if read is not None else self._read_again(columns), table)
@@ -268,6 +288,19 @@ class _Description:
     def _parquet_rows(self) -> pa.Table:
         with seed_engine(self._source.filesystem) as engine:
             return plain_table(engine.read(table_function("read_parquet", self._source.names)))
+
+
+def _kind_of(name: str) -> str:
+    return _ROW_ID if fold(name) == _ROW_ID else "index"
+
+
+def _is_left_out(name: str) -> bool:
+    """Is it the number of a row, not data? An export of a run, or a file of a pandas frame, has such columns."""
+    return fold(name) == _ROW_ID or _INDEX.fullmatch(name) is not None
+
+
+def _without(names: list[str], read: Callable[[], pa.Table]) -> Callable[[], pa.Table]:
+    return lambda: read().drop_columns(names)
 
 
 def _reader(source: SeedSource, read: Callable[[], pa.Table]) -> Callable[[], pa.Table]:

@@ -20,6 +20,7 @@ from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
 from rowmill.store.layout.expression import hint_for_query
 from rowmill.store.reading.details import read_details
+from rowmill.store.reading.provenance import Provenance
 from rowmill.store.reading.readable import Readable
 from rowmill.store.reading.status import Status, read_status
 
@@ -173,24 +174,45 @@ class Reader:
         with self._as_far_as_views_go():
             return self._connection.arrow(named.dataset_row_ids.text)["row_id"].combine_chunks()
 
-    def only(self, row_ids: pa.Array) -> SomeRows:
-        """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
-        return SomeRows(self, row_ids)
+    def row_ids_where(self, condition: str) -> pa.Array:
+        """The ``row_id`` of every finished row that meets a condition over the columns of ``dataset``, in order.
 
-    def rows_of(self, row_ids: pa.Array) -> Iterator[pa.RecordBatch]:
+        Raises UsageError for a condition that does not run, or does more than read.
+        """
+        # On lines of its own, so that a comment in the condition ends with it.
+        query = named.dataset_row_ids_where.fill(predicate=f"(\n{condition}\n)")
+        try:
+            return self.table(query)["row_id"].combine_chunks()
+        except UsageError as error:
+            from rowmill.store.layout.expression import hint_for_condition  # not for a status, which is to be quick
+
+            raise UsageError(
+                f"The condition {condition!r} cannot be used. {error}{hint_for_condition(condition)}"
+            ) from error
+
+    def only(self, row_ids: pa.Array, columns: Sequence[str] | None = None) -> SomeRows:
+        """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
+        return SomeRows(self, row_ids, columns)
+
+    def rows_of(self, row_ids: pa.Array, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The finished rows among ``row_ids`` (which are in order), in bounded memory."""
-        query = named.dataset_rows.fill(columns=self._column_list(None))
+        query = named.dataset_rows.fill(columns=self._column_list(columns))
         for start in range(0, len(row_ids), _SLICE_ROWS):
             wanted = row_ids.slice(start, _SLICE_ROWS).to_pylist()
             bounds = {"first_row": wanted[0], "last_row": wanted[-1], "row_ids": wanted}
             yield from self._connection.arrow(query, bounds).to_batches()
 
-    def dataset_summary(self) -> list[dict[str, Any]]:
-        """Per column: column_name, column_type, distinct (about), filled (values that are not null). Reads all rows."""
+    def dataset_summary(self, condition: str | None = None) -> list[dict[str, Any]]:
+        """Per column: column_name, column_type, distinct (about), filled (values that are not null). Reads all rows.
+
+        ``condition``: of the rows that meet it, as for :meth:`row_ids_where`.
+        """
         with self._as_far_as_views_go():
             columns = self._column_list(None)
             types = self._connection.execute(named.dataset_types.text)
-            (figures,) = self._connection.execute(named.dataset_summary.fill(columns=columns))
+            predicate = f"(\n{condition}\n)" if condition is not None else "true"
+            summary = self.table(named.dataset_summary.fill(columns=columns, predicate=predicate))
+        figures = [column[0].as_py() for column in summary.columns]
         return [
             {"column_name": name, "column_type": sql_type, "distinct": min(distinct, filled), "filled": filled}
             for (name, sql_type), distinct, filled in zip(
@@ -208,13 +230,20 @@ class Reader:
     def identity(self) -> RunIdentity:
         """Which run this is, and a digest of all that shapes its values."""
         with self._as_far_as_views_go():
-            name, made_at, seed = self._connection.execute(named.run_identity.text)[0]
+            name, made_at, seed, spec_version = self._connection.execute(named.run_identity.text)[0]
             fingerprints = [row[2] for row in self._connection.execute(named.stored_generators.text)]
             seed_digests = [digest for _, digest in self._connection.execute(named.stored_seed_content.text)]
             remade_at = self._connection.execute(named.last_remaking.text)[0][0]
         parts = [str(seed), str(remade_at), *seed_digests, *fingerprints]
         content = hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        return RunIdentity(name, made_at.isoformat(), seed, content)
+        return RunIdentity(name, made_at.isoformat(), seed, content, spec_version)
+
+    def provenance(self) -> list[tuple[str, Provenance]]:
+        """The runs whose finished rows are the seed rows of this one, with the path of each."""
+        with self._as_far_as_views_go():
+            marks = self._connection.execute(named.stored_seed_files.text)
+        found = [(path, Provenance.of_mark(mark)) for path, mark in marks]
+        return [(path, provenance) for path, provenance in found if provenance is not None]
 
     def spec_text(self) -> str:
         """The newest spec inside the database, as JSON."""
@@ -254,22 +283,25 @@ class RunIdentity:
     seed: int
     content: str
     """A digest of all that shapes its values (V2), and of when some were last made again."""
+    spec_version: int
+    """The number of the spec it goes by, from 1."""
 
 
 class SomeRows:
     """Some of the finished rows of a :class:`Reader`, as a source of their own."""
 
-    def __init__(self, reader: Reader, row_ids: pa.Array) -> None:
+    def __init__(self, reader: Reader, row_ids: pa.Array, columns: Sequence[str] | None = None) -> None:
         self._reader = reader
         self._row_ids = row_ids
+        self._columns = columns
 
     def dataset_schema(self) -> pa.Schema:
-        """The columns of the view ``dataset``."""
-        return self._reader.dataset_schema()
+        """The columns of the view ``dataset``, or those that were asked for."""
+        return self._reader.dataset_schema(self._columns)
 
     def dataset_batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in the order of ``row_id``."""
-        return self._reader.rows_of(self._row_ids)
+        return self._reader.rows_of(self._row_ids, self._columns)
 
 
 def open_file(path: Path) -> tuple[Connection, int]:

@@ -6,6 +6,7 @@ reached drains: the calls that run already are finished and paid for.
 
 from __future__ import annotations
 
+from rowmill.counted import beside, plural
 from rowmill.errors import BudgetReached
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.connection import Connection
@@ -43,15 +44,22 @@ class Budget:
             self._add(sql.used_by_new_attempts.text)
         settings = self._settings
         if settings.max_cost_usd is not None and self._cost_usd >= settings.max_cost_usd:
-            return _reached("max_cost_usd", f"${self._cost_usd:,.2f} of ${settings.max_cost_usd:,.2f} are spent")
+            spent, allowed = beside(self._cost_usd, settings.max_cost_usd)
+            return _reached("max_cost_usd", f"{spent} of {allowed} are spent")
         if settings.max_tokens is not None and self._tokens >= settings.max_tokens:
-            return _reached("max_tokens", f"{self._tokens:,} of {settings.max_tokens:,} tokens are used")
+            return _reached("max_tokens", f"{self._tokens:,} of {plural(settings.max_tokens, 'token')} are used")
         if settings.max_requests is not None and self._requests >= settings.max_requests:
-            return _reached("max_requests", f"{self._requests:,} of {settings.max_requests:,} requests are made")
+            bound = plural(settings.max_requests, "request")
+            return _reached("max_requests", f"{self._requests:,} of {bound} are made")
         if self.deadline is not None and now >= self.deadline:
             return _reached("deadline", f"{settings.deadline:%Y-%m-%d %H:%M:%S %Z} has passed")
         return None
 
 
+_RUNNING = "calls that run already are finished, and count"
+
+
 def _reached(field: str, what: str) -> BudgetReached:
-    return BudgetReached(f"The budget is reached: {what}. Raise run.{field} in the spec and run again to go on.")
+    return BudgetReached(
+        f"The budget is reached: {what} ({_RUNNING}). Raise run.{field} in the spec and run again to go on."
+    )
