@@ -28,7 +28,7 @@ from rowmill.engine.binding import (
     takes_several_rows,
     traits_of,
 )
-from rowmill.engine.ending import RunReport, report_of, stopped_message
+from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
@@ -37,12 +37,14 @@ from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.serving import announce, answer
+from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
@@ -73,12 +75,14 @@ async def run(
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
     resume: bool = False,
+    shard: ShardOrder | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
-    ``resume``: also if the run is paused. A run that is refused, or whose models do not answer, is not extended,
+    ``resume``: also if the run is paused. ``shard``: only those rows of a new run, or a check that they are those of one
+    that goes on. A run that is refused, or whose models do not answer, is not extended,
     resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """
@@ -88,7 +92,7 @@ async def run(
         if handle_signals:  # the process is ours to end
             stack.enter_context(deadline)
         writer = await stack.enter_async_context(WriterThread())
-        store = await writer.call(_open_store, database, prepared, environ)
+        store = await writer.call(_open_store, database, prepared, shard, environ)
         place = announce(database)
         try:
             return await work(
@@ -103,6 +107,7 @@ async def run(
                 on_drain=on_drain,
                 on_row_group_finished=on_row_group_finished,
                 resume=resume,
+                shard=shard,
                 deadline=deadline if handle_signals else None,
             )
         finally:
@@ -111,11 +116,14 @@ async def run(
                 place.withdraw()
 
 
-def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str, str]) -> RunStore:
+def _open_store(
+    database: Path, prepared: Prepared | None, shard: ShardOrder | None, environ: Mapping[str, str]
+) -> RunStore:
     """Opens the run database. A new one is made only if there is a spec for it, and the keys the spec names."""
     if not database.exists():
         if prepared is None:
             raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+        shard_of(prepared, shard)
         for config in prepared.spec.models:
             config.resolved_api_key(environ)
     return open_store(database)
@@ -134,6 +142,7 @@ async def work(
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     resume: bool = False,
+    shard: ShardOrder | None = None,
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     deadline: Deadline | None = None,
@@ -145,7 +154,7 @@ async def work(
     to watch it and to steer it.
     """
     given = prepared
-    prepared = await writer.call(_open_run, store, given, wall_clock())
+    prepared = await writer.call(_open_run, store, given, shard, wall_clock())
     adopt = partial(_adopt, store, given, resume=resume)
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
@@ -217,6 +226,8 @@ async def work(
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
             reason = _reason(ending, dispatcher.stop)
+            rests = await writer.call(_rest, store, prepared, ending)
+            reason = rests or reason
         except BaseExceptionGroup as raised:
             error = _leaf(raised)
             reason = f"failed: {error}"[:500]
@@ -235,7 +246,15 @@ async def work(
     ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
     if ending is Ending.STOPPED and isinstance(stop, Interrupted):
         ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
-    return ended
+    return ended if rests is None else resting(ended, name, rests)
+
+
+def _rest(store: RunStore, prepared: Prepared, ending: Ending) -> str | None:
+    """Why a shard that has done all it can is not finished; None if that is not so."""
+    shard = store.shard()
+    if shard is None or ending is not Ending.COMPLETE or store.is_finished():
+        return None
+    return rest_reason(shard, prepared.graph)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:
@@ -280,16 +299,19 @@ def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
     return FileDirectory(Path(stack.enter_context(TemporaryDirectory(prefix="rowmill-"))))
 
 
-def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:
+def _open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | None, now: float) -> Prepared:
     """Creates the tables, or checks that spec and database fit, and changes nothing; returns what to work with."""
     if store.is_new:
         if prepared is None:
             raise UsageError(f"{store.connection.path} is empty. Name the spec to create the run database.")
-        store.create(prepared.blueprint(), now)
+        shard = shard_of(prepared, order)
+        store.create(replace(prepared.blueprint(), shard=shard), now)
+        say_budget(shard, prepared.spec)
         return prepared
     stored = store.stored_spec()
     store.check_plan()
     store.check_after_crash()
+    check_order(store, order, prepared)
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
@@ -298,7 +320,9 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
 
 
 def _wanted_rows(store: RunStore, spec: Spec) -> int:
-    """How many rows the plan is to have under a spec."""
+    """How many rows the plan is to have under a spec; a shard has those it has."""
+    if store.shard() is not None:
+        return store.plan().rows
     return spec.planned_records if spec.accepted_records is None else max(spec.planned_records, store.plan().rows)
 
 
