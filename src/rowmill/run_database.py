@@ -67,8 +67,9 @@ async def run_async(
     (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
     over as one (a frame of pandas or polars); they are kept in the run database. ``accept_changes``: a spec that
     differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
-    is refused. ``shard``: ``(3, 16)`` makes only the third of sixteen parts, ``rows``: ``range(0, 500)`` only those rows, in
-    a run database of their own (see :func:`merge`). ``on_progress`` is called about every ``progress_interval_s`` seconds. ``on_row_group_finished`` is
+    is refused. ``shard``: ``(3, 16)`` makes only the third of sixteen parts, ``rows``: ``range(0, 500)`` only those
+    rows, in a run database of their own (see :func:`merge`). ``on_progress`` is called about every
+    ``progress_interval_s`` seconds. ``on_row_group_finished`` is
     called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
     none of its rows is left; after a crash it may be called again for one (at least once each). Both are called on the
     event loop; what they raise stops the run.

@@ -22,7 +22,10 @@ records: 60
 row_group_size: 5
 seed: 5
 models:
-  - {alias: writer, provider: simulated, model: quick, max_parallel_requests: 4, simulation: {latency_ms: 15, transient: 0.02, rejected: 0.04}}
+  - alias: writer
+    provider: simulated
+    model: quick
+    simulation: {latency_ms: 15, transient: 0.02, rejected: 0.04}
 seed_dataset: {path: seed.csv, sampling_strategy: shuffle}
 columns:
   - {name: size, column_type: sampler, sampler_type: gaussian, params: {mean: 5, stddev: 1}}
@@ -45,7 +48,8 @@ def directory(rowmill: CommandLine) -> Path:
     (place / "spec.yaml").write_text(SPEC)
     (place / "seed.csv").write_text("animal\n" + "".join(f"animal {number}\n" for number in range(17)))
     (place / "functions.py").write_text(
-        "import rowmill\n\n\n@rowmill.generator(required_columns=['note'])\ndef loud(row):\n    return row['note'].upper()\n"
+        "import rowmill\n\n\n@rowmill.generator(required_columns=['note'])\n"
+        "def loud(row):\n    return row['note'].upper()\n"
     )
     command = place / "bin" / "rowmill"
     command.parent.mkdir()
@@ -89,20 +93,25 @@ def test_p8_the_scripts_of_the_page_make_what_one_run_makes_through_a_kill(
     killed.communicate()
     assert was_killed, "the shard was complete before it could be killed"
     refused = rowmill("merge", "early.duckdb", "shard-1.duckdb")
-    assert refused.returncode == 2 and "shard-1.duckdb has done" in refused.stderr
+    assert refused.returncode == 2
+    assert "shard-1.duckdb has done" in refused.stderr
     for number in (1, 2):
         _end(start(directory, slurm, SLURM_ARRAY_TASK_ID=str(number)), {0, 3})
     for index in (2, 3):
         _end(start(directory, kubernetes, JOB_COMPLETION_INDEX=str(index)), {0})
     shards = [f"shard-{number}.duckdb" for number in range(1, job["completions"] + 1)]
     counted = rowmill.output_of("status", *shards, "--format", "json")
-    assert '"records": 60' in counted and '"state": "finished"' in counted
+    assert '"records": 60' in counted
+    assert '"state": "finished"' in counted
     assert rowmill("merge", "merged.duckdb", *shards).returncode == 0
     whole = rowmill("run", "spec.yaml", "whole.duckdb")
     assert rowmill("run", "merged.duckdb").returncode == whole.returncode
     assert told(directory / "merged.duckdb") == told(directory / "whole.duckdb")
-    files = [sorted(p.relative_to(d) for p in d.rglob("*")) for d in map(_files, (directory, directory), ("merged", "whole"))]
-    assert files[0] == files[1] and len(files[0]) > 50
+    files = [
+        sorted(p.relative_to(d) for p in d.rglob("*")) for d in map(_files, (directory, directory), ("merged", "whole"))
+    ]
+    assert files[0] == files[1]
+    assert len(files[0]) > 50
     assert "orphan" not in rowmill.output_of("doctor", "merged.duckdb").lower()
 
 
@@ -121,10 +130,14 @@ def test_a_living_shard_is_not_merged_and_named(rowmill: CommandLine, directory:
     shard = directory / "penguins-1-of-2.duckdb"
     deadline = time.monotonic() + 30
     while "Working on" not in (running.stderr.readline() if running.stderr else ""):
-        assert time.monotonic() < deadline and running.poll() is None
+        assert time.monotonic() < deadline
+        assert running.poll() is None
     refused = rowmill("merge", "whole.duckdb", shard.name, "--allow-holes")
     assert refused.returncode == 4
-    assert shard.name in refused.stderr and str(running.pid) in refused.stderr
+    assert shard.name in refused.stderr
+    assert str(running.pid) in refused.stderr
     listed = rowmill("status", shard.name, "nowhere.duckdb")
-    assert listed.returncode == 2 and "running" in listed.stdout and "nowhere.duckdb is not counted" in listed.stderr
+    assert listed.returncode == 2
+    assert "running" in listed.stdout
+    assert "nowhere.duckdb is not counted" in listed.stderr
     assert not (directory / "whole.duckdb").exists()

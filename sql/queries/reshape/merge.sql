@@ -167,17 +167,18 @@ select *
 from {source}.retained.{table};
 
 -- name: merge_missing_row_groups
--- Row groups before the cursor that no shard has made, or begun: they come back as those do of which everything is to be made (waiting → due).
+-- Row groups before the cursor that no shard has made, or begun: they come back as those do of which everything is to be made
+-- (waiting → due).
 -- O(row groups).
 insert into state.admitted_row_group (row_group, first_row, row_count, admitted_at, state, came_from, rows_parked)
 select
   c.row_group,
   state.planned_first_row(c.row_group, p),
-  state.planned_row_count(c.row_group, p) as row_count,
+  state.planned_row_count(c.row_group, p),
   $now,
   'due',
   'waiting',
-  row_count
+  state.planned_row_count(c.row_group, p)
 from (
   select unnest(range(r.next_row_group)) as row_group
   from state.run as r

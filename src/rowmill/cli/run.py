@@ -154,7 +154,12 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
 
 
 def _run(
-    prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool, order: ShardOrder | None
+    prepared: Prepared | None,
+    path: Path,
+    shown: tuple[Display, float] | None,
+    *,
+    resume: bool,
+    order: ShardOrder | None,
 ) -> RunReport:
     from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.engine.invocation import run

@@ -100,7 +100,11 @@ def _several(paths: Sequence[Path], output_format: OutputFormat, *, watch: bool,
     else:
         headings = ["database", "state", "rows", "finished", "dropped", "requests"]
         rows = [
-            [escaped(str(path)), each.state, *map(count, (each.records, each.rows_finished, each.rows_dropped, each.requests))]
+            [
+                escaped(str(path)),
+                each.state,
+                *map(count, (each.records, each.rows_finished, each.rows_dropped, each.requests)),
+            ]
             for path, each in found.items()
         ]
         say("\n".join([*_aligned(headings, rows), ""]))

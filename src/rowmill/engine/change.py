@@ -92,7 +92,10 @@ def _rebuilt(
     event = "spec changed" if source == target else "forked"
     with unfinished(target, CHANGED) as rebuilt:
         create_private_file(rebuilt)
-        with Connection(rebuilt, sources={"source": source}) as connection, engine_errors.mapped("rebuilding the run database"):
+        with (
+            Connection(rebuilt, sources={"source": source}) as connection,
+            engine_errors.mapped("rebuilding the run database"),
+        ):
             rebuild = Rebuild(connection, prepared.blueprint(), change, purge=purge)
             if not rebuild.is_up_to_date():
                 raise _changed_meanwhile(source)

@@ -81,8 +81,8 @@ async def run(
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
-    ``resume``: also if the run is paused. ``shard``: only those rows of a new run, or a check that they are those of one
-    that goes on. A run that is refused, or whose models do not answer, is not extended,
+    ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on
+    must be made of them. A run that is refused, or whose models do not answer, is not extended,
     resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 from rowmill.counted import plural
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.sharding import check_can_be_cut
-from rowmill.errors import Incompatible, Locked, RowmillError, SpecError, UsageError
+from rowmill.errors import Incompatible, Locked, SpecError, UsageError
 from rowmill.generators.file_directory import link_files
 from rowmill.graph.plan import Plan
 from rowmill.store.database.connection import Connection
@@ -139,8 +139,8 @@ def _check_fit(found: Sequence[ShardFacts], plan: Plan) -> None:
         why = _difference(first, facts)
         if why is not None:
             raise Incompatible(
-                f"{facts.path} was not made as {first.path} was: {why}. Only shards of one run are merged; 'rowmill run "
-                "SPEC SHARD --accept-changes' makes a shard one of the spec that is right."
+                f"{facts.path} was not made as {first.path} was: {why}. Only shards of one run are merged; "
+                "'rowmill run SPEC SHARD --accept-changes' makes a shard one of the spec that is right."
             )
         if facts.shard.cut(plan) != facts.segments:
             raise Incompatible(
@@ -204,8 +204,8 @@ def _refuse_holes(holes: Sequence[tuple[int, int]], unfinished_shards: Sequence[
         problems.append(f"{plural(len(unfinished_shards) - 5, 'more shard')} are unfinished")
     if problems:
         raise UsageError(
-            f"This is not the whole run: {'; '.join(problems)}. Finish the shards ('rowmill run SHARD') and name all of "
-            "them, or merge what is there with --allow-holes: 'rowmill run WHOLE' then makes the rest."
+            f"This is not the whole run: {'; '.join(problems)}. Finish the shards ('rowmill run SHARD') and name all "
+            "of them, or merge what is there with --allow-holes: 'rowmill run WHOLE' then makes the rest."
         )
 
 

@@ -117,7 +117,8 @@ def extend(
         shard = store.shard()
         if shard is not None:
             raise UsageError(
-                f"{database} is {shard}, and its rows are fixed. Merge the shards ('rowmill merge'), then extend the whole."
+                f"{database} is {shard}, and its rows are fixed. Merge the shards ('rowmill merge'), then extend what "
+                "they make."
             )
         before = store.plan().rows
         size = row_group_size or prepared.spec.row_group_size

@@ -107,8 +107,8 @@ def files_of(database: Path) -> Path:
 
 
 def link_files(sources: Iterable[Path], target: Path) -> None:
-    """Gives the run database ``target`` the files of the ``sources``; no file is ever changed in place, so all can share
-    one on the disk. Replaces what an earlier attempt left. Of two files for one row the later source's counts.
+    """Gives the run database ``target`` the files of the ``sources``; no file is ever changed in place, so all can
+    share one on the disk. Replaces what an earlier attempt left. Of two files for one row the later source's counts.
 
     Raises :class:`~rowmill.errors.WriteFailed`.
     """

@@ -106,7 +106,8 @@ class ShardOrder:
                 raise UsageError(f"The run has {plural(plan.rows, 'row')}, so there are no rows {first}..{end}.")
             shard = Shard(first, end, plan.rows)
         else:
-            assert self.number is not None and self.shards is not None
+            assert self.number is not None
+            assert self.shards is not None
             borders = [plan.row_groups * place // self.shards for place in (self.number - 1, self.number)]
             first, end = (plan.offset_of(group) if group < plan.row_groups else plan.rows for group in borders)
             shard = Shard(first, end, plan.rows, self.number, self.shards)

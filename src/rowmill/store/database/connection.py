@@ -138,7 +138,7 @@ class Connection:
         threads: int | None = None,
         sources: Mapping[str, Path] | None = None,
     ) -> None:
-        """Opens ``path``, or a private in-memory database for None; ``sources`` are attached, to be read by their names.
+        """Opens ``path``, or a private in-memory database for None; ``sources`` are attached, to be read by name.
 
         Raises :class:`~rowmill.errors.WrongVersion`, :class:`~rowmill.errors.Locked`,
         :class:`~rowmill.errors.Damaged`, :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.

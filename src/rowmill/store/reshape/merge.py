@@ -35,7 +35,8 @@ JOINED_TABLES = (
     "run", "spec_version", "plan_segment", "invocation", "attempt", "task_trace", "usage_total", "dropped_row",
     "retired_generator", "answer", "resource", "refusal", "pause", "limit_by_hand", "schema_version", _SEED_ROWS,
 )  # fmt: skip
-"""Tables with a rule of their own. What is left has no row in a shard, or none in a whole: barrier, generator_state, shard."""
+"""Tables with a rule of their own. What is left has no row in a shard, or none in a whole: ``barrier``,
+``generator_state``, ``shard``."""
 _JOINED = (sql.merge_answers, sql.merge_resources, sql.merge_refusals, sql.merge_pause, sql.merge_limits_by_hand)
 _GENERATOR_MAP = pa.schema([("generator", pa.int32()), ("renamed", pa.int32())])
 _NEW_RETIRED = pa.schema([("generator", pa.int32()), ("name", pa.string())])
@@ -119,9 +120,7 @@ class Merge:
 
     def is_up_to_date(self) -> bool:
         """Whether all shards are still as they were when their facts were read."""
-        return all(
-            read_progress(self._connection, source) == facts.progress for source, facts in self._shards.items()
-        )
+        return all(read_progress(self._connection, source) == facts.progress for source, facts in self._shards.items())
 
     def copy(self, now: datetime, *, detail: str) -> int:
         """Makes all tables and copies everything, in one transaction, then checkpoints; returns how many rows lack."""
@@ -140,7 +139,8 @@ class Merge:
                 self._put_retained(source)
             missing = self._put_missing(now)
             connection.execute(
-                sql.insert_event.text, {"now": now, "kind": "merged", "subject": "run database", "detail": detail[:2000]}
+                sql.insert_event.text,
+                {"now": now, "kind": "merged", "subject": "run database", "detail": detail[:2000]},
             )
         connection.checkpoint()
         return missing
@@ -263,4 +263,3 @@ def facts_of(
         **read_makings(connection, database),
         seed_columns=seed_columns,
     )
-

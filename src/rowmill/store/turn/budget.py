@@ -1,8 +1,8 @@
 """The budget: what all invocations together may cost, in dollars, tokens and requests, and until when they may work.
 
 What earlier invocations used is summed up once; each turn adds what it journals itself. A run whose budget is
-reached drains: the calls that run already are finished and paid for. A shard of a run has the part of it that its rows are
-of all rows.
+reached drains: the calls that run already are finished and paid for. A shard of a run has the part of it that its rows
+are of all rows.
 """
 
 from __future__ import annotations
