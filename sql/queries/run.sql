@@ -187,6 +187,12 @@ select
   cooling_until
 from state.resource;
 
+-- name: note_rest
+-- Until when a server rests, and why; null: it does not. O(resources).
+update state.resource
+set cooling_until = $until, reason = $reason
+where resource = $resource;
+
 -- name: begin_invocation
 -- Signs in. An earlier invocation that never signed out is closed as crashed. O(invocations).
 insert into state.invocation (invocation, pid, host, version, started_at)

@@ -36,6 +36,7 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
@@ -49,6 +50,7 @@ from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
 from rowmill.providers.opening import open_provider
+from rowmill.providers.servers import Servers
 from rowmill.secret import hidden
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.details import read_details
@@ -166,11 +168,11 @@ async def work(
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
         models = await stack.enter_async_context(open_models(prepared.spec, environ, wall_clock, open_provider, known))
-        await check_models(prepared, models, environ)
+        await check_models(prepared, models.by_alias, environ)
         tools = await stack.enter_async_context(open_tools(prepared, environ))
         runtime = InvocationRuntime(
             prepared.directory,
-            models,
+            models.by_alias,
             _files_of(store, stack),
             prepared.spec,
             tools,
@@ -187,6 +189,7 @@ async def work(
         limits = by_hand.limited(prepared.limits)
         _warn_if_paused(name, by_hand)
         memory = await writer.call(store.begin, limits, wall_clock())
+        remember(models.servers, limits, memory, wall_clock())
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
@@ -195,7 +198,12 @@ async def work(
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
         ) -> TurnResult:
+            if models.servers:
+                learned = {**learned, **newly_learned(models.servers)}
+                await note_servers(models.servers, store, writer, now)
             taken = await writer.call(turn.take, outcomes, free, now, learned)
+            if models.servers:
+                taken = obeyed(models.servers, taken)
             await known.keep(outcomes)
             if turn.is_untidy:
                 group.start_soon(writer.call, turn.tidy)
@@ -211,6 +219,7 @@ async def work(
             on_finished=on_row_group_finished,
             starts_paused=by_hand.paused_at is not None,
         )
+        running_calls = partial(_running_calls, dispatcher, models.servers)
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
         reason = "cancelled"
@@ -219,9 +228,11 @@ async def work(
                 if deadline is not None:
                     group.start_soon(obey_signals, dispatcher, on_drain, deadline)
                 if place is not None:
-                    group.start_soon(answer, store, writer, dispatcher, turn.control, place, deadline)
+                    group.start_soon(
+                        answer, store, writer, running_calls, dispatcher.nudge, turn.control, place, deadline
+                    )
                 if on_progress is not None:
-                    report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
+                    report = partial(_report_progress, store, writer, running_calls, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
@@ -353,10 +364,18 @@ def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool)
         store.steer(request_of("resume"), now)
 
 
+def _running_calls(dispatcher: Dispatcher, servers: Sequence[Servers]) -> Mapping[str, int]:
+    """Calls that run now, per resource, and per server where an endpoint has several. May be asked from any thread."""
+    found = dispatcher.running_calls()
+    for each in servers:
+        found |= each.running()
+    return found
+
+
 async def _report_progress(
     store: RunStore,
     writer: StoreWriter,
-    dispatcher: Dispatcher,
+    running_calls: Callable[[], Mapping[str, int]],
     on_progress: Progress,
     wall_clock: Callable[[], float],
     interval_s: float,
@@ -365,8 +384,7 @@ async def _report_progress(
     read_at = 0.0
     while True:
         status = await writer.call(read_status, store.connection)
-        running = {pool.resource: pool.running_calls for pool in dispatcher.statistics().pools}
-        status = status.with_living_process(running)
+        status = status.with_living_process(running_calls())
         if details is None or anyio.current_time() - read_at >= _DETAILS_INTERVAL_S:
             details = await writer.call(read_details, store.connection, status, wall_clock())
             read_at = anyio.current_time()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ from pydantic import (
 
 from rowmill.errors import Problem, SpecError
 from rowmill.secret import keep_secret
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
 from rowmill.spec.registry import PROVIDERS
@@ -226,16 +226,17 @@ class ModelConfig(StrictModel):
     provider: ProviderName = "openai"
     """``openai``: any OpenAI-compatible server; ``anthropic``: the Messages API (529, overloaded, counts as rate
     limited; no embeddings); ``simulated``: made up in this process; or that of a plug-in."""
-    base_url: str | None = None
-    """Up to and including ``/v1``, as ``http://127.0.0.1:8000/v1``. Required for ``openai``; none for ``simulated``.
-    Default: Anthropic's own for ``anthropic``."""
+    base_url: str | Items[str] | None = None
+    """Up to and including ``/v1``, as ``http://127.0.0.1:8000/v1``; or a list, of
+    [several servers](models.md#several-servers) (C6). Required for ``openai``; none for ``simulated``. Default:
+    Anthropic's own for ``anthropic``."""
     model: str = Field(min_length=1, max_length=500)
     """The server's name of the model."""
     api_key: str | None = None
     """``"${ENV_NAME}"``; never the key itself. The variable is read when a run starts."""
     max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
-    """Requests at once; the limit found to work may be lower, never higher. Aliases of one endpoint share the smallest
-    (C1)."""
+    """Requests at once, of each server; the limit found to work may be lower, never higher. Aliases of one endpoint
+    share the smallest (C1)."""
     ramp_up_s: Seconds | None = None
     """Grow from 1 request at once to the limit over this time, at the start of an invocation."""
     timeout_s: Seconds = 60.0
@@ -276,23 +277,17 @@ class ModelConfig(StrictModel):
 
     @field_validator("base_url")
     @classmethod
-    def _url_is_http(cls, value: str | None) -> str | None:
+    def _urls_are_http(cls, value: str | Sequence[str] | None) -> str | Sequence[str] | None:
         if value is None:
             return None
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:
-            raise ValueError("The URL cannot be read; it looks like 'http://127.0.0.1:8000/v1'.") from None
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("The URL carries a user name or password. Use api_key: '${MY_API_KEY}' instead.")
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError("The URL must start with http:// or https://, like 'http://127.0.0.1:8000/v1'.")
-        if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
-            raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
-        if parts.query or parts.fragment:
-            raise ValueError("The URL must end with its path: no '?' and no '#'.")
-        return value
+        if not isinstance(value, str):
+            if not value:
+                raise ValueError("The list of servers is empty.")
+            urls = [_http_url(url) for url in value]
+            if len(set(map(_comparable, urls))) < len(urls):
+                raise ValueError("A server is named twice.")
+            return urls[0] if len(urls) == 1 else tuple(urls)
+        return _http_url(value)
 
     @field_validator("api_key", mode="before")
     @classmethod
@@ -313,9 +308,25 @@ class ModelConfig(StrictModel):
             raise ValueError("Provider 'simulated' works in this process and takes no base_url.")
         return self
 
+    def base_urls(self) -> tuple[str, ...]:
+        """The URL of each server; none if the spec names none."""
+        if self.base_url is None:
+            return ()
+        return (self.base_url,) if isinstance(self.base_url, str) else tuple(self.base_url)
+
+    def comparable_urls(self) -> frozenset[tuple[str | None, int | None, str]]:
+        """Its servers, whatever way they are spelled."""
+        return frozenset(map(_comparable, self.base_urls()))
+
+    def at(self, url: str) -> ModelConfig:
+        """The same model at one of its servers alone."""
+        return self.model_copy(update={"base_url": url})
+
     def effective_base_url(self) -> str | None:
-        """``base_url``, or that of the provider if the spec names none."""
-        return ANTHROPIC_URL if self.base_url is None and self.provider == "anthropic" else self.base_url
+        """``base_url``, or that of the provider if the spec names none. Of one server."""
+        if self.base_url is None and self.provider == "anthropic":
+            return ANTHROPIC_URL
+        return next(iter(self.base_urls()), None)
 
     def resolved_api_key(self, environ: Mapping[str, str]) -> str | None:
         """The key itself, for the one place that sends it; None when the model needs none."""
@@ -360,3 +371,26 @@ class ModelConfig(StrictModel):
         input_price = self.input_usd_per_million_tokens or 0.0
         output_price = self.output_usd_per_million_tokens or 0.0
         return (input_tokens * input_price + output_tokens * output_price) / 1_000_000
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("The URL cannot be read; it looks like 'http://127.0.0.1:8000/v1'.") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("The URL carries a user name or password. Use api_key: '${MY_API_KEY}' instead.")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("The URL must start with http:// or https://, like 'http://127.0.0.1:8000/v1'.")
+    if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
+        raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
+    if parts.query or parts.fragment:
+        raise ValueError("The URL must end with its path: no '?' and no '#'.")
+    return value
+
+
+def _comparable(url: str) -> tuple[str | None, int | None, str]:
+    """What two spellings of one server share."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path.rstrip("/")

@@ -311,6 +311,15 @@ class RunStore:
             for resource, configured, learned, until in self._connection.execute(sql.resource_memory.text)
         }
 
+    def note_rest(self, resource: str, rests_for_s: float | None, reason: str | None, now: float) -> None:
+        """Writes down that a resource rests for so long, and why; None: it does not rest any more."""
+        until = from_epoch(now + rests_for_s) if rests_for_s is not None else None
+        with engine_errors.mapped("noting that a server rests"), self._connection.transaction():
+            parameters = {"resource": resource, "until": until, "reason": reason}
+            self._connection.execute(sql.note_rest.text, parameters)
+            what = "server rests" if until is not None else "server is back"
+            self.note(what, resource, reason or "", now)
+
     def say_alive(self) -> None:
         """From now on the views, asked here, know that a process works on the run."""
         self._connection.execute(sql.say_alive.text)
