@@ -54,7 +54,8 @@ def go(
 
 def told(database: Path, query: str) -> list[dict[str, Any]]:
     with RunDatabase.open(database) as opened:
-        return opened.sql(query).to_pylist()
+        rows: list[dict[str, Any]] = opened.sql(query).to_pylist()
+    return rows
 
 
 def test_c6_two_servers_share_the_requests_and_each_has_its_own_limit(tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_a_list_of_servers_that_makes_no_sense_is_refused(urls: list[str], messa
 
 def test_aliases_that_share_only_some_servers_are_refused() -> None:
     shared = {"provider": "openai", "model": "small"}
-    models = [
+    models: list[dict[str, Any]] = [
         {"alias": "both", "base_url": ["http://a/v1", "http://b/v1"], **shared},
         {"alias": "one", "base_url": "http://A:80/v1/", **shared},
     ]
