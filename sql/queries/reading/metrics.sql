@@ -61,3 +61,34 @@ select
 from main.dropped_row
 group by all
 order by all;
+
+-- name: number_of_attempts
+-- The number the next attempt gets. O(1).
+select coalesce(max(a.rowid) + 1, 0)::bigint as attempts
+from state.attempt as a;
+
+-- name: attempts_from
+-- Attempts from the number $first on, $limit of them, in order: found by row number, so the others are not read. O($limit).
+select
+  a.rowid::bigint as "number",
+  k.name as generator,
+  coalesce(g.column_type, '') as column_type,
+  coalesce(g.resource, '') as endpoint,
+  a.row_group,
+  a.row_index,
+  a.row_id,
+  a.attempt,
+  a.outcome,
+  a.error_type,
+  a.model,
+  a.started_at,
+  a.duration_ms,
+  a.input_tokens,
+  a.output_tokens,
+  a.cost_usd,
+  a.finish_reason
+from state.attempt as a
+inner join state.known_generator as k on a.generator = k.generator
+left join state.generator as g on a.generator = g.generator
+where a.rowid >= $first and a.rowid < $first + $limit
+order by a.rowid;

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from rowmill.store.reading.figures import Figures
+    from rowmill.store.reading.requests import AttemptRecord
 
 named = statements_of("layout/seed", "reading/status", "run")
 
@@ -87,6 +88,13 @@ class Reader:
         status = self.detailed_status(now)
         with self._as_far_as_views_go():
             return read_figures(self._connection, status)
+
+    def attempts_from(self, first: int, limit: int) -> list[AttemptRecord]:
+        """The attempts with the numbers ``first`` to ``first + limit - 1``, as far as they are there. O(limit)."""
+        from rowmill.store.reading.requests import attempts_from
+
+        with self._as_far_as_views_go():
+            return attempts_from(self._connection, first, limit)
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The result of a user's query as an Arrow table. UsageError for SQL that does not run or would write."""
