@@ -20,6 +20,7 @@ from rowmill.engine.invocation import Progress, work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import InlineWriter
 from rowmill.errors import RowmillError
+from rowmill.graph.shard import ShardOrder
 from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore
 from rowmill.task import FinishedRowGroup
@@ -131,6 +132,7 @@ def run(
     on_progress: Progress | None = None,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     expects_error: bool = False,
+    shard: ShardOrder | None = None,
 ) -> Finished:
     """One invocation in virtual time, on a file (created, or gone on with) or in memory.
 
@@ -161,6 +163,7 @@ def run(
                 on_row_group_finished=note,
                 on_progress=on_progress,
                 on_dispatcher=on_dispatcher,
+                shard=shard,
             )
         except RowmillError as error:
             if not expects_error:

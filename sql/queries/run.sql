@@ -43,8 +43,23 @@ from state.older_rule;
 
 -- name: insert_run
 -- The one row of state.run. O(1).
-insert into state.run (name, seed, spec_directory, created_at, updated_at)
-values ($name, $seed, $spec_directory, $now, $now);
+insert into state.run (name, seed, spec_directory, next_row_group, created_at, updated_at)
+values ($name, $seed, $spec_directory, $next_row_group, $now, $now);
+
+-- name: insert_shard
+-- Notes which rows of a whole run this database holds. O(1).
+insert into state.shard (number, shards, first_row, end_row, records)
+values ($number, $shards, $first_row, $end_row, $records);
+
+-- name: read_shard
+-- Which rows of a whole run this database holds; no row if it is the whole. O(1).
+select
+  first_row,
+  end_row,
+  records,
+  number,
+  shards
+from state.shard;
 
 -- name: insert_spec_version
 -- Keeps the spec inside the database: a resume needs no other file. O(1).
@@ -134,7 +149,8 @@ order by segment;
 -- How far the cursor of the plan has come, and how many row groups there are of those before it. O(admitted row groups).
 select
   r.next_row_group,
-  (select coalesce(sum(p.row_groups), 0)::bigint from state.plan_segment as p) as planned,
+  (select coalesce(max(p.first_row_group + p.row_groups), 0)::bigint from state.plan_segment as p) as planned,
+  (select coalesce(min(p.first_row_group), 0)::bigint from state.plan_segment as p) as first_row_group,
   (select count(*) from state.admitted_row_group as g where g.state in ('active', 'parked')) as active,
   (select count(*) from state.admitted_row_group as g where g.state in ('waiting', 'due')) as held,
   (select count(*) from state.finished_row_group) as finished
@@ -170,6 +186,12 @@ select
   learned_limit,
   cooling_until
 from state.resource;
+
+-- name: note_rest
+-- Until when a server rests, and why; null: it does not. O(resources).
+update state.resource
+set cooling_until = $until, reason = $reason
+where resource = $resource;
 
 -- name: begin_invocation
 -- Signs in. An earlier invocation that never signed out is closed as crashed. O(invocations).

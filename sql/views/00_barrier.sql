@@ -43,14 +43,16 @@ cross join (
 where r.state in ('waiting', 'due')
 group by r.row_group;
 
-/* The barrier that can run now: the first open one, when no row group has work to do before it, and there is a row at all. */
+/* The barrier that can run now: the first open one, when no row group has work to do before it, and there is a row at all.
+Never in a shard, which lacks rows. */
 create view state.ready_barrier as
 select o.generator
 from (select min(generator) as generator from state.open_barrier) as o
 cross join state.run as r
 where
   o.generator is not null
-  and r.next_row_group >= (select coalesce(sum(p.row_groups), 0) from state.plan_segment as p)
+  and r.next_row_group >= (select coalesce(max(p.first_row_group + p.row_groups), 0) from state.plan_segment as p)
+  and not exists (from state.shard)
   and not exists (from state.admitted_row_group as g where g.state <> 'waiting')
   and (exists (from state.admitted_row_group) or exists (from state.dataset_row));
 
@@ -63,7 +65,7 @@ where
   not b.is_open
   and (
     (select r.next_row_group from state.run as r)
-    < (select coalesce(sum(p.row_groups), 0) from state.plan_segment as p)
+    < (select coalesce(max(p.first_row_group + p.row_groups), 0) from state.plan_segment as p)
     or exists (
       select 1
       from (

@@ -35,8 +35,12 @@ select
 from (
   select
     *,
-    coalesce(lag(first_row_group + row_groups) over (order by segment), 0) as next_row_group,
-    coalesce(lag(first_row + "rows") over (order by segment), 0) as next_row
+    coalesce(
+      lag(first_row_group + row_groups) over (order by segment), if(exists (from state.shard), first_row_group, 0)
+    ) as next_row_group,
+    coalesce(
+      lag(first_row + "rows") over (order by segment), (select s.first_row from state.shard as s), 0
+    ) as next_row
   from state.plan_segment
 ) as p
 where
@@ -109,7 +113,7 @@ select
   || ' finished'
 from state.run as r
 where
-  r.next_row_group
+  r.next_row_group - (select coalesce(min(p.first_row_group), 0) from state.plan_segment as p)
   <> (select count(*) from state.admitted_row_group)
   + (select count(*) from state.finished_row_group)
 union all

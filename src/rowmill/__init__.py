@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rowmill import config, errors
     from rowmill.errors import RowmillError, SpecError
     from rowmill.generators.custom.decorator import generator
-    from rowmill.run_database import AsyncRunDatabase, RunDatabase, preview, preview_async, run, run_async
+    from rowmill.run_database import AsyncRunDatabase, RunDatabase, merge, preview, preview_async, run, run_async
     from rowmill.spec.loading import load_spec
     from rowmill.spec.spec import Spec
 
@@ -32,6 +32,7 @@ __all__ = [
     "errors",
     "generator",
     "load_spec",
+    "merge",
     "preview",
     "preview_async",
     "run",
@@ -46,6 +47,7 @@ _HOMES = {
     "SpecError": "rowmill.errors",
     "generator": "rowmill.generators.custom.decorator",
     "load_spec": "rowmill.spec.loading",
+    "merge": "rowmill.run_database",
     "preview": "rowmill.run_database",
     "preview_async": "rowmill.run_database",
     "run": "rowmill.run_database",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,18 +15,21 @@ import pyarrow as pa
 from anyio import NoEventLoopError
 from anyio.lowlevel import current_token
 
-from rowmill.engine import invocation
+from rowmill.engine import invocation, merging
 from rowmill.engine import preview as engine_preview
 from rowmill.engine.change import accept_change
 from rowmill.engine.ending import RunReport
 from rowmill.engine.event_loop import run_on_event_loop
+from rowmill.engine.merging import Merged
 from rowmill.engine.preparation import prepare, prepare_to_change, prepare_to_run
 from rowmill.engine.preview import Preview
+from rowmill.engine.sharding import default_database
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
 from rowmill.export.directory import DirectoryReport
 from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
+from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.opening import open_reader, said_in_words
 from rowmill.report.page import write_report
 from rowmill.spec.assembling import refuse_shadowed
@@ -53,6 +56,8 @@ async def run_async(
     seed: object = None,
     parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
+    shard: tuple[int, int] | None = None,
+    rows: range | None = None,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
     on_row_group_finished: OnRowGroupFinished | None = None,
@@ -65,12 +70,15 @@ async def run_async(
     over as one (a frame of pandas or polars); they are kept in the run database. ``parameters``: values for those of
     the spec. ``accept_changes``: a spec that
     differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
-    is refused. ``on_progress`` is called about every ``progress_interval_s`` seconds. ``on_row_group_finished`` is
+    is refused. ``shard``: ``(3, 16)`` makes only the third of sixteen parts, ``rows``: ``range(0, 500)`` only those
+    rows, in a run database of their own (see :func:`merge`). ``on_progress`` is called about every
+    ``progress_interval_s`` seconds. ``on_row_group_finished`` is
     called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
     none of its rows is left; after a crash it may be called again for one (at least once each). Both are called on the
     event loop; what they raise stops the run.
     Raises a :class:`~rowmill.errors.RowmillError`.
     """
+    order = ShardOrder.asked(shard, rows)
     if spec is None:
         if path is None:
             raise UsageError("Neither a spec nor a run database was given.")
@@ -81,7 +89,7 @@ async def run_async(
         loaded, database = None, Path(path)
     else:
         loaded = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
-        database = Path(path) if path is not None else Path(f"{loaded[0].name}.duckdb")
+        database = Path(path) if path is not None else default_database(loaded[0], order)
     with said_in_words():
         prepared = None
         if loaded is not None and accept_changes:
@@ -98,6 +106,7 @@ async def run_async(
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
             on_row_group_finished=on_row_group_finished,
+            shard=order,
         )
 
 
@@ -109,6 +118,8 @@ def run(
     seed: object = None,
     parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
+    shard: tuple[int, int] | None = None,
+    rows: range | None = None,
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
     on_row_group_finished: OnRowGroupFinished | None = None,
@@ -124,11 +135,23 @@ def run(
             seed=seed,
             parameters=parameters,
             accept_changes=accept_changes,
+            shard=shard,
+            rows=rows,
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
             on_row_group_finished=on_row_group_finished,
         )
     )
+
+
+def merge(whole: str | Path, shards: Iterable[str | Path], *, allow_holes: bool = False) -> Merged:
+    """Makes the run database ``whole`` of all shards of a run, which are only read.
+
+    ``allow_holes``: also if shards are missing or unfinished; ``run(None, whole)`` makes the rest. Raises a
+    :class:`~rowmill.errors.RowmillError`; then there is no ``whole``.
+    """
+    with said_in_words():
+        return merging.merge(Path(whole), [Path(shard) for shard in shards], time.time(), allow_holes=allow_holes)
 
 
 async def preview_async(

@@ -150,7 +150,7 @@ class TurnResult(NamedTuple):
     again: bool
     """Another turn has work to do at once, without waiting for an outcome."""
     complete: bool
-    """Every row group is finished."""
+    """Every row group is finished; of a shard, as far as it can be without the others."""
     stop: BaseException | None = None
     """What stops the run: every row would fail, or too many did (F3, F6)."""
     dropped: frozenset[tuple[int, int]] = frozenset()

@@ -29,7 +29,7 @@ with Connection(Path("times.duckdb")) as connection:
     beside.close()
 with Connection(Path("times.duckdb"), read_only=True) as connection:
     print(connection.execute(QUERY))
-with Connection(None, source=Path("times.duckdb")) as connection:
+with Connection(None, sources={"source": Path("times.duckdb")}) as connection:
     print(connection.execute(QUERY))
 """
 

@@ -210,9 +210,19 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         known |= {"column": '"check"', "expression": layout.expression(state.prepared.graph.generator_of_name("check"))}
     if statement.file == "barrier.sql":
         known |= slots_of_barrier(state, layout, statement)
+    if statement.file == "merge.sql":
+        known |= slots_of_merge(state, layout, statement)
+    if statement.name == "attach_source":
+        known["name"] = "elsewhere"
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}
+
+
+def slots_of_merge(state: RunState, layout: Layout, statement: Statement) -> dict[str, str]:
+    table = {"merge_table": "event", "merge_invocations": "invocation", "merge_calls": "attempt"}
+    empty_sets = layout.per_word("0::ubigint as done_#, 0::ubigint as skipped_#", ", ")
+    return {"source": "source", "table": table.get(statement.name, "kept"), "empty_sets": empty_sets}
 
 
 def slots_of_barrier(state: RunState, layout: Layout, statement: Statement) -> dict[str, str]:
@@ -272,7 +282,7 @@ def check_that_it_fits(state: RunState, name: str) -> None:
             state.sql(text)
     elif name == "use_one_thread":
         state.sql(text)
-    elif kind == "CREATE" and statement.file == "rebuild.sql":  # cannot be prepared, but taken back
+    elif kind == "CREATE" and statement.file in {"rebuild.sql", "merge.sql"}:  # cannot be prepared, but taken back
         state.sql("begin")
         state.sql(text.replace("create table retained.kept", "create table retained.other"))
         state.sql("rollback")

@@ -179,9 +179,9 @@ def test_a_copy_of_a_run_database_gets_its_files_and_keeps_them_when_the_first_c
     files = FileDirectory(files_of(source))
     name = anyio.run(files.write, "photo", 1, "png", b"first")
     (files.path / "photo" / "2.png.partial").write_bytes(b"half")
-    link_files(source, target)
+    link_files([source], target)
     anyio.run(files.write, "photo", 1, "png", b"second")
     assert anyio.run(FileDirectory(files_of(target)).read, name) == b"first"
     assert [path.name for path in files_of(target).rglob("*.*")] == ["1.png"]
-    link_files(tmp_path / "without.duckdb", tmp_path / "none.duckdb")
+    link_files([tmp_path / "without.duckdb"], tmp_path / "none.duckdb")
     assert not files_of(tmp_path / "none.duckdb").exists()

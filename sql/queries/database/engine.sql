@@ -8,8 +8,8 @@ options nor this pragma, so this file is not linted.
 pragma disable_checkpoint_on_shutdown;
 
 -- name: attach_source
--- The run database to copy from, read-only. O(its log).
-attach {path} as source (read_only);
+-- A run database to copy from, read-only. O(its log).
+attach {path} as {name} (read_only);
 
 -- name: forbid_external_access
 -- From here on no SQL of this connection reaches another file. O(1).

@@ -167,13 +167,18 @@ select
 from main.admission;
 
 -- name: read_budget
--- The bounds the newest spec sets to cost, tokens, requests and time; null where it sets none. O(spec versions).
+-- The bounds the newest spec sets to cost, tokens, requests and time, and a shard's part of them; null where it sets none.
+-- O(spec versions).
 select
-  (s.spec ->> '$.run.max_cost_usd')::double as max_cost_usd,
-  (s.spec ->> '$.run.max_tokens')::bigint as max_tokens,
-  (s.spec ->> '$.run.max_requests')::bigint as max_requests,
+  (s.spec ->> '$.run.max_cost_usd')::double * p.part as max_cost_usd,
+  ceil((s.spec ->> '$.run.max_tokens')::bigint * p.part)::bigint as max_tokens,
+  ceil((s.spec ->> '$.run.max_requests')::bigint * p.part)::bigint as max_requests,
   s.spec ->> '$.run.deadline' as deadline
 from state.spec_version as s
+cross join (
+  select coalesce(max((h.end_row - h.first_row) / greatest(h.records, 1)), 1.0)::double as part
+  from state.shard as h
+) as p
 order by s.version desc
 limit 1;
 

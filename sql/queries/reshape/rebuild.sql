@@ -54,6 +54,19 @@ select
 from source.state.retired_generator
 order by generator desc;
 
+-- name: source_seed_columns
+-- Name and type of the columns of the seed rows inside the source. O(columns).
+select
+  c.column_name,
+  c.data_type
+from duckdb_columns() as c
+where
+  c.database_name = 'source'
+  and c.schema_name = 'state'
+  and c.table_name = 'seed_row'
+  and c.column_name <> 'row_index'
+order by c.column_index;
+
 -- name: source_columns
 -- Which generator of the source made which column. O(columns).
 select

@@ -107,5 +107,5 @@ from state.deferred_task;
 -- How far the plan is used up. O(segments).
 select
   r.next_row_group,
-  coalesce((select sum(p.row_groups) from state.plan_segment as p), 0)::bigint as row_groups
+  coalesce((select max(p.first_row_group + p.row_groups) from state.plan_segment as p), 0)::bigint as row_groups
 from state.run as r;

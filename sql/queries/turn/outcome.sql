@@ -169,6 +169,11 @@ select * from new_attempt;
 insert into state.usage_total by name
 select * from state.usage_tail;
 
+-- name: budget_share
+-- Which part of the run's budget is this database's: 1, or of a shard its part of all rows. O(1).
+select coalesce(max((s.end_row - s.first_row) / greatest(s.records, 1)), 1.0)::double as part
+from state.shard as s;
+
 -- name: used_so_far
 -- What all requests of this run have used, for its budget; once an invocation. O(sums + attempts not summed up yet).
 select

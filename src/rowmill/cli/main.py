@@ -24,6 +24,7 @@ COMMANDS = {
     "rerun": ("rowmill.cli.rerun", "Make a column again, for all rows or some."),
     "retry": ("rowmill.cli.retry", "Bring dropped rows back."),
     "fork": ("rowmill.cli.fork", "Copy a run database, under another spec."),
+    "merge": ("rowmill.cli.merge", "Make one run database of the shards of a run."),
     "status": ("rowmill.cli.status", "Show how far a run is."),
     "sql": ("rowmill.cli.sql", "Query a run database with SQL."),
     "show": ("rowmill.cli.show", "List rows, row groups, dropped rows, attempts …"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rowmill.cli.progress import Display
     from rowmill.engine.ending import RunReport
     from rowmill.engine.preparation import Prepared
+    from rowmill.graph.shard import ShardOrder
 
 _PANEL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
@@ -35,6 +36,26 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
         )
 
 
+def _shard(context: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, shards = text.partition("/")
+    if not slash or not number.isdecimal() or not shards.isdecimal() or not 1 <= int(number) <= int(shards):
+        raise click.BadParameter(f"'{text}' is no shard. Say 3/16 for the third of sixteen; the first is 1/16.")
+    return int(number), int(shards)
+
+
+def _rows(context: click.Context, parameter: click.Parameter, text: str | None) -> range | None:
+    if text is None:
+        return None
+    first, dots, end = text.partition("..")
+    if not dots:
+        _refuse_records(context, parameter, text)
+    if not first.isdecimal() or not end.isdecimal() or int(first) > int(end):
+        raise click.BadParameter(f"'{text}' are no rows. Say 0..500 for the first five hundred: rows 0 to 499.")
+    return range(int(first), int(end))
+
+
 @click.command()
 @click.argument("spec", type=click.Path(path_type=Path), metavar="SPEC|DATABASE")
 @click.argument("database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]")
@@ -44,7 +65,16 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @set_option
-@click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
+@click.option("--records", "--num-records", "-n", hidden=True, expose_value=False, callback=_refuse_records)
+@click.option(
+    "--shard", metavar="I/N", callback=_shard, help="Make only the I-th of N parts, counted from 1. Merge them later."
+)
+@click.option(
+    "--rows",
+    metavar="A..B",
+    callback=_rows,
+    help="Make only rows A to B-1, counted from 0: 0..500 and 500..1000 fit together.",
+)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.option(
     "--metrics",
@@ -61,6 +91,8 @@ def command(
     yes: bool,
     resume: bool,
     parameters: dict[str, str],
+    shard: tuple[int, int] | None,
+    rows: range | None,
     metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
@@ -69,24 +101,37 @@ def command(
     goes on with the spec inside it. Interrupt once to stop after the running calls, twice to stop now;
     the same command goes on.
 
+    --shard and --rows make a part of the rows in a run database of their own (by default <name>-3-of-16.duckdb), on
+    this machine or another; 'rowmill merge' makes one of them. See 'rowmill help scaling'.
+
     \b
     Example:
       rowmill run spec.yaml
       rowmill run penguins.duckdb
+      rowmill run spec.yaml shard-3.duckdb --shard 3/16
       rowmill run spec.yaml -v --log-format json 2> run.log
     """
+    from rowmill.graph.shard import ShardOrder
+
     check_address_space()
-    prepared, path = _what(spec, database, parameters, needs_seed=accept_changes or purge, yes=yes)
+    order = ShardOrder.asked(shard, rows)
+    prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     with _served(path, metrics):
-        report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
+        report = _run(prepared, path, None if settings().quiet else _display(), resume=resume, order=order)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
 
 def _what(
-    spec: Path, database: Path | None, parameters: dict[str, str], *, needs_seed: bool, yes: bool
+    spec: Path,
+    database: Path | None,
+    parameters: dict[str, str],
+    order: ShardOrder | None,
+    *,
+    needs_seed: bool,
+    yes: bool,
 ) -> tuple[Prepared | None, Path]:
     if is_run_database(spec):
         if database is not None:
@@ -99,13 +144,14 @@ def _what(
         return None, spec
     from rowmill.cli.trust import agree, started_by
     from rowmill.engine.preparation import prepare_to_change, prepare_to_run
+    from rowmill.engine.sharding import default_database
     from rowmill.spec.loading import load_spec
 
     if database is not None:
         _check_new(database)
     loaded = load_spec(spec, parameters)
     agree(started_by(loaded.spec, loaded.directory), yes=yes)  # before a function's module is imported
-    path = database if database is not None else Path(f"{loaded.spec.name}.duckdb")
+    path = database if database is not None else default_database(loaded.spec, order)
     if needs_seed:
         return prepare_to_change(loaded, path), path
     prepared = prepare_to_run(loaded.spec, loaded.directory, path)
@@ -172,11 +218,18 @@ def _served(path: Path, address: str | None) -> Iterator[None]:
         yield
 
 
-def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:
+def _run(
+    prepared: Prepared | None,
+    path: Path,
+    shown: tuple[Display, float] | None,
+    *,
+    resume: bool,
+    order: ShardOrder | None,
+) -> RunReport:
     from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.engine.invocation import run
 
-    work = partial(run, prepared, path, handle_signals=True, resume=resume)
+    work = partial(run, prepared, path, handle_signals=True, resume=resume, shard=order)
     if shown is None:
         return run_on_event_loop(work)
     display, interval_s = shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rowmill.cli.figures import count
+from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, output_option, say, write_exactly, write_listing
 from rowmill.cli.overview import EndpointLine, Fact, endpoints, facts, failures, in_ascii, task_times
-from rowmill.cli.place import database_argument, existing_database
+from rowmill.cli.place import existing_database
 from rowmill.cli.terminal_text import escaped
-from rowmill.errors import UsageError
+from rowmill.errors import RowmillError, UsageError
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
@@ -28,24 +30,31 @@ _LINE_INTERVAL_S = 5.0
 
 
 @click.command()
-@database_argument
+@click.argument("databases", type=click.Path(path_type=Path), nargs=-1, metavar="[DATABASE...]")
 @click.option("-w", "--watch", is_flag=True, help="Keep showing it until the run ends.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Use plain characters only.")
 @output_option
-def command(database: Path | None, watch: bool, ascii_only: bool, output_format: OutputFormat) -> None:
+@click.pass_context
+def command(
+    context: click.Context, databases: tuple[Path, ...], watch: bool, ascii_only: bool, output_format: OutputFormat
+) -> None:
     """Show how far a run is, how fast, what it costs, what fails and what it waits for. Times are UTC.
 
     Without DATABASE, the only *.duckdb file of the current directory. csv holds the view run_status
     alone, json and jsonl everything. --watch draws a panel on a terminal and writes a line now and then elsewhere;
-    interrupting it leaves the run alone.
+    interrupting it leaves the run alone. Of several, such as the shards of a run, it shows each in a line and what they
+    are together; one that cannot be read is named, and the exit code is that of its error.
 
     \b
     Example:
       rowmill status penguins.duckdb
       rowmill status --watch
       rowmill status --format json
+      rowmill status penguins-*-of-16.duckdb
     """
-    path = existing_database(database)
+    if len(databases) > 1:
+        context.exit(_several(databases, output_format, watch=watch, ascii_only=ascii_only))
+    path = existing_database(databases[0] if databases else None)
     if watch:
         if output_format is not OutputFormat.TABLE:
             raise UsageError("--watch is for people; for programs, ask 'rowmill status --format json' again and again.")
@@ -67,6 +76,54 @@ def _read(path: Path) -> Status:
 
     with open_reader(path) as reader:
         return reader.detailed_status(time.time())
+
+
+def _several(paths: Sequence[Path], output_format: OutputFormat, *, watch: bool, ascii_only: bool) -> int:
+    """Shows several run databases and their sum; returns the exit code."""
+    if watch:
+        raise UsageError("--watch looks at one run database. For several, ask 'rowmill status' again and again.")
+    from rowmill.store.reading.status_sum import status_sum
+
+    found, failed = _read_several(paths)
+    for path, error in failed.items():
+        tell(f"{escaped(str(path))} is not counted: {escaped(str(error))}")
+    exit_code = next((error.exit_code for error in failed.values()), 0)
+    if not found:
+        return exit_code
+    together = status_sum(list(found.values()))
+    if output_format is OutputFormat.CSV:
+        _write_csv(*found.values())
+    elif output_format is not OutputFormat.TABLE:
+        shards = [_facts(status) | {"database": str(path)} for path, status in found.items()]
+        unread = [{"database": str(path), "error": str(error)} for path, error in failed.items()]
+        _write_json(together, output_format, databases=shards, unread=unread)
+    else:
+        headings = ["database", "state", "rows", "finished", "dropped", "requests"]
+        rows = [
+            [
+                escaped(str(path)),
+                each.state,
+                *map(count, (each.records, each.rows_finished, each.rows_dropped, each.requests)),
+            ]
+            for path, each in found.items()
+        ]
+        say("\n".join([*_aligned(headings, rows), ""]))
+        _print(together, ascii_only=ascii_only)
+    return exit_code
+
+
+def _read_several(paths: Sequence[Path]) -> tuple[dict[Path, Status], dict[Path, RowmillError]]:
+    from rowmill.inspect.opening import open_reader
+
+    found: dict[Path, Status] = {}
+    failed: dict[Path, RowmillError] = {}
+    for path in dict.fromkeys(paths):
+        try:
+            with open_reader(existing_database(path)) as reader:
+                found[path] = reader.detailed_status(time.time())
+        except RowmillError as error:  # the others can be told of all the same
+            failed[path] = error
+    return found, failed
 
 
 def _watch(path: Path, *, ascii_only: bool) -> None:
@@ -146,17 +203,21 @@ def _aligned(headings: list[str], rows: list[list[str]]) -> list[str]:
     ]
 
 
-def _write_csv(status: Status) -> None:
+def _facts(status: Status) -> dict[str, Any]:
+    return {name: value for name, value in asdict(status).items() if name not in _NESTED}
+
+
+def _write_csv(*statuses: Status) -> None:
     import pyarrow as pa
 
-    facts = {name: value for name, value in asdict(status).items() if name not in _NESTED}
-    write_listing(pa.table({name: pa.array([value]) for name, value in facts.items()}), OutputFormat.CSV)
+    rows = [_facts(status) for status in statuses]
+    write_listing(pa.table({name: pa.array([row[name] for row in rows]) for name in rows[0]}), OutputFormat.CSV)
 
 
-def _write_json(status: Status, output_format: OutputFormat) -> None:
+def _write_json(status: Status, output_format: OutputFormat, **more: object) -> None:
     import json
 
-    values = asdict(status)
+    values = asdict(status) | more
     values |= values.pop("details") or {}
     text = json.dumps(values, default=_json_value, ensure_ascii=False)
     write_exactly(f"[\n{text}\n]\n" if output_format is OutputFormat.JSON else f"{text}\n")

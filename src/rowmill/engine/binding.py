@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import NamedTuple
 
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
@@ -11,11 +12,12 @@ from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
 from rowmill.generators.prompting.model_handle import ModelHandle
-from rowmill.generators.protocol import Generator, Model, Toolbox
+from rowmill.generators.protocol import Generator, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
-from rowmill.graph.endpoint import endpoints
+from rowmill.graph.endpoint import endpoints, server_names
 from rowmill.graph.graph import Graph
 from rowmill.providers.protocol import Provider
+from rowmill.providers.servers import Servers
 from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
@@ -28,6 +30,14 @@ OpenProvider = Callable[[ModelConfig, Mapping[str, str], int], Provider]
 """Opens the provider of a model: its configuration, the environment, the limit of its endpoint."""
 
 
+class OpenModels(NamedTuple):
+    """The models of an invocation."""
+
+    by_alias: Mapping[str, ModelHandle]
+    servers: tuple[Servers, ...]
+    """Of the endpoints that have several (C6)."""
+
+
 @asynccontextmanager
 async def open_models(
     spec: Spec,
@@ -35,18 +45,33 @@ async def open_models(
     wall_clock: Callable[[], float],
     open_provider: OpenProvider,
     known: AnswerLookup,
-) -> AsyncIterator[dict[str, Model]]:
-    """The models of a spec by alias; aliases of one endpoint share its provider. Closed when left."""
-    models: dict[str, Model] = {}
+) -> AsyncIterator[OpenModels]:
+    """The models of a spec by alias, and the servers of endpoints that have several. Closed when left."""
+    models: dict[str, ModelHandle] = {}
+    several: list[Servers] = []
     async with AsyncExitStack() as stack:
         for endpoint in endpoints(spec).values():
+            servers = None
+            if endpoint.servers:
+                servers = Servers(endpoint.servers, endpoint.server_limit, spec.run.rate_limit_cooldown_s)
+                several.append(servers)
             for config in endpoint.models:
-                provider = open_provider(config, environ, endpoint.limit)
-                stack.push_async_callback(provider.aclose)
+                opened = {}
+                for name, url in zip(server_names(config) or [""], config.base_urls() or [None], strict=True):
+                    one = config.at(url) if url is not None else config
+                    opened[name] = open_provider(one, environ, endpoint.server_limit)
+                    stack.push_async_callback(opened[name].aclose)
                 models[config.alias] = ModelHandle(
-                    config, provider, wall_clock, spec.seed, known, estimates=spec.run.max_tokens is not None
+                    config,
+                    next(iter(opened.values())),
+                    wall_clock,
+                    spec.seed,
+                    known,
+                    servers,
+                    opened,
+                    estimates=spec.run.max_tokens is not None,
                 )
-        yield models
+        yield OpenModels(models, tuple(several))
 
 
 @asynccontextmanager
@@ -90,6 +115,7 @@ def starting_limits(
     prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory]
 ) -> dict[str, ResourceLimit]:
     """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2)."""
+    servers = {server for endpoint in endpoints(prepared.spec).values() for server in endpoint.servers}
     ramps = {
         name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
         for name, endpoint in endpoints(prepared.spec).items()
@@ -103,6 +129,7 @@ def starting_limits(
             ramp_up_s=ramps.get(name),
         )
         for name, configured in limits.items()
+        if name not in servers
     }
 
 

@@ -15,7 +15,7 @@ from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
 from rowmill.generators.file_directory import link_files
 from rowmill.store.database.connection import Connection
-from rowmill.store.database.held_file import holding, sync_directory
+from rowmill.store.database.held_file import holding, sync_directory, sync_file
 from rowmill.store.file import engine_errors
 from rowmill.store.file.database_file import create_private_file
 from rowmill.store.file.log import log_of
@@ -74,7 +74,7 @@ def fork(prepared: Prepared, source: Path, target: Path, now: float) -> Change:
         raise taken
     change = look_at_change(prepared, source)
     with _rebuilt(prepared, source, target, change, now, purge=False) as rebuilt:
-        link_files(source, target)
+        link_files([source], target)
         try:
             os.link(rebuilt, target)
         except FileExistsError:
@@ -92,14 +92,17 @@ def _rebuilt(
     event = "spec changed" if source == target else "forked"
     with unfinished(target, CHANGED) as rebuilt:
         create_private_file(rebuilt)
-        with Connection(rebuilt, source=source) as connection, engine_errors.mapped("rebuilding the run database"):
+        with (
+            Connection(rebuilt, sources={"source": source}) as connection,
+            engine_errors.mapped("rebuilding the run database"),
+        ):
             rebuild = Rebuild(connection, prepared.blueprint(), change, purge=purge)
             if not rebuild.is_up_to_date():
                 raise _changed_meanwhile(source)
             rebuild.copy(now, event=event, detail=f"{source.name}: {detail}")
             rebuilt.chmod(source.stat().st_mode & 0o777)
             # Still holding the source, so that nobody writes to it before the rebuilt one has its place.
-            _sync(rebuilt)
+            sync_file(rebuilt)
             yield rebuilt
 
 
@@ -108,14 +111,6 @@ def _fold_log(database: Path) -> None:
     if log_of(database).exists():
         with Connection(database) as connection, engine_errors.mapped("reading the log of the last process"):
             connection.checkpoint()
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _changed_meanwhile(database: Path) -> Locked:

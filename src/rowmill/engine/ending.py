@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rowmill.counted import plural
 from rowmill.dispatch.settings import Ending
@@ -48,6 +48,13 @@ def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], n
         turns,
         reasons,
     )
+
+
+def resting(report: RunReport, name: str, why: str) -> RunReport:
+    """The report on a shard that has done what it can: 0 or 3, as there is nothing to go on with here."""
+    waiting = report.records - report.rows_dropped - report.rows_finished
+    message = f"{name} has done its part, {waiting} of {report.records} rows wait: {why}."
+    return replace(report, message=message)
 
 
 def stopped_message(name: str, status: Status) -> str:

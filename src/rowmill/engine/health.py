@@ -15,7 +15,8 @@ import anyio
 from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import ProviderError, Rejected, RunStopping, Unavailable
-from rowmill.generators.protocol import Call, Model
+from rowmill.generators.prompting.model_handle import ModelHandle
+from rowmill.generators.protocol import Call
 from rowmill.spec.declaration import ModelUse
 from rowmill.spec.model import ModelConfig
 
@@ -31,29 +32,32 @@ QUESTION = [{"role": "user", "content": "Reply with the word OK."}]
 _logger = logging.getLogger("rowmill.health")
 
 
-async def check_models(prepared: Prepared, models: Mapping[str, Model], environ: Mapping[str, str]) -> None:
-    """Asks each model the graph uses once, endpoints at the same time, models of one endpoint one after the other.
+async def check_models(prepared: Prepared, models: Mapping[str, ModelHandle], environ: Mapping[str, str]) -> None:
+    """Asks each model the graph uses once, at each of its servers, servers at the same time, models of one server one
+    after the other.
 
     Not asked: simulated models, those with ``skip_health_check``, and models of images, which cost too much. Raises
     :class:`~rowmill.errors.RunStopping` for the first one that every request would fail at.
     """
     if environ.get(SKIP, "").strip().lower() not in ("", "0", "false", "no"):
         return
-    uses: dict[str, dict[tuple[str, ModelUse], None]] = {}
+    uses: dict[str, dict[tuple[str, ModelUse], ModelHandle]] = {}
     for node in prepared.graph.generators:
         for alias, use in node.declaration.models.items():
             config = models[alias].config
             if not (config.skip_health_check or config.provider == "simulated" or use == "image"):
-                uses.setdefault(f"{config.provider} {config.base_url} {config.model}", {})[alias, use] = None
+                for one in models[alias].servers:
+                    server = f"{config.provider} {one.config.base_url} {config.model}"
+                    uses.setdefault(server, {})[alias, use] = one
     failures: list[RunStopping] = []
     async with anyio.create_task_group() as group:
-        for endpoint in uses.values():
-            group.start_soon(_check_endpoint, [(models[alias], use) for alias, use in endpoint], failures)
+        for asked in uses.values():
+            group.start_soon(_check_server, [(model, use) for (_, use), model in asked.items()], failures)
     if failures:
         raise failures[0]
 
 
-async def _check_endpoint(models: list[tuple[Model, ModelUse]], failures: list[RunStopping]) -> None:
+async def _check_server(models: list[tuple[ModelHandle, ModelUse]], failures: list[RunStopping]) -> None:
     for model, use in models:
         alias = model.config.alias
         try:
@@ -75,14 +79,14 @@ async def _check_endpoint(models: list[tuple[Model, ModelUse]], failures: list[R
                 "meanwhile; run.unavailable_after_s says how long the run waits.",
                 alias,
                 reason_of(error).rstrip("."),
-                await advice_on(model.config.base_url, error.error_type),
+                await advice_on(model.config.effective_base_url(), error.error_type),
             )
         except (ProviderError, TimeoutError) as error:
             _logger.warning(
                 "Model '%s' gave no answer to its health check; going on: %s.%s",
                 alias,
                 reason_of(error).rstrip("."),
-                await advice_on(model.config.base_url, getattr(error, "error_type", "Timeout")),
+                await advice_on(model.config.effective_base_url(), getattr(error, "error_type", "Timeout")),
             )
 
 
@@ -93,7 +97,7 @@ def reason_of(error: BaseException) -> str:
     return str(error).strip() or f"{type(error).__name__} without a message"
 
 
-async def _ask(model: Model, use: ModelUse) -> None:
+async def _ask(model: ModelHandle, use: ModelUse) -> None:
     call = Call(0, [0])
     if use == "embedding":
         await model.embed(["OK"], call)

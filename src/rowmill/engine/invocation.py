@@ -30,7 +30,7 @@ from rowmill.engine.binding import (
     takes_several_rows,
     traits_of,
 )
-from rowmill.engine.ending import RunReport, report_of, stopped_message
+from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
@@ -38,19 +38,23 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
+from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
 from rowmill.metrics.spans import SpanSender
 from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
+from rowmill.providers.servers import Servers
 from rowmill.secret import hidden
 from rowmill.spec.run_settings import OtelSettings
 from rowmill.spec.spec import Spec
@@ -79,12 +83,14 @@ async def run(
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
     resume: bool = False,
+    shard: ShardOrder | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
-    ``resume``: also if the run is paused. A run that is refused, or whose models do not answer, is not extended,
+    ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on
+    must be made of them. A run that is refused, or whose models do not answer, is not extended,
     resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """
@@ -94,7 +100,7 @@ async def run(
         if handle_signals:  # the process is ours to end
             stack.enter_context(deadline)
         writer = await stack.enter_async_context(WriterThread())
-        store = await writer.call(_open_store, database, prepared, environ)
+        store = await writer.call(_open_store, database, prepared, shard, environ)
         sender = await writer.call(_span_sender, store, prepared, database)
         if sender is not None:
             afterwards.push_async_callback(partial(anyio.to_thread.run_sync, sender.finish, abandon_on_cancel=True))
@@ -112,6 +118,7 @@ async def run(
                 on_drain=on_drain,
                 on_row_group_finished=on_row_group_finished,
                 resume=resume,
+                shard=shard,
                 deadline=deadline if handle_signals else None,
             )
         finally:
@@ -132,11 +139,14 @@ def _span_sender(store: RunStore, prepared: Prepared | None, database: Path) -> 
     return SpanSender(database, settings, 0 if store.is_new else number_of_attempts(store.connection))
 
 
-def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str, str]) -> RunStore:
+def _open_store(
+    database: Path, prepared: Prepared | None, shard: ShardOrder | None, environ: Mapping[str, str]
+) -> RunStore:
     """Opens the run database. A new one is made only if there is a spec for it, and the keys the spec names."""
     if not database.exists():
         if prepared is None:
             raise UsageError(f"There is no run database {database}. Name a spec to create one.")
+        shard_of(prepared, shard)
         for config in prepared.spec.models:
             config.require_secrets(environ)
     return open_store(database)
@@ -155,6 +165,7 @@ async def work(
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     resume: bool = False,
+    shard: ShardOrder | None = None,
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     deadline: Deadline | None = None,
@@ -166,7 +177,7 @@ async def work(
     to watch it and to steer it.
     """
     given = prepared
-    prepared = await writer.call(_open_run, store, given, wall_clock())
+    prepared = await writer.call(_open_run, store, given, shard, wall_clock())
     adopt = partial(_adopt, store, given, resume=resume)
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
@@ -179,11 +190,11 @@ async def work(
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
         keys = KeyRing(environ, prepared.directory)
         models = await stack.enter_async_context(open_models(prepared.spec, keys, wall_clock, open_provider, known))
-        await check_models(prepared, models, environ)
+        await check_models(prepared, models.by_alias, environ)
         tools = await stack.enter_async_context(open_tools(prepared, environ))
         runtime = InvocationRuntime(
             prepared.directory,
-            models,
+            models.by_alias,
             _files_of(store, stack),
             prepared.spec,
             tools,
@@ -200,6 +211,7 @@ async def work(
         limits = by_hand.limited(prepared.limits)
         _warn_if_paused(name, by_hand)
         memory = await writer.call(store.begin, limits, wall_clock())
+        remember(models.servers, limits, memory, wall_clock())
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
@@ -208,7 +220,12 @@ async def work(
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
         ) -> TurnResult:
+            if models.servers:
+                learned = {**learned, **newly_learned(models.servers)}
+                await note_servers(models.servers, store, writer, now)
             taken = await writer.call(turn.take, outcomes, free, now, learned)
+            if models.servers:
+                taken = obeyed(models.servers, taken)
             await known.keep(outcomes)
             if turn.is_untidy:
                 group.start_soon(writer.call, turn.tidy)
@@ -224,6 +241,7 @@ async def work(
             on_finished=on_row_group_finished,
             starts_paused=by_hand.paused_at is not None,
         )
+        running_calls = partial(_running_calls, dispatcher, models.servers)
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
         reason = "cancelled"
@@ -232,13 +250,17 @@ async def work(
                 if deadline is not None:
                     group.start_soon(obey_signals, dispatcher, on_drain, deadline)
                 if place is not None:
-                    group.start_soon(answer, store, writer, dispatcher, turn.control, place, deadline)
+                    group.start_soon(
+                        answer, store, writer, running_calls, dispatcher.nudge, turn.control, place, deadline
+                    )
                 if on_progress is not None:
-                    report = partial(_report_progress, store, writer, dispatcher, on_progress, wall_clock)
+                    report = partial(_report_progress, store, writer, running_calls, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)
                 ending = await dispatcher.run()
                 group.cancel_scope.cancel()
             reason = _reason(ending, dispatcher.stop)
+            rests = await writer.call(_rest, store, prepared, ending)
+            reason = rests or reason
         except BaseExceptionGroup as raised:
             error = _leaf(raised)
             reason = f"failed: {error}"[:500]
@@ -257,7 +279,15 @@ async def work(
     ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
     if ending is Ending.STOPPED and isinstance(stop, Interrupted):
         ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
-    return ended
+    return ended if rests is None else resting(ended, name, rests)
+
+
+def _rest(store: RunStore, prepared: Prepared, ending: Ending) -> str | None:
+    """Why a shard that has done all it can is not finished; None if that is not so."""
+    shard = store.shard()
+    if shard is None or ending is not Ending.COMPLETE or store.is_finished():
+        return None
+    return rest_reason(shard, prepared.graph)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:
@@ -302,16 +332,19 @@ def _files_of(store: RunStore, stack: AsyncExitStack) -> FileDirectory:
     return FileDirectory(Path(stack.enter_context(TemporaryDirectory(prefix="rowmill-"))))
 
 
-def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepared:
+def _open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | None, now: float) -> Prepared:
     """Creates the tables, or checks that spec and database fit, and changes nothing; returns what to work with."""
     if store.is_new:
         if prepared is None:
             raise UsageError(f"{store.connection.path} is empty. Name the spec to create the run database.")
-        store.create(prepared.blueprint(), now)
+        shard = shard_of(prepared, order)
+        store.create(replace(prepared.blueprint(), shard=shard), now)
+        say_budget(shard, prepared.spec)
         return prepared
     stored = store.stored_spec()
     store.check_plan()
     store.check_after_crash()
+    check_order(store, order, prepared)
     if prepared is None:
         return prepare_stored(stored.text, stored.directory, store.seed_columns())
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
@@ -320,7 +353,9 @@ def _open_run(store: RunStore, prepared: Prepared | None, now: float) -> Prepare
 
 
 def _wanted_rows(store: RunStore, spec: Spec) -> int:
-    """How many rows the plan is to have under a spec."""
+    """How many rows the plan is to have under a spec; a shard has those it has."""
+    if store.shard() is not None:
+        return store.plan().rows
     return spec.planned_records if spec.accepted_records is None else max(spec.planned_records, store.plan().rows)
 
 
@@ -351,10 +386,18 @@ def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool)
         store.steer(request_of("resume"), now)
 
 
+def _running_calls(dispatcher: Dispatcher, servers: Sequence[Servers]) -> Mapping[str, int]:
+    """Calls that run now, per resource, and per server where an endpoint has several. May be asked from any thread."""
+    found = dispatcher.running_calls()
+    for each in servers:
+        found |= each.running()
+    return found
+
+
 async def _report_progress(
     store: RunStore,
     writer: StoreWriter,
-    dispatcher: Dispatcher,
+    running_calls: Callable[[], Mapping[str, int]],
     on_progress: Progress,
     wall_clock: Callable[[], float],
     interval_s: float,
@@ -363,8 +406,7 @@ async def _report_progress(
     read_at = 0.0
     while True:
         status = await writer.call(read_status, store.connection)
-        running = {pool.resource: pool.running_calls for pool in dispatcher.statistics().pools}
-        status = status.with_living_process(running)
+        status = status.with_living_process(running_calls())
         if details is None or anyio.current_time() - read_at >= _DETAILS_INTERVAL_S:
             details = await writer.call(read_details, store.connection, status, wall_clock())
             read_at = anyio.current_time()

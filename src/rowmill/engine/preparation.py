@@ -276,7 +276,9 @@ def _prepared(
 
 def resource_limits(spec: Spec) -> dict[str, int]:
     """The limit of every resource of a spec: its endpoints, the event loop, the worker threads."""
-    limits = {name: endpoint.limit for name, endpoint in endpoints(spec).items()}
+    found = endpoints(spec)
+    limits = {name: endpoint.limit for name, endpoint in found.items()}
+    limits |= {server: endpoint.server_limit for endpoint in found.values() for server in endpoint.servers}
     for column in spec.columns:
         for name, limit in column.own_resources().items():
             limits[name] = min(limit, limits.get(name, limit))

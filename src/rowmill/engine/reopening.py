@@ -114,6 +114,12 @@ def extend(
                 "extended by hand. For more rows raise 'accepted' of 'records' in the spec, then: rowmill run SPEC "
                 f"{database}"
             )
+        shard = store.shard()
+        if shard is not None:
+            raise UsageError(
+                f"{database} is {shard}, and its rows are fixed. Merge the shards ('rowmill merge'), then extend what "
+                "they make."
+            )
         before = store.plan().rows
         size = row_group_size or prepared.spec.row_group_size
         if dry_run:

@@ -18,7 +18,6 @@ from anyio import from_thread
 from anyio.lowlevel import current_token
 from pyarrow import ArrowException
 
-from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine.interruption import Deadline
 from rowmill.engine.writer import StoreWriter
 from rowmill.errors import StateError
@@ -30,7 +29,7 @@ from rowmill.store.turn.control import Control
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 
 if TYPE_CHECKING:
-    from rowmill.inspect.server import LiveServer, Steer
+    from rowmill.inspect.server import LiveServer, RunningCalls, Steer
 
 _TURN_PATIENCE_S = 60.0
 _ENDING_INTERVAL_S = 0.05
@@ -51,17 +50,18 @@ def announce(database: Path) -> LivePlace | None:
 async def answer(
     store: RunStore,
     writer: StoreWriter,
-    dispatcher: Dispatcher,
+    running_calls: RunningCalls,
+    wake: Callable[[], None],
     control: Control,
     place: LivePlace,
     deadline: Deadline | None = None,
 ) -> None:
-    """Serves until it is cancelled. Starting and ending happen beside the event loop."""
+    """Serves until it is cancelled. ``wake`` asks for a turn. Starting and ending happen beside the event loop."""
     instance = await writer.call(store.connection.beside)
-    nudge = partial(from_thread.run_sync, dispatcher.nudge, token=current_token())
+    nudge = partial(from_thread.run_sync, wake, token=current_token())
     steer = partial(_steer, control, nudge, deadline)
     try:
-        server = await anyio.to_thread.run_sync(_serve, place, instance, dispatcher, steer)
+        server = await anyio.to_thread.run_sync(_serve, place, instance, running_calls, steer)
     except (OSError, ArrowException, ImportError) as error:
         instance.close()
         _warn(error)
@@ -73,10 +73,10 @@ async def answer(
             await anyio.to_thread.run_sync(server.close)
 
 
-def _serve(place: LivePlace, instance: Connection, dispatcher: Dispatcher, steer: Steer) -> LiveServer:
+def _serve(place: LivePlace, instance: Connection, running_calls: RunningCalls, steer: Steer) -> LiveServer:
     from rowmill.inspect.server import LiveServer  # Flight is imported while the run works already
 
-    return LiveServer(place, instance, dispatcher.running_calls, steer)
+    return LiveServer(place, instance, running_calls, steer)
 
 
 def _steer(

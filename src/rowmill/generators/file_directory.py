@@ -11,6 +11,8 @@ import os
 import re
 import shutil
 import threading
+from collections.abc import Iterable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -104,27 +106,39 @@ def files_of(database: Path) -> Path:
     return database.with_name(f"{database.name}.files")
 
 
-def link_files(source: Path, target: Path) -> None:
-    """Gives the run database ``target`` the files of ``source``; no file is ever changed in place, so both can share
-    one on the disk. Replaces what an earlier attempt left.
+def link_files(sources: Iterable[Path], target: Path) -> None:
+    """Gives the run database ``target`` the files of the ``sources``; no file is ever changed in place, so all can
+    share one on the disk. Replaces what an earlier attempt left. Of two files for one row the later source's counts.
 
     Raises :class:`~rowmill.errors.WriteFailed`.
     """
-    origin, place = files_of(source), files_of(target)
-    if not origin.is_dir():
+    place = files_of(target)
+    origins = [files_of(source) for source in sources if files_of(source).is_dir()]
+    if not origins:
         return
     try:
         with unfinished(place, COPIED) as copy:
-            shutil.copytree(origin, copy, copy_function=_linked, ignore=shutil.ignore_patterns(f"*{_PARTIAL}"))
+            for origin in origins:
+                shutil.copytree(
+                    origin,
+                    copy,
+                    copy_function=_linked,
+                    ignore=shutil.ignore_patterns(f"*{_PARTIAL}"),
+                    dirs_exist_ok=True,
+                )
             if place.exists():
                 shutil.rmtree(place)
             os.replace(copy, place)
             _flush_directory(place.parent)
     except OSError as error:
-        raise WriteFailed(f"The files of {source} cannot be copied to {place}: {error.strerror or error}.") from error
+        raise WriteFailed(
+            f"The files of {', '.join(map(str, origins))} cannot be copied to {place}: {error.strerror or error}."
+        ) from error
 
 
 def _linked(source: str, target: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(target)
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links

@@ -43,9 +43,12 @@ class Plan:
     """
 
     segments: tuple[PlanSegment, ...]
+    first_row_group: int = 0
+    """Where it begins: 0, but in a shard."""
+    first_row: int = 0
 
     def __post_init__(self) -> None:
-        row_group = row = 0
+        row_group, row = self.first_row_group, self.first_row
         for number, segment in enumerate(self.segments):
             problem = _contradiction(segment, row_group, row)
             if problem:
@@ -87,12 +90,12 @@ class Plan:
 
     @property
     def rows(self) -> int:
-        """Rows of all segments."""
+        """Rows of all segments, and of what lies before a shard."""
         return self.segments[-1].end_row if self.segments else 0
 
     @property
     def row_groups(self) -> int:
-        """Row groups of all segments; they are numbered from 0."""
+        """Row groups of all segments, and of what lies before a shard; they are numbered from 0."""
         return self.segments[-1].end_row_group if self.segments else 0
 
     def size_of(self, row_group: int) -> int:

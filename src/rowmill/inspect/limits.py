@@ -30,6 +30,12 @@ def limit_of(database: Path, name: str | None) -> SpecLimit:
     if name == THREADS:
         return SpecLimit(THREADS, spec.run.max_local_workers)
     found = endpoints(spec)
+    for endpoint in found.values():
+        # By URL or name: one of several servers.
+        urls = [url for model in endpoint.models for url in model.base_urls()]
+        named_by = dict(zip([*endpoint.servers, *urls], [*endpoint.servers, *endpoint.servers], strict=False))
+        if endpoint.servers and name in named_by:
+            return SpecLimit(named_by[name], endpoint.server_limit)
     resource = endpoint_of_alias(spec).get(name, name)
     if resource not in found:
         named = [each for each, endpoint in found.items() if any(model.model == name for model in endpoint.models)]

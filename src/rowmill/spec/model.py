@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.distribution import Distribution, ManualDistribution, UniformDistribution, chance
 from rowmill.spec.name import model_alias_problem
 from rowmill.spec.registry import PROVIDERS
@@ -187,9 +187,10 @@ class ModelConfig(StrictModel):
     provider: ProviderName = "openai"
     """``openai``: any OpenAI-compatible server; ``anthropic``: the Messages API (529, overloaded, counts as rate
     limited; no embeddings); ``simulated``: made up in this process; or that of a plug-in."""
-    base_url: str | None = None
-    """Up to and including ``/v1``, as ``http://127.0.0.1:8000/v1``. Required for ``openai``; none for ``simulated``.
-    Default: Anthropic's own for ``anthropic``."""
+    base_url: str | Items[str] | None = None
+    """Up to and including ``/v1``, as ``http://127.0.0.1:8000/v1``; or a list, of
+    [several servers](models.md#several-servers) (C6). Required for ``openai``; none for ``simulated``. Default:
+    Anthropic's own for ``anthropic``."""
     model: str = Field(min_length=1, max_length=500)
     """The server's name of the model."""
     api_key: str | None = None
@@ -206,8 +207,8 @@ class ModelConfig(StrictModel):
     ca_file: str | None = Field(default=None, min_length=1)
     """A PEM file of certificates to trust, of a gateway with one of its own. Default: those of the system."""
     max_parallel_requests: Annotated[int, Field(strict=True, ge=1, le=100_000)] = 4
-    """Requests at once; the limit found to work may be lower, never higher. Aliases of one endpoint share the smallest
-    (C1)."""
+    """Requests at once, of each server; the limit found to work may be lower, never higher. Aliases of one endpoint
+    share the smallest (C1)."""
     ramp_up_s: Seconds | None = None
     """Grow from 1 request at once to the limit over this time, at the start of an invocation."""
     timeout_s: Seconds = 60.0
@@ -255,23 +256,17 @@ class ModelConfig(StrictModel):
 
     @field_validator("base_url")
     @classmethod
-    def _url_is_http(cls, value: str | None) -> str | None:
+    def _urls_are_http(cls, value: str | Sequence[str] | None) -> str | Sequence[str] | None:
         if value is None:
             return None
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:
-            raise ValueError("The URL cannot be read; it looks like 'http://127.0.0.1:8000/v1'.") from None
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("The URL carries a user name or password. Use api_key: '${MY_API_KEY}' instead.")
-        if parts.scheme not in {"http", "https"}:
-            raise ValueError("The URL must start with http:// or https://, like 'http://127.0.0.1:8000/v1'.")
-        if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
-            raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
-        if parts.query or parts.fragment:
-            raise ValueError("The URL must end with its path: no '?' and no '#'. 'query' is for what follows '?'.")
-        return value
+        if not isinstance(value, str):
+            if not value:
+                raise ValueError("The list of servers is empty.")
+            urls = [_http_url(url) for url in value]
+            if len(set(map(_comparable, urls))) < len(urls):
+                raise ValueError("A server is named twice.")
+            return urls[0] if len(urls) == 1 else tuple(urls)
+        return _http_url(value)
 
     @field_validator("api_key", mode="before")
     @classmethod
@@ -323,9 +318,25 @@ class ModelConfig(StrictModel):
         kind = self.auth or ("x-api-key" if self.provider == "anthropic" else "bearer")
         return "Authorization" if kind == "bearer" else kind
 
+    def base_urls(self) -> tuple[str, ...]:
+        """The URL of each server; none if the spec names none."""
+        if self.base_url is None:
+            return ()
+        return (self.base_url,) if isinstance(self.base_url, str) else tuple(self.base_url)
+
+    def comparable_urls(self) -> frozenset[tuple[str | None, int | None, str]]:
+        """Its servers, whatever way they are spelled."""
+        return frozenset(map(_comparable, self.base_urls()))
+
+    def at(self, url: str) -> ModelConfig:
+        """The same model at one of its servers alone."""
+        return self.model_copy(update={"base_url": url})
+
     def effective_base_url(self) -> str | None:
-        """``base_url``, or that of the provider if the spec names none."""
-        return ANTHROPIC_URL if self.base_url is None and self.provider == "anthropic" else self.base_url
+        """``base_url``, or that of the provider if the spec names none. Of one server."""
+        if self.base_url is None and self.provider == "anthropic":
+            return ANTHROPIC_URL
+        return next(iter(self.base_urls()), None)
 
     def resolved_api_key(self, environ: Mapping[str, str]) -> str | None:
         """The key itself, for the one place that sends it; None when the model needs none."""
@@ -395,3 +406,26 @@ class ModelConfig(StrictModel):
         if cache_write_tokens and self.cache_write_usd_per_million_tokens is not None:
             total += cache_write_tokens * (self.cache_write_usd_per_million_tokens - input_price)
         return max(total, 0.0) / 1_000_000
+
+
+def _http_url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError("The URL cannot be read; it looks like 'http://127.0.0.1:8000/v1'.") from None
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("The URL carries a user name or password. Use api_key: '${MY_API_KEY}' instead.")
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("The URL must start with http:// or https://, like 'http://127.0.0.1:8000/v1'.")
+    if not parts.hostname or port == 0 or any(c.isspace() or not c.isprintable() for c in value):
+        raise ValueError("The URL has no usable host; it looks like 'http://127.0.0.1:8000/v1'.")
+    if parts.query or parts.fragment:
+        raise ValueError("The URL must end with its path: no '?' and no '#'. 'query' is for what follows '?'.")
+    return value
+
+
+def _comparable(url: str) -> tuple[str | None, int | None, str]:
+    """What two spellings of one server share."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or {"http": 80, "https": 443}[parts.scheme], parts.path.rstrip("/")

@@ -141,6 +141,20 @@ class Spec(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _servers_belong_together(self) -> Self:
+        for place, model in enumerate(self.models):
+            for other in self.models[:place]:
+                same = (model.provider, model.model) == (other.provider, other.model)
+                mine, others = model.comparable_urls(), other.comparable_urls()
+                if same and mine & others and mine != others:
+                    message = (
+                        f"'{model.alias}' and '{other.alias}' share some servers of the model, but not all, so neither "
+                        "could keep to its limits. Give both the same list, or lists without a server in common."
+                    )
+                    raise _failing("Spec", [(("models", place, "base_url"), message)])
+        return self
+
+    @model_validator(mode="after")
     def _has_no_contradictions(self) -> Self:
         errors = [
             (tuple(int(part) if part.isdecimal() else part for part in problem.place.split(".")), problem.message)

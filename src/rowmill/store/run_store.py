@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import duckdb
@@ -21,6 +21,7 @@ from rowmill.counted import plural
 from rowmill.errors import Damaged, Incompatible
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
+from rowmill.graph.shard import Shard
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store.database.column_types import arrow_schema
@@ -129,6 +130,8 @@ class RunStore:
         layout = Layout(blueprint.graph, blueprint.spec.seed)
         seed_file = blueprint.seed_file
         seed_rows = read_seed(seed_file) if seed_file is not None else None
+        plan = Plan.fresh(blueprint.spec.planned_records, blueprint.spec.row_group_size)
+        segments = plan.segments if blueprint.shard is None else blueprint.shard.cut(plan)
         with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
                 schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
@@ -142,6 +145,7 @@ class RunStore:
                         "name": blueprint.spec.name,
                         "seed": blueprint.spec.seed,
                         "spec_directory": str(blueprint.spec_directory),
+                        "next_row_group": segments[0].first_row_group if segments else 0,
                         "now": moment,
                     },
                 )
@@ -149,9 +153,9 @@ class RunStore:
                     sql.insert_spec_version.text, {"spec": blueprint.spec.to_json(), "now": moment}
                 )
                 insert_graph(self._connection, blueprint.graph, layout)
-                self._insert_segments(
-                    Plan.fresh(blueprint.spec.planned_records, blueprint.spec.row_group_size).segments, 0
-                )
+                self._insert_segments(segments, 0)
+                if blueprint.shard is not None:
+                    self._connection.execute(sql.insert_shard.text, asdict(blueprint.shard))
             self._connection.checkpoint()
         self.is_new = False
 
@@ -190,17 +194,27 @@ class RunStore:
     def plan(self) -> Plan:
         """The plan, checked against itself (P4). Raises Damaged if it contradicts itself."""
         with engine_errors.mapped("reading the plan"):
-            rows = self._connection.execute(sql.plan_segments.text)
-        return Plan(tuple(PlanSegment(*row) for row in rows))
+            segments = tuple(PlanSegment(*row) for row in self._connection.execute(sql.plan_segments.text))
+        shard = self.shard()
+        if shard is None or not segments:
+            return Plan(segments)
+        return Plan(segments, segments[0].first_row_group, shard.first_row)
+
+    def shard(self) -> Shard | None:
+        """Which rows of a whole run this database holds; None: it is the whole."""
+        with engine_errors.mapped("reading which shard it is"):
+            rows = self._connection.execute(sql.read_shard.text)
+        return Shard(*rows[0]) if rows else None
 
     def check_plan(self) -> None:
         """Raises Damaged if the plan contradicts itself or the row groups there are (P4)."""
         self.plan()
         with engine_errors.mapped("counting the row groups"):
-            cursor, planned, active, held, finished = self._connection.execute(sql.plan_and_row_groups.text)[0]
-        if cursor > planned or cursor != active + held + finished:
+            cursor, planned, first, active, held, finished = self._connection.execute(sql.plan_and_row_groups.text)[0]
+        if cursor > planned or cursor - first != active + held + finished:
             raise Damaged(
-                f"The plan of {self._connection.path} and its row groups contradict each other: {cursor} of {planned} "
+                f"The plan of {self._connection.path} and its row groups contradict each other: {cursor - first} of "
+                f"{planned - first} "
                 f"were admitted, but {active} are active, {held} wait or are due and {finished} are finished. "
                 "'rowmill doctor' says more."
             )
@@ -298,6 +312,15 @@ class RunStore:
             for resource, configured, learned, until in self._connection.execute(sql.resource_memory.text)
         }
 
+    def note_rest(self, resource: str, rests_for_s: float | None, reason: str | None, now: float) -> None:
+        """Writes down that a resource rests for so long, and why; None: it does not rest any more."""
+        until = from_epoch(now + rests_for_s) if rests_for_s is not None else None
+        with engine_errors.mapped("noting that a server rests"), self._connection.transaction():
+            parameters = {"resource": resource, "until": until, "reason": reason}
+            self._connection.execute(sql.note_rest.text, parameters)
+            what = "server rests" if until is not None else "server is back"
+            self.note(what, resource, reason or "", now)
+
     def say_alive(self) -> None:
         """From now on the views, asked here, know that a process works on the run."""
         self._connection.execute(sql.say_alive.text)
@@ -339,6 +362,7 @@ class RunStore:
             skip_conditions=skip_conditions,
             announces=announces,
             drop_log=self._drop_log,
+            is_shard=self.shard() is not None,
         )
 
     def end(self, reason: str, now: float) -> None:

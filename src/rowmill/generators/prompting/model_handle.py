@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import anyio
 
-from rowmill.errors import RunStopping
+from rowmill.errors import RateLimited, RunStopping, Unavailable
 from rowmill.generators.prompting.answer_reuse import (
     KnownAnswers,
     answer_key,
@@ -32,9 +32,12 @@ from rowmill.providers.protocol import (
     ImageRequest,
     Provider,
 )
+from rowmill.providers.servers import Servers
 from rowmill.providers.token_usage import MOST_TOKENS, TokenUsage, estimated_tokens, token_usage
 from rowmill.spec.model import ModelConfig
 from rowmill.task import Request, error_type
+
+_Answer = TypeVar("_Answer")
 
 _log = logging.getLogger("rowmill.requests")
 _prompts = logging.getLogger("rowmill.prompts")
@@ -55,12 +58,17 @@ class ModelHandle:
         wall_clock: Callable[[], float] = time.time,
         seed: int = 0,
         known: KnownAnswers | None = None,
+        servers: Servers | None = None,
+        providers: Mapping[str, Provider] | None = None,
         *,
         estimates: bool = False,
     ) -> None:
         """``wall_clock`` gives seconds since the epoch, for the journal; ``seed`` is the run's, for what is drawn;
-        ``known`` are the answers to use again if the model is to (``reuse_answers``). ``estimates``: tokens that an
+        ``known`` are the answers to use again if the model is to (``reuse_answers``). ``servers``: it has several, and
+        ``providers`` are those of each, by its name; ``provider`` is one of these. ``estimates``: tokens that an
         endpoint does not count are estimated also where they have no price, since they are bounded."""
+        self._servers = servers
+        self._providers = providers or {}
         self._known = known if config.reuse_answers else None
         self._wall_clock = wall_clock
         self._estimates = estimates or bool(config.cost_usd(1, 1))
@@ -92,12 +100,8 @@ class ModelHandle:
                 self._record(call, self._wall_clock(), None, None, is_reused=True, reason=answer.finish_reason)
                 return answer
         request = ChatRequest(messages, merged, self._config.timeout_s)
-        started_at = self._wall_clock()
-        try:
-            answer = _with_known_reason(await self._provider.chat(request))
-        except BaseException as error:  # recorded as an attempt, and raised again
-            self._record_failure(call, started_at, error)
-            raise
+        started_at, given = await self._asked(call, lambda provider: provider.chat(request))
+        answer = _with_known_reason(given)
         used = TokenUsage(answer.input_tokens, answer.output_tokens, answer.note)
         if self._estimates:
             used = self._estimated(used, messages, answer)
@@ -140,12 +144,7 @@ class ModelHandle:
             raise RunStopping(f"Provider '{self._config.provider}' makes no embeddings", "NoEmbeddings")
         parameters = self._config.inference_parameters.embedding_parameters()
         request = EmbeddingRequest(texts, parameters, self._config.timeout_s)
-        started_at = self._wall_clock()
-        try:
-            answer = await self._provider.embed(request)
-        except BaseException as error:  # recorded as an attempt, and raised again
-            self._record_failure(call, started_at, error)
-            raise
+        started_at, answer = await self._asked(call, lambda provider: cast(Embedder, provider).embed(request))
         used = TokenUsage(answer.input_tokens, 0, answer.note)
         if self._estimates and not used.input_tokens:
             used = self._marked(used._replace(input_tokens=sum(map(estimated_tokens, texts))))
@@ -161,16 +160,48 @@ class ModelHandle:
         again = self._another_seed(call.regeneration) if call.regeneration else {}
         parameters = self._drawn(call) if in_chat else {**given, **again}
         request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s)
+        started_at, answer = await self._asked(call, lambda provider: cast(Illustrator, provider).draw(request))
+        counts = answer.input_tokens, answer.output_tokens
+        cached = answer.cached_tokens, answer.cache_write_tokens
+        self._record(call, started_at, None, answer.note, *counts, cached=cached)
+        return answer
+
+    async def _asked(self, call: Call, ask: Callable[[Provider], Awaitable[_Answer]]) -> tuple[float, _Answer]:
+        """The answer, and when the request for it began. Provider errors pass through.
+
+        Of several servers the next one is asked at once when one is away, or takes no more; each at most once.
+        """
+        if self._servers is None:
+            return await self._recorded(call, ask(self._provider))
+        tries_left = len(self._servers)
+        while True:
+            tries_left -= 1
+            server = await self._servers.take()
+            try:
+                with self._servers.watching(server):
+                    return await self._recorded(call, ask(self._providers[server.name]))
+            except (RateLimited, Unavailable) as error:
+                if not (tries_left and self._servers.has_another(server)):
+                    raise self._servers.told_of_all(error) from error
+
+    async def _recorded(self, call: Call, request: Awaitable[_Answer]) -> tuple[float, _Answer]:
         started_at = self._wall_clock()
         try:
-            answer = await self._provider.draw(request)
+            return started_at, await request
         except BaseException as error:  # recorded as an attempt, and raised again
             self._record_failure(call, started_at, error)
             raise
-        used = answer.input_tokens, answer.output_tokens
-        cached = answer.cached_tokens, answer.cache_write_tokens
-        self._record(call, started_at, None, answer.note, *used, cached=cached)
-        return answer
+
+    @property
+    def servers(self) -> tuple[ModelHandle, ...]:
+        """The model at each of its servers alone."""
+        if self._servers is None:
+            return (self,)
+        urls = self._config.base_urls()
+        return tuple(
+            ModelHandle(self._config.at(url), provider, self._wall_clock, self._seed)
+            for url, provider in zip(urls, self._providers.values(), strict=True)
+        )
 
     def _estimated(self, used: TokenUsage, messages: Sequence[Mapping[str, Any]], answer: ChatAnswer) -> TokenUsage:
         """The usage with an estimate for each count the endpoint does not give, or gives as 0, and a note of it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import duckdb
 
-from rowmill.errors import Damaged, Locked, WriteFailed
+from rowmill.errors import Locked, RowmillError, WriteFailed
 from rowmill.store.database.question import check_question
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
@@ -131,9 +131,14 @@ class Connection:
     _undo: UndoFile | None
 
     def __init__(
-        self, path: Path | None, *, read_only: bool = False, threads: int | None = None, source: Path | None = None
+        self,
+        path: Path | None,
+        *,
+        read_only: bool = False,
+        threads: int | None = None,
+        sources: Mapping[str, Path] | None = None,
     ) -> None:
-        """Opens ``path``, or a private in-memory database for None; ``source`` is attached, to be read as ``source``.
+        """Opens ``path``, or a private in-memory database for None; ``sources`` are attached, to be read by name.
 
         Raises :class:`~rowmill.errors.WrongVersion`, :class:`~rowmill.errors.Locked`,
         :class:`~rowmill.errors.Damaged`, :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
@@ -144,11 +149,11 @@ class Connection:
         config: dict[str, Any] = {**_HARDENED, **_NO_CHECKPOINTS, **_SAME_EVERYWHERE}
         if threads is not None:
             config["threads"] = threads
-        for file in (path, source):
+        sources = sources or {}
+        for file in (path, *sources.values()):
             if file is not None:
                 check_usable(file)
-        named = source or path
-        linked = several_names(named) if named is not None else None
+        linked = next(filter(None, map(several_names, sources.values() or filter(None, [path]))), None)
         if linked is not None and not read_only:
             raise linked
         if path is not None:
@@ -157,7 +162,7 @@ class Connection:
             check_log(path)
             self._claim = path.resolve()
             claim(self._claim)
-        if source is not None:
+        if sources:
             del config["enable_external_access"]
         try:
             self._engine = duckdb.connect(str(self.file or ":memory:"), read_only=read_only, config=config)
@@ -172,14 +177,16 @@ class Connection:
         try:
             if path is not None and read_only:
                 check_log(path)  # now that nobody can write to it; opened like this, nothing of it is lost
-            self._harden(read_only, source)
-        except Damaged:
+            self._attach(sources)
+            self._harden(read_only)
+        except RowmillError:
             self._engine.close()
+            self._release()
             raise
         except duckdb.Error as error:
             self._engine.close()
             self._release()
-            raise engine_errors.opening_error(error, source or path or Path(":memory:")) from error
+            raise engine_errors.opening_error(error, path or Path(":memory:")) from error
         if path is not None and not read_only:
             self._identity = file_identity(path)
             self._undo = UndoFile(path)
@@ -212,11 +219,18 @@ class Connection:
         other._engine = self._engine.cursor()
         return other
 
-    def _harden(self, read_only: bool, source: Path | None) -> None:
-        if source is not None:
-            check_log(source)
-            self._engine.execute(named.attach_source.fill(path=_text(str(source))))
+    def _attach(self, sources: Mapping[str, Path]) -> None:
+        """Attaches other run databases, to be read; nobody can write to them as long as this connection is open."""
+        for name, file in sources.items():
+            check_log(file)
+            try:
+                self._engine.execute(named.attach_source.fill(path=_text(str(file)), name=quote(name)))
+            except duckdb.Error as error:
+                raise engine_errors.opening_error(error, file) from error
+        if sources:
             self._engine.execute(named.forbid_external_access.text)
+
+    def _harden(self, read_only: bool) -> None:
         with _hardening:
             # Those who read a file in one process share it: whoever comes first has locked its settings for all.
             if self._engine.execute(named.has_locked_configuration.text).fetchall() == [(True,)]:

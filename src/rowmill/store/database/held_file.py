@@ -169,6 +169,15 @@ def _write(descriptor: int, content: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
+def sync_file(file: Path) -> None:
+    """Makes the content of a file durable."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_directory(directory: Path) -> None:
     """Makes names in a directory durable, where the file system can."""
     descriptor = os.open(directory, os.O_RDONLY)

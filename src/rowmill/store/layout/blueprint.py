@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rowmill.graph.graph import Graph
+from rowmill.graph.shard import Shard
 from rowmill.spec.spec import Spec
 from rowmill.store.layout.seed_reader import SeedFile
 
@@ -21,3 +22,5 @@ class Blueprint:
     seed_file: SeedFile | None
     limits: Mapping[str, int]
     """Per resource how many tasks may run at once."""
+    shard: Shard | None = None
+    """Which rows of the run; None: all."""

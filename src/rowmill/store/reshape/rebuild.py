@@ -41,7 +41,7 @@ _ROW_GROUPS = [
 
 COPIED_TABLES = (
     "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
-    "control_request", "pause", "limit_by_hand", "refusal", "older_rule",
+    "control_request", "pause", "limit_by_hand", "refusal", "older_rule", "shard",
 )  # fmt: skip
 """Tables that do not depend on the spec."""
 SEED_TABLES = ("seed_content", "seed_file")
@@ -84,7 +84,7 @@ class Rebuild:
         seed_file = self._blueprint.seed_file
         seed_rows = read_seed(seed_file) if seed_file is not None and self._reads_seed_again() else None
         with connection.transaction():
-            schema.create_tables(connection, self._layout, list(seed_file.columns) if seed_file else [], moment)
+            schema.create_tables(connection, self._layout, self._seed_columns(), moment)
             connection.execute(
                 sql.rebuild_run.text,
                 {
@@ -113,15 +113,23 @@ class Rebuild:
     def _copy_seed_rows(self, seed_rows: pa.Table | None) -> None:
         """The seed rows inside the source, unless the seed dataset is another one: then the rows just read."""
         seed_file = self._blueprint.seed_file
-        if seed_file is None:
+        if self._blueprint.spec.seed_dataset is None:
             return
-        if seed_rows is None:
+        if seed_file is None or seed_rows is None:
             for table in ("seed_row", *SEED_TABLES):
                 self._connection.execute(sql.rebuild_table.fill(table=table))
             return
         content = seed_content_of(self._connection, seed_file, seed_rows)
         copy_seed(self._connection, seed_file, seed_rows, self._blueprint.spec.seed)
         keep_seed_content(self._connection, seed_file, content)
+
+    def _seed_columns(self) -> list[tuple[str, str]]:
+        """Name and type of the columns of the seed rows; those inside the source if the spec came from there, too."""
+        if self._blueprint.seed_file is not None:
+            return list(self._blueprint.seed_file.columns)
+        if self._blueprint.spec.seed_dataset is None:
+            return []
+        return [(name, sql_type) for name, sql_type in self._connection.execute(sql.source_seed_columns.text)]
 
     def _reads_seed_again(self) -> bool:
         is_seed = {

@@ -91,6 +91,8 @@ class TurnLedger:
     """Another turn has work to do at once."""
     complete: bool = False
     """Every row group is finished."""
+    rests: bool = False
+    """The run is a shard, and all its rows wait for a barrier, which needs those of the other shards."""
     _stops: dict[Stop, BaseException] = field(default_factory=dict)
 
     @property
@@ -129,7 +131,7 @@ class TurnLedger:
             finished=self.finished,
             next_not_before=self.next_not_before,
             again=self.again,
-            complete=self.complete,
+            complete=self.complete or self.rests,
             stop=self.stop,
             dropped=frozenset(self.dropped),
             steering=self.steering,

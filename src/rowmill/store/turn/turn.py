@@ -86,10 +86,12 @@ class Turn:
         seed_rows: int,
         acceptance: Acceptance,
         drop_log: DropLog,
+        is_shard: bool = False,
         skip_conditions: Mapping[int, SkipCondition] | None = None,
         announces: bool = False,
     ) -> None:
-        """``acceptance``: plans more rows as long as too few survive (P6).
+        """``acceptance``: plans more rows as long as too few survive (P6). ``is_shard``: other rows of the run are made
+        elsewhere, so no barrier runs.
 
         ``skip_conditions``: per generator with a Jinja ``skip.when``, whether a row's cell is skipped (S1).
 
@@ -118,6 +120,7 @@ class Turn:
         self.control = Control(connection, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
+        self._is_shard = is_shard
         self._stopping = Stopping(connection, settings, self._journal, self._revive)
         self._touched_at: datetime | None = None
         self._skipping = Skipping(layout.graph, skip_conditions or {})
@@ -377,7 +380,9 @@ class Turn:
         has_groups_left = groups.working == 0 and (groups.due > 0 or self._has_groups_left())
         held = self._barriers.look(groups.working, groups.waiting + groups.due)
         ledger.ready_barrier = held.ready
-        ledger.complete = groups.working == 0 and not (has_groups_left or held.waits or ledger.skipped)
+        has_worked_off = groups.working == 0 and not (has_groups_left or ledger.skipped)
+        ledger.complete = has_worked_off and not held.waits
+        ledger.rests = has_worked_off and held.waits and self._is_shard
         if ledger.complete and ledger.stop is None and self._plan_missing(ledger):
             ledger.complete, has_groups_left = False, True
         elif ledger.stop_reason is Stop.TOO_FEW_ACCEPTED:
@@ -385,11 +390,11 @@ class Turn:
         self._stopping.note(ledger)
         for kind, row_groups in ledger.counts.items():
             self._journal.count(kind, row_groups)
-        self._journal.write(ledger.now, at_once=ledger.complete)
+        self._journal.write(ledger.now, at_once=ledger.complete or ledger.rests)
         self._touch(ledger, is_patient=bool(deferred or groups.parked))
         ledger.again = bool(ledger.skipped) or has_groups_left or ledger.came_in_last or held.ready is not None
         could_take_any = bool(free) and all(count > 0 for count in free.values())
-        has_more = ledger.complete or ledger.again or ledger.tasks or deferred or groups.parked
+        has_more = ledger.complete or ledger.rests or ledger.again or ledger.tasks or deferred or groups.parked
         if could_take_any and ledger.stop is None and not has_more and not self._in_flight:
             raise InternalError(
                 f"Nothing is ready, in flight or deferred, and {groups.working} row groups are unfinished. "
