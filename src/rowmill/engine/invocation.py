@@ -152,7 +152,7 @@ async def work(
         await writer.call(adopt, wall_clock())
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
-        return report_of(Ending.COMPLETE, status, reasons, name, turns=0)
+        return report_of(Ending.COMPLETE, status, reasons, name, turns=0, has_target=_has_target(prepared))
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
@@ -232,10 +232,15 @@ async def work(
     if ending is Ending.STOPPED and stop is not None and not isinstance(stop, Interrupted):
         raise stop
     reasons = await writer.call(read_drop_reasons, store.connection)
-    ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+    turns = dispatcher.statistics().turns
+    ended = report_of(ending, status, reasons, name, turns=turns, has_target=_has_target(prepared))
     if ending is Ending.STOPPED and isinstance(stop, Interrupted):
         ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
     return ended
+
+
+def _has_target(prepared: Prepared) -> bool:
+    return prepared.spec.accepted_records is not None
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:

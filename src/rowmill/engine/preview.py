@@ -34,6 +34,8 @@ class Preview:
     """The rows as the engine hands them over."""
     rows_dropped: int
     drop_reasons: tuple[DropReason, ...]
+    rows_lost: int = 0
+    """Of the dropped rows those that were lost to errors."""
 
     @property
     def rows(self) -> pa.Table:
@@ -75,4 +77,4 @@ async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str
             batches = await writer.call(lambda: list(reader.dataset_batches()))
         finally:
             await writer.call(store.close)
-    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons)
+    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons, report.rows_lost)

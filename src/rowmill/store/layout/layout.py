@@ -7,7 +7,7 @@ each word holds 64 of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -125,11 +125,21 @@ class Layout:
             "ready_tasks": self._ready_tasks,
             "live_columns": ",\n  ".join(f"l.{quote(name)}" for name, _ in self.value_columns) or "null as no_columns",
             "dataset_columns": ",\n  ".join(dataset),
+            "dropped_columns": ",\n  ".join(["v.row_id", *self._dropped_values]),
             "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
             "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),
             "barrier_tasks": self.one_of("g.generator", self.called_barriers),
             **self._dataset_values,
         }
+
+    @property
+    def _dropped_values(self) -> Iterator[str]:
+        """The columns of the dataset as a dropped row ``v`` has them: null unless their generator is done."""
+        for output in self.graph.outputs:
+            if not output.drop:
+                number = self.graph.generator_of_column(output.name).number
+                is_made, column = self.contains("v.done", [number]), quote(output.name)
+                yield f"case when {is_made} then v.{column} end as {column}"
 
     @cached_property
     def _dataset_values(self) -> dict[str, str]:

@@ -255,7 +255,7 @@ class Control:
             sql.rows_to_drop_by_hand.text
         ):
             drops = drops_from[PARKED if is_parked else ACTIVE]
-            drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
+            drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts, None)
         for table, drops in drops_from.items():
             if drops:
                 wish.hands.drop(drops, wish.now, table)

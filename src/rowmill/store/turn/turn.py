@@ -122,6 +122,7 @@ class Turn:
         self._touched_at: datetime | None = None
         self._skipping = Skipping(layout.graph, skip_conditions or {})
         self._last: LastTurn | None = None
+        self._drop_log = drop_log
         self.is_untidy = False
         """Whether :meth:`tidy` has something to do, by the end of the last turn."""
 
@@ -145,6 +146,7 @@ class Turn:
             self.control.committed(ledger)
             if ledger.ready_barrier is not None and ledger.stop is None and self._hands_out(free, ledger):
                 self._run_barrier(ledger.ready_barrier, ledger)
+            self._drop_log.committed(ledger.now)
         except duckdb.Error as error:
             failure = engine_errors.turn_error(error, "taking a turn")
             self.control.failed(ledger, failure)
@@ -223,6 +225,7 @@ class Turn:
         """Takes dropped rows back, wherever their row groups are."""
         self._reopening.revive(rows)
         self._barriers.reopen()
+        self._drop_log.take_back(rows)
         ledger.has_revived = True
 
     def _learn(self, learned: Mapping[str, int]) -> None:
@@ -293,7 +296,7 @@ class Turn:
         for row in found.given_up:
             times = f"{row.regenerations} regeneration{'s' if row.regenerations != 1 else ''}"
             message = f"not valid after {times}: {row.message}"
-            drops.append(*row[:3], "invalid", None, clean(message), row.regenerations + 1)
+            drops.append(*row[:3], "invalid", None, clean(message), row.regenerations + 1, None)
         if drops:
             self._recording.drop(drops, ledger)
 
