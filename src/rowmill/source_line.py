@@ -6,12 +6,10 @@ import sysconfig
 import traceback
 from pathlib import Path
 
-_NOT_THE_USERS = tuple(
-    str(Path(place).resolve())
-    for place in (
-        Path(__file__).parent,
-        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
-    )
+_PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
+_NOT_THE_USERS = (
+    str(Path(__file__).resolve().parent),
+    *(str(Path(sysconfig.get_path(place)).resolve()) for place in _PLACES),
 )
 
 

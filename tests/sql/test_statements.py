@@ -183,6 +183,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "measures": "state.measure_median('rating', \"rating\")",
         "merged": layout.merge_together([node]),
         "is_made": "true",
+        "judged": "try(cast(rating as varchar))",
         "is_skipped_of_a": layout.view_slots["is_skipped_of_a"],
         "inputs": layout.inputs([node], node.inputs) if statement.name == "pulled_cells" else 'a."rating"',
         "not_done": layout.lacks(f"{prefix}done", node.number),
@@ -210,6 +211,8 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         known |= {"column": '"check"', "expression": layout.expression(state.prepared.graph.generator_of_name("check"))}
     if statement.file == "barrier.sql":
         known |= slots_of_barrier(state, layout, statement)
+    if statement.name in ("revive_rows", "revive_parked_rows"):
+        known["values"] = "dropped_row_again"
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}

@@ -357,7 +357,8 @@ async def _report_progress(
 
 async def _sign_out(store: RunStore, writer: StoreWriter, reason: str, wall_clock: Callable[[], float]) -> None:
     """Signs out if the database still takes it: after a failed write it may not, and the first error tells why."""
-    _log.log(logging.ERROR if reason.startswith("failed") else logging.INFO, "The invocation ends: %s", reason)
+    # An error is raised, and whoever gets it says what it says.
+    _log.info("The invocation ends: %s", "failed" if reason.startswith("failed") else reason)
     with anyio.CancelScope(shield=True):
         try:
             await writer.call(store.end, reason, wall_clock())

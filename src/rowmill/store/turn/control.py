@@ -295,7 +295,7 @@ class Control:
         self._connection.execute(sql.delete_stale_deferrals.text)
 
     def _revive_directly(self, rows: Sequence[RowKey]) -> None:
-        revive(self._connection, rows)
+        revive(self._connection, rows, by_hand=True)
         reopen_barriers(self._connection)
 
     def _state(self) -> str:

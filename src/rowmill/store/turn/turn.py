@@ -221,9 +221,9 @@ class Turn:
 
     # Outcomes ------------------------------------------------------------------------------------
 
-    def _revive(self, rows: Sequence[RowKey], ledger: TurnLedger) -> None:
+    def _revive(self, rows: Sequence[RowKey], ledger: TurnLedger, *, by_hand: bool = False) -> None:
         """Takes dropped rows back, wherever their row groups are."""
-        self._reopening.revive(rows)
+        self._reopening.revive(rows, by_hand=by_hand)
         self._barriers.reopen()
         self._drop_log.take_back(rows)
         ledger.has_revived = True
@@ -237,7 +237,7 @@ class Turn:
         """Does what people want of the run."""
         hands = RowHands(
             drop=lambda drops, _, table: self._recording.drop(drops, ledger, table),
-            revive=lambda rows: self._revive(rows, ledger),
+            revive=lambda rows: self._revive(rows, ledger, by_hand=True),
         )
         self.control.apply(ledger, hands)
 
