@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +43,11 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Serve figures for Prometheus meanwhile, as 'rowmill metrics' prints them. Needs the extra 'metrics'.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -50,6 +57,7 @@ def command(
     purge: bool,
     yes: bool,
     resume: bool,
+    metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -66,7 +74,8 @@ def command(
     prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
+    with _served(path, metrics):
+        report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -109,6 +118,19 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
     elif change.removed:
         confirm(f"Take {', '.join(change.removed)} out of the dataset? The values are kept until --purge.", yes)
     accept_change(prepared, path, time.time(), purge=purge)
+
+
+@contextmanager
+def _served(path: Path, address: str | None) -> Iterator[None]:
+    """Serves metrics of the run while it works, if an address is given, and says where."""
+    if address is None:
+        yield
+        return
+    from rowmill.metrics.serving import serving
+
+    with serving(path, address) as place:
+        tell(f"Metrics are at http://{place}/metrics while this runs.")
+        yield
 
 
 def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:
