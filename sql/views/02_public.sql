@@ -325,7 +325,7 @@ inner join state.known_generator as g on d.generator = g.generator;
 
 /* Dropped rows as they come back by hand: of those that were found invalid, what was judged is not made any more. */
 create view state.dropped_row_again as
-select v.*{taken_back}
+select v.* replace ({taken_back})
 from state.dropped_row_value as v
 inner join state.dropped_row as d on v.row_group = d.row_group and v.row_index = d.row_index;
 

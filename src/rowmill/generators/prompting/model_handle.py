@@ -93,8 +93,11 @@ class ModelHandle:
         used = answer.input_tokens, answer.output_tokens
         self._record(call, started_at, None, answer.note, *used, reason=answer.finish_reason)
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
+            row_id = call.row_ids[0] if len(call.row_ids) == 1 else None
             fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
-            _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
+            fields |= {"row_id": row_id, "row_group": call.row_group}
+            where = f"row group {call.row_group}" if row_id is None else f"row {row_id}"
+            _prompts.log(_PROMPT_LEVEL, "%s, %s: %s → %s", call.column, where, messages, answer.text, extra=fields)
         if key is not None and not answer.tool_calls:
             call.requests[-1] = call.requests[-1]._replace(answers=((key, written(answer)),))
         return answer

@@ -146,7 +146,7 @@ class Layout:
             for word, bits in self.cleared(remade):
                 kept.setdefault(word, []).append(f"when d.reason = 'invalid' and d.generator = {judge} then v.{bits}")
         taken = [f"case {' '.join(cases)} else v.{word} end as {word}" for word, cases in kept.items()]
-        return f" replace ({', '.join(taken)})" if taken else ""
+        return ", ".join(taken) or "v.done_0 as done_0"
 
     @property
     def _dropped_values(self) -> Iterator[str]:
