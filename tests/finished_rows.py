@@ -24,7 +24,7 @@ where i % $drop_every <> 7
 """
 _DROPPED = """
 insert into state.dropped_row
-select i, i // $size, i % $size, $generator, 'rejected', 'HTTP 400', 'no such prompt: ' || i, 1, $now
+select i, i // $size, i % $size, $generator, 'rejected', 'HTTP 400', 'no such prompt: ' || i, 1, $now, null
 from range($first, $last) as r(i)
 where i % $drop_every = 7
 """

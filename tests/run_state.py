@@ -114,7 +114,7 @@ class RunState:
             self.sql(
                 "insert into state.dropped_row select row_id, row_group, row_index, $generator, 'rejected',"
                 " 'ValueError', 'no', 1,"
-                " $now from state.active_row where row_id = $row_id",
+                " $now, null from state.active_row where row_id = $row_id",
                 generator=self.number(name),
                 row_id=row_id,
                 now=moment(0),

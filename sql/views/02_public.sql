@@ -62,6 +62,7 @@ select
   coalesce(sum(records), 0)::bigint as records,
   coalesce(sum(rows_finished), 0)::bigint as rows_finished,
   coalesce(sum(rows_dropped), 0)::bigint as rows_dropped,
+  coalesce(sum(rows_lost), 0)::bigint as rows_lost,
   coalesce(sum(row_groups), 0)::bigint as row_groups,
   coalesce(sum(row_groups_active), 0)::bigint as row_groups_active,
   coalesce(sum(row_groups_parked), 0)::bigint as row_groups_parked,
@@ -91,7 +92,9 @@ from (
     count(*) filter (where state in ('waiting', 'due')) as row_groups_resting
   from state.admitted_row_group
   union all by name
-  select count(*) as rows_dropped
+  select
+    count(*) as rows_dropped,
+    count(*) filter (where reason in ('rejected', 'retries_exhausted', 'given_up')) as rows_lost
   from state.dropped_row
   union all by name
   select count(*) as invocations
@@ -126,7 +129,8 @@ select
   r.reason,
   c.row_groups_parked,
   c.row_groups_resting,
-  c.answers_cut_off
+  c.answers_cut_off,
+  c.rows_lost
 from state.run as r
 cross join state.seen_state as s
 cross join state.run_count as c;
@@ -314,9 +318,23 @@ select
   d.error_type,
   d.message,
   d.attempts,
-  d.dropped_at
+  d.dropped_at,
+  d.source_line
 from state.dropped_row as d
 inner join state.known_generator as g on d.generator = g.generator;
+
+/* Dropped rows as they come back by hand: of those that were found invalid, what was judged is not made any more. */
+create view state.dropped_row_again as
+select v.* replace ({taken_back})
+from state.dropped_row_value as v
+inner join state.dropped_row as d on v.row_group = d.row_group and v.row_index = d.row_index;
+
+/* What dropped rows held; null where a column was not made, or was taken back. */
+create view main.dropped_row_value as
+select
+  {dropped_columns}
+from state.dropped_row_value as v
+order by v.row_id;
 
 create view main.deferred_task as
 select

@@ -22,6 +22,7 @@ comment on column main.run_status.reason is 'Why the run stopped, if it did.';
 comment on column main.run_status.row_groups_parked is 'Row groups that wait for a cooling resource.';
 comment on column main.run_status.row_groups_resting is 'Row groups that come back for more work, or wait for a barrier.';
 comment on column main.run_status.answers_cut_off is 'Answers that ended at the limit of their length (max_tokens), in all invocations.';
+comment on column main.run_status.rows_lost is 'Of the rows given up, those that were lost to errors; the others were taken out as the spec, or a person, wanted.';
 
 comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
 comment on column main.progress.column_name is 'The column.';
@@ -71,6 +72,10 @@ comment on column main.dropped_row.error_type is 'Kind of the last error.';
 comment on column main.dropped_row.message is 'The last error, shortened.';
 comment on column main.dropped_row.attempts is 'Attempts that counted against max_attempts.';
 comment on column main.dropped_row.dropped_at is 'When it was dropped (UTC).';
+comment on column main.dropped_row.source_line is 'File and line of your function that raised; null for other drops.';
+
+comment on view main.dropped_row_value is 'What dropped rows held when they were given up, in the types of dataset; null where nothing was made.';
+comment on column main.dropped_row_value.row_id is 'The row; dropped_row has the reason.';
 
 comment on view main.deferred_task is 'Tasks that failed in a way worth another attempt.';
 comment on column main.deferred_task.generator is 'The generator.';

@@ -128,6 +128,34 @@ def test_code_3_when_rows_were_dropped(rowmill: CommandLine, quick_spec: Path) -
     assert len(dropped) + len(exported) == 20
 
 
+def test_code_0_when_rows_were_taken_out_as_the_spec_wants(rowmill: CommandLine, quick_spec: Path) -> None:
+    wanted = "  - {name: few, column_type: select, sql: row_id < 5}\n"
+    quick_spec.write_text(quick_spec.read_text().rstrip() + "\n" + wanted)
+    done = rowmill("run", "quick.yaml")
+    assert (done.returncode, "15 dropped (none of them lost to errors)" in done.stderr) == (0, True), done.stderr
+    assert "rowmill show dropped" in done.stderr
+    assert "rowmill retry" not in done.stderr
+
+
+BOOM = """columns:
+  - {name: broken, column_type: custom, generator_function: "boom:broken", required_columns: []}
+"""
+
+
+def test_an_error_of_a_users_function_names_file_and_line_and_has_one_traceback(rowmill: CommandLine) -> None:
+    (rowmill.directory / "boom.py").write_text("def broken(row):\n    number = 0\n\n    return 1 / number\n")
+    (rowmill.directory / "boom.yaml").write_text("name: boom\nrecords: 6\n" + BOOM)
+    for command in ("preview", "run"):
+        done = rowmill(command, "boom.yaml", "-v")
+        assert done.returncode == 3, done.stderr
+        assert done.stderr.count("Traceback") == 1
+        assert done.stderr.count('boom.py", line 4') == 1
+        assert "division by zero (boom.py:4)" in done.stderr
+        assert "Traceback" not in rowmill(command, "boom.yaml").stderr
+    shown = rowmill.output_of("show", "dropped", "--columns", "source_line", "--format", "csv")
+    assert set(shown.split()) == {'"source_line"', '"boom.py:4"'}
+
+
 @pytest.mark.parametrize(
     "arguments", [("run", "quick.yaml"), ("run", "quick.duckdb"), ("status",), ("sql", "from progress"), ("export",)]
 )

@@ -54,7 +54,7 @@ def test_without_being_asked_only_warnings_are_logged(rowmill: CommandLine) -> N
         ("-q", [], ["warning:", "info:", "Working on"]),
         ("-v", ["info: Working on logged.duckdb", "info: The invocation ends: complete"], ["debug:", PROMPT]),
         ("-vv", ["debug: Request of column 'note' failed", "debug: Dropped row "], [PROMPT]),
-        ("-vvv", [PROMPT, "prompt: note: "], []),
+        ("-vvv", [PROMPT, "prompt: note, row 0: "], []),
     ],
 )
 def test_each_level_says_more(rowmill: CommandLine, option: str, said: list[str], unsaid: list[str]) -> None:

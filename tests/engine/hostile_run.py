@@ -56,7 +56,8 @@ def run_text(directory: Path, text: str) -> Ran:
         dropped = opened.sql("from dropped_row order by row_id").to_pylist()
     assert report.rows_finished == len(rows)
     assert report.rows_dropped == len(dropped)
-    assert report.exit_code == (3 if dropped else 0)
+    lost = [row for row in dropped if row["reason"] in ("rejected", "retries_exhausted", "given_up")]
+    assert (report.rows_lost, report.exit_code) == (len(lost), 3 if lost else 0)
     return Ran(report, rows, dropped)
 
 

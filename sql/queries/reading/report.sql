@@ -109,6 +109,12 @@ group by
 order by "rows" desc
 limit 20;
 
+-- name: report_drop_values
+-- What these dropped rows held. O(dropped rows).
+select *
+from main.dropped_row_value
+where list_contains($row_ids::bigint[], row_id);
+
 -- name: report_graph
 -- The generators with their counts. O(active rows).
 select *

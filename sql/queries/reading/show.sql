@@ -63,6 +63,20 @@ where {predicate}
 order by row_id
 limit $limit;
 
+-- name: show_dropped_values
+-- The dropped rows and their reasons with what they held. O(dropped).
+select {columns}
+from (
+  select
+    d.*,
+    v.* exclude (row_id)
+  from main.dropped_row as d
+  left join main.dropped_row_value as v on d.row_id = v.row_id
+) as d
+where {predicate}
+order by row_id
+limit $limit;
+
 -- name: show_attempts
 -- The requests and failed calls, the latest first. O(attempts).
 select {columns}

@@ -22,7 +22,8 @@ select
   started_at,
   updated_at,
   reason,
-  answers_cut_off
+  answers_cut_off,
+  rows_lost
 from main.run_status;
 
 -- name: read_progress

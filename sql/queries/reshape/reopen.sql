@@ -10,15 +10,22 @@ statements of row_groups.sql.
 select
   d.row_group,
   d.row_index
-from main.dropped_row as d
+from (
+  select
+    r.*,
+    v.* exclude (row_id)
+  from main.dropped_row as r
+  left join main.dropped_row_value as v on r.row_id = v.row_id
+) as d
 where {predicate}
 order by d.row_id;
 
 -- name: revive_rows
--- Brings dropped rows of active row groups back with the values they had. O(dropped rows).
+-- Brings dropped rows of active row groups back with the values they had. {values}: dropped_row_value, or dropped_row_again
+-- for rows that a person wants tried again. O(dropped rows).
 insert into state.active_row
 select v.*
-from state.dropped_row_value as v
+from state.{values} as v
 semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
 semi join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 
@@ -26,7 +33,7 @@ semi join state.admitted_row_group as g on v.row_group = g.row_group and g.state
 -- The same for row groups outside the working set: their rows are parked. O(dropped rows).
 insert into state.parked_row
 select v.*
-from state.dropped_row_value as v
+from state.{values} as v
 semi join new_revival as n on v.row_group = n.row_group and v.row_index = n.row_index
 anti join state.admitted_row_group as g on v.row_group = g.row_group and g.state = 'active';
 

@@ -137,10 +137,16 @@ semi join hand_revival as h on d.row_group = h.row_group and d.row_index = h.row
 order by d.row_id;
 
 -- name: dropped_rows_of_view
--- The dropped rows that meet a reader's condition on the view dropped_row. O(dropped rows).
+-- The dropped rows that meet a reader's condition on the views dropped_row and dropped_row_value. O(dropped rows).
 select
   d.row_group,
   d.row_index
-from dropped_row as d
+from (
+  select
+    r.*,
+    v.* exclude (row_id)
+  from dropped_row as r
+  left join dropped_row_value as v on r.row_id = v.row_id
+) as d
 where {predicate}
 order by d.row_id;

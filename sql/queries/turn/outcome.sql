@@ -121,7 +121,7 @@ order by
 -- name: record_drops
 -- Gives rows up with their reason; the first reason counts, rows already gone are left alone (R9). O(rows of the table).
 insert into state.dropped_row (
-  row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at
+  row_id, row_group, row_index, generator, reason, error_type, message, attempts, dropped_at, source_line
 )
 select
   a.row_id,
@@ -132,7 +132,8 @@ select
   n.error_type,
   n.message,
   n.attempts,
-  $now
+  $now,
+  n.source_line
 from state.{rows_of} as a
 inner join new_drop as n on a.row_group = n.row_group and a.row_index = n.row_index
 qualify row_number() over (partition by a.row_id order by n.generator) = 1;

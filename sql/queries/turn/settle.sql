@@ -14,7 +14,7 @@ where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is 
 update state.active_row
 set {column} = try({expression}), {set_done}
 where {upstream_done} and {not_done} and try(struct_pack(v := {expression})) is not null
-returning row_group, row_index, {column}.is_valid, {column}.error_messages;
+returning row_group, row_index, {column}.is_valid, {column}.error_messages, list_value({judged});
 
 -- name: settle_seed_column
 -- Reads a column of the seed dataset again into rows that came back without it; row_id r takes seed row r modulo its size. O(active rows).
@@ -90,7 +90,8 @@ order by row_id;
 select
   row_group,
   row_index,
-  {expression} as message
+  {expression} as message,
+  list_value({judged}) as judged
 from state.active_row
 where {all_done} and {predicate}
 order by row_id;

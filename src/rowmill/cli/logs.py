@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -96,9 +97,10 @@ class TextFormatter(logging.Formatter):
     """``12:00:05 UTC warning: Dropped 3 rows …``, control characters as escapes."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """One line, and those of a traceback."""
         when = datetime.fromtimestamp(record.created, UTC)
-        return f"{when:%H:%M:%S} UTC {record.levelname.lower()}: {escaped(record.getMessage())}"
+        said = f"{when:%H:%M:%S} UTC {record.levelname.lower()}: {escaped(record.getMessage())}"
+        return "\n".join([said, *map(escaped, _traceback(record))])
 
 
 class JsonFormatter(logging.Formatter):
@@ -113,7 +115,15 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         fields |= {name: value for name, value in vars(record).items() if name not in _OWN_FIELDS}
+        trace = _traceback(record)
+        fields |= {"traceback": "\n".join(trace)} if trace else {}
         return json.dumps(fields, ensure_ascii=True, default=str)
+
+
+def _traceback(record: logging.LogRecord) -> list[str]:
+    """The lines of the traceback a record brings along."""
+    error = record.exc_info[1] if record.exc_info else None
+    return "".join(traceback.format_exception(error)).splitlines() if error is not None else []
 
 
 class _State:

@@ -63,9 +63,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
     cls=LazyGroup,
     commands_of=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-    epilog="Exit codes: 0 complete, 1 failed, 2 wrong usage or invalid spec, 3 complete with dropped rows, 4 locked by"
-    " another process, 5 run database and spec do not fit, 6 run database damaged, 75 stopped before the end (run"
-    " again to go on), 130 interrupted twice.",
+    epilog="Exit codes: 0 complete, 1 failed, 2 wrong usage or invalid spec, 3 complete with rows lost to errors, 4"
+    " locked by another process, 5 run database and spec do not fit, 6 run database damaged, 75 stopped before the"
+    " end (run again to go on), 130 interrupted twice.",
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."

@@ -44,4 +44,4 @@ def command(spec: Path, rows: int, output_format: OutputFormat, parameters: dict
         tell(f"{plural(made.rows_dropped, 'row')} dropped:")
         for reason in made.drop_reasons:
             tell(f"  {reason}")
-        click.get_current_context().exit(3)
+        click.get_current_context().exit(3 if made.rows_lost else 0)

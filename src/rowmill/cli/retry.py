@@ -16,19 +16,25 @@ from rowmill.errors import UsageError
 @database_argument
 @click.option("--dropped", is_flag=True, help="Dropped rows.")
 @click.option("--deferred", is_flag=True, help="Deferred tasks, without waiting for their time.")
-@click.option("--where", metavar="SQL", help="Only those that meet this condition on dropped_row or deferred_task.")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help="Only those that meet this condition: on dropped_row and the rows' values, or on deferred_task.",
+)
 @click.option("--dry-run", is_flag=True, help="Say how many; change nothing.")
 def command(database: Path | None, dropped: bool, deferred: bool, where: str | None, dry_run: bool) -> None:
     """Bring dropped rows back, also of finished row groups: a run that works, or the next one, tries them again. Or
     end the waiting of deferred tasks: they are ready at once.
 
-    Rows keep every value they had: only what is missing is generated. Without DATABASE, the only *.duckdb file of the
+    Rows keep every value they had: only what is missing is generated; of rows that were found invalid, what was judged
+    is made again. Without DATABASE, the only *.duckdb file of the
     current directory is meant.
 
     \b
     Example:
       rowmill retry penguins.duckdb --dropped
       rowmill retry penguins.duckdb --dropped --where "reason = 'retries_exhausted'"
+      rowmill retry --dropped --where "judge.politeness.score = 1"
       rowmill retry --deferred --where "error_type = 'Timeout'"
     """
     if dropped == deferred:

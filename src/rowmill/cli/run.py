@@ -265,6 +265,7 @@ def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path)
         steps.append(f"{again}    goes on where it stopped")
     if report.rows_dropped:
         steps.append(f"rowmill show dropped {path}    says which rows were dropped and why")
+    if report.rows_lost:
         steps.append(f"rowmill retry {path} --dropped    gives them another chance")
     if report.rows_finished:
         steps.append(f"rowmill export {path}    writes the finished rows to a file")

@@ -55,6 +55,7 @@ _NOTHING = {
 @database_argument
 @click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas, in this order.")
+@click.option("--values", is_flag=True, help="With dropped: also what the rows held when they were given up.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Greatest number of rows; 0: all."
 )
@@ -65,7 +66,13 @@ _NOTHING = {
     help="How to write the listing. Default: table, but Mermaid for graph and YAML for spec.",
 )
 def command(
-    what: str, database: Path | None, where: str | None, columns: str | None, limit: int, show_format: ShowFormat | None
+    what: str,
+    database: Path | None,
+    where: str | None,
+    columns: str | None,
+    values: bool,
+    limit: int,
+    show_format: ShowFormat | None,
 ) -> None:
     """List WHAT of a run: rows, groups, ready, deferred, dropped, attempts, events, usage, resources, admission,
     invocations, spec, graph or columns (what each column of the dataset holds).
@@ -75,10 +82,14 @@ def command(
 
     \b
     Example:
-      rowmill show dropped
+      rowmill show dropped --values --where "judge.politeness.score = 1"
       rowmill show attempts penguins.duckdb --where "outcome <> 'succeeded'" --columns model,message --limit 20
       rowmill show graph > graph.mmd
     """
+    if values and what != "dropped":
+        raise UsageError(
+            f"--values is for dropped rows: 'rowmill show dropped --values'. '{what}' has no more than it shows."
+        )
     own = _OWN_FORMATS.get(what)
     chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
     if show_format is None:
@@ -94,7 +105,7 @@ def command(
         elif show_format is ShowFormat.YAML:
             _spell(reader, where)
         else:
-            rows = listing(reader, what, Selection(where, chosen, limit + 1 if limit else None))
+            rows = listing(reader, what, Selection(where, chosen, limit + 1 if limit else None, values))
             _write(rows, what, limit, OutputFormat(show_format.value), is_filtered=where is not None)
 
 

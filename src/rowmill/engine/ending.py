@@ -19,21 +19,34 @@ class RunReport:
     rows_finished: int
     rows_dropped: int
     exit_code: int
-    """0 complete, 3 complete with dropped rows, 75 stopped before the end, 130 interrupted twice."""
+    """0 complete, 3 complete with rows lost to errors, 75 stopped before the end, 130 interrupted twice."""
     message: str
     turns: int = 0
     drop_reasons: tuple[DropReason, ...] = ()
     """The most frequent reasons for dropped rows."""
     stop: Interrupted | None = None
     """What stopped it before the end, if not a person: its budget, or an endpoint that is away."""
+    rows_lost: int = 0
+    """Of the dropped rows those that were lost to errors; the others went as the spec, or a person, wanted."""
 
 
-def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], name: str, *, turns: int) -> RunReport:
-    """The report on an invocation that ended like that, with the run in that state."""
+def report_of(
+    ending: Ending,
+    status: Status,
+    reasons: tuple[DropReason, ...],
+    name: str,
+    *,
+    turns: int,
+    has_target: bool = False,
+) -> RunReport:
+    """The report on an invocation that ended like that, with the run in that state.
+
+    ``has_target``: the spec wants a number of accepted rows (P6), and other rows were made for those that were lost.
+    """
     complete = ending is Ending.COMPLETE
     if complete:
-        exit_code = 3 if status.rows_dropped else 0
-        dropped = f", {status.rows_dropped} dropped" if status.rows_dropped else ""
+        exit_code = 3 if status.rows_lost and not has_target else 0
+        dropped = f", {_dropped(status)}" if status.rows_dropped else ""
         message = f"{name} is complete: {status.rows_finished:,} of {plural(status.records, 'row')}{dropped}."
     else:
         exit_code = 130 if ending is Ending.CANCELLED else Interrupted.exit_code
@@ -47,6 +60,7 @@ def report_of(ending: Ending, status: Status, reasons: tuple[DropReason, ...], n
         message,
         turns,
         reasons,
+        rows_lost=status.rows_lost,
     )
 
 
@@ -55,6 +69,12 @@ def resting(report: RunReport, name: str, why: str) -> RunReport:
     waiting = report.records - report.rows_dropped - report.rows_finished
     message = f"{name} has done its part, {waiting} of {report.records} rows wait: {why}."
     return replace(report, message=message)
+
+
+def _dropped(status: Status) -> str:
+    if status.rows_lost == status.rows_dropped:
+        return f"{status.rows_dropped} dropped"
+    return f"{status.rows_dropped} dropped ({status.rows_lost or 'none'} of them lost to errors)"
 
 
 def stopped_message(name: str, status: Status) -> str:

@@ -6,6 +6,7 @@ stops the run.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +15,13 @@ import pyarrow as pa
 from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.counted import plural
-from rowmill.errors import GeneratorError
+from rowmill.errors import GeneratorError, RowmillError
 from rowmill.generators.protocol import BatchGenerator, Call, DatasetGenerator, Generator
+from rowmill.source_line import source_line
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
 from rowmill.value.plain_arrow import plain_table
+
+_log = logging.getLogger("rowmill.custom")
 
 
 class _Batch(NamedTuple):
@@ -42,6 +46,8 @@ class LocalExecutor:
         self._several_rows = several_rows
         self._wall_clock = wall_clock
         self._names = names or {}
+        self._told: set[tuple[int, type[BaseException], str | None]] = set()
+        """Errors of users' code whose traceback is in the log."""
 
     async def execute(self, tasks: Sequence[Task], journal: list[Request]) -> Sequence[Outcome]:
         """See :class:`~rowmill.dispatch.protocol.Executor`."""
@@ -59,11 +65,24 @@ class LocalExecutor:
             results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
         except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
+        self._tell_of(first.generator, results)
         took_ms = max(0.0, self._wall_clock() - started_at) * 1000
         return [
             _outcome(task, result, journal if place == 0 else (), started_at, took_ms)
             for place, (task, result) in enumerate(zip(tasks, results, strict=True))
         ]
+
+    def _tell_of(self, generator: int, results: Sequence[Any]) -> None:
+        """Logs the traceback of errors of code that is not ours, once for each place (with ``-v``)."""
+        if not _log.isEnabledFor(logging.INFO):
+            return
+        for error in results:
+            if not isinstance(error, BaseException) or not _is_of_code(error):
+                continue
+            key = generator, type(error), source_line(error)
+            if key not in self._told:
+                self._told.add(key)
+                _log.info("Column '%s' failed:", self._names.get(generator, generator), exc_info=error)
 
     async def _call(self, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
         first = tasks[0]
@@ -84,6 +103,13 @@ class LocalExecutor:
                 f"The generator returned {plural(len(results), 'result')} for {plural(len(tasks), 'row')}."
             )
         return results
+
+
+def _is_of_code(error: BaseException) -> bool:
+    """Whether the error was raised by code that a traceback helps to mend: a user's, or a plug-in's."""
+    if isinstance(error, RowmillError):
+        return source_line(error) is not None
+    return error.__traceback__ is not None
 
 
 def _outcome(task: Task, result: Any, requests: Sequence[Request], started_at: float, took_ms: float) -> Outcome:

@@ -184,7 +184,7 @@ async def work(
         await writer.call(adopt, wall_clock())
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
-        return report_of(Ending.COMPLETE, status, reasons, name, turns=0)
+        return report_of(Ending.COMPLETE, status, reasons, name, turns=0, has_target=_has_target(prepared))
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
@@ -276,7 +276,8 @@ async def work(
     if ending is Ending.STOPPED and stop is not None and not isinstance(stop, Interrupted):
         raise stop
     reasons = await writer.call(read_drop_reasons, store.connection)
-    ended = report_of(ending, status, reasons, name, turns=dispatcher.statistics().turns)
+    turns = dispatcher.statistics().turns
+    ended = report_of(ending, status, reasons, name, turns=turns, has_target=_has_target(prepared))
     if ending is Ending.STOPPED and isinstance(stop, Interrupted):
         ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
     return ended if rests is None else resting(ended, name, rests)
@@ -288,6 +289,10 @@ def _rest(store: RunStore, prepared: Prepared, ending: Ending) -> str | None:
     if shard is None or ending is not Ending.COMPLETE or store.is_finished():
         return None
     return rest_reason(shard, prepared.graph)
+
+
+def _has_target(prepared: Prepared) -> bool:
+    return prepared.spec.accepted_records is not None
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:
@@ -416,7 +421,8 @@ async def _report_progress(
 
 async def _sign_out(store: RunStore, writer: StoreWriter, reason: str, wall_clock: Callable[[], float]) -> None:
     """Signs out if the database still takes it: after a failed write it may not, and the first error tells why."""
-    _log.log(logging.ERROR if reason.startswith("failed") else logging.INFO, "The invocation ends: %s", reason)
+    # An error is raised, and whoever gets it says what it says.
+    _log.info("The invocation ends: %s", "failed" if reason.startswith("failed") else reason)
     with anyio.CancelScope(shield=True):
         try:
             await writer.call(store.end, reason, wall_clock())

@@ -38,6 +38,8 @@ class Preview:
     drop_reasons: tuple[DropReason, ...]
     attempts: tuple[Mapping[str, Any], ...] = ()
     """Its requests, as the view ``attempt`` has them."""
+    rows_lost: int = 0
+    """Of the dropped rows those that were lost to errors."""
 
     @property
     def rows(self) -> pa.Table:
@@ -80,4 +82,10 @@ async def preview_async(prepared: Prepared, rows: int, environ: Mapping[str, str
             attempts = await writer.call(lambda: listing(reader, "attempts", Selection()).read_all().to_pylist())
         finally:
             await writer.call(store.close)
-    return Preview(pa.Table.from_batches(batches, schema), report.rows_dropped, report.drop_reasons, tuple(attempts))
+    return Preview(
+        pa.Table.from_batches(batches, schema),
+        report.rows_dropped,
+        report.drop_reasons,
+        tuple(attempts),
+        report.rows_lost,
+    )

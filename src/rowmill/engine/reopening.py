@@ -29,6 +29,7 @@ _DROPPED_ROW = {
     "message": "VARCHAR",
     "attempts": "INTEGER",
     "dropped_at": "TIMESTAMP",
+    "source_line": "VARCHAR",
 }
 _EVERY_ROW = "true"
 
@@ -46,18 +47,19 @@ class Reopened:
 def retry_dropped(database: Path, where: str | None, now: float, *, dry_run: bool = False) -> Reopened:
     """Takes dropped rows back with every value they had; the next run tries them again.
 
-    ``where``: an SQL condition over the columns of the view ``dropped_row``; None: all of them. Finished row groups
-    come back for just those rows. ``now``: seconds since the epoch. Raises UsageError (a condition that makes no
-    sense), Locked, Incompatible or Damaged.
+    ``where``: an SQL condition over the columns of the views ``dropped_row`` and ``dropped_row_value``; None: all of
+    them. Finished row groups come back for just those rows. What was found invalid is made again. ``now``: seconds
+    since the epoch. Raises UsageError (a condition that makes no sense), Locked, Incompatible or Damaged.
     """
     with _opened(database) as (store, prepared):
-        predicate = _condition(where, _DROPPED_ROW)
-        reopening = Reopening(store.connection, Layout(prepared.graph, prepared.spec.seed))
+        layout = Layout(prepared.graph, prepared.spec.seed)
+        predicate = _condition(where, {**layout.dataset_types, **_DROPPED_ROW})
+        reopening = Reopening(store.connection, layout)
         with engine_errors.mapped("reading the dropped rows"):
             rows = reopening.dropped_rows(predicate)
         if rows and not dry_run:
             with engine_errors.mapped("reviving dropped rows"), store.connection.transaction():
-                reopening.revive(rows)
+                reopening.revive(rows, by_hand=True)
                 store.reopen("dropped rows were revived", now)
                 store.note(
                     "revived", "dropped rows", plural(len(rows), "row") + (f" where {where}" if where else ""), now

@@ -46,6 +46,7 @@ from rowmill.spec.declaration import (
 from rowmill.spec.name import fold
 from rowmill.spec.registry import VALIDATORS, register_column_type
 from rowmill.task import InvalidRow, Row
+from rowmill.value.shown import shown, with_values
 
 _REGENERATIONS = 3
 
@@ -113,6 +114,7 @@ class ValidationColumn(ColumnConfig):
             "place": place,
             "outputs": (Output(self.name, self._sql_type, drop=self.drop),),
             "propagate_skip": self.propagate_skip,
+            "judges": self.target_columns,
             "drops_invalid": self.on_invalid == "drop",
             "regeneration": self._regeneration(),
         }
@@ -139,7 +141,7 @@ class ValidationColumn(ColumnConfig):
                 inputs=inputs,
                 strategy=Strategy.SQL,
                 reason="a predicate, evaluated in the database",
-                sql=SqlExpression(given.verdict(), where),
+                sql=SqlExpression(given.verdict(), where, analysis.references),
                 fingerprint=fingerprint,
             )
         resource, source = self._where(context, f"{place}.validator_params")
@@ -258,11 +260,16 @@ class ValidationGenerator(CellGenerator):
                 f"The validator gave {plural(len(judged), 'verdict')} for {plural(len(rows), 'row')}.",
                 "MalformedVerdict",
             )
-        return [each if isinstance(each, Exception) else self._outcome(each) for each in judged]
+        return [
+            each if isinstance(each, Exception) else self._outcome(each, row)
+            for each, row in zip(judged, values, strict=True)
+        ]
 
-    def _outcome(self, verdict: Verdict) -> Sequence[Any]:
+    def _outcome(self, verdict: Verdict, row: Row) -> Sequence[Any]:
         faults = _faults(verdict, self._targets)
-        return (verdict,) if self._keeps_all or faults is None else InvalidRow((verdict,), faults)
+        if self._keeps_all or faults is None:
+            return (verdict,)
+        return InvalidRow((verdict,), with_values(faults, {name: shown(value) for name, value in row.items()}))
 
     async def aclose(self) -> None:
         """Closes the validator."""

@@ -189,6 +189,23 @@ class Graph:
             if node.declaration.regeneration is not None
         }
 
+    @cached_property
+    def remade_on_retry(self) -> Mapping[int, tuple[int, ...]]:
+        """Per generator whose verdict drops rows, what is made again when a person has such a row tried again.
+
+        That is what made its targets, and all that follows. A generator is missing where nothing could come out
+        differently, or where its row cannot be made again by itself: a barrier lies between, or something in order.
+        """
+        found = {}
+        for node in self.generators:
+            roots = self._nearest_that_differ(node.declaration.judges) if _drops(node) else ()
+            remade = {*roots, *self.downstream(roots)}
+            between = remade.intersection(self.all_upstream([node.number]))
+            is_alone = all(self.generators[number].strategy is not Strategy.DATASET for number in between)
+            if roots and is_alone and not any(self.generators[number].declaration.is_ordered for number in remade):
+                found[node.number] = tuple(sorted(remade))
+        return found
+
     def _nearest_that_differ(self, columns: Iterable[str]) -> tuple[int, ...]:
         found: set[int] = set()
         open_numbers = [self._by_column[column].number for column in columns]
@@ -244,3 +261,8 @@ def _reachable(numbers: Iterable[int], steps: Callable[[int], Iterable[int]]) ->
                 found.add(number)
                 open_numbers.append(number)
     return tuple(sorted(found))
+
+
+def _drops(node: GeneratorNode) -> bool:
+    wanted = node.declaration.regeneration
+    return node.declaration.drops_invalid or (wanted is not None and wanted.then_drops)

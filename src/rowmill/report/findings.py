@@ -80,7 +80,7 @@ def find(reader: Reader, now: float) -> Findings:
         retries=_rows(reader, sql.report_retries),
         usage=_rows(reader, sql.report_usage),
         task_times=_rows(reader, sql.report_task_times),
-        drops=_rows(reader, sql.report_drops),
+        drops=_drops(reader),
         graph=_rows(reader, sql.report_graph),
         provenance=[provenance.told(path) for path, provenance in reader.provenance()],
         statistics=_rows(reader, sql.report_statistics),
@@ -90,6 +90,18 @@ def find(reader: Reader, now: float) -> Findings:
         scores=_rows(reader, sql.report_scores),
         samples=_samples(reader),
     )
+
+
+def _drops(reader: Reader) -> Rows:
+    """Why rows were dropped; each example has the ``values`` of its row, by column."""
+    drops = _rows(reader, sql.report_drops)
+    row_ids = [example["row_id"] for drop in drops for example in drop["examples"]]
+    table = reader.table(sql.report_drop_values.text, {"row_ids": row_ids})
+    held = {values.pop("row_id"): values for values in python_rows(table)}
+    for drop in drops:
+        for example in drop["examples"]:
+            example["values"] = held.get(example["row_id"], {})
+    return drops
 
 
 def _samples(reader: Reader) -> pa.Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +20,7 @@ from rowmill.report.chart import Series, area_chart, histogram, line_chart, stac
 from rowmill.report.drawing import graph_drawing
 from rowmill.report.findings import Findings, Rows, TimeAxis, find
 from rowmill.store.reading.reader import Reader
+from rowmill.value.shown import shown
 from rowmill.value.text_column import text_column
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -43,6 +45,7 @@ def write_report(
 def page(findings: Findings, made_at: datetime) -> str:
     """The report as HTML."""
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["texts"] = _texts
     environment.filters |= {"count": _count, "short": _short, "money": _money, "percent": _percent, "seconds": _seconds}
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     status = findings.status
@@ -231,6 +234,11 @@ def _samples(samples: pa.Table) -> list[list[str | None]]:
             texts += text_column(chunk).cast(pa.string()).to_pylist()
         columns.append([text if text is None else _shortened(text) for text in texts])
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _texts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The values of a row that are there, as shortened texts."""
+    return [(name, _shortened(str(shown(value)))) for name, value in values.items() if value is not None]
 
 
 def _shortened(text: str) -> str:

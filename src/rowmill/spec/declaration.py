@@ -90,6 +90,8 @@ class SqlExpression:
 
     text: str
     place: str
+    judged: tuple[tuple[str, ...], ...] = ()
+    """Of a verdict: the columns, and fields of columns, it speaks of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ class Declaration:
     """A ``batch`` or ``dataset`` generator may return fewer rows: the missing ones are dropped as ``filtered`` (R5)."""
     drops_invalid: bool = False
     """Rows it finds invalid are dropped with that reason: its value is a verdict with ``is_valid``."""
+    judges: tuple[str, ...] = ()
+    """The columns its verdict is about; empty: it gives none."""
     regeneration: RegenerationRule | None = None
     """Rows it finds invalid are made again: its value is a verdict with ``is_valid``."""
     can_answer_differently: bool = False
@@ -270,6 +274,8 @@ class SqlAnalysis:
 
     columns: tuple[str, ...]
     problem: str | None = None
+    references: tuple[tuple[str, ...], ...] = ()
+    """The columns as it names them, with the fields of structures: ``("judge", "politeness", "score")``."""
 
 
 class DeclareContext(Protocol):

@@ -20,6 +20,17 @@ from rowmill.value.json_value import JsonArray, JsonObject
 _AS_PYTHON_SHOWS = frozenset({str, int, float, bool, type(None)})
 
 
+_LONGEST = 80
+
+
+def with_values(message: str, values: Mapping[str, Any]) -> str:
+    """What is wrong with a row, and the values that is about, shortened: ``too rude (score is 1)``."""
+    texts = {name: "null" if value is None else str(value) for name, value in values.items()}
+    shortened = {name: text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…" for name, text in texts.items()}
+    told = ", ".join(f"{name} is {text}" for name, text in shortened.items())
+    return f"{message} ({told})" if told else message
+
+
 def shown(value: Any) -> Any:
     """What to put out for a value: the value itself if its ``str`` is right, else its text."""
     kind = type(value)

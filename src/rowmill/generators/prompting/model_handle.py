@@ -109,8 +109,16 @@ class ModelHandle:
         cached = answer.cached_tokens, answer.cache_write_tokens
         self._record(call, started_at, None, used.note, *counts, cached=cached, reason=answer.finish_reason)
         if _prompts.isEnabledFor(_PROMPT_LEVEL):
-            fields = {"column": call.column, "model": self._config.model, "messages": messages, "answer": answer.text}
-            _prompts.log(_PROMPT_LEVEL, "%s: %s → %s", call.column, messages, answer.text, extra=fields)
+            row_id = call.row_ids[0] if len(call.row_ids) == 1 else None
+            fields: dict[str, object] = {
+                "column": call.column,
+                "model": self._config.model,
+                "messages": messages,
+                "answer": answer.text,
+            }
+            fields |= {"row_id": row_id, "row_group": call.row_group}
+            where = f"row group {call.row_group}" if row_id is None else f"row {row_id}"
+            _prompts.log(_PROMPT_LEVEL, "%s, %s: %s → %s", call.column, where, messages, answer.text, extra=fields)
         if key is not None and not answer.tool_calls:
             call.requests[-1] = call.requests[-1]._replace(answers=((key, written(answer)),))
         return answer
@@ -273,7 +281,7 @@ class ModelHandle:
             input_tokens, output_tokens, doubt, *_ = token_usage(given, ["input_tokens"], ["output_tokens"])
             message = " ".join(part for part in (message, doubt) if part) or None
         if error is not None:
-            fields = {"column": call.column, "model": self._config.model, "error_type": error}
+            fields: dict[str, object] = {"column": call.column, "model": self._config.model, "error_type": error}
             _log.debug("Request of column '%s' failed (%s): %s", call.column, error, message, extra=fields)
         call.requests.append(
             Request(

@@ -67,8 +67,10 @@ class ExpressionAnalyst:
         problem = self._problem(expression, over_dataset) if self._judges else None
         if problem:
             return SqlAnalysis((), problem)
-        names = dict.fromkeys(_columns(expression, frozenset()))
-        return SqlAnalysis(tuple(name for name in names if not (over_dataset and name.lower() == _ROW_ID)))
+        references = tuple(dict.fromkeys(_references(expression, frozenset())))
+        names = dict.fromkeys(reference[0] for reference in references)
+        columns = tuple(name for name in names if not (over_dataset and name.lower() == _ROW_ID))
+        return SqlAnalysis(columns, references=references)
 
     def hint(self, text: str) -> str:
         """How to write a condition that cannot be parsed because SQL reserves a name in it; else nothing."""
@@ -255,20 +257,20 @@ def _walk(part: Any) -> Iterator[Mapping[str, Any]]:
             yield from _walk(value)
 
 
-def _columns(part: Any, bound: frozenset[str]) -> Iterator[str]:
-    """Column names in order of appearance; names that a lambda binds are not columns."""
+def _references(part: Any, bound: frozenset[str]) -> Iterator[tuple[str, ...]]:
+    """Columns, with the fields of structures, in order of appearance; names that a lambda binds are not columns."""
     if isinstance(part, list):
         for value in part:
-            yield from _columns(value, bound)
+            yield from _references(value, bound)
     elif isinstance(part, dict):
         if part.get("class") == "COLUMN_REF":
-            name = str(part["column_names"][0])
-            if name.lower() not in bound:
-                yield name
+            names = tuple(map(str, part["column_names"]))
+            if names[0].lower() not in bound:
+                yield names
             return
         if part.get("class") == "LAMBDA":
-            inner = bound | {name.lower() for name in _columns(part.get("lhs"), frozenset())}
-            yield from _columns(part.get("expr"), inner)
+            inner = bound | {names[0].lower() for names in _references(part.get("lhs"), frozenset())}
+            yield from _references(part.get("expr"), inner)
             return
         for value in part.values():
-            yield from _columns(value, bound)
+            yield from _references(value, bound)

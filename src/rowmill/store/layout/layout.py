@@ -7,7 +7,7 @@ each word holds 64 of them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -45,6 +45,11 @@ class Layout:
     def value_columns(self) -> tuple[tuple[str, str], ...]:
         """Name and SQL type of every generated column, generator by generator."""
         return tuple((output.name, output.sql_type) for node in self.graph.generators for output in node.columns)
+
+    @property
+    def dataset_types(self) -> dict[str, str]:
+        """Name and SQL type of the columns of the dataset."""
+        return {output.name: output.sql_type for output in self.graph.outputs if not output.drop}
 
     def word_masks(self, generators: Iterable[int]) -> list[int]:
         """The bits of some generators, word by word."""
@@ -125,11 +130,32 @@ class Layout:
             "ready_tasks": self._ready_tasks,
             "live_columns": ",\n  ".join(f"l.{quote(name)}" for name, _ in self.value_columns) or "null as no_columns",
             "dataset_columns": ",\n  ".join(dataset),
+            "dropped_columns": ",\n  ".join(["v.row_id", *self._dropped_values]),
+            "taken_back": self._taken_back,
             "needed_columns": self.per_word("coalesce(bit_or(g.own_#), 0)::ubigint as needed_#", ",\n  "),
             "needed_done": self.per_word("(a.done_# & n.needed_#) = n.needed_#", " and "),
             "barrier_tasks": self.one_of("g.generator", self.called_barriers),
             **self._dataset_values,
         }
+
+    @property
+    def _taken_back(self) -> str:
+        """The bits of a dropped row ``v``, ``d`` that a person wants tried again, if any verdict takes some back."""
+        kept: dict[str, list[str]] = {}
+        for judge, remade in self.graph.remade_on_retry.items():
+            for word, bits in self.cleared(remade):
+                kept.setdefault(word, []).append(f"when d.reason = 'invalid' and d.generator = {judge} then v.{bits}")
+        taken = [f"case {' '.join(cases)} else v.{word} end as {word}" for word, cases in kept.items()]
+        return ", ".join(taken) or "v.done_0 as done_0"
+
+    @property
+    def _dropped_values(self) -> Iterator[str]:
+        """The columns of the dataset as a dropped row ``v`` has them: null unless their generator is done."""
+        for output in self.graph.outputs:
+            if not output.drop:
+                number = self.graph.generator_of_column(output.name).number
+                is_made, column = self.contains("v.done", [number]), quote(output.name)
+                yield f"case when {is_made} then v.{column} end as {column}"
 
     @cached_property
     def _dataset_values(self) -> dict[str, str]:

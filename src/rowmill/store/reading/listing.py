@@ -67,6 +67,8 @@ class Selection:
     where: str | None = None
     columns: Sequence[str] = ()
     limit: int | None = None
+    values: bool = False
+    """Of dropped rows: also what they held."""
 
 
 def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchReader:
@@ -74,13 +76,15 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
 
     Raises UsageError for a column the view does not have (names the nearest) and for a condition that does not run.
     """
-    columns = _chosen(reader, VIEWS[what], selection.columns)
+    views = [VIEWS[what], "dropped_row_value"] if selection.values else [VIEWS[what]]
+    columns = _chosen(reader, views, selection.columns)
     # On lines of its own, so that a comment in the condition ends with it.
     slots = {"columns": columns, "predicate": f"(\n{selection.where}\n)" if selection.where else "true"}
     try:
         if what in _SLICED and (selection.limit is None or selection.where is None):
             return _slice_by_slice(reader, _SLICED[what], slots, selection.limit)
-        return _query(reader, _STATEMENTS[what], slots, {"limit": selection.limit})
+        query = sql.show_dropped_values if selection.values else _STATEMENTS[what]
+        return _query(reader, query, slots, {"limit": selection.limit})
     except UsageError as error:
         if selection.where is None:
             raise
@@ -130,13 +134,15 @@ def _slice_by_slice(reader: Reader, sliced: _Sliced, slots: dict[str, str], limi
     return pa.RecordBatchReader.from_batches(schema, slices())
 
 
-def _chosen(reader: Reader, view: str, columns: Sequence[str]) -> str:
+def _chosen(reader: Reader, views: Sequence[str], columns: Sequence[str]) -> str:
     if not columns:
         return "*"
-    known = reader.table(sql.view_columns.text, {"view": view})["column_name"].to_pylist()
+    known: dict[str, None] = {}
+    for view in views:
+        known |= dict.fromkeys(reader.table(sql.view_columns.text, {"view": view})["column_name"].to_pylist())
     for column in columns:
         if column not in known:
             near = difflib.get_close_matches(column, known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise UsageError(f"The view '{view}' has no column '{column}'.{hint} It has: {', '.join(known)}.")
+            raise UsageError(f"The view '{views[0]}' has no column '{column}'.{hint} It has: {', '.join(known)}.")
     return column_list(columns)

@@ -211,6 +211,8 @@ class Status:
     """What takes a few more queries to tell; None where nobody asked for it."""
     answers_cut_off: int = 0
     """Answers that ended at the limit of their length, in all invocations."""
+    rows_lost: int = 0
+    """Of the dropped rows those that were lost to errors; the others went as the spec, or a person, wanted."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -226,6 +228,7 @@ class Status:
             ("state", self.state),
             ("rows finished", f"{self.rows_finished:,} of {self.records:,}"),
             ("dropped", self.rows_dropped),
+            ("lost to errors", self.rows_lost),
             ("requests", self.requests),
             ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
         ]

@@ -16,9 +16,7 @@ from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 
 sql = statements_of("reshape/reopen", "turn/row_groups")
-_REVIVE = [
-    sql.revive_rows,
-    sql.revive_parked_rows,
+_FORGET_DROPS = [
     sql.delete_revived_drops,
     sql.delete_revived_values,
     sql.forget_regenerations_of_revived,
@@ -62,9 +60,9 @@ class Reopening:
         with allowance(self._connection, _CONDITION, [predicate]):
             return [(group, index) for group, index in self._connection.execute(query)]
 
-    def revive(self, rows: Iterable[RowKey]) -> None:
+    def revive(self, rows: Iterable[RowKey], *, by_hand: bool = False) -> None:
         """:func:`revive` on this connection."""
-        revive(self._connection, rows)
+        revive(self._connection, rows, by_hand=by_hand)
 
     def set_aside(self) -> None:
         """Sets all active and parked row groups aside, so that everything comes back lowest first."""
@@ -105,10 +103,16 @@ class Reopening:
         return [node.name for node in nodes if node.declaration.is_ordered]
 
 
-def revive(connection: Connection, rows: Iterable[RowKey]) -> None:
-    """Takes dropped rows back with the values they had; finished row groups will come back for them (F6)."""
+def revive(connection: Connection, rows: Iterable[RowKey], *, by_hand: bool = False) -> None:
+    """Takes dropped rows back with the values they had; finished row groups will come back for them (F6).
+
+    ``by_hand``: a person wants them tried again, so of those that were found invalid what was judged is made again.
+    """
     connection.stage("new_revival", _keys(rows))
-    for each in _REVIVE:
+    values = "dropped_row_again" if by_hand else "dropped_row_value"
+    connection.execute(sql.revive_rows.fill(values=values))
+    connection.execute(sql.revive_parked_rows.fill(values=values))
+    for each in _FORGET_DROPS:
         connection.execute(each.text)
     follow_rows(connection)
 

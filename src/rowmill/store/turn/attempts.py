@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from rowmill.secret import hidden
+from rowmill.source_line import source_line
 from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
@@ -98,9 +99,10 @@ def clean(text: str) -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """What an error says. A user's error may fail to say anything."""
+    """What an error says, and where in a user's code it was raised. A user's error may fail to say anything."""
     try:
         text = str(error)
     except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
         text = f"(its message cannot be made: {type(unspeakable).__name__})"
-    return clean(text or type(error).__name__)
+    said, line = clean(text or type(error).__name__), source_line(error)
+    return said if line is None or line in said else f"{said} ({line})"

@@ -255,7 +255,7 @@ class Control:
             sql.rows_to_drop_by_hand.text
         ):
             drops = drops_from[PARKED if is_parked else ACTIVE]
-            drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts)
+            drops.append(generator, row_group, row_index, "by_hand", None, reason, attempts, None)
         for table, drops in drops_from.items():
             if drops:
                 wish.hands.drop(drops, wish.now, table)
@@ -295,7 +295,7 @@ class Control:
         self._connection.execute(sql.delete_stale_deferrals.text)
 
     def _revive_directly(self, rows: Sequence[RowKey]) -> None:
-        revive(self._connection, rows)
+        revive(self._connection, rows, by_hand=True)
         reopen_barriers(self._connection)
 
     def _state(self) -> str:

@@ -18,6 +18,7 @@ from rowmill.counted import plural
 from rowmill.deferral import asked_wait_s, backoff_s, cool_down_s
 from rowmill.errors import BarrierFailed, Transient, Unavailable
 from rowmill.graph.graph import GeneratorNode, Graph
+from rowmill.source_line import source_line
 from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.column_types import ColumnTypes
@@ -167,7 +168,8 @@ class Inbox:
         elif outcome.kind is OutcomeKind.TRANSIENT:
             self._defer_transient(outcome, error)
         else:
-            self._drop(outcome, "rejected", error_type(error), error_text(error), outcome.task.attempts + 1)
+            attempts, line = outcome.task.attempts + 1, source_line(error)
+            self._drop(outcome, "rejected", error_type(error), error_text(error), attempts, line)
 
     def _defer_rate_limited(self, outcome: Outcome, error: BaseException) -> None:
         """A rate-limited task never uses up its attempts (F1): ``attempts`` stays what it was."""
@@ -207,7 +209,8 @@ class Inbox:
         failures = task.attempts + 1
         declaration = self.graph.generators[task.generator].declaration
         if failures >= (declaration.max_attempts or self.settings.max_attempts):
-            self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures)
+            line = source_line(error)
+            self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures, line)
             return
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         base_s = declaration.backoff_base_s or self.settings.backoff_base_s
@@ -219,11 +222,13 @@ class Inbox:
     def _defer(self, outcome: Outcome, error: BaseException, attempts: int, not_before: datetime) -> None:
         self.deferrals.append(*outcome.task.key, error_type(error), error_text(error), attempts, not_before)
 
-    def _drop(self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int) -> None:
+    def _drop(
+        self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int, line: str | None = None
+    ) -> None:
         task = outcome.task
         indices = [task.row_index] if task.row_index is not None else self.live_rows(task.row_group, task.generator)
         for index in indices:
-            self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts)
+            self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts, line)
         rows = tuple((task.row_group, index) for index in indices)
         failure = Failure(self.graph.generators[task.generator].name, rows, kind, message)
         place = self._place.get(task.key)
@@ -258,7 +263,7 @@ class Inbox:
         if node.declaration.regeneration is not None:
             self.invalid.append(InvalidCell(node.number, row_group, row_index, clean(found.message)))
             return outcome._replace(values=found.values)
-        self.drops.append(node.number, row_group, row_index, "invalid", None, clean(found.message), 0)
+        self.drops.append(node.number, row_group, row_index, "invalid", None, clean(found.message), 0, None)
         return None
 
     def _has_right_width(self, outcome: Outcome, width: int) -> bool:
@@ -302,7 +307,7 @@ class Inbox:
             missing = sorted(set(live) - set(given))
             for index in missing:
                 message = f"{node.declaration.name} returned no row for it."
-                self.drops.append(task.generator, task.row_group, index, "filtered", None, message, 0)
+                self.drops.append(task.generator, task.row_group, index, "filtered", None, message, 0, None)
             groups += [task.row_group] * len(given)
             indices += given
             parts.append(columns)

@@ -158,7 +158,7 @@ class Recording:
 
     def drop(self, drops: Rows, ledger: TurnLedger, table: str = ACTIVE) -> None:
         """Gives rows up with their reason; what they hold is kept beside them."""
-        self._drop_log.take(drops, ledger.now)
+        self._drop_log.take(drops)
         give_up(self._connection, table, drops, ledger.now)
         self._deferrals.delete_stale()
         ledger.dropped.update((row[1], row[2]) for row in drops.rows)
@@ -168,9 +168,8 @@ class Recording:
         drops = Rows(NEW_DROP)
         for cell in failed:
             attempts = 1 if cell.error_type is not None else 0
-            drops.append(
-                cell.generator, cell.row_group, cell.row_index, cell.reason, cell.error_type, cell.message, attempts
-            )
+            key = cell.generator, cell.row_group, cell.row_index
+            drops.append(*key, cell.reason, cell.error_type, cell.message, attempts, None)
         self.drop(drops, ledger)
 
     def _give_up(self, tasks: Iterable[GivenUp], ledger: TurnLedger) -> None:
@@ -179,7 +178,7 @@ class Recording:
         for number, row_group, row_index, attempts, kind, message in tasks:
             indices = [row_index] if row_index >= 0 else self.live_rows(row_group, number)
             for index in indices:
-                drops.append(number, row_group, index, "given_up", kind, message, attempts)
+                drops.append(number, row_group, index, "given_up", kind, message, attempts, None)
         if drops:
             self.drop(drops, ledger)
 

@@ -6,7 +6,7 @@ changed in this turn.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import duckdb
@@ -22,6 +22,8 @@ from rowmill.store.layout.layout import Layout, place_of
 from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.sampling import unformatted_value
 from rowmill.store.reshape.regeneration import InvalidCell
+from rowmill.store.turn.attempts import clean
+from rowmill.value.shown import with_values
 
 sql = statements_of("turn/settle")
 
@@ -120,11 +122,11 @@ class Settling:
 
     def _judge(self, node: GeneratorNode, slots: Mapping[str, str], settled: Settled) -> None:
         """Evaluates a verdict, and notes the rows that are not valid by it."""
-        judged = self._connection.execute(sql.settle_verdict.fill(**slots))
+        judged = self._connection.execute(sql.settle_verdict.fill(judged=_judged(node), **slots))
         settled.succeeded += len(judged)
         settled.invalid += [
-            InvalidCell(node.number, row_group, row_index, message or "not valid")
-            for row_group, row_index, is_valid, message in judged
+            InvalidCell(node.number, row_group, row_index, _message(node, message or "not valid", values))
+            for row_group, row_index, is_valid, message, values in judged
             if is_valid is False
         ]
 
@@ -135,10 +137,11 @@ class Settling:
             all_done=self._layout.contains("done", [node.number]),
             predicate=f"not {verdict}.is_valid",
             expression=f"{verdict}.error_messages",
+            judged=_judged(node),
         )
         return [
-            FailedCell(node.number, row_group, row_index, None, message, "invalid")
-            for row_group, row_index, message in self._connection.execute(query)
+            FailedCell(node.number, row_group, row_index, None, _message(node, message, values), "invalid")
+            for row_group, row_index, message, values in self._connection.execute(query)
         ]
 
     def _settle_skips(self, node: GeneratorNode, pending: dict[str, str], settled: Settled) -> None:
@@ -232,3 +235,17 @@ class Settling:
             except duckdb.Error as error:
                 return str(error).strip().splitlines()[0]
         return "The expression failed among other rows, but not for this row alone."
+
+
+def _judged(node: GeneratorNode) -> str:
+    """The values a verdict in SQL speaks of, as texts."""
+    source = node.declaration.sql
+    paths = source.judged if isinstance(source, SqlExpression) else ()
+    return ", ".join(f"try(cast({'.'.join(map(quote, path))} as varchar))" for path in paths)
+
+
+def _message(node: GeneratorNode, message: str, values: Sequence[str | None]) -> str:
+    """What is wrong with a row by a verdict in SQL, with the values it speaks of."""
+    source = node.declaration.sql
+    paths = source.judged if isinstance(source, SqlExpression) else ()
+    return clean(with_values(message, dict(zip(map(".".join, paths), values, strict=True))))

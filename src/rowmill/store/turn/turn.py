@@ -125,6 +125,7 @@ class Turn:
         self._touched_at: datetime | None = None
         self._skipping = Skipping(layout.graph, skip_conditions or {})
         self._last: LastTurn | None = None
+        self._drop_log = drop_log
         self.is_untidy = False
         """Whether :meth:`tidy` has something to do, by the end of the last turn."""
 
@@ -148,6 +149,7 @@ class Turn:
             self.control.committed(ledger)
             if ledger.ready_barrier is not None and ledger.stop is None and self._hands_out(free, ledger):
                 self._run_barrier(ledger.ready_barrier, ledger)
+            self._drop_log.committed(ledger.now)
         except duckdb.Error as error:
             failure = engine_errors.turn_error(error, "taking a turn")
             self.control.failed(ledger, failure)
@@ -222,10 +224,11 @@ class Turn:
 
     # Outcomes ------------------------------------------------------------------------------------
 
-    def _revive(self, rows: Sequence[RowKey], ledger: TurnLedger) -> None:
+    def _revive(self, rows: Sequence[RowKey], ledger: TurnLedger, *, by_hand: bool = False) -> None:
         """Takes dropped rows back, wherever their row groups are."""
-        self._reopening.revive(rows)
+        self._reopening.revive(rows, by_hand=by_hand)
         self._barriers.reopen()
+        self._drop_log.take_back(rows)
         ledger.has_revived = True
 
     def _learn(self, learned: Mapping[str, int]) -> None:
@@ -237,7 +240,7 @@ class Turn:
         """Does what people want of the run."""
         hands = RowHands(
             drop=lambda drops, _, table: self._recording.drop(drops, ledger, table),
-            revive=lambda rows: self._revive(rows, ledger),
+            revive=lambda rows: self._revive(rows, ledger, by_hand=True),
         )
         self.control.apply(ledger, hands)
 
@@ -296,7 +299,7 @@ class Turn:
         for row in found.given_up:
             times = f"{row.regenerations} regeneration{'s' if row.regenerations != 1 else ''}"
             message = f"not valid after {times}: {row.message}"
-            drops.append(*row[:3], "invalid", None, clean(message), row.regenerations + 1)
+            drops.append(*row[:3], "invalid", None, clean(message), row.regenerations + 1, None)
         if drops:
             self._recording.drop(drops, ledger)
 

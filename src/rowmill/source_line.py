@@ -1,0 +1,30 @@
+"""Where an error was raised in a user's own code, as ``functions.py:5``."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+_PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
+_NOT_THE_USERS = (
+    str(Path(__file__).resolve().parent),
+    *(str(Path(sysconfig.get_path(place)).resolve()) for place in _PLACES),
+)
+
+
+def source_line(error: BaseException | None) -> str | None:
+    """File and line of the innermost call in the user's own code; None if none is in the error's traceback.
+
+    The user's own is what lies neither in Rowmill, in Python's library nor in an installed package. Where an error was
+    raised from another one, the place of that one counts.
+    """
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+            file = frame.f_code.co_filename
+            if not file.startswith("<") and not str(Path(file).resolve()).startswith(_NOT_THE_USERS):
+                return f"{Path(file).name}:{line}"
+        error = error.__cause__
+    return None

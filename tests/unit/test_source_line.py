@@ -1,0 +1,62 @@
+"""Where in a user's code an error was raised."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from rowmill.generators.custom.function import import_module
+from rowmill.source_line import source_line
+from rowmill.store.turn.attempts import error_text
+
+CODE = """import json
+
+
+def divide(number):
+    return 1 / number
+
+
+def read(text):
+    return json.loads(text)
+
+
+def wrap(number):
+    try:
+        return divide(number)
+    except ZeroDivisionError as error:
+        raise ValueError("no") from error
+"""
+
+
+@pytest.fixture
+def boom(tmp_path: Path) -> ModuleType:
+    (tmp_path / "boom.py").write_text(CODE)
+    return import_module("boom", tmp_path)
+
+
+def raised(call: Callable[[], object]) -> BaseException:
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001  it is what is looked at
+        return error
+    raise AssertionError("nothing was raised")
+
+
+def test_the_innermost_line_of_the_users_own_code_counts(boom: ModuleType) -> None:
+    assert source_line(raised(lambda: boom.divide(0))) == "boom.py:5"
+    assert source_line(raised(lambda: boom.read("{"))) == "boom.py:9"
+    assert source_line(raised(lambda: boom.wrap(0))) == "boom.py:16"
+
+
+def test_an_error_says_where_it_was_raised_once(boom: ModuleType) -> None:
+    assert error_text(raised(lambda: boom.divide(0))) == "division by zero (boom.py:5)"
+
+
+def test_an_error_of_no_users_code_has_no_line() -> None:
+    found = raised(lambda: json.loads("{"))
+    assert source_line(found.with_traceback(None)) is None
+    assert source_line(None) is None
