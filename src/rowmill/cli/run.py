@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +42,7 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
+@click.option("--ui", "shows_page", is_flag=True, help="Show the run in a browser while it works: see 'rowmill ui'.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.pass_context
 def command(
@@ -49,6 +52,7 @@ def command(
     accept_changes: bool,
     purge: bool,
     yes: bool,
+    shows_page: bool,
     resume: bool,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
@@ -66,9 +70,23 @@ def command(
     prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
+    with _page(path) if shows_page else nullcontext():
+        report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
+
+
+@contextmanager
+def _page(path: Path) -> Iterator[None]:
+    """A page of the run, in a process of its own: drawing it must not take time from the run's."""
+    from rowmill.cli.ui import OpenPage
+
+    page = OpenPage(path)
+    tell(f"The page of this run: {page.url}")
+    try:
+        yield
+    finally:
+        page.close()
 
 
 def _what(spec: Path, database: Path | None, *, needs_seed: bool) -> tuple[Prepared | None, Path]:
