@@ -29,9 +29,7 @@ _PAGE_ENDS_S = 3.0
     "--beside", type=click.Path(path_type=Path), metavar="DATABASE", help="Another run database to compare with."
 )
 @click.option("--of-run", is_flag=True, hidden=True)
-def command(
-    database: Path | None, port: int, no_browser: bool, steer: bool, beside: Path | None, of_run: bool
-) -> None:
+def command(database: Path | None, port: int, no_browser: bool, steer: bool, beside: Path | None, of_run: bool) -> None:
     """Show a run in a browser: living, stopped or finished. Its address is the first line on stdout; Ctrl-C ends it.
 
     The page is for browsers on this machine that know the address, reads only (without --steer), and asks nothing of
@@ -95,7 +93,7 @@ class OpenPage:
     """The page of a run that this process works on, served by another one, which ends with this one."""
 
     def __init__(self, database: Path) -> None:
-        arguments = [sys.executable, "-m", "rowmill", "ui", str(database), "--of-run", "--steer"]
+        arguments = [sys.executable, "-m", "rowmill", "ui", str(database), "--of-run"]
         # In a session of its own: Ctrl-C lets the run finish its calls, and the page shows that.
         self._process = subprocess.Popen(
             arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True

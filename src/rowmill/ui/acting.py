@@ -1,4 +1,4 @@
-"""Steering from the page: what somebody wants is counted first, and done when they say so with the key of that count."""
+"""Steering from the page: what somebody wants is counted first, and done when they give the key of that count."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Steering:
         return Count(words, key)
 
     def do(self, key: str) -> str:
-        """Does what was counted, once; says what became of it. Raises UsageError for a key nobody has, or an old one."""
+        """Does what was counted, once; says what became of it. Raises UsageError for an unknown or an old key."""
         ready = self._ready.pop(key, None)
         if ready is None or ready.until <= self._clock():
             raise UsageError("This was done already, or was asked too long ago: count again. Nothing was changed.")
@@ -89,7 +89,8 @@ class Steering:
         found = limit_of(self._database, name)
         arguments = {"resource": found.resource, "calls": calls, "spec_calls": found.calls}
         what = found.resource or "all tasks together"
-        words = f"At most {calls if calls is not None else found.calls} calls of {what} at once; the spec says {found.calls}."
+        most = calls if calls is not None else found.calls
+        words = f"At most {most} calls of {what} at once; the spec says {found.calls}."
         return words, lambda: steer(self._database, "limit", arguments).message
 
     def _retry(self, _verb: str, wish: Mapping[str, str]) -> tuple[str, Callable[[], str] | None]:

@@ -161,9 +161,7 @@ def _rows(
 ) -> list[ComparedRow]:
     if not row_ids:
         return []
-    sides = [
-        _cells(reader, types, common, row_ids) for reader, types in ((here, types_here), (there, types_there))
-    ]
+    sides = [_cells(reader, types, common, row_ids) for reader, types in ((here, types_here), (there, types_there))]
     return [
         ComparedRow(
             row_id,
@@ -187,7 +185,5 @@ def _cells(
     found: dict[int, list[Cell]] = {}
     values: list[list[Any]] = [python_values(column) for column in table.columns]
     for row in zip(*values, strict=True):
-        found[row[0]] = [
-            cells.short(name, types[name], value) for name, value in zip(columns, row[1:], strict=True)
-        ]
+        found[row[0]] = [cells.short(name, types[name], value) for name, value in zip(columns, row[1:], strict=True)]
     return found

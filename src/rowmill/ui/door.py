@@ -1,12 +1,13 @@
 """The page's door to a run database: reading within bounds of time and memory, and steering.
 
-A file that no run works on is held only while a question is answered, so the page never keeps a run from starting. A run
-that works answers itself. What a question may take is watched from here, because a free file has no bounds of its own.
+A file that no run works on is held only while a question is answered, so the page never keeps a run from starting. A
+run that works answers itself. What a question may take is watched from here: a free file has no bounds of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -72,6 +73,8 @@ class _Asking(Generic[T]):
         self._reader: Reader | None = None
         self._stopped_by: RowmillError | None = None
         self._began: float | None = None
+        self._measuring = threading.Lock()
+        """Held while another thread looks at what the question takes: its reader stays open so long."""
 
     def _work(self) -> T:
         with open_reader(self._path, self._limit_s) as reader:
@@ -86,7 +89,8 @@ class _Asking(Generic[T]):
                     raise self._stopped_by from None  # the engine's own words for it say nothing
                 raise
             finally:
-                self._reader = None
+                with self._measuring:
+                    self._reader = None
 
     async def answer(self) -> T:
         opened_by = time.monotonic() + _OPENING_PATIENCE_S
@@ -100,7 +104,7 @@ class _Asking(Generic[T]):
                         raise QueryStopped(f"{self._path} could not be opened in {_OPENING_PATIENCE_S:.0f} s.")
                 elif time.monotonic() - self._began > self._limit_s:
                     self._stop(QueryStopped(f"The question was stopped: it took longer than {self._limit_s:g} s."))
-                elif await self._takes_too_much():
+                elif await in_thread(self._takes_too_much):
                     self._stop(QueryStopped("The question was stopped: it needs more than 2 GiB of memory."))
             return work.result()
         finally:
@@ -108,14 +112,12 @@ class _Asking(Generic[T]):
                 self._stop(QueryStopped("Nobody waits for the answer any more."))
                 work.add_done_callback(_heeded)
 
-    async def _takes_too_much(self) -> bool:
-        reader = self._reader
-        if reader is None or reader.is_living:
-            return False  # a run watches over its readers itself
-        try:
-            found = await in_thread(lambda: reader.table(sql.memory_of_queries.text).to_pylist()[0])
-        except RowmillError:
-            return False  # the question has ended meanwhile, and its reader is closed
+    def _takes_too_much(self) -> bool:
+        with self._measuring:
+            reader = self._reader
+            if reader is None or reader.is_living:
+                return False  # a run watches over its readers itself
+            found = reader.table(sql.memory_of_queries.text).to_pylist()[0]
         return bool(found["memory_bytes"] > MOST_MEMORY_BYTES)
 
     def _stop(self, reason: RowmillError) -> None:

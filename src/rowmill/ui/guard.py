@@ -1,9 +1,9 @@
 """Who may ask: a browser on this machine that knows the address, and no other page it has open.
 
 The token is the first part of every path, not a cookie. A browser sends the cookies of 127.0.0.1 to every port of it,
-whoever listens there; the path goes to this server alone, several pages can be open at the same time, and a foreign page
-cannot forge a request whose address it does not know. Nothing tells it to others: there is no link away from the page,
-and ``Referrer-Policy`` is ``no-referrer``.
+whoever listens there; the path goes to this server alone, several pages can be open at the same time, and a foreign
+page cannot forge a request whose address it does not know. Nothing tells it to others: no link leads away from the
+page, and ``Referrer-Policy`` is ``no-referrer``.
 """
 
 from __future__ import annotations

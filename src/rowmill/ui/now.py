@@ -67,7 +67,7 @@ def now_facts(look: Look) -> dict[str, Any]:
     return {
         "tiles": _tiles(status, now),
         "bars": _bars(status),
-        "endpoints": [_endpoint(resource, status, now) for resource in status.resources],
+        "endpoints": [_endpoint(each, status, now) for each in status.resources if _is_used(each, status)],
         "graph": graph_drawing(look.graph) if look.graph else None,
         "charts": _charts(look.history),
     }
@@ -174,6 +174,10 @@ def _bars(status: Status) -> list[Bar]:
     return found
 
 
+def _is_used(resource: ResourceStatus, status: Status) -> bool:
+    return bool(resource.in_flight) or any(column.resource == resource.resource for column in status.columns)
+
+
 def _endpoint(resource: ResourceStatus, status: Status, now: datetime) -> Endpoint:
     pace = status.details.pace if status.details is not None else None
     recent = next((each for each in pace.requests if each.resource == resource.resource), None) if pace else None
@@ -184,7 +188,8 @@ def _endpoint(resource: ResourceStatus, status: Status, now: datetime) -> Endpoi
         text += f", {100 * failed / recent.requests:.0f} % failed" if failed else ""
     until = resource.cooling_until
     left_s = (until.replace(tzinfo=UTC) - now).total_seconds() if until is not None else 0.0
-    explanation = resource.explanation
+    # In words only what the figures do not say.
+    explanation = resource.explanation if resource.learned_limit != resource.configured_limit else ""
     if left_s > 0:
         explanation = f"cooling {duration(left_s)}" + (f": {resource.reason}" if resource.reason else "")
     limit = count(resource.learned_limit)

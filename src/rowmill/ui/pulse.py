@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ class Pulse:
         self._details_at = 0.0
         self._signature = None
 
-    async def looks_from(self, seen: int) -> AsyncIterator[Look]:
+    async def looks_from(self, seen: int) -> AsyncGenerator[Look, None]:
         """Every look that differs from the one numbered ``seen``, as they come, until nobody wants them."""
         self._watchers += 1
         if self._beating is None or self._beating.done():

@@ -15,7 +15,7 @@ from rowmill.export.writer import open_writer
 from rowmill.store.database.statements import statements_of
 from rowmill.store.reading.listing import view_columns
 from rowmill.store.reading.reader import Reader
-from rowmill.ui.cell import SHORT, Cell, Cells, shortened
+from rowmill.ui.cell import LONG, SHORT, Cell, Cells, shortened
 from rowmill.value.kind import is_binary, is_json, is_text
 from rowmill.value.python_value import python_values
 
@@ -46,7 +46,7 @@ def ask(reader: Reader, query: str) -> Result:
         schema = reader.table(sql.types_of.fill(query=text)).schema
     except UsageError:
         # What is no table (EXPLAIN), and what does not run: then its own error, not one about what is around it.
-        return _shown(reader.table(query), [])
+        return _as_it_is(reader.table(query))
     names = [f"c{place}" for place in range(len(schema))]
     columns = ", ".join(
         shortened(name, _sql_type(field.type), SHORT) for name, field in zip(names, schema, strict=True)
@@ -55,9 +55,17 @@ def ask(reader: Reader, query: str) -> Result:
     return _shown(reader.table(sql.first_rows_of.fill(**slots), {"limit": MOST_ROWS + 1}), list(schema))
 
 
+def _as_it_is(table: pa.Table) -> Result:
+    """What says something about a query: few texts, which need all their room."""
+    columns = [
+        [Cell("plan", str(value)[:LONG]) for value in column.slice(0, MOST_ROWS).to_pylist()] for column in table
+    ]
+    names = [(name, "") for name in table.schema.names]
+    return Result(names, [list(row) for row in zip(*columns, strict=True)], table.num_rows > MOST_ROWS)
+
+
 def _shown(table: pa.Table, fields: list[pa.Field]) -> Result:
     cells = Cells(None)
-    fields = fields or list(table.schema)
     types = [_sql_type(field.type) for field in fields]
     columns = [
         [cells.short("", sql_type, value) for value in python_values(column.slice(0, MOST_ROWS))]
@@ -90,7 +98,7 @@ def names(reader: Reader) -> Mapping[str, list[str]]:
 
 def download(reader: Reader, query: str, format: ExportFormat) -> IO[bytes]:
     """A whole result as an open temporary file, at its beginning. Raises UsageError, QueryStopped."""
-    file: IO[bytes] = tempfile.TemporaryFile(prefix="rowmill-")
+    file: IO[bytes] = tempfile.TemporaryFile(prefix="rowmill-")  # noqa: SIM115  closed by whoever sends it
     try:
         with reader.batches(query) as batches:
             if len(set(batches.schema.names)) < len(batches.schema.names):

@@ -34,7 +34,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _SILENCE_S = 15.0
 """After so long without news an open page is sent a sign of life, which also finds out who has gone."""
 _IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "gif": "image/gif", "webp": "image/webp"}
-_STATIC = {
+_STATIC: dict[str, tuple[str, Callable[[], bytes]]] = {
     "page.css": ("text/css", lambda: static_file("page.css")),
     "chart.css": ("text/css", lambda: style().encode()),
     "page.js": ("text/javascript", lambda: static_file("page.js")),

@@ -116,7 +116,9 @@ def read_value(reader: Reader, row_id: int, column: str) -> Any:
     return values[0]
 
 
-def _times(trace: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None]:
+def _times(
+    trace: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[str, Any]]
+) -> tuple[float | None, float | None]:
     """Seconds the tasks of a row waited and worked. Without a trace only the requests are known."""
     if trace:
         return (

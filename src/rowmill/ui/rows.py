@@ -1,8 +1,8 @@
 """Pages of rows, by key: finished, live or dropped ones, with a condition of the user's, whatever their number.
 
-A page is read range by range of ``row_id``, each twice as wide as the one before, until it is full. So the first page of
-ten million rows costs what that of ten does. A condition that few rows meet is looked for until the time is up; the page
-then says how far it came, and goes on from there.
+A page is read range by range of ``row_id``, each twice as wide as the one before, until it is full. So the first page
+of ten million rows costs what that of ten does. A condition that few rows meet is looked for until the time is up; the
+page then says how far it came, and goes on from there.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SEARCH_S = 8.0
 """So long a page looks for rows that meet a condition before it shows what it found."""
 _MOST_COLUMNS = 60
 """Of a wide dataset; others can be chosen."""
+_LEFT_OUT = "__trace"
+"""Columns of conversations are for the page of a row, unless they are chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,15 @@ def read_spec(reader: Reader) -> Spec | None:
 
 
 def read_page(reader: Reader, wish: Wish) -> Page:
-    """The page. Raises UsageError for an unknown column, and in the engine's words for a condition that does not run."""
+    """The page. Raises UsageError for an unknown column, and in the engine's words for a condition that is wrong."""
     kind = KINDS[wish.kind]
     types = [(row["column_name"], row["data_type"]) for row in _table(reader, sql.columns_of_view, view=kind.view)]
     shown = _chosen(types, wish.columns)
     read = shown if any(name == "row_id" for name, _ in shown) else [("row_id", "BIGINT"), *shown]
     columns = ", ".join(shortened(name, sql_type, SHORT) for name, sql_type in read)
     # On lines of its own, so that a comment in the condition ends with it.
-    slots = {"columns": columns, "view": f"main.{kind.view}", "predicate": f"(\n{wish.where}\n)" if wish.where else "true"}
+    predicate = f"(\n{wish.where}\n)" if wish.where else "true"
+    slots = {"columns": columns, "view": f"main.{kind.view}", "predicate": predicate}
     bounds = next(python_rows(reader.table(sql.row_bounds.fill(table=kind.table))))
     if not bounds["rows"]:
         _check(reader, slots, wish)
@@ -191,7 +194,7 @@ def _with_hint(error: UsageError, wish: Wish) -> UsageError:
 
 def _chosen(types: list[tuple[str, str]], wanted: Sequence[str]) -> list[tuple[str, str]]:
     if not wanted:
-        return types[:_MOST_COLUMNS]
+        return [each for each in types if not each[0].endswith(_LEFT_OUT)][:_MOST_COLUMNS]
     known = dict(types)
     for name in wanted:
         if name not in known:

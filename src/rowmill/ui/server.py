@@ -24,9 +24,7 @@ _STOP_S = 2.0
 class PageServer:
     """Serves the page of one run database until it is closed. ``url`` is its whole address, with the token."""
 
-    def __init__(
-        self, database: Path, *, port: int = 0, can_steer: bool = False, beside: Path | None = None
-    ) -> None:
+    def __init__(self, database: Path, *, port: int = 0, can_steer: bool = False, beside: Path | None = None) -> None:
         """Begins to serve. ``port`` 0: any free one; ``beside``: another run database to compare with.
 
         Raises UsageError if the port is taken.
@@ -50,7 +48,7 @@ class PageServer:
     def _work(self) -> None:
         try:
             asyncio.run(self._serve())
-        except BaseException as error:  # noqa: BLE001  raised by whoever waits for the start
+        except BaseException as error:
             if self._has_started.done():
                 raise
             self._has_started.set_exception(error)
