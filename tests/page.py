@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,9 +11,22 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
+from run_state import RunState
+from virtual_run import expression, llm, model, prepared, sampler
+
 from rowmill.ui.server import PageServer
 
 _PATIENCE_S = 40.0
+HOSTILE = {
+    "script": "<script>document.title = 'run'</script>",
+    "image": "<img src=x onerror=document.title='run'>",
+    "address": "javascript:document.title='run'",
+    "turned": "\u202eevil\u202c",
+    "long": "a<b>" * 260_000,
+    "quotes": "\"' onmouseover=alert(1) x='",
+    "template": "{{ 7 * 7 }}",
+}
+"""Values that a page must show as the texts they are."""
 
 
 @dataclass(frozen=True)
@@ -79,3 +93,35 @@ def page_of(database: Path, *, can_steer: bool = False, beside: Path | None = No
         yield Page(server.url)
     finally:
         server.close()
+
+
+def hostile_run(path: Path) -> None:
+    """Finished rows whose values are those of HOSTILE, one each."""
+    spec = prepared(
+        sampler("kind"),
+        expression("twice", "kind * 2"),
+        llm("note", "Say {{ kind }}.", with_trace=True),
+        models=[model()],
+        records=20,
+        row_group_size=10,
+    )
+    with RunState(spec, path) as state:
+        for place, value in enumerate(HOSTILE.values()):
+            trace = json.dumps([{"role": value[:20], "content": value[:2000]}])
+            state.sql(
+                "insert into state.dataset_row by name select 0 as row_group, $row as row_index, $row as row_id,"
+                " 255 as done_0, 0 as skipped_0, 1 as kind, 2 as twice, $note as note, $trace as note__trace",
+                row=place,
+                note=value,
+                trace=trace,
+            )
+        state.sql(
+            "insert into state.dropped_row select 11, 1, 1, $number, 'rejected', $kind, $message, 1, now()::timestamp",
+            number=state.number("note"),
+            kind="<b>HTTP</b>",
+            message=HOSTILE["script"] + "\u202e",
+        )
+        state.sql(
+            "insert into state.dropped_row_value by name select 1 as row_group, 1 as row_index, 11 as row_id,"
+            " 3 as done_0, 0 as skipped_0, 1 as kind, 2 as twice"
+        )

@@ -35,7 +35,7 @@ def command(database: Path | None, port: int, no_browser: bool, steer: bool, bes
     The page is for browsers on this machine that know the address, reads only (without --steer), and asks nothing of
     any other machine. Without DATABASE, the only *.duckdb file of the current directory.
 
-    \\b
+    \b
     Example:
       rowmill ui penguins.duckdb
       rowmill ui --no-browser --port 8080
@@ -49,7 +49,7 @@ def command(database: Path | None, port: int, no_browser: bool, steer: bool, bes
     with _ends_at_a_signal() as ending:
         page = PageServer(path, port=port, can_steer=steer, beside=beside)
         try:
-            write_exactly(f"{page.url}\\n")
+            write_exactly(f"{page.url}\n")
             sys.stdout.flush()
             if not no_browser:
                 _open_browser(page.url)
