@@ -81,8 +81,8 @@ def read_row(reader: Reader, row_id: int) -> ShownRow:
     if not found:
         for drop in _rows(reader, sql.drop_of_row.text, row_id=row_id):
             raise UsageError(
-                f"Row {row_id} was dropped at column '{drop['column_name']}' ({drop['reason']}: {drop['message']}), and "
-                "the values it had are not in the run database."
+                f"Row {row_id} was dropped at column '{drop['column_name']}' ({drop['reason']}: {drop['message']}), "
+                "and the values it had are not in the run database."
             )
         raise UsageError(f"There is no row {row_id} yet: it has not entered, or the run plans fewer rows.")
     values = found[0]
