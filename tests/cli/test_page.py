@@ -208,6 +208,12 @@ def test_completion_knows_views_and_columns(page: Page) -> None:
     assert "waiting" in names["progress"]
 
 
+def test_the_page_serves_the_figures_for_monitoring(page: Page) -> None:
+    found = page.get("metrics")
+    assert found.headers["Content-Type"].startswith("text/plain; version=")
+    assert "# TYPE rowmill_" in found.html
+
+
 def test_a_fork_is_compared_with_its_parent(quick_run: Path) -> None:
     other = quick_run.with_name("other.duckdb")
     shutil.copy(quick_run, other)

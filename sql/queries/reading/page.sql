@@ -162,7 +162,7 @@ order by row_id;
 select {columns}
 from (
   {query}
-) as asked ({names})
+) as asked ({names}) -- noqa: AL05
 limit $limit;
 
 -- name: types_of

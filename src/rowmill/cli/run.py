@@ -44,6 +44,11 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--ui", "shows_page", is_flag=True, help="Show the run in a browser while it works: see 'rowmill ui'.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Serve figures for Prometheus meanwhile, as 'rowmill metrics' prints them. Needs the extra 'metrics'.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -54,6 +59,7 @@ def command(
     yes: bool,
     shows_page: bool,
     resume: bool,
+    metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -70,7 +76,7 @@ def command(
     prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    with _page(path) if shows_page else nullcontext():
+    with _served(path, metrics), _page(path) if shows_page else nullcontext():
         report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
@@ -127,6 +133,19 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
     elif change.removed:
         confirm(f"Take {', '.join(change.removed)} out of the dataset? The values are kept until --purge.", yes)
     accept_change(prepared, path, time.time(), purge=purge)
+
+
+@contextmanager
+def _served(path: Path, address: str | None) -> Iterator[None]:
+    """Serves metrics of the run while it works, if an address is given, and says where."""
+    if address is None:
+        yield
+        return
+    from rowmill.metrics.serving import serving
+
+    with serving(path, address) as place:
+        tell(f"Metrics are at http://{place}/metrics while this runs.")
+        yield
 
 
 def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
@@ -15,6 +16,7 @@ from rowmill.errors import RowmillError, UsageError
 from rowmill.export.format import ExportFormat
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.inspect.opening import open_reader
+from rowmill.metrics.collector import MetricsFormat, exposition
 from rowmill.providers.image_format import image_format_of
 from rowmill.report.page import charts_over_time, style
 from rowmill.ui import comparison, query
@@ -68,6 +70,7 @@ class Pages:
             "/sql/result.csv": self.csv,
             "/sql/result.parquet": self.parquet,
             "/compare": self.compare,
+            "/metrics": self.metrics,
             "/static/{name}": self.static,
         }
         changing = {"/act/count": self.count, "/act/do": self.act}
@@ -316,6 +319,12 @@ class Pages:
         return self._steering
 
     # ---------------------------------------------------------------------------------------------
+
+    async def metrics(self, _request: web.Request) -> web.StreamResponse:
+        """The figures of ``rowmill metrics``, for a monitoring system that is given the address."""
+        figures = await self._door.ask(lambda reader: reader.figures(time.time()))
+        text = await in_thread(lambda: exposition(lambda: figures, MetricsFormat.PROMETHEUS))
+        return web.Response(body=text, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def static(self, request: web.Request) -> web.StreamResponse:
         """The style sheets and the script."""

@@ -58,7 +58,7 @@ class PageServer:
         pages = Pages(self._database, can_steer=self._can_steer, beside=self._beside)
         application = web.Application(middlewares=[self._guard.middleware])
         application.on_response_prepare.append(set_headers)
-        # Every route is under the token; what else is to be served there (/metrics) is a route of the same table.
+        # Every route is under the token, also the figures for a monitoring system.
         application.router.add_routes(pages.routes("/{token}"))
         runner = web.AppRunner(
             application,
