@@ -210,6 +210,12 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         known |= {"column": '"check"', "expression": layout.expression(state.prepared.graph.generator_of_name("check"))}
     if statement.file == "barrier.sql":
         known |= slots_of_barrier(state, layout, statement)
+    if statement.file == "page.sql":
+        known |= {"view": "main.dataset", "columns": "rating", "names": "rating", "column": '"rating"'}
+        known["predicate"] = "true"
+        known["table"] = "state.dataset_row"
+        if statement.name == "previous_value":
+            known |= {"table": "kept", "column": "row_id"}
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}

@@ -38,7 +38,7 @@ order by row_id asc
 limit $limit;
 
 -- name: whole_row
--- A row with every value it has, wherever it is, and which generators made theirs. O(active rows), zone maps skip the rest.
+-- A row with every value it has, wherever it is, and which generators made theirs; zone maps skip most. O(active rows).
 select
   'finished' as place,
   *
@@ -102,7 +102,7 @@ from main.deferred_task
 where row_id = $row_id or (row_id is null and row_group = $row_group);
 
 -- name: attempts_of_row
--- The requests and failed calls of a row and of the batch tasks it was part of, in order. O(attempts), row_id alone.
+-- The requests and failed calls of a row and of the batch tasks it was part of, in order. O(attempts).
 select
   generator,
   attempt,
@@ -143,7 +143,7 @@ from main.row_group
 where row_group = $row_group;
 
 -- name: previous_value
--- The value a row had in a column before the spec changed. O(rows), row_id alone.
+-- The value a row had in a column before the spec changed. O(rows).
 select {column} as value
 from retained.{table}
 where row_id = $row_id;
@@ -194,7 +194,7 @@ select
 from state.dependency;
 
 -- name: whole_value
--- A value of a row, wherever the row is. O(active rows), zone maps skip the rest.
+-- A value of a row, wherever the row is; zone maps skip most rows. O(active rows).
 select {column} as value
 from state.dataset_row
 where row_id = $row_id
