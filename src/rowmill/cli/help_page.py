@@ -26,6 +26,7 @@ TOPICS = {
     "running": "Run settings, exit codes, days on a server.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
+    "ui": "A run in a browser: progress, rows with their prompts, SQL, a fork beside its parent.",
     "monitoring": "Prometheus, Grafana and OpenTelemetry.",
     "steering": "Pauses, limits, drops, stops.",
     "failures": "What happens when a call fails.",
