@@ -48,8 +48,12 @@ class Browser:
 
     def open(self, file: Path, width: int, *, dark: bool = False) -> None:
         """Shows a file at that width in pixels."""
+        self.visit(file.as_uri(), width, dark=dark)
+
+    def visit(self, url: str, width: int, *, dark: bool = False) -> None:
+        """Shows an address at that width in pixels."""
         self.command("Emulation.clearDeviceMetricsOverride", {})
-        self._ask("/url", {"url": file.as_uri()})
+        self._ask("/url", {"url": url})
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False, "screenWidth": width}
         self.command("Emulation.setDeviceMetricsOverride", {**metrics, "screenHeight": 900})
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

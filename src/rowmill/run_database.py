@@ -41,6 +41,7 @@ from rowmill.value.plain_arrow import TooWide, plain_table
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
+    from rowmill.ui.server import PageServer
 
 SpecSource = str | Path | Spec | LoadedSpec | Mapping[str, Any]
 """A spec file, a loaded spec, or the spec as objects or plain data."""
@@ -265,6 +266,7 @@ class RunDatabase:
     def __init__(self, path: Path, reader: Reader) -> None:
         self.path = path
         self._reader = reader
+        self._page: PageServer | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> RunDatabase:
@@ -357,8 +359,24 @@ class RunDatabase:
             self._reader, Path(path), append=append, force=force, database=self.path, protected=protected
         )
 
+    def ui(self, *, port: int = 0, steer: bool = False) -> str:
+        """The address of a page that shows the run, living or finished, in a browser on this machine.
+
+        The page is served by a thread of this process until the run database is closed; asked again, the address is
+        the same. ``steer``: the page may also act on the run. Raises :class:`~rowmill.errors.UsageError` if the port
+        is taken.
+        """
+        from rowmill.ui.server import PageServer  # not for those who never look
+
+        if self._page is None:
+            self._page = PageServer(self.path, port=port, can_steer=steer)
+        return self._page.url
+
     def close(self) -> None:
-        """Lets the file go. Safe to call twice."""
+        """Lets the file go, and ends the page. Safe to call twice."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
         self._reader.close()
 
     def __enter__(self) -> Self:
@@ -411,6 +429,11 @@ class AsyncRunDatabase:
         """As :meth:`RunDatabase.export_directory`."""
         async with self._lock:
             return await anyio.to_thread.run_sync(partial(self._database.export_directory, path, *arguments, **options))
+
+    async def ui(self, *, port: int = 0, steer: bool = False) -> str:
+        """As :meth:`RunDatabase.ui`."""
+        async with self._lock:
+            return await anyio.to_thread.run_sync(partial(self._database.ui, port=port, steer=steer))
 
     async def close(self) -> None:
         """As :meth:`RunDatabase.close`."""

@@ -218,6 +218,12 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         known["name"] = "elsewhere"
     if statement.name in ("revive_rows", "revive_parked_rows"):
         known["values"] = "dropped_row_again"
+    if statement.file == "page.sql":
+        known |= {"view": "main.dataset", "columns": "rating", "names": "rating", "column": '"rating"'}
+        known["predicate"] = "true"
+        known["table"] = "state.dataset_row"
+        if statement.name == "previous_value":
+            known |= {"table": "kept", "column": "row_id"}
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}

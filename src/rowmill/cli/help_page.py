@@ -27,6 +27,7 @@ TOPICS = {
     "scaling": "Beyond one process and one machine.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
+    "ui": "A run in a browser: progress, rows with their prompts, SQL, a fork beside its parent.",
     "monitoring": "Prometheus, Grafana and OpenTelemetry.",
     "steering": "Pauses, limits, drops, stops.",
     "failures": "What happens when a call fails.",

@@ -28,6 +28,7 @@ COMMANDS = {
     "status": ("rowmill.cli.status", "Show how far a run is."),
     "sql": ("rowmill.cli.sql", "Query a run database with SQL."),
     "show": ("rowmill.cli.show", "List rows, row groups, dropped rows, attempts …"),
+    "ui": ("rowmill.cli.ui", "Show a run in a browser, and act on it."),
     "metrics": ("rowmill.cli.metrics", "Print figures for a monitoring system."),
     "report": ("rowmill.cli.report", "Draw a run and its dataset as one HTML file."),
     "pause": ("rowmill.cli.pause", "Start nothing new, without ending the run."),

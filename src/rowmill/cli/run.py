@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +75,7 @@ def _rows(context: click.Context, parameter: click.Parameter, text: str | None) 
     callback=_rows,
     help="Make only rows A to B-1, counted from 0: 0..500 and 500..1000 fit together.",
 )
+@click.option("--ui", "shows_page", is_flag=True, help="Show the run in a browser while it works: see 'rowmill ui'.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.option(
     "--metrics",
@@ -89,6 +90,7 @@ def command(
     accept_changes: bool,
     purge: bool,
     yes: bool,
+    shows_page: bool,
     resume: bool,
     parameters: dict[str, str],
     shard: tuple[int, int] | None,
@@ -118,10 +120,23 @@ def command(
     prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    with _served(path, metrics):
+    with _served(path, metrics), _page(path) if shows_page else nullcontext():
         report = _run(prepared, path, None if settings().quiet else _display(), resume=resume, order=order)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
+
+
+@contextmanager
+def _page(path: Path) -> Iterator[None]:
+    """A page of the run, in a process of its own: drawing it must not take time from the run's."""
+    from rowmill.cli.ui import OpenPage
+
+    page = OpenPage(path)
+    tell(f"The page of this run: {page.url}")
+    try:
+        yield
+    finally:
+        page.close()
 
 
 def _what(

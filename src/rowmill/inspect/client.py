@@ -42,6 +42,8 @@ _HANDSHAKE_S = 10.0
 class LiveConnection:
     """A :class:`.Readable` whose answers come from the process that holds the file."""
 
+    is_living = True
+
     def __init__(self, database: Path, time_limit_s: float = DEFAULT_TIME_LIMIT_S) -> None:
         """Connects to the run that holds ``database``. ``time_limit_s``: of each query.
 

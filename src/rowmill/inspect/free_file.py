@@ -28,6 +28,8 @@ class FreeFile:
     words of its own.
     """
 
+    is_living = False
+
     def __init__(self, connection: Connection, time_limit_s: float | None) -> None:
         self.path: Path | None = connection.path
         self._connection = connection

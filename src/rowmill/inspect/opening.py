@@ -98,6 +98,11 @@ class _Attached:
                 except HolderGone:
                     patience.wait(locked)
 
+    @property
+    def is_living(self) -> bool:
+        """See :class:`.Readable`."""
+        return self._connection.is_living
+
     def _asked(self, ask: Callable[[Readable], T]) -> T:
         while True:
             connection = self._connection

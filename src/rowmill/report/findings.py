@@ -42,14 +42,21 @@ class TimeAxis:
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """Everything a report shows. Rows are those of the statements of ``queries/report.sql``."""
+class OverTime:
+    """What happened when, bucket by bucket; no axis where nothing did."""
 
-    status: Status
     axis: TimeAxis | None
     progress: Rows
     requests: Rows
     errors: Rows
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Everything a report shows. Rows are those of the statements of ``queries/report.sql``."""
+
+    status: Status
+    over_time: OverTime
     retries: Rows
     usage: Rows
     task_times: Rows
@@ -69,14 +76,9 @@ class Findings:
 def find(reader: Reader, now: float) -> Findings:
     """Reads all of it. ``now``: seconds since the epoch. O(rows + attempts)."""
     status = reader.detailed_status(now)
-    axis = _axis(_rows(reader, sql.report_span)[0])
-    over_time = {"from_us": axis.from_us, "width_us": axis.width_us} if axis else {}
     return Findings(
         status=status,
-        axis=axis,
-        progress=_rows(reader, sql.report_progress, over_time) if axis else [],
-        requests=_rows(reader, sql.report_requests, over_time) if axis else [],
-        errors=_rows(reader, sql.report_errors, over_time) if axis else [],
+        over_time=find_over_time(reader),
         retries=_rows(reader, sql.report_retries),
         usage=_rows(reader, sql.report_usage),
         task_times=_rows(reader, sql.report_task_times),
@@ -102,6 +104,20 @@ def _drops(reader: Reader) -> Rows:
         for example in drop["examples"]:
             example["values"] = held.get(example["row_id"], {})
     return drops
+
+
+def find_over_time(reader: Reader) -> OverTime:
+    """Reads what the charts over time need. O(row groups + attempts)."""
+    axis = _axis(_rows(reader, sql.report_span)[0])
+    if axis is None:
+        return OverTime(None, [], [], [])
+    buckets = {"from_us": axis.from_us, "width_us": axis.width_us}
+    return OverTime(
+        axis,
+        _rows(reader, sql.report_progress, buckets),
+        _rows(reader, sql.report_requests, buckets),
+        _rows(reader, sql.report_errors, buckets),
+    )
 
 
 def _samples(reader: Reader) -> pa.Table:

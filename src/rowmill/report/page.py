@@ -18,12 +18,13 @@ from rowmill.export.dataset import check_target
 from rowmill.export.target import whole_file
 from rowmill.report.chart import Series, area_chart, histogram, line_chart, stacked_bars
 from rowmill.report.drawing import graph_drawing
-from rowmill.report.findings import Findings, Rows, TimeAxis, find
+from rowmill.report.findings import Findings, OverTime, Rows, TimeAxis, find, find_over_time
 from rowmill.store.reading.reader import Reader
 from rowmill.value.shown import shown
 from rowmill.value.text_column import text_column
 
 _TEMPLATE = Path(__file__).with_name("page.html")
+_STYLE = Path(__file__).with_name("page.css")
 _LONGEST_CELL = 400
 _MOST_SERIES = 6
 
@@ -50,11 +51,12 @@ def page(findings: Findings, made_at: datetime) -> str:
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     status = findings.status
     return template.render(
+        style=Markup(style()),
         status=status,
         pace=status.details.pace if status.details else None,
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
         worked=_duration(status.details.pace.worked_s) if status.details else "",
-        charts=_charts(findings),
+        charts=_charts(findings.over_time),
         usage=findings.usage,
         task_times=findings.task_times,
         retries=findings.retries,
@@ -68,11 +70,20 @@ def page(findings: Findings, made_at: datetime) -> str:
     )
 
 
+def style() -> str:
+    """The style sheet: palette, charts, tables, light and dark."""
+    return _STYLE.read_text(encoding="utf-8")
+
+
 # Charts over time ------------------------------------------------------------------------------------
 
 
-def _charts(findings: Findings) -> list[tuple[str, str, Markup]]:
-    """Title, what it shows, and the drawing."""
+def charts_over_time(reader: Reader) -> list[tuple[str, str, Markup]]:
+    """Title, what it shows, and the drawing of each chart over time. O(row groups + attempts)."""
+    return _charts(find_over_time(reader))
+
+
+def _charts(findings: OverTime) -> list[tuple[str, str, Markup]]:
     axis = findings.axis
     if axis is None:
         return []

@@ -176,10 +176,14 @@ class ConversationGenerator(CellGenerator):
         prompt = await rendered(self._prompt, row)
         if not prompt.strip():
             raise GeneratorError(f"The prompt of column '{self._column}' is empty for this row.", "EmptyPrompt")
-        prompt += self._conversation.instruction
         system = await rendered(self._system, row) if self._system is not None else ""
-        messages = [{"role": "system", "content": system}] if system.strip() else []
-        return [*messages, {"role": "user", "content": prompt}]
+        return opening(system, prompt + self._conversation.instruction)
+
+
+def opening(system: str, prompt: str) -> list[dict[str, Any]]:
+    """The messages a conversation begins with, of rendered texts."""
+    messages = [{"role": "system", "content": system}] if system.strip() else []
+    return [*messages, {"role": "user", "content": prompt}]
 
 
 def _reply(answer: ChatAnswer) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from rowmill.generators.prompting.conversation import AnswerReader, Conversation, ConversationGenerator
+from rowmill.generators.prompting.conversation import AnswerReader, Conversation, ConversationGenerator, opening
 from rowmill.generators.prompting.media import MediaContext, media_references
 from rowmill.generators.prompting.offered_tools import offered_tools
 from rowmill.generators.prompting.tool_turns import ToolTurns
@@ -16,6 +16,8 @@ from rowmill.generators.template_field import template_references
 from rowmill.spec.column import ColumnConfig, Items
 from rowmill.spec.declaration import Declaration, DeclareContext, Output, Reference, Strategy
 from rowmill.spec.model import ModelConfig
+from rowmill.spec.template import Template
+from rowmill.task import Row
 
 _TRACES = {"none": False, "all_messages": True}
 
@@ -121,6 +123,15 @@ class PromptColumn(ColumnConfig):
             runtime.files,
             ToolTurns(model, runtime.toolbox(self.tool_alias)) if self.tool_alias else None,
         )
+
+    def opening(self, row: Row, model: ModelConfig) -> list[dict[str, Any]]:
+        """The messages a row's conversation begins with, rendered again; media before the prompt are left out.
+
+        Raises :class:`~rowmill.errors.GeneratorError` if a template fails for the row.
+        """
+        place = f"{self.name}.prompt"
+        system = Template(self.system_prompt, f"{self.name}.system_prompt").render(row) if self.system_prompt else ""
+        return opening(system, Template(self.prompt, place).render(row) + self._instruction(model))
 
     # What column types say differently ---------------------------------------------------------------
 

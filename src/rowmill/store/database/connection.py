@@ -125,6 +125,8 @@ class _Parsed(NamedTuple):
 class Connection:
     """One connection to one database, used by one thread at a time. Raises DuckDB's errors as they are."""
 
+    is_living = False
+    """Its file is open here."""
     _engine: duckdb.DuckDBPyConnection
     _claim: Path | None
     _identity: tuple[int, int] | None

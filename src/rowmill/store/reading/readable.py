@@ -21,6 +21,11 @@ class Readable(Queryable, Protocol):
         """The file."""
         ...
 
+    @property
+    def is_living(self) -> bool:
+        """Whether a run that works on the file answers; otherwise the file is open here."""
+        ...
+
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
         """The result of a query as an Arrow table. ``is_question``: a user's; UsageError unless it only reads."""
         ...

@@ -256,6 +256,11 @@ class Reader:
             raise UsageError(f"The dataset has no column {unknown[0]!r}. It has: {', '.join(known)}.")
         return column_list(columns or known)
 
+    @property
+    def is_living(self) -> bool:
+        """Whether a run that works on the file answers; otherwise the file is held until this is closed."""
+        return self._connection.is_living
+
     def interrupt(self) -> None:
         """Stops a running query from another thread."""
         self._connection.interrupt()

@@ -1,0 +1,189 @@
+"""A fork beside its parent: which rows differ, in which columns, and how many of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rowmill.errors import UsageError
+from rowmill.store.database.connection import quote
+from rowmill.store.database.statements import statements_of
+from rowmill.store.reading.listing import Selection, listing
+from rowmill.store.reading.reader import Reader
+from rowmill.ui.cell import SHORT, Cell, Cells, shortened
+from rowmill.ui.rows import read_spec
+from rowmill.value.python_value import python_rows, python_values
+
+sql = statements_of("reading/page")
+
+PAGE_ROWS = 25
+_RANGE = 50_000
+_COUNTING_S = 12.0
+"""So long all rows are counted; of more rows the counts are of those that were reached."""
+_ENDINGS = ("*.duckdb", "*.db", "*.ddb")
+_MOST_NEIGHBOURS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedColumn:
+    """A column of both datasets, and in how many rows it differs."""
+
+    name: str
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRow:
+    """A row of both: per column the two cells and whether they differ."""
+
+    row_id: int
+    cells: Sequence[tuple[Cell, Cell, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What two datasets have in common and what not."""
+
+    columns: Sequence[ComparedColumn]
+    only_here: Sequence[str]
+    only_there: Sequence[str]
+    rows_compared: int
+    rows_changed: int
+    rows_only_here: int
+    rows_only_there: int
+    reached: int | None
+    """The row the counting reached, if there are more."""
+    rows: Sequence[ComparedRow]
+    after: int | None
+    """The last row of this page, if there may be more."""
+
+
+def neighbours(database: Path, beside: Path | None) -> dict[str, Path]:
+    """The run databases that can be compared with, by name: those of the same directory, and the one that was named."""
+    found = {path.name: path for ending in _ENDINGS for path in sorted(database.parent.glob(ending))[:_MOST_NEIGHBOURS]}
+    found.pop(database.name, None)
+    return {**({str(beside): beside} if beside is not None else {}), **found}
+
+
+def parent_of(reader: Reader) -> str | None:
+    """The name of the file this run was forked from; None if it is no fork."""
+    events = python_rows(listing(reader, "events", Selection(where="kind = 'forked'", limit=1)).read_all())
+    return next((str(event["detail"]).partition(":")[0] for event in events), None)
+
+
+def compare(here: Reader, there: Reader, after: int, *, only_changed: bool) -> Comparison:
+    """The datasets of two readers, their rows from the one behind ``after`` on."""
+    types_here, types_there = _types(here), _types(there)
+    common = [name for name in types_here if name in types_there and name != "row_id"]
+    if not common:
+        raise UsageError("The two datasets have no column in common.")
+    counts = dict.fromkeys(common, 0)
+    compared = changed_rows = only_here = only_there = 0
+    first, last = _bounds(here, there)
+    page: list[int] = []
+    changed_of: dict[int, set[str]] = {}
+    give_up_at = time.monotonic() + _COUNTING_S
+    low, reached = first, None
+    while low <= last:
+        both = [_digests(reader, common, low, low + _RANGE - 1) for reader in (here, there)]
+        joined = both[0].join(both[1], keys="row_id", join_type="inner", right_suffix=" there").sort_by("row_id")
+        compared += joined.num_rows
+        only_here += both[0].num_rows - joined.num_rows
+        only_there += both[1].num_rows - joined.num_rows
+        any_differs = pa.chunked_array([pa.array([False] * joined.num_rows)])
+        masks = {name: pc.not_equal(joined[name], joined[f"{name} there"]) for name in common}
+        for name, mask in masks.items():
+            counts[name] += pc.sum(mask).as_py() or 0
+            any_differs = pc.or_(any_differs, mask)
+        changed_rows += pc.sum(any_differs).as_py() or 0
+        if len(page) <= PAGE_ROWS:
+            wanted = pc.greater(joined["row_id"], after)
+            if only_changed:
+                wanted = pc.and_(wanted, any_differs)
+            places = pc.indices_nonzero(wanted).to_pylist()[: PAGE_ROWS + 1 - len(page)]
+            for place in places:
+                row_id = joined["row_id"][place].as_py()
+                page.append(row_id)
+                changed_of[row_id] = {name for name, mask in masks.items() if mask[place].as_py()}
+        low += _RANGE
+        if low <= last and time.monotonic() > give_up_at:
+            reached = low - 1
+            break
+    shown = page[:PAGE_ROWS]
+    return Comparison(
+        columns=[ComparedColumn(name, counts[name]) for name in common],
+        only_here=[name for name in types_here if name not in types_there],
+        only_there=[name for name in types_there if name not in types_here],
+        rows_compared=compared,
+        rows_changed=changed_rows,
+        rows_only_here=only_here,
+        rows_only_there=only_there,
+        reached=reached,
+        rows=_rows(here, there, types_here, types_there, common, shown, changed_of),
+        after=shown[-1] if len(page) > PAGE_ROWS else None,
+    )
+
+
+def _types(reader: Reader) -> dict[str, str]:
+    rows = python_rows(reader.table(sql.columns_of_view.text, {"view": "dataset"}))
+    return {row["column_name"]: row["data_type"] for row in rows}
+
+
+def _bounds(*readers: Reader) -> tuple[int, int]:
+    found = [next(python_rows(reader.table(sql.row_bounds.fill(table="state.dataset_row")))) for reader in readers]
+    filled = [each for each in found if each["rows"]]
+    if not filled:
+        return 0, -1
+    return min(each["first_row"] for each in filled), max(each["last_row"] for each in filled)
+
+
+def _digests(reader: Reader, columns: Sequence[str], first: int, last: int) -> pa.Table:
+    # As text: the two may be of different types, and only what a reader of the values would see counts.
+    parts = [f"coalesce(md5(cast({quote(name)} as varchar)), '') as {quote(name)}" for name in columns]
+    table = reader.table(sql.digested_rows.fill(columns=", ".join(parts)), {"first": first, "last": last})
+    return table.cast(pa.schema([("row_id", pa.int64()), *((name, pa.string()) for name in columns)]))
+
+
+def _rows(
+    here: Reader,
+    there: Reader,
+    types_here: dict[str, str],
+    types_there: dict[str, str],
+    common: Sequence[str],
+    row_ids: Sequence[int],
+    changed_of: dict[int, set[str]],
+) -> list[ComparedRow]:
+    if not row_ids:
+        return []
+    sides = [_cells(reader, types, common, row_ids) for reader, types in ((here, types_here), (there, types_there))]
+    return [
+        ComparedRow(
+            row_id,
+            [
+                (mine, other, name in changed_of[row_id])
+                for name, mine, other in zip(common, sides[0][row_id], sides[1][row_id], strict=True)
+            ],
+        )
+        for row_id in row_ids
+    ]
+
+
+def _cells(
+    reader: Reader, types: dict[str, str], columns: Sequence[str], row_ids: Sequence[int]
+) -> dict[int, list[Cell]]:
+    read = ", ".join(["row_id", *(shortened(name, types[name], SHORT) for name in columns)])
+    wanted = f"row_id in ({', '.join(map(str, row_ids))})"
+    query = sql.rows_above.fill(columns=read, view="main.dataset", predicate=wanted)
+    table = reader.table(query, {"first": row_ids[0], "last": row_ids[-1], "limit": len(row_ids)})
+    cells = Cells(read_spec(reader))
+    found: dict[int, list[Cell]] = {}
+    values: list[list[Any]] = [python_values(column) for column in table.columns]
+    for row in zip(*values, strict=True):
+        found[row[0]] = [cells.short(name, types[name], value) for name, value in zip(columns, row[1:], strict=True)]
+    return found
