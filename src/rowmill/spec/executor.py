@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
-from rowmill.spec.column import StrictModel
+from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.problems import failing
+from rowmill.spec.runtime_environment import RuntimeEnvironment
 
 DEFAULT_GROUP = "default"
 """The group of workers that makes the columns which name none."""
@@ -66,10 +67,92 @@ class ProcessesExecutor(Workers):
     bound."""
 
 
-ExecutorSettings = LocalExecutor | ProcessesExecutor
+_Share = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
-_KINDS: Mapping[str, type[StrictModel]] = {"local": LocalExecutor, "processes": ProcessesExecutor}
+class RayGroup(WorkerGroup):
+    """Workers on a Ray cluster that are alike: what each of them occupies, and what it needs installed."""
+
+    num_cpus: _Share = 1.0
+    """CPUs that each worker occupies, as Ray counts them."""
+    num_gpus: _Share = 0.0
+    """GPUs that each worker occupies; a share such as ``0.5`` lets two workers use one."""
+    accelerator_type: Annotated[str, Field(min_length=1)] | None = None
+    """The kind of accelerator a node must have, as Ray names it: ``H100``, ``A100``, ``L4``."""
+    resources: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Further resources that each worker occupies, as the nodes were started with: ``{big_disk: 1}``."""
+    runtime_env: RuntimeEnvironment = Field(default_factory=dict)
+    """Ray's runtime environment: ``{pip: [vllm]}``, ``{env_vars: {OMP_NUM_THREADS: "1"}}``. What looks like a secret is
+    refused: Ray logs it in clear text (W8)."""
+
+    @field_validator("resources")
+    @classmethod
+    def _cpus_and_gpus_have_fields_of_their_own(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for name, field in {"CPU": "num_cpus", "GPU": "num_gpus"}.items():
+            if name in value:
+                raise ValueError(f"Write {name} as the field {field}.")
+        return value
+
+
+class RayExecutor(Workers):
+    """Calls are made by actors of a Ray cluster. ``rowmill`` runs on one of its nodes; the database stays there."""
+
+    kind: Literal["ray"] = "ray"
+    address: Annotated[str, Field(min_length=1)] = "auto"
+    """``auto``: the cluster this machine belongs to, or one of this machine alone, started for the run, if there is
+    none. ``host:port``: that cluster. ``local``: always one of this machine alone."""
+    num_cpus: _Share = 1.0
+    """As in a group, of the group ``default``."""
+    num_gpus: _Share = 0.0
+    """The same."""
+    accelerator_type: Annotated[str, Field(min_length=1)] | None = None
+    """The same."""
+    resources: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """The same."""
+    runtime_env: RuntimeEnvironment = Field(default_factory=dict)
+    """The same."""
+    groups: Mapping[str, RayGroup] = Field(default_factory=dict)
+    """Further groups by name, for columns that name one as their ``worker_group``."""
+    working_dir: Annotated[str, Field(min_length=1)] = "."
+    """The directory that is sent to the workers and becomes their working directory; relative to the spec. Run
+    databases, exports, ``.env`` files, ``.git`` and the like stay where they are."""
+    excludes: Items[Annotated[str, Field(min_length=1)]] = ()
+    """More of it that stays: names or paths in it, with ``*``; for example ``[raw, "*.zip"]``."""
+    py_modules: Items[Annotated[str, Field(min_length=1)]] = ()
+    """Further modules for the workers to import: Python files or packages, relative to the spec."""
+
+    def group(self, name: str) -> RayGroup | None:
+        """The group of that name; the group ``default`` has the fields of the executor itself."""
+        if name == DEFAULT_GROUP and name not in self.groups:
+            shared = {field: getattr(self, field) for field in RayGroup.model_fields if field != "workers"}
+            return RayGroup.model_construct(workers=self.workers or 1, **shared)
+        return self.groups.get(name)
+
+    @field_validator("address")
+    @classmethod
+    def _the_driver_is_in_the_cluster(cls, value: str) -> str:
+        if value.startswith("ray://"):
+            raise ValueError(CLIENT_REFUSED)
+        if "://" in value:
+            raise ValueError("Write the address as auto, local, or host:port of the head node.")
+        return value
+
+
+CLIENT_REFUSED = (
+    "An address with ray:// means a driver outside of the cluster, whose every call goes through a proxy; Rowmill has to "
+    "run on a node of the cluster. Send it there, 'ray job submit --working-dir . -- rowmill run spec.yaml --executor "
+    "ray', or give the head's own address: host:6379."
+)
+"""Why an address is refused."""
+
+ExecutorSettings = LocalExecutor | ProcessesExecutor | RayExecutor
+
+
+_KINDS: Mapping[str, type[StrictModel]] = {
+    "local": LocalExecutor,
+    "processes": ProcessesExecutor,
+    "ray": RayExecutor,
+}
 
 
 def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> Any:
