@@ -121,8 +121,8 @@ def _too_large(sizes: dict[str, int]) -> UsageError:
     largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
     named = ", ".join(f"{name.partition('/')[2]} ({sizes[name] >> 20} MiB)" for name in largest)
     return UsageError(
-        f"What would be sent to the workers has more than {LARGEST_MIB} MiB; the largest so far: {named}. Name what they "
-        "do not need in run.executor.excludes, or the directory they do need in run.executor.working_dir."
+        f"What would be sent to the workers has more than {LARGEST_MIB} MiB; the largest so far: {named}. Name what "
+        "they do not need in run.executor.excludes, or the directory they do need in run.executor.working_dir."
     )
 
 

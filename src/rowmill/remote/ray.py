@@ -35,8 +35,7 @@ import anyio.to_thread
 
 from rowmill.errors import RowmillError, UsageError
 from rowmill.remote.code_archive import CodeArchive, packed, unpacked
-from rowmill.remote.host import Host
-from rowmill.remote.link import CannotLaunch, LinkLost
+from rowmill.remote.link import CannotLaunch, LinkLost, WorkerEnd
 from rowmill.remote.messages import Open, decode, encode
 from rowmill.secret import hidden
 from rowmill.spec.executor import CLIENT_REFUSED, RayExecutor, RayGroup
@@ -54,6 +53,9 @@ ONLY_LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 
 _log = logging.getLogger("rowmill.run")
 T = TypeVar("T")
+
+MakeEnd = Callable[[Callable[[bytes], None], str], WorkerEnd]
+"""What makes the worker's side, of a way to send frames and the node it is on."""
 
 INSTALL = "pip install 'rowmill[ray]'"
 _REACH_S = 5.0
@@ -83,7 +85,7 @@ def _import_ray() -> Any:
 
 
 class Worker:
-    """The worker's end: an actor with a :class:`~rowmill.remote.host.Host` in its event loop.
+    """The actor: it has the worker's side, a :class:`~rowmill.remote.host.Host`, in its event loop.
 
     Its methods raise nothing on purpose: Ray would write it into its logs.
     """
@@ -96,14 +98,14 @@ class Worker:
         self._start: Path | None = None
         self._ended: str | None = None
 
-    async def begin(self, archive: bytes, start: str) -> str:
+    async def begin(self, archive: bytes, start: str, end: MakeEnd) -> str:
         """Takes the code, says hello; returns which node this is."""
         import ray
 
         self._some = asyncio.Event()
         self._start = unpacked(archive, start)
         node = str(ray.get_runtime_context().get_node_id())
-        self._host = Host(self._send, node)
+        self._end = end(self._send, node)
         self._serving = asyncio.get_running_loop().create_task(self._serve())
         return node
 
@@ -112,7 +114,7 @@ class Worker:
         self._early[number] = parts[0] if len(parts) == 1 else b"".join(parts)
         while (frame := self._early.pop(self._next, None)) is not None:
             self._next += 1
-            self._host.take(self._in_place(frame) if self._next == 1 else frame)
+            self._end.take(self._in_place(frame) if self._next == 1 else frame)
 
     async def frames(self) -> tuple[list[bytes], str | None]:
         """What the host has for the driver, when there is something; and, if it has ended, why."""
@@ -139,7 +141,7 @@ class Worker:
     async def _serve(self) -> None:
         reason = "it has ended"
         try:
-            await self._host.serve()
+            await self._end.serve()
         except Exception as error:  # noqa: BLE001  told to the driver; here only Ray would write it down
             reason = hidden(f"it failed: {type(error).__name__}: {error}")
         finally:
@@ -260,7 +262,7 @@ class RayLauncher:
         begun = False
         try:
             with anyio.fail_after(_ENVIRONMENT_S if wanted.runtime_env else _PLACE_S):
-                node = str(await _result(actor.begin.remote(self._archive, self._start)))
+                node = str(await _result(actor.begin.remote(self._archive, self._start, self._end)))
             if node in avoid and node in shunned:
                 raise CannotLaunch(f"Ray put worker {name} on node {node[:8]}, which was silent.")
             begun = self._has_begun = True
@@ -336,10 +338,11 @@ class RayLauncher:
         return CannotLaunch(f"Worker {name} did not begin: {_shown(error)}")
 
 
-async def connect(settings: RayExecutor, directory: Path) -> RayLauncher:
+async def connect(settings: RayExecutor, directory: Path, end: MakeEnd) -> RayLauncher:
     """Joins the cluster of the spec's executor, or starts one of this machine alone; packs the code workers need.
 
-    ``directory`` is the spec's. Raises UsageError if there is no ray, no such cluster, or no code.
+    ``directory`` is the spec's; ``end`` a class that every worker can import. Raises UsageError if there is no ray, no
+    such cluster, or no code.
     """
     address = _address(settings.address)
     code = await anyio.to_thread.run_sync(
@@ -364,7 +367,7 @@ async def connect(settings: RayExecutor, directory: Path) -> RayLauncher:
                 f"The cluster at {address} took the connection, but is not ready after {_CONNECT_S:g} s. Is this the "
                 "port of the head node itself (6379), not of its dashboard (8265) or its proxy (10001)?"
             ) from None
-    launcher = await thread.call(lambda: RayLauncher(ray, thread, settings, code, is_ours=is_ours))
+    launcher = await thread.call(lambda: RayLauncher(ray, thread, settings, code, end, is_ours=is_ours))
     _log.info("Workers run on the Ray cluster at %s", ray.get_runtime_context().gcs_address)
     return launcher
 
@@ -539,7 +542,7 @@ def _kill(ray: Any, actor: Any) -> None:
 
 
 def _shown(error: BaseException) -> str:
-    """The line of Ray's message that says something: the last of a traceback, else the first that is about the cause."""
+    """The line of Ray's message that says something: the last one that is no part of a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told: Sequence[str] = [line for line in lines if not line.startswith(("File ", "^", "Traceback"))] or lines
     text = told[-1] if told else type(error).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.problems import failing
@@ -67,7 +67,17 @@ class ProcessesExecutor(Workers):
     bound."""
 
 
+def _without_fields(value: Mapping[str, float]) -> Mapping[str, float]:
+    for name, field in {"CPU": "num_cpus", "GPU": "num_gpus"}.items():
+        if name in value:
+            raise ValueError(f"Write {name} as the field {field}.")
+    return value
+
+
 _Share = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+_Resources = Annotated[
+    Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]], AfterValidator(_without_fields)
+]
 
 
 class RayGroup(WorkerGroup):
@@ -79,19 +89,11 @@ class RayGroup(WorkerGroup):
     """GPUs that each worker occupies; a share such as ``0.5`` lets two workers use one."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """The kind of accelerator a node must have, as Ray names it: ``H100``, ``A100``, ``L4``."""
-    resources: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    resources: _Resources = Field(default_factory=dict)
     """Further resources that each worker occupies, as the nodes were started with: ``{big_disk: 1}``."""
     runtime_env: RuntimeEnvironment = Field(default_factory=dict)
     """Ray's runtime environment: ``{pip: [vllm]}``, ``{env_vars: {OMP_NUM_THREADS: "1"}}``. What looks like a secret is
     refused: Ray logs it in clear text (W8)."""
-
-    @field_validator("resources")
-    @classmethod
-    def _cpus_and_gpus_have_fields_of_their_own(cls, value: Mapping[str, float]) -> Mapping[str, float]:
-        for name, field in {"CPU": "num_cpus", "GPU": "num_gpus"}.items():
-            if name in value:
-                raise ValueError(f"Write {name} as the field {field}.")
-        return value
 
 
 class RayExecutor(Workers):
@@ -107,7 +109,7 @@ class RayExecutor(Workers):
     """The same."""
     accelerator_type: Annotated[str, Field(min_length=1)] | None = None
     """The same."""
-    resources: Mapping[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    resources: _Resources = Field(default_factory=dict)
     """The same."""
     runtime_env: RuntimeEnvironment = Field(default_factory=dict)
     """The same."""
@@ -139,9 +141,9 @@ class RayExecutor(Workers):
 
 
 CLIENT_REFUSED = (
-    "An address with ray:// means a driver outside of the cluster, whose every call goes through a proxy; Rowmill has to "
-    "run on a node of the cluster. Send it there, 'ray job submit --working-dir . -- rowmill run spec.yaml --executor "
-    "ray', or give the head's own address: host:6379."
+    "An address with ray:// means a driver outside of the cluster, whose every call goes through a proxy; Rowmill has "
+    "to run on a node of the cluster. Send it there, 'ray job submit --working-dir . -- rowmill run spec.yaml "
+    "--executor ray', or give the head's own address: host:6379."
 )
 """Why an address is refused."""
 

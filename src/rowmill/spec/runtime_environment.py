@@ -12,9 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, JsonValue
 
-_SECRET_PARTS = frozenset(
-    "apikey key keys token secret secrets password passwd passphrase pwd pat credential credentials auth dsn".split()
-)
+_SECRET_PARTS = {
+    *("apikey", "key", "keys", "token", "secret", "secrets", "password", "passwd", "passphrase", "pwd", "pat"),
+    *("credential", "credentials", "auth", "dsn"),
+}
 _SECRET_VALUE = re.compile(
     r"(sk|pk|rk|hf|ghp|gho|ghs|glpat|xox[abp]|gsk|nvapi|pplx)[-_]\w{8}|github_pat_|AKIA[0-9A-Z]{12}|AIza\w{20}"
     r"|ey[JI]\w{10}|-----BEGIN|://[^/\s:@]*:[^/\s@]+@|bearer\s",
@@ -33,7 +34,7 @@ def refused_variables(variables: Mapping[str, Any]) -> dict[str, str]:
         elif "${" in value:
             refused[name] = (
                 f"'${{…}}' is not filled in here: Ray would write the value of '{name}' into its logs in clear text. "
-                "Keys that models name reach the workers by themselves; others belong into the environment of the nodes."
+                "Keys that models name reach the workers by themselves; put others into the nodes' own environment."
             )
         elif _looks_secret(name, value):
             refused[name] = (
