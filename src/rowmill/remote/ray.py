@@ -238,9 +238,10 @@ class RayLauncher:
     """Starts actors, each in the group it is for, on nodes that were not silent."""
 
     def __init__(
-        self, ray: Any, thread: _RayThread, settings: RayExecutor, code: CodeArchive, *, is_ours: bool
+        self, ray: Any, thread: _RayThread, settings: RayExecutor, code: CodeArchive, end: MakeEnd, *, is_ours: bool
     ) -> None:
         self._ray = ray
+        self._end = end
         self._thread = thread
         self._settings = settings
         self._is_ours = is_ours
@@ -330,7 +331,8 @@ class RayLauncher:
         """Why a worker did not begin: what the user has to mend ends the run, all else may pass."""
         if isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
             return UsageError(f"The runtime_env of worker group '{group}' cannot be set up: {_shown(error)}")
-        if not self._has_begun and isinstance(error, self._ray.exceptions.ActorDiedError):
+        faults = (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError)
+        if not self._has_begun and isinstance(error, faults):
             return UsageError(
                 f"No worker can begin on the cluster: {_shown(error)}. Rowmill {VERSION} has to be installed on "
                 "every node, with what it needs; see 'rowmill help scaling'."
