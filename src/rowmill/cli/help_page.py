@@ -24,6 +24,7 @@ TOPICS = {
     "trust": "What a spec of somebody else can do, and what runs when.",
     "plugins": "Column types, samplers and more that packages bring.",
     "running": "Run settings, exit codes, days on a server.",
+    "scaling": "More processes, a cluster: where calls are made.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
     "steering": "Pauses, limits, drops, stops.",
