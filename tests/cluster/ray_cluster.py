@@ -169,10 +169,9 @@ def _serve(wanted: list[dict[str, Any]]) -> None:
     for line in sys.stdin:
         _, node_id = json.loads(line)
         lost = next(node for node in told if node.node_id == node_id)
-        cluster.remove_node(lost, allow_graceful=False)
+        cluster.worker_nodes.remove(lost)  # or it would be killed once more, and waited for
         options = told.pop(lost)
-        told[cluster.add_node(wait=False, **shared, **options)] = options
-        cluster.wait_for_nodes(_START_S)
+        told[cluster.add_node(**shared, **options)] = options
         say()
     cluster.shutdown()
 

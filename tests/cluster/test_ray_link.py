@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from ray_cluster import RayCluster
 from worker_ends import Echo, Failing
@@ -289,6 +291,42 @@ def test_w3_a_frozen_node_gets_no_worker_although_ray_takes_it_for_alive(
             link, _ = await _begun(launcher, "only-1", "only", frozenset({left}))
             assert link.node == left
             await link.kill()
+
+    _run(test)
+
+
+def test_w2_the_death_of_a_node_is_noticed_and_another_node_is_found(in_cluster: RayCluster, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with _launcher(tmp_path, groups={"left": {"resources": {"left": 1}}}) as launcher:
+            link, pid = await _begun(launcher, "left-1", "left")
+            await anyio.to_thread.run_sync(in_cluster.kill_node, link.node)
+            await _wait_until_gone(pid)
+            with anyio.fail_after(10), pytest.raises(LinkLost):
+                await link.receive()
+            await link.kill()
+            again, _ = await _begun(launcher, "left-1", "left")
+            assert again.node != link.node
+            await again.kill()
+
+    _run(test)
+
+
+def test_w7_workers_end_with_their_driver_also_one_that_hangs(in_cluster: RayCluster, tmp_path: Path) -> None:
+    driver = subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "hanging_driver.py"), str(tmp_path)],
+        env=in_cluster.environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with driver:
+        assert driver.stdout is not None
+        workers = json.loads(driver.stdout.readline())
+        assert not any(_is_gone(pid) for pid in workers)
+        driver.kill()
+
+    async def test() -> None:
+        for pid in workers:
+            await _wait_until_gone(pid)
 
     _run(test)
 
