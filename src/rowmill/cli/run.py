@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rowmill.cli.progress import Display
     from rowmill.engine.ending import RunReport
     from rowmill.engine.preparation import Prepared
+    from rowmill.spec.executor import ExecutorSettings
 
 _PANEL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
@@ -41,6 +42,14 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--records", "--num-records", "--rows", "-n", hidden=True, expose_value=False, callback=_refuse_records)
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
+@click.option(
+    "--executor",
+    default=None,
+    metavar="KIND",
+    help="Where calls are made: local, processes beside this one, or ray, a cluster. Default: where the spec says.",
+)
+@click.option("--address", default=None, metavar="ADDRESS", help="Of the Ray cluster: auto, local or host:port.")
+@click.option("--workers", type=click.IntRange(1, 10_000), default=None, help="How many workers.")
 @click.pass_context
 def command(
     context: click.Context,
@@ -50,6 +59,9 @@ def command(
     purge: bool,
     yes: bool,
     resume: bool,
+    executor: str | None,
+    address: str | None,
+    workers: int | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -62,11 +74,13 @@ def command(
       rowmill run spec.yaml
       rowmill run penguins.duckdb
       rowmill run spec.yaml -v --log-format json 2> run.log
+      rowmill run spec.yaml --executor ray --address auto --workers 8
     """
     prepared, path = _what(spec, database, needs_seed=accept_changes or purge)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
-    report = _run(prepared, path, None if settings().quiet else _display(), resume=resume)
+    where = _executor(prepared, executor, address, workers)
+    report = _run(prepared, path, None if settings().quiet else _display(), where, resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -111,11 +125,48 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
     accept_change(prepared, path, time.time(), purge=purge)
 
 
-def _run(prepared: Prepared | None, path: Path, shown: tuple[Display, float] | None, *, resume: bool) -> RunReport:
+def _executor(
+    prepared: Prepared | None, kind: str | None, address: str | None, workers: int | None
+) -> ExecutorSettings | None:
+    """Where calls are made if not where the spec says; with the settings of the spec where it says the same kind."""
+    if address is not None:
+        in_spec_kind = None if prepared is None else prepared.spec.run.executor.kind
+        if (in_spec_kind if kind is None else kind) != "ray":
+            raise UsageError("--address is that of a Ray cluster: --executor ray --address auto.")
+    elif kind is None and workers is None:
+        return None
+    given = {} if address is None else {"address": address}
+    from rowmill.spec.executor import executor_settings
+
+    if prepared is None:
+        if kind is None:
+            raise UsageError("--workers goes with --executor, or with a spec that says what its executor is.")
+        return executor_settings({"kind": kind, **given} | ({} if workers is None else {"workers": workers}))
+    in_spec = prepared.spec.run.executor
+    fields = in_spec.model_dump(exclude_unset=True) if kind in (None, in_spec.kind) else {}
+    fields |= {"kind": in_spec.kind if kind is None else kind, **given}
+    if workers is not None:
+        if fields["kind"] == "local":
+            raise UsageError("--workers needs workers: --executor processes --workers N.")
+        fields["workers"] = workers
+    return executor_settings(fields)
+
+
+def _run(
+    prepared: Prepared | None,
+    path: Path,
+    shown: tuple[Display, float] | None,
+    executor: ExecutorSettings | None,
+    *,
+    resume: bool,
+) -> RunReport:
     from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.engine.invocation import run
+    from rowmill.remote.opening import open_workers
 
-    work = partial(run, prepared, path, handle_signals=True, resume=resume)
+    work = partial(
+        run, prepared, path, handle_signals=True, resume=resume, executor=executor, open_workers=open_workers
+    )
     if shown is None:
         return run_on_event_loop(work)
     display, interval_s = shown

@@ -26,8 +26,10 @@ from rowmill.engine.binding import (
     skip_conditions,
     starting_limits,
     takes_several_rows,
+    task_columns,
     traits_of,
 )
+from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
@@ -48,6 +50,7 @@ from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
+from rowmill.spec.executor import ExecutorSettings
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.details import read_details
 from rowmill.store.reading.status import Details, Status, read_drop_reasons, read_status
@@ -73,12 +76,15 @@ async def run(
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
     resume: bool = False,
+    executor: ExecutorSettings | None = None,
+    open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
-    ``resume``: also if the run is paused. A run that is refused, or whose models do not answer, is not extended,
+    ``resume``: also if the run is paused. ``executor``: where calls are made, if not where the spec says; without
+    ``open_workers`` always in this process. A run that is refused, or whose models do not answer, is not extended,
     resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """
@@ -104,6 +110,8 @@ async def run(
                 on_row_group_finished=on_row_group_finished,
                 resume=resume,
                 deadline=deadline if handle_signals else None,
+                executor=executor,
+                open_workers=open_workers,
             )
         finally:
             await writer.call(store.close)
@@ -137,6 +145,8 @@ async def work(
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     deadline: Deadline | None = None,
+    executor: ExecutorSettings | None = None,
+    open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
 
@@ -153,12 +163,16 @@ async def work(
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
         return report_of(Ending.COMPLETE, status, reasons, name, turns=0)
+    settings = None if open_workers is None else executor_of(prepared, executor)
+    elsewhere = frozenset() if settings is None else made_elsewhere(prepared)
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
         models = await stack.enter_async_context(open_models(prepared.spec, environ, wall_clock, open_provider, known))
         await check_models(prepared, models, environ)
-        tools = await stack.enter_async_context(open_tools(prepared, environ))
+        names = task_columns(prepared.graph)
+        here = [name for number, name in names.items() if number not in elsewhere]
+        tools = await stack.enter_async_context(open_tools(prepared.spec, here, prepared.directory, environ))
         runtime = InvocationRuntime(
             prepared.directory,
             models,
@@ -168,20 +182,42 @@ async def work(
             await writer.call(store.arrow_types, prepared.graph),
             await writer.call(store.casts_values),
         )
-        bound = bind_generators(prepared, runtime)
+        bound = bind_generators(prepared, runtime, elsewhere)
         for generator in bound.values():
             if isinstance(generator, CellGenerator):
                 stack.push_async_callback(generator.aclose)
         conditions = skip_conditions(prepared.graph)
         await writer.call(adopt, wall_clock())
         by_hand = await writer.call(store.hand_settings)
-        limits = by_hand.limited(prepared.limits)
+        limits = by_hand.limited(prepared.limits if settings is None else with_more_threads(prepared.limits, settings))
         _warn_if_paused(name, by_hand)
         memory = await writer.call(store.begin, limits, wall_clock())
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
         turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
+
+        workers = None
+        if settings is not None and open_workers is not None and elsewhere:
+            job = Job(
+                prepared.spec,
+                prepared.directory,
+                {number: name for number, name in names.items() if number in elsewhere},
+                takes_several_rows(prepared.graph),
+                waits_only(prepared),
+                environ,
+                runtime.arrow_types,
+                runtime.casts_values,
+                known,
+                runtime.files,
+                wall_clock,
+                partial(_note_event, store, writer, wall_clock),
+            )
+            try:
+                workers = await stack.enter_async_context(open_workers(settings, job))
+            except RowmillError as refusal:
+                await _sign_out(store, writer, hidden(f"failed: {refusal}")[:500], wall_clock)
+                raise
 
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
@@ -201,6 +237,8 @@ async def work(
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
             starts_paused=by_hand.paused_at is not None,
+            workers=workers,
+            elsewhere=elsewhere,
         )
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
@@ -236,6 +274,16 @@ async def work(
     if ending is Ending.STOPPED and isinstance(stop, Interrupted):
         ended = replace(ended, message=f"{stopped_message(name, status)} {stop}", stop=stop)
     return ended
+
+
+async def _note_event(
+    store: RunStore, writer: StoreWriter, wall_clock: Callable[[], float], kind: str, subject: str, detail: str
+) -> None:
+    def write() -> None:
+        with store.connection.transaction():
+            store.note(kind, subject, detail, wall_clock())
+
+    await writer.call(write)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:

@@ -152,11 +152,10 @@ class Worker:
 class RayLink:
     """The driver's end of the connection to one actor."""
 
-    def __init__(self, ray: Any, actor: Any, node: str, name: str) -> None:
+    def __init__(self, ray: Any, actor: Any, node: str) -> None:
         self._ray = ray
         self._actor = actor
         self._node = node
-        self._name = name
         self._number = 0
         self._sent: deque[Any] = deque()
         self._arrived: deque[bytes] = deque()
@@ -223,12 +222,12 @@ class RayLink:
 
     def _check(self) -> None:
         if self._lost is not None:
-            raise LinkLost(f"Worker {self._name} is gone: {self._lost}")
+            raise LinkLost(self._lost)
 
     def _lose(self, reason: str) -> LinkLost:
         self._lost = self._lost or reason
         self._ended.set()
-        return LinkLost(f"Worker {self._name} is gone: {self._lost}")
+        return LinkLost(self._lost)
 
     def _kill(self) -> None:
         _kill(self._ray, self._actor)
@@ -267,7 +266,7 @@ class RayLauncher:
             if node in avoid and node in shunned:
                 raise CannotLaunch(f"Ray put worker {name} on node {node[:8]}, which was silent.")
             begun = self._has_begun = True
-            return RayLink(self._ray, actor, node, name)
+            return RayLink(self._ray, actor, node)
         except TimeoutError:
             raise CannotLaunch(await self._why_it_waits(name, wanted, shunned)) from None
         except self._ray.exceptions.RayError as error:
@@ -374,12 +373,18 @@ async def connect(settings: RayExecutor, directory: Path, end: MakeEnd) -> RayLa
     return launcher
 
 
-def pickled(function: Callable[..., Any]) -> bytes:
-    """A function no worker can import, by value: of a script, or typed into a notebook."""
+def pickled(function: Callable[..., Any], column: str) -> bytes:
+    """A function no worker can import, by value: of a script, or typed into a notebook. Raises UsageError."""
     _import_ray()
     from ray import cloudpickle
 
-    return bytes(cloudpickle.dumps(function))
+    try:
+        return bytes(cloudpickle.dumps(function))
+    except Exception as error:  # pickle raises anything, and so does what the function refers to
+        raise UsageError(
+            f"The function of column '{column}' cannot be sent to workers: {type(error).__name__}: {error}. Make what "
+            "it refers to (connections, locks, open files) within it, or put it into a module: 'module:function'."
+        ) from error
 
 
 def _address(address: str) -> str:

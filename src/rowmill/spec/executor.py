@@ -5,8 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidatorFunctionWrapHandler, WrapValidator, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+)
 
+from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.problems import failing
 from rowmill.spec.runtime_environment import RuntimeEnvironment
@@ -173,3 +182,15 @@ def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> Any:
 
 
 Executor = Annotated[ExecutorSettings, WrapValidator(_choose)]
+
+
+_EXECUTOR: TypeAdapter[ExecutorSettings] = TypeAdapter(Executor)
+
+
+def executor_settings(value: object) -> ExecutorSettings:
+    """The settings that a word or a mapping stands for. Raises SpecError."""
+    try:
+        return _EXECUTOR.validate_python(value)
+    except ValidationError as error:
+        problems = [Problem(".".join(["executor", *map(str, each["loc"])]), each["msg"]) for each in error.errors()]
+        raise SpecError(problems) from error
