@@ -17,7 +17,7 @@ from rowmill.remote.host import Host, python_version
 from rowmill.remote.link import Launcher
 from rowmill.remote.messages import Open, Question
 from rowmill.remote.processes import ProcessLauncher
-from rowmill.spec.executor import DEFAULT_GROUP, ProcessesExecutor, Workers
+from rowmill.spec.executor import DEFAULT_GROUP, ProcessesExecutor, RayExecutor, Workers
 from rowmill.version import VERSION
 
 _NAMED = re.compile(r"\$\{([A-Za-z_]\w*)\}")
