@@ -27,6 +27,7 @@ TOPICS = {
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
     "steering": "Pauses, limits, drops, stops.",
+    "scaling": "More processes than one; crashes that cost a row.",
     "failures": "What happens when a call fails.",
     "changing": "Another prompt, more rows, second chances.",
     "repair": "Damaged files, and files of an older Rowmill.",
