@@ -9,6 +9,7 @@ A part stands between ``<!-- made: NAME -->`` and ``<!-- end -->``; what is outs
   meanings from the docstrings beneath the fields; what the classes after ``without`` have is left out.
 - ``commands``: the commands with their options, and ``options COMMAND``: only these, from click.
 - ``views``: the public views and their columns, from the comments in sql/views/.
+- ``metrics``: the metrics and their labels, from their table.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic import BaseModel
 
 from rowmill.cli.main import COMMANDS
 from rowmill.cli.main import rowmill as group
+from rowmill.metrics.table import METRICS
 from rowmill.spec.column import StrictModel
 from rowmill.spec.description import descriptions
 from rowmill.spec.json_schema import model_schemas, spec_models
@@ -222,7 +224,15 @@ def _views(_words: list[str]) -> str:
     return "\n".join(shown).strip()
 
 
-_MAKERS = {"fields": _fields, "commands": _commands, "options": _options, "views": _views}
+def _metrics(_words: list[str]) -> str:
+    lines = [_row("metric", "kind", "labels", "meaning"), "|---|---|---|---|"]
+    for metric in METRICS:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        lines.append(_row(f"`{metric.exposed}`", metric.kind, labels, metric.meaning))
+    return "\n".join(lines)
+
+
+_MAKERS = {"fields": _fields, "commands": _commands, "options": _options, "views": _views, "metrics": _metrics}
 
 
 def main() -> None:

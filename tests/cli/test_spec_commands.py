@@ -180,7 +180,7 @@ def test_what_may_be_meant_as_a_text_is_told_by_validate_plan_and_run(rowmill: C
         assert done.stderr.count(f"{warning} (columns.0.params.values.0)") == 1, command
     for command in ("validate", "plan"):
         told = json.loads(rowmill.output_of(command, "spec.yaml", "--format", "json"))
-        assert told["warnings"] == [{"place": "columns.0.params.values.0", "message": warning}]
+        assert told["warnings"] == [{"place": "columns.0.params.values.0", "message": warning, "suggestion": None}]
 
 
 def test_validate_writes_what_is_wrong_as_json(rowmill: CommandLine) -> None:

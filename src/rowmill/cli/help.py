@@ -29,7 +29,8 @@ def _complete_entry(context: click.Context, _: click.Parameter, typed: str) -> l
 @click.command()
 @click.argument("topic", required=False, shell_complete=_complete_topic)
 @click.argument("entry", nargs=-1, shell_complete=_complete_entry)
-def command(topic: str | None, entry: tuple[str, ...]) -> None:
+@click.option("--agents", is_flag=True, help="One page for a coding agent: how to write, check, run and mend a spec.")
+def command(topic: str | None, entry: tuple[str, ...], agents: bool) -> None:
     """Show a page of the reference, or an ENTRY of it: a heading, a field, a view, a column type, a rule.
 
     Without TOPIC: the list of topics. Through a pager on a terminal.
@@ -39,7 +40,13 @@ def command(topic: str | None, entry: tuple[str, ...]) -> None:
       rowmill help
       rowmill help columns llm-judge
       rowmill help views attempt
+      rowmill help --agents
     """
+    if agents:
+        if topic is not None:
+            raise UsageError("--agents is a page of its own; leave TOPIC out.")
+        write_exactly(source("agents"))
+        return
     if topic is None:
         width = max(map(len, TOPICS))
         lines = [f"{name.ljust(width)}  {line}" for name, line in TOPICS.items()]

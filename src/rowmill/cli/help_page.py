@@ -26,6 +26,7 @@ TOPICS = {
     "running": "Run settings, exit codes, days on a server.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
+    "monitoring": "Prometheus, Grafana and OpenTelemetry.",
     "steering": "Pauses, limits, drops, stops.",
     "scaling": "More processes than one; crashes that cost a row.",
     "failures": "What happens when a call fails.",
@@ -35,6 +36,7 @@ TOPICS = {
     "python": "The same from Python, and in notebooks.",
     "views": "Every public view and its columns.",
     "rules": "What a run does, exactly: every rule by its number.",
+    "agents": "One page for coding agents: write, check, run, mend.",
     "datadesigner": "Coming from NeMo DataDesigner.",
 }
 """Topic → what its page is about. The page is ``rowmill/help/TOPIC.md``."""

@@ -26,6 +26,7 @@ COMMANDS = {
     "status": ("rowmill.cli.status", "Show how far a run is."),
     "sql": ("rowmill.cli.sql", "Query a run database with SQL."),
     "show": ("rowmill.cli.show", "List rows, row groups, dropped rows, attempts …"),
+    "metrics": ("rowmill.cli.metrics", "Print figures for a monitoring system."),
     "report": ("rowmill.cli.report", "Draw a run and its dataset as one HTML file."),
     "pause": ("rowmill.cli.pause", "Start nothing new, without ending the run."),
     "resume": ("rowmill.cli.resume", "Let a paused run go on."),
@@ -39,6 +40,7 @@ COMMANDS = {
     "schema": ("rowmill.cli.schema", "Print the JSON Schema of the spec, for editors."),
     "completion": ("rowmill.cli.completion", "Print the completion of a shell."),
     "migrate": ("rowmill.cli.migrate", "Bring the file of an older Rowmill up to date."),
+    "mcp": ("rowmill.cli.mcp", "Let a coding agent read a run, over MCP."),
     "help": ("rowmill.cli.help", "Show the reference, page by page."),
 }
 """Command → its module (which holds the click command ``command``) and the line that lists it."""

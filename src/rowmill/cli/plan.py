@@ -11,6 +11,7 @@ import click
 
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import OutputFormat, say, write_exactly, write_listing, write_source
+from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def command(spec: Path, plan_format: PlanFormat) -> None:
     if plan_format is PlanFormat.JSON:
         import json
 
-        warnings = [{"place": warning.place, "message": warning.message} for warning in prepared.warnings]
+        warnings = listed(prepared.warnings)
         told = {**explanation.as_json(), "seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +51,11 @@ def _refuse_records(_context: click.Context, _parameter: click.Parameter, record
     help="Where calls are made: local, or processes beside this one. Default: where the spec says.",
 )
 @click.option("--workers", type=click.IntRange(1, 10_000), default=None, help="How many workers.")
+@click.option(
+    "--metrics",
+    metavar="HOST:PORT",
+    help="Serve figures for Prometheus meanwhile, as 'rowmill metrics' prints them. Needs the extra 'metrics'.",
+)
 @click.pass_context
 def command(
     context: click.Context,
@@ -60,6 +67,7 @@ def command(
     resume: bool,
     executor: str | None,
     workers: int | None,
+    metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
@@ -77,7 +85,8 @@ def command(
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
     where = _executor(prepared, executor, workers)
-    report = _run(prepared, path, None if settings().quiet else _display(), where, resume=resume)
+    with _served(path, metrics):
+        report = _run(prepared, path, None if settings().quiet else _display(), where, resume=resume)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -140,6 +149,19 @@ def _executor(prepared: Prepared | None, kind: str | None, workers: int | None) 
             raise UsageError("--workers needs workers: --executor processes --workers N.")
         fields["workers"] = workers
     return executor_settings(fields)
+
+
+@contextmanager
+def _served(path: Path, address: str | None) -> Iterator[None]:
+    """Serves metrics of the run while it works, if an address is given, and says where."""
+    if address is None:
+        yield
+        return
+    from rowmill.metrics.serving import serving
+
+    with serving(path, address) as place:
+        tell(f"Metrics are at http://{place}/metrics while this runs.")
+        yield
 
 
 def _run(

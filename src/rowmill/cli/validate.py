@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import click
 
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
+from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 from rowmill.errors import Problem, SpecError
 
@@ -37,7 +37,8 @@ class ValidationFormat(StrEnum):
     type=click.Choice(ValidationFormat, case_sensitive=False),
     default=ValidationFormat.TEXT,
     show_default=True,
-    help="json writes problems and warnings with their places, also of a spec that is not valid.",
+    help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"
+    " spec that is not valid.",
 )
 def command(spec: Path, output_format: ValidationFormat) -> None:
     """Check a spec and list what is wrong with it; warn of what may be meant otherwise; create no file.
@@ -54,7 +55,7 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
         prepared = prepare(spec)
     except SpecError as error:
         if output_format is ValidationFormat.JSON:
-            _write_json(valid=False, problems=_listed(error.problems), warnings=[])
+            _write_json(valid=False, problems=listed(error.problems), warnings=[])
         raise
     doubts = _doubtful_guesses(prepared.seed_file)
     for doubt in doubts:
@@ -62,7 +63,7 @@ def command(spec: Path, output_format: ValidationFormat) -> None:
     checked = prepared.spec
     row_groups = Plan.fresh(checked.planned_records, checked.row_group_size).row_groups
     if output_format is ValidationFormat.JSON:
-        _write_json(valid=True, name=checked.name, problems=[], warnings=_listed([*prepared.warnings, *doubts]))
+        _write_json(valid=True, name=checked.name, problems=[], warnings=listed([*prepared.warnings, *doubts]))
         return
     say(
         f"{escaped(str(spec))} is valid: '{escaped(checked.name)}', {plural(checked.planned_records, 'record')} in"
@@ -83,10 +84,6 @@ def _doubtful_guesses(seed_file: SeedFile | None) -> list[Problem]:
         for column in seed_file.facts
         if column.remark is not None
     ]
-
-
-def _listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
-    return [{"place": problem.place, "message": problem.message} for problem in problems]
 
 
 def _write_json(**fields: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import anyio
+import anyio.to_thread
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.settings import Ending
@@ -48,11 +50,14 @@ from rowmill.generators.runtime import InvocationRuntime
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
 from rowmill.inspect.waiting import open_store
+from rowmill.metrics.spans import SpanSender
 from rowmill.providers.opening import open_provider
 from rowmill.secret import hidden
 from rowmill.spec.executor import ExecutorSettings
+from rowmill.spec.run_settings import OtelSettings
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.details import read_details
+from rowmill.store.reading.requests import number_of_attempts
 from rowmill.store.reading.status import Details, Status, read_drop_reasons, read_status
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import HandSettings
@@ -90,11 +95,14 @@ async def run(
     """
     environ = os.environ if environ is None else environ
     deadline = Deadline()
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as afterwards, AsyncExitStack() as stack:
         if handle_signals:  # the process is ours to end
             stack.enter_context(deadline)
         writer = await stack.enter_async_context(WriterThread())
         store = await writer.call(_open_store, database, prepared, environ)
+        sender = await writer.call(_span_sender, store, prepared, database)
+        if sender is not None:
+            afterwards.push_async_callback(partial(anyio.to_thread.run_sync, sender.finish, abandon_on_cancel=True))
         place = announce(database)
         try:
             return await work(
@@ -117,6 +125,18 @@ async def run(
             await writer.call(store.close)
             if place is not None:
                 place.withdraw()
+
+
+def _span_sender(store: RunStore, prepared: Prepared | None, database: Path) -> SpanSender | None:
+    """Who sends spans of this invocation, if its spec wants them sent."""
+    if prepared is not None:
+        settings = prepared.spec.run.otel
+    else:
+        stored = None if store.is_new else json.loads(store.stored_spec().text).get("run", {}).get("otel")
+        settings = OtelSettings.model_validate(stored) if stored is not None else None
+    if settings is None:
+        return None
+    return SpanSender(database, settings, 0 if store.is_new else number_of_attempts(store.connection))
 
 
 def _open_store(database: Path, prepared: Prepared | None, environ: Mapping[str, str]) -> RunStore:

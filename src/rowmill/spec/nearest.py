@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -19,3 +20,12 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """``" Did you mean 'review'?"``, or an empty text when nothing is close."""
     found = nearest(name, names)
     return f" Did you mean '{found}'?" if found is not None else ""
+
+
+_MEANT = re.compile(r" Did you mean '(.*?)'\?")
+
+
+def suggested(message: str) -> str | None:
+    """What :func:`did_you_mean` suggested in a message; None if it did not."""
+    found = _MEANT.search(message)
+    return found[1] if found else None

@@ -16,6 +16,16 @@ def _count(low: int, high: int) -> object:
     return Field(strict=True, ge=low, le=high)
 
 
+class OtelSettings(StrictModel):
+    """What OpenTelemetry hears of a run: a span for each request, in a trace for each row."""
+
+    share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 1.0
+    """The share of the rows that are traced; the same rows each time."""
+    endpoint: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    """The collector, over HTTP: ``http://127.0.0.1:4318``. Default: what ``OTEL_EXPORTER_OTLP_ENDPOINT`` names, else
+    that. Headers come from ``OTEL_EXPORTER_OTLP_HEADERS``."""
+
+
 class RunSettings(StrictModel):
     """The spec's field ``run``. Durations are in the unit their name ends with."""
 
@@ -59,6 +69,9 @@ class RunSettings(StrictModel):
     workers: 4}``. See [scaling](scaling.md)."""
     trace: Annotated[bool, Field(strict=True)] = False
     """Record when each task was handed out, started and ended (T1): the views task_trace and task_time."""
+    otel: OtelSettings | None = None
+    """Send spans of requests to a collector, from what is committed; see [monitoring](monitoring.md#opentelemetry).
+    Needs ``pip install 'rowmill[otel]'``."""
     answer_cache: Annotated[str, Field(min_length=1)] | None = None
     """A directory in which any number of runs, also at the same time, share the answers of models with
     ``reuse_answers``; each looks into its own file first. It may be deleted at any time; a damaged file in it counts as

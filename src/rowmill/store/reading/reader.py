@@ -25,6 +25,9 @@ from rowmill.store.reading.status import Status, read_status
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from rowmill.store.reading.figures import Figures
+    from rowmill.store.reading.requests import AttemptRecord
+
 named = statements_of("layout/seed", "reading/status", "run")
 
 _SLICE_ROWS = 50_000
@@ -77,6 +80,21 @@ class Reader:
         with self._as_far_as_views_go():
             status = read_status(self._connection)
             return replace(status, details=read_details(self._connection, status, now))
+
+    def figures(self, now: float) -> Figures:
+        """The figures a monitoring system asks for. ``now``: seconds since the epoch. O(attempts + dropped rows)."""
+        from rowmill.store.reading.figures import read_figures  # not for a status, which is to be quick
+
+        status = self.detailed_status(now)
+        with self._as_far_as_views_go():
+            return read_figures(self._connection, status)
+
+    def attempts_from(self, first: int, limit: int) -> list[AttemptRecord]:
+        """The attempts with the numbers ``first`` to ``first + limit - 1``, as far as they are there. O(limit)."""
+        from rowmill.store.reading.requests import attempts_from
+
+        with self._as_far_as_views_go():
+            return attempts_from(self._connection, first, limit)
 
     def table(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """The result of a user's query as an Arrow table. UsageError for SQL that does not run or would write."""
