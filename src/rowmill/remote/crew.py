@@ -170,6 +170,8 @@ class Crew:
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
+        self._untold: deque[tuple[str, str, str]] = deque()
+        self._has_untold = anyio.Event()
 
     # What the dispatcher uses --------------------------------------------------------------------------
 
@@ -363,6 +365,7 @@ class Crew:
             for _ in range(group.plan.workers):
                 self._start(self._keep, group)
         self._start(self._watch)
+        self._start(self._note_events)
         for group in self._groups:
             await group.first_ready.wait()
         if self._fatal is not None:
@@ -407,10 +410,22 @@ class Crew:
             if failures > 1 or not worker.is_ready:
                 await anyio.sleep(min(_LONGEST_BACK_OFF_S, 0.25 * 2.0 ** min(failures, 10)))
 
+    def _tell(self, kind: str, subject: str, detail: str) -> None:
+        self._untold.append((kind, subject, detail))
+        self._has_untold.set()
+
+    async def _note_events(self) -> None:
+        """Has events kept in the order in which they happened."""
+        while True:
+            self._has_untold = anyio.Event()
+            while self._untold:
+                await self._note_event(*self._untold.popleft())
+            await self._has_untold.wait()
+
     def _tell_loss(self, worker: _Worker) -> None:
         if worker.is_ready:
             _log.warning("Worker %s is lost: %s", worker.name, worker.reason)
-            self._start(self._note_event, "worker lost", worker.name, worker.reason[:500])
+            self._tell("worker lost", worker.name, worker.reason[:500])
         else:
             _log.warning("Worker %s did not get ready: %s", worker.name, worker.reason)
 
@@ -485,7 +500,7 @@ class Crew:
         hello = worker.hello
         where = f"pid {hello.pid} on {hello.host}" if hello else ""
         _log.info("Worker %s joins: %s", worker.name, where)
-        self._start(self._note_event, "worker joined", worker.name, where)
+        self._tell("worker joined", worker.name, where)
         self._route(group)
 
     async def _send(self, worker: _Worker, link: Link) -> None:
@@ -557,7 +572,7 @@ class Crew:
         if not group.has_said_so:
             group.has_said_so = True
             _log.warning("No worker of group '%s' is left: its calls wait for one.", group.plan.name)
-            self._start(self._note_event, "no worker left", group.plan.name, "its calls wait for one")
+            self._tell("no worker left", group.plan.name, "its calls wait for one")
         if now - group.empty_since > self._settings.wait_s:
             self._fail(
                 WorkersAway(
