@@ -37,6 +37,7 @@ class LocalExecutor(StrictModel):
     """Calls are made in the process that runs ``rowmill``. The default."""
 
     kind: Literal["local"] = "local"
+    """In this process."""
 
 
 class Workers(StrictModel):
@@ -71,6 +72,7 @@ class ProcessesExecutor(Workers):
     """Calls are made in processes of this machine: more than one core, and a crash costs a row, not the run."""
 
     kind: Literal["processes"] = "processes"
+    """In processes beside this one."""
     memory_mib: Annotated[int, Field(strict=True, ge=128, le=2**24)] | None = None
     """The most memory a worker may take. What would be more fails with ``MemoryError``, and drops its row. Default: no
     bound."""
