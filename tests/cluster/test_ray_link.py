@@ -301,10 +301,13 @@ def test_w2_the_death_of_a_node_is_noticed_and_another_node_is_found(in_cluster:
             link, pid = await _begun(launcher, "left-1", "left")
             await anyio.to_thread.run_sync(in_cluster.kill_node, link.node)
             await _wait_until_gone(pid)
-            with anyio.fail_after(10), pytest.raises(LinkLost):
+            with anyio.fail_after(30), pytest.raises(LinkLost):
                 await link.receive()
             await link.kill()
-            again, _ = await _begun(launcher, "left-1", "left")
+            try:
+                again, _ = await _begun(launcher, "left-2", "left")
+            except (CannotLaunch, TimeoutError):  # Ray still took the node for alive; the crew asks again too
+                again, _ = await _begun(launcher, "left-3", "left")
             assert again.node != link.node
             await again.kill()
 
