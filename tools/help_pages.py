@@ -93,7 +93,9 @@ def shown_fields(words: list[str]) -> tuple[str, list[str]]:
     hidden = {field for base in bases for field in models()[base].model_fields}
     # Of one type, the field that names it can have one value: the heading.
     named = {
-        field for field in ("column_type", "processor_type") if "const" in _schemas()[name]["properties"].get(field, {})
+        field
+        for field in ("column_type", "processor_type", "kind")
+        if "const" in _schemas()[name]["properties"].get(field, {})
     }
     return name, [field for field in cls.model_fields if field not in hidden | named]
 

@@ -23,7 +23,8 @@
     ├── InternalError             a contradiction inside Rowmill (exit code 1)
     └── Interrupted               the user stopped the run (exit code 75, or 130 when interrupted twice)
         ├── BudgetReached         the run's budget of cost, tokens, requests or time is used up (exit code 75)
-        └── EndpointAway          an endpoint was away for longer than the run waits for it (exit code 75)
+        ├── EndpointAway          an endpoint was away for longer than the run waits for it (exit code 75)
+        └── WorkersAway           no worker was left for longer than the run waits for one (exit code 75)
 
 Types decide what happens, texts never do. The dispatcher turns an exception of a generator into an
 outcome by its type alone (:func:`rowmill.task.classify`).
@@ -222,3 +223,7 @@ class BudgetReached(Interrupted):
 
 class EndpointAway(Interrupted):
     """An endpoint took no request for ``unavailable_after_s``. Nothing was dropped: when it is back, run again."""
+
+
+class WorkersAway(Interrupted):
+    """No worker was left for ``wait_s``. Nothing was dropped: when there is one again, run again."""

@@ -31,8 +31,10 @@ from rowmill.export.format import Compression, ExportFormat
 from rowmill.export.order import ExportOrder
 from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.opening import open_reader, said_in_words
+from rowmill.remote.opening import open_workers
 from rowmill.report.page import write_report
 from rowmill.spec.assembling import refuse_shadowed
+from rowmill.spec.executor import ExecutorSettings, executor_settings
 from rowmill.spec.loading import LoadedSpec, load_spec, spec_of_data
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.reader import Reader
@@ -62,6 +64,7 @@ async def run_async(
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
     on_row_group_finished: OnRowGroupFinished | None = None,
+    executor: str | Mapping[str, Any] | ExecutorSettings | None = None,
 ) -> RunReport:
     """Starts the run of ``spec``, goes on where it stopped, or does nothing when it is complete.
 
@@ -76,7 +79,8 @@ async def run_async(
     ``progress_interval_s`` seconds. ``on_row_group_finished`` is
     called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
     none of its rows is left; after a crash it may be called again for one (at least once each). Both are called on the
-    event loop; what they raise stops the run.
+    event loop; what they raise stops the run. ``executor``: where calls are made, if not where the spec says, in the
+    same words: ``"processes"`` or ``{"kind": "processes", "workers": 4}``.
     Raises a :class:`~rowmill.errors.RowmillError`.
     """
     order = ShardOrder.asked(shard, rows)
@@ -108,6 +112,8 @@ async def run_async(
             progress_interval_s=progress_interval_s,
             on_row_group_finished=on_row_group_finished,
             shard=order,
+            executor=None if executor is None else executor_settings(executor),
+            open_workers=open_workers,
         )
 
 
@@ -124,6 +130,7 @@ def run(
     on_progress: OnProgress | None = None,
     progress_interval_s: float = 0.5,
     on_row_group_finished: OnRowGroupFinished | None = None,
+    executor: str | Mapping[str, Any] | ExecutorSettings | None = None,
 ) -> RunReport:
     """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
     _refuse_event_loop("run_async")
@@ -141,6 +148,7 @@ def run(
             on_progress=on_progress,
             progress_interval_s=progress_interval_s,
             on_row_group_finished=on_row_group_finished,
+            executor=executor,
         )
     )
 

@@ -24,7 +24,7 @@ TOPICS = {
     "trust": "What a spec of somebody else can do, and what runs when.",
     "plugins": "Column types, samplers and more that packages bring.",
     "running": "Run settings, exit codes, days on a server.",
-    "scaling": "Beyond one process and one machine.",
+    "scaling": "More processes, a Ray cluster, shards; crashes that cost a row.",
     "commands": "Every command, logs, completion.",
     "looking": "Status, SQL and listings, also beside a living run.",
     "ui": "A run in a browser: progress, rows with their prompts, SQL, a fork beside its parent.",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rowmill.engine.ending import RunReport
     from rowmill.engine.preparation import Prepared
     from rowmill.graph.shard import ShardOrder
+    from rowmill.spec.executor import ExecutorSettings
 
 _PANEL_INTERVAL_S = 0.5
 _LOG_INTERVAL_S = 5.0
@@ -78,6 +79,14 @@ def _rows(context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option("--ui", "shows_page", is_flag=True, help="Show the run in a browser while it works: see 'rowmill ui'.")
 @click.option("--resume", is_flag=True, help="Go on with a run that was paused; otherwise it stays paused.")
 @click.option(
+    "--executor",
+    default=None,
+    metavar="KIND",
+    help="Where calls are made: local, processes beside this one, or ray, a cluster. Default: where the spec says.",
+)
+@click.option("--address", default=None, metavar="ADDRESS", help="Of the Ray cluster: auto, local or host:port.")
+@click.option("--workers", type=click.IntRange(1, 10_000), default=None, help="How many workers.")
+@click.option(
     "--metrics",
     metavar="HOST:PORT",
     help="Serve figures for Prometheus meanwhile, as 'rowmill metrics' prints them. Needs the extra 'metrics'.",
@@ -95,6 +104,9 @@ def command(
     parameters: dict[str, str],
     shard: tuple[int, int] | None,
     rows: range | None,
+    executor: str | None,
+    address: str | None,
+    workers: int | None,
     metrics: str | None,
 ) -> None:
     """Start the run of a spec, go on where it stopped, or say that it is complete.
@@ -112,6 +124,7 @@ def command(
       rowmill run penguins.duckdb
       rowmill run spec.yaml shard-3.duckdb --shard 3/16
       rowmill run spec.yaml -v --log-format json 2> run.log
+      rowmill run spec.yaml --executor ray --address auto --workers 8
     """
     from rowmill.graph.shard import ShardOrder
 
@@ -120,8 +133,10 @@ def command(
     prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
     if accept_changes or purge:
         _accept(prepared, path, purge=purge, yes=yes)
+    where = _executor(prepared, executor, address, workers)
     with _served(path, metrics), _page(path) if shows_page else nullcontext():
-        report = _run(prepared, path, None if settings().quiet else _display(), resume=resume, order=order)
+        display = None if settings().quiet else _display()
+        report = _run(prepared, path, display, where, resume=resume, order=order)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -220,6 +235,33 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
     accept_change(prepared, path, time.time(), purge=purge)
 
 
+def _executor(
+    prepared: Prepared | None, kind: str | None, address: str | None, workers: int | None
+) -> ExecutorSettings | None:
+    """Where calls are made if not where the spec says; with the settings of the spec where it says the same kind."""
+    if address is not None:
+        in_spec_kind = None if prepared is None else prepared.spec.run.executor.kind
+        if (in_spec_kind if kind is None else kind) != "ray":
+            raise UsageError("--address is that of a Ray cluster: --executor ray --address auto.")
+    elif kind is None and workers is None:
+        return None
+    given = {} if address is None else {"address": address}
+    from rowmill.spec.executor import executor_settings
+
+    if prepared is None:
+        if kind is None:
+            raise UsageError("--workers goes with --executor, or with a spec that says what its executor is.")
+        return executor_settings({"kind": kind, **given} | ({} if workers is None else {"workers": workers}))
+    in_spec = prepared.spec.run.executor
+    fields = in_spec.model_dump(exclude_unset=True) if kind in (None, in_spec.kind) else {}
+    fields |= {"kind": in_spec.kind if kind is None else kind, **given}
+    if workers is not None:
+        if fields["kind"] == "local":
+            raise UsageError("--workers needs workers: --executor processes --workers N.")
+        fields["workers"] = workers
+    return executor_settings(fields)
+
+
 @contextmanager
 def _served(path: Path, address: str | None) -> Iterator[None]:
     """Serves metrics of the run while it works, if an address is given, and says where."""
@@ -237,14 +279,25 @@ def _run(
     prepared: Prepared | None,
     path: Path,
     shown: tuple[Display, float] | None,
+    executor: ExecutorSettings | None,
     *,
     resume: bool,
     order: ShardOrder | None,
 ) -> RunReport:
     from rowmill.engine.event_loop import run_on_event_loop
     from rowmill.engine.invocation import run
+    from rowmill.remote.opening import open_workers
 
-    work = partial(run, prepared, path, handle_signals=True, resume=resume, shard=order)
+    work = partial(
+        run,
+        prepared,
+        path,
+        handle_signals=True,
+        resume=resume,
+        shard=order,
+        executor=executor,
+        open_workers=open_workers,
+    )
     if shown is None:
         return run_on_event_loop(work)
     display, interval_s = shown

@@ -19,10 +19,11 @@ from anyio.lowlevel import checkpoint
 
 from rowmill.deferral import asked_wait_s, cool_down_s
 from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
-from rowmill.dispatch.protocol import Executor, TakeTurn, Traits
+from rowmill.dispatch.protocol import Executor, TakeTurn, Traits, Workers
 from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
+from rowmill.dispatch.slot import Slot
 from rowmill.dispatch.turn_times import TurnTimes
-from rowmill.errors import Transient, Unavailable
+from rowmill.errors import Interrupted, Transient, Unavailable
 from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task, TurnResult
 
 _CALLS_BETWEEN_CHECKPOINTS = 64
@@ -46,8 +47,12 @@ class Dispatcher:
         wall_clock: Callable[[], float],
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
         starts_paused: bool = False,
+        workers: Workers | None = None,
+        elsewhere: frozenset[int] = frozenset(),
     ) -> None:
         """``traits`` by generator number (None: never a task); ``limits`` per resource.
+
+        ``workers`` make the calls of the generators ``elsewhere``; ``executor`` those of all others.
 
         ``wall_clock`` gives seconds since the epoch. ``on_finished`` is called after the commit of each finished
         row group; what it raises stops the run (F8). ``starts_paused``: nothing starts before :meth:`resume`.
@@ -75,6 +80,10 @@ class Dispatcher:
         self._is_cancelled = False
         self._drain_until = math.inf
         self._group: TaskGroup | None = None
+        self._workers = workers
+        self._elsewhere = elsewhere if workers is not None else frozenset()
+        self._slots: dict[int, Slot] = {}
+        self._next_call = 0
         self.stop: BaseException | None = None
         """What stopped the run, if something did."""
 
@@ -141,7 +150,7 @@ class Dispatcher:
         self.drain()
         self._is_cancelled = True
         for pool in self._pools.values():
-            for worker in pool.busy:
+            for worker in tuple(pool.busy):
                 worker.scope.cancel()
 
     # The turn loop ---------------------------------------------------------------------------------
@@ -153,6 +162,8 @@ class Dispatcher:
             async with anyio.create_task_group() as group:
                 self._group = group
                 group.start_soon(self._watch_deadlines)
+                if self._workers is not None:
+                    group.start_soon(self._take_endings, self._workers)
                 ending = await self._take_turns()
                 group.cancel_scope.cancel()
         except BaseExceptionGroup as raised:
@@ -170,6 +181,8 @@ class Dispatcher:
             pool = self._pools[name] = Pool(name, limit, rows, self._max_in_flight, now)
             if limit.cooling_until is not None:
                 pool.cooling_until = now + max(0.0, limit.cooling_until - self._wall_clock())
+            if self._workers is not None:
+                pool.suspects = self._workers.suspects
 
     async def _take_turns(self) -> Ending:
         while True:
@@ -229,7 +242,7 @@ class Dispatcher:
 
         for pool in self._pools.values():
             self._outcomes += [Outcome(OutcomeKind.RELEASED, task) for task in pool.forget(is_pointless)]
-            for worker in pool.busy:
+            for worker in tuple(pool.busy):
                 if all(is_pointless(task) for task in worker.tasks):
                     worker.scope.cancel()
         if self._outcomes:
@@ -302,6 +315,8 @@ class Dispatcher:
                 waiting[place] = (pool, count - started)
 
     def _start(self, group: TaskGroup, pool: Pool, calls: int) -> None:
+        if self._workers is not None:
+            calls -= self._hand_over(self._workers, pool, calls)
         for _ in range(calls):
             if pool.idle:
                 pool.idle.pop().set()
@@ -319,6 +334,7 @@ class Dispatcher:
                     now = anyio.current_time()
                     room = self._max_in_flight - self._running_tasks
                     rests = yields or self._is_draining or self._is_paused
+                    rests = rests or (self._workers is not None and self._is_for_workers(pool))
                     tasks = [] if rests else pool.take(self._max_rows, room, now)
                     yields = False
                     if not tasks:
@@ -348,11 +364,56 @@ class Dispatcher:
             if worker.scope.cancelled_caught and worker.tasks:
                 self._end_call(pool, worker, self._cut_off(worker))
 
+    # The bulk lane: calls that are made elsewhere -----------------------------------------------------
+
+    def _is_for_workers(self, pool: Pool) -> bool:
+        return bool(pool.queue) and pool.queue[0].generator in self._elsewhere
+
+    def _hand_over(self, workers: Workers, pool: Pool, calls: int) -> int:
+        """Hands over up to so many calls, as long as the next one is made elsewhere; returns how many."""
+        now = anyio.current_time()
+        slots: list[Slot] = []
+        while len(slots) < calls and self._is_for_workers(pool):
+            tasks = pool.take(self._max_rows, self._max_in_flight - self._running_tasks, now)
+            if not tasks:
+                break
+            self._next_call += 1
+            slot = Slot(self._next_call, pool, tasks, self._timeouts[tasks[0].generator], now, self._give_up)
+            self._slots[slot.call] = slot
+            pool.busy.add(slot)
+            pool.running_tasks += len(tasks)
+            self._running_tasks += len(tasks)
+            slots.append(slot)
+        if slots:
+            workers.submit(slots)
+        return len(slots)
+
+    async def _take_endings(self, workers: Workers) -> None:
+        try:
+            async for batch in workers.endings():
+                for call, outcomes in batch:
+                    slot = self._slots.pop(call, None)
+                    if slot is not None:
+                        self._end_call(slot.pool, slot, outcomes)
+                if not self._is_draining:
+                    self._start_workers()
+        except Interrupted as error:  # no worker is left (W5)
+            self.stop = self.stop or error
+            self.cancel()
+
+    def _give_up(self, slot: Slot) -> None:
+        """Ends a call nobody waits for; what its worker makes of it is thrown away."""
+        if self._workers is not None and self._slots.pop(slot.call, None) is not None:
+            self._workers.cancel([slot.call])
+            self._end_call(slot.pool, slot, self._cut_off(slot))
+
+    # How calls end -------------------------------------------------------------------------------------
+
     def _others_wait(self, pool: Pool) -> bool:
         now = anyio.current_time()
         return any(other is not pool and other.startable(now) for other in self._pools.values())
 
-    def _end_call(self, pool: Pool, worker: Worker, outcomes: Sequence[Outcome]) -> None:
+    def _end_call(self, pool: Pool, worker: Worker | Slot, outcomes: Sequence[Outcome]) -> None:
         count = len(worker.tasks)
         worker.tasks = ()
         pool.busy.discard(worker)
@@ -372,7 +433,7 @@ class Dispatcher:
         self._outcomes.extend(outcomes)
         self._arrived.set()
 
-    def _cut_off(self, worker: Worker) -> list[Outcome]:
+    def _cut_off(self, worker: Worker | Slot) -> list[Outcome]:
         """The outcomes of a call that was cancelled: over its deadline, or because the run ends."""
         took_ms = (anyio.current_time() - worker.started_at) * 1000
         kind, error = OutcomeKind.RELEASED, None

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 import anyio
 
 from rowmill.absence import Absence
-from rowmill.task import Request, Task
+from rowmill.dispatch.slot import Slot
+from rowmill.task import Request, Task, TaskKey
 
 _LEAST_PREFETCH = 8
 _MOST_PREFETCH = 4096
@@ -76,7 +77,9 @@ class Pool:
         self.resource = resource
         self.queue: deque[Task] = deque()
         self.idle: list[anyio.Event] = []
-        self.busy: set[Worker] = set()
+        self.busy: set[Worker | Slot] = set()
+        self.suspects: Set[TaskKey] = frozenset()
+        """Tasks that may end a worker: each goes alone (W4)."""
         self.workers = 0
         self.running_tasks = 0
         self.cooling_until = float("-inf")
@@ -185,9 +188,13 @@ class Pool:
         tasks = [first]
         # A task that failed before goes alone, so that it cannot fail its neighbours with it.
         most = min(max_rows[first.generator], room) if first.attempts == 0 else 1
+        if self.suspects and first.key in self.suspects:
+            most = 1
         while len(tasks) < most and self.queue:
             following = self.queue[0]
             if following.generator != first.generator or following.attempts:
+                break
+            if self.suspects and following.key in self.suspects:
                 break
             tasks.append(self.queue.popleft())
         return tasks

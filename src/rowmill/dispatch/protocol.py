@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from rowmill.task import Outcome, Request, Task, TurnResult
+from rowmill.dispatch.slot import Slot
+from rowmill.task import Outcome, Request, Task, TaskKey, TurnResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,44 @@ class Executor(Protocol):
 
         Errors of the generator are outcomes; whatever is raised is an error of Rowmill and stops the run.
         Requests are appended to ``journal`` as they end, so that those of a call that is cancelled are known too.
+        """
+        ...
+
+
+class CallEnding(NamedTuple):
+    """A call that was made elsewhere has ended."""
+
+    call: int
+    outcomes: Sequence[Outcome]
+    """One for each task of the call, in their order."""
+
+
+class Workers(Protocol):
+    """Makes calls elsewhere, many at a time: the bulk lane, with no coroutine per call on this side."""
+
+    @property
+    def suspects(self) -> Set[TaskKey]:
+        """Tasks that lost more than one worker. Each is to be a call of its own (W4). A live view."""
+        ...
+
+    def submit(self, slots: Sequence[Slot]) -> None:
+        """Takes calls over. Returns at once, and never refuses: what cannot be made now waits for a worker.
+
+        Each slot begins (:meth:`~rowmill.dispatch.slot.Slot.begin`) when a worker gets it. A task among the suspects
+        comes in a call of its own.
+        """
+        ...
+
+    def cancel(self, calls: Sequence[int]) -> None:
+        """Nobody waits for these calls any more; their endings are not told, whether they have come or not."""
+        ...
+
+    def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
+        """What ended, in batches, for ever; each call once (W1). To be iterated once.
+
+        A call whose worker was lost ends as RELEASED, or TRANSIENT if it is to blame (W4). Raises
+        :class:`~rowmill.errors.Interrupted` when the run is to stop and drop nothing (W5), any other error if it
+        cannot go on.
         """
         ...
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from rowmill.dispatch.pool import ResourceLimit
 from rowmill.dispatch.protocol import Traits
 from rowmill.dispatch.settings import DispatchSettings
-from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
+from rowmill.generators.prompting.answer_reuse import KnownAnswers
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Generator, Toolbox
 from rowmill.generators.runtime import InvocationRuntime
@@ -44,7 +45,7 @@ async def open_models(
     environ: Mapping[str, str],
     wall_clock: Callable[[], float],
     open_provider: OpenProvider,
-    known: AnswerLookup,
+    known: KnownAnswers,
 ) -> AsyncIterator[OpenModels]:
     """The models of a spec by alias, and the servers of endpoints that have several. Closed when left."""
     models: dict[str, ModelHandle] = {}
@@ -75,27 +76,43 @@ async def open_models(
 
 
 @asynccontextmanager
-async def open_tools(prepared: Prepared, environ: Mapping[str, str]) -> AsyncIterator[Mapping[str, Toolbox]]:
-    """The tools of the aliases that columns name; their servers are connected until this is left."""
-    aliases = {getattr(column, "tool_alias", None) for column in prepared.spec.columns}
-    configs = [config for config in prepared.spec.tool_configs if config.tool_alias in aliases]
+async def open_tools(
+    spec: Spec, columns: Collection[str], directory: Path, environ: Mapping[str, str]
+) -> AsyncIterator[Mapping[str, Toolbox]]:
+    """The tools of the aliases that these columns name; their servers are connected until this is left."""
+    aliases = {getattr(column, "tool_alias", None) for column in spec.columns if column.name in columns}
+    configs = [config for config in spec.tool_configs if config.tool_alias in aliases]
     if not configs:
         yield {}
         return
     from rowmill.providers.mcp_tools import serve_tools
 
-    async with serve_tools(configs, prepared.spec.mcp_providers, environ, str(prepared.directory)) as tools:
+    async with serve_tools(configs, spec.mcp_providers, environ, str(directory)) as tools:
         yield tools
 
 
-def bind_generators(prepared: Prepared, runtime: InvocationRuntime) -> dict[int, Generator]:
-    """The generators that do the work of task columns, by number."""
+def bind_generators(
+    prepared: Prepared, runtime: InvocationRuntime, elsewhere: frozenset[int] = frozenset()
+) -> dict[int, Generator]:
+    """The generators that do the work of task columns, by number, without those whose calls are made elsewhere."""
+    names = task_columns(prepared.graph)
+    here = {number: name for number, name in names.items() if number not in elsewhere}
+    return bind_columns(prepared.spec, here, runtime)
+
+
+def bind_columns(spec: Spec, names: Mapping[int, str], runtime: InvocationRuntime) -> dict[int, Generator]:
+    """The same for these columns."""
     bound = {}
-    for node in prepared.graph.generators:
-        column = prepared.spec.column_of(node.name)
-        if node.is_task and column is not None:
-            bound[node.number] = column.bind(runtime)
+    for number, name in names.items():
+        column = spec.column_of(name)
+        if column is not None:
+            bound[number] = column.bind(runtime)
     return bound
+
+
+def task_columns(graph: Graph) -> dict[int, str]:
+    """The generators that are called, and the columns they are named after."""
+    return {node.number: node.name for node in graph.generators if node.is_task}
 
 
 def traits_of(prepared: Prepared) -> list[Traits | None]:

@@ -28,8 +28,10 @@ from rowmill.engine.binding import (
     skip_conditions,
     starting_limits,
     takes_several_rows,
+    task_columns,
     traits_of,
 )
+from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
@@ -56,6 +58,7 @@ from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
 from rowmill.providers.servers import Servers
 from rowmill.secret import hidden
+from rowmill.spec.executor import ExecutorSettings
 from rowmill.spec.run_settings import OtelSettings
 from rowmill.spec.spec import Spec
 from rowmill.store.reading.details import read_details
@@ -84,13 +87,16 @@ async def run(
     environ: Mapping[str, str] | None = None,
     resume: bool = False,
     shard: ShardOrder | None = None,
+    executor: ExecutorSettings | None = None,
+    open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
-    ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on
-    must be made of them. A run that is refused, or whose models do not answer, is not extended,
+    ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on must be made of
+    them. ``executor``: where calls are made, if not where the spec says; without ``open_workers`` always in this
+    process. A run that is refused, or whose models do not answer, is not extended,
     resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """
@@ -120,6 +126,8 @@ async def run(
                 resume=resume,
                 shard=shard,
                 deadline=deadline if handle_signals else None,
+                executor=executor,
+                open_workers=open_workers,
             )
         finally:
             await writer.call(store.close)
@@ -169,6 +177,8 @@ async def work(
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     deadline: Deadline | None = None,
+    executor: ExecutorSettings | None = None,
+    open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
 
@@ -185,13 +195,17 @@ async def work(
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
         return report_of(Ending.COMPLETE, status, reasons, name, turns=0, has_target=_has_target(prepared))
+    settings = None if open_workers is None else executor_of(prepared, executor)
+    elsewhere = frozenset() if settings is None else made_elsewhere(prepared)
     async with AsyncExitStack() as stack:
         stack.enter_context(collected_rarely())
         known = AnswerLookup(store, writer, await writer.call(_shared_answers, prepared))
         keys = KeyRing(environ, prepared.directory)
         models = await stack.enter_async_context(open_models(prepared.spec, keys, wall_clock, open_provider, known))
         await check_models(prepared, models.by_alias, environ)
-        tools = await stack.enter_async_context(open_tools(prepared, environ))
+        names = task_columns(prepared.graph)
+        here = [name for number, name in names.items() if number not in elsewhere]
+        tools = await stack.enter_async_context(open_tools(prepared.spec, here, prepared.directory, environ))
         runtime = InvocationRuntime(
             prepared.directory,
             models.by_alias,
@@ -201,14 +215,14 @@ async def work(
             await writer.call(store.arrow_types, prepared.graph),
             await writer.call(store.casts_values),
         )
-        bound = bind_generators(prepared, runtime)
+        bound = bind_generators(prepared, runtime, elsewhere)
         for generator in bound.values():
             if isinstance(generator, CellGenerator):
                 stack.push_async_callback(generator.aclose)
         conditions = skip_conditions(prepared.graph)
         await writer.call(adopt, wall_clock())
         by_hand = await writer.call(store.hand_settings)
-        limits = by_hand.limited(prepared.limits)
+        limits = by_hand.limited(prepared.limits if settings is None else with_more_threads(prepared.limits, settings))
         _warn_if_paused(name, by_hand)
         memory = await writer.call(store.begin, limits, wall_clock())
         remember(models.servers, limits, memory, wall_clock())
@@ -216,6 +230,28 @@ async def work(
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
         turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
+
+        workers = None
+        if settings is not None and open_workers is not None and elsewhere:
+            job = Job(
+                prepared.spec,
+                prepared.directory,
+                {number: name for number, name in names.items() if number in elsewhere},
+                takes_several_rows(prepared.graph),
+                waits_only(prepared),
+                environ,
+                runtime.arrow_types,
+                runtime.casts_values,
+                known,
+                runtime.files,
+                wall_clock,
+                partial(_note_event, store, writer, wall_clock),
+            )
+            try:
+                workers = await stack.enter_async_context(open_workers(settings, job))
+            except RowmillError as refusal:
+                await _sign_out(store, writer, hidden(f"failed: {refusal}")[:500], wall_clock)
+                raise
 
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
@@ -240,6 +276,8 @@ async def work(
             wall_clock=wall_clock,
             on_finished=on_row_group_finished,
             starts_paused=by_hand.paused_at is not None,
+            workers=workers,
+            elsewhere=elsewhere,
         )
         running_calls = partial(_running_calls, dispatcher, models.servers)
         if on_dispatcher is not None:
@@ -293,6 +331,16 @@ def _rest(store: RunStore, prepared: Prepared, ending: Ending) -> str | None:
 
 def _has_target(prepared: Prepared) -> bool:
     return prepared.spec.accepted_records is not None
+
+
+async def _note_event(
+    store: RunStore, writer: StoreWriter, wall_clock: Callable[[], float], kind: str, subject: str, detail: str
+) -> None:
+    def write() -> None:
+        with store.connection.transaction():
+            store.note(kind, subject, detail, wall_clock())
+
+    await writer.call(write)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:

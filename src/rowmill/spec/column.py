@@ -83,6 +83,9 @@ class ColumnConfig(StrictModel):
     columns."""
     weight: float = Field(default=1.0, gt=0, le=1_000_000, allow_inf_nan=False)
     """Its share of its endpoint or worker pool relative to other columns, when they compete (C4)."""
+    worker_group: str = Field(default="default", min_length=1)
+    """The group of workers that makes it, one of ``run.executor.groups``; see [scaling](scaling.md). Without workers
+    elsewhere it means nothing."""
 
     @field_validator("name", mode="after")
     @classmethod

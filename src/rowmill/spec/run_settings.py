@@ -8,6 +8,7 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from rowmill.spec.column import StrictModel
+from rowmill.spec.executor import Executor, LocalExecutor
 from rowmill.spec.model import Seconds
 
 
@@ -63,6 +64,9 @@ class RunSettings(StrictModel):
     (F6). A run with fewer results than the window never stops this way."""
     commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
     """How long a result may wait for others before it is committed (D2)."""
+    executor: Executor = Field(default_factory=LocalExecutor)
+    """Where calls are made: ``local``, in this process; ``processes``, beside it; or with settings, ``{kind: processes,
+    workers: 4}``. See [scaling](scaling.md)."""
     trace: Annotated[bool, Field(strict=True)] = False
     """Record when each task was handed out, started and ended (T1): the views task_trace and task_time."""
     otel: OtelSettings | None = None

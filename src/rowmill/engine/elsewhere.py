@@ -1,0 +1,103 @@
+"""Calls that are made elsewhere: which they are, and what an invocation tells those who make them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rowmill.dispatch.protocol import Workers
+from rowmill.engine.preparation import Prepared
+from rowmill.errors import Problem, SpecError
+from rowmill.generators.file_directory import FileDirectory
+from rowmill.generators.prompting.answer_reuse import KnownAnswers
+from rowmill.spec.declaration import THREADS, Strategy
+from rowmill.spec.executor import DEFAULT_GROUP, ExecutorSettings, LocalExecutor
+from rowmill.spec.executor import Workers as WorkerSettings
+from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.spec import Spec
+
+_MOST_BY_DEFAULT = 8
+
+NoteEvent = Callable[[str, str, str], Coroutine[Any, Any, None]]
+"""Keeps an event: kind, subject, detail."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What an invocation has for its workers, and does for them."""
+
+    spec: Spec
+    directory: Path
+    generators: Mapping[int, str]
+    """Those whose calls are made elsewhere, and the columns they are named after."""
+    several_rows: frozenset[int]
+    waiting_only: frozenset[int]
+    """Those that run no code of a user's, and do little but wait for a model."""
+    environ: Mapping[str, str]
+    arrow_types: Mapping[str, pa.DataType]
+    casts_values: bool
+    known: KnownAnswers
+    files: FileDirectory
+    wall_clock: Callable[[], float]
+    note_event: NoteEvent
+
+
+OpenWorkers = Callable[[WorkerSettings, Job], AbstractAsyncContextManager[Workers]]
+"""Starts workers, and ends them when left. Raises what keeps them from getting ready."""
+
+
+def executor_of(prepared: Prepared, given: ExecutorSettings | None) -> WorkerSettings | None:
+    """The settings of the workers; None: calls are made in this process. ``given`` wins over the spec."""
+    settings = prepared.spec.run.executor if given is None else given
+    return None if isinstance(settings, LocalExecutor) else settings
+
+
+def made_elsewhere(prepared: Prepared) -> frozenset[int]:
+    """The generators whose calls workers make: all that are called, but those over the whole dataset."""
+    return frozenset(
+        node.number
+        for node in prepared.graph.generators
+        if node.is_task and node.strategy is not Strategy.DATASET and prepared.spec.column_of(node.name) is not None
+    )
+
+
+def waits_only(prepared: Prepared) -> frozenset[int]:
+    """The generators that ask a model and run no code of a user's."""
+    return frozenset(
+        node.number
+        for node in prepared.graph.generators
+        if node.declaration.models and node.declaration.column_type != "custom"
+    )
+
+
+def default_workers() -> int:
+    """How many workers the group ``default`` has if nobody says."""
+    return min(_MOST_BY_DEFAULT, os.cpu_count() or 1)
+
+
+def with_more_threads(limits: Mapping[str, int], settings: WorkerSettings) -> dict[str, int]:
+    """Limits where each worker has threads of its own."""
+    workers = (settings.workers or default_workers()) + sum(group.workers for group in settings.groups.values())
+    return {name: limit * workers if name == THREADS else limit for name, limit in limits.items()}
+
+
+def check_groups(spec: Spec, settings: WorkerSettings) -> None:
+    """Raises SpecError for columns of a group of workers that there is none of."""
+    known = [DEFAULT_GROUP, *settings.groups]
+    problems = [
+        Problem(
+            f"columns.{index}.worker_group",
+            f"There is no group of workers '{column.worker_group}'.{did_you_mean(column.worker_group, known)} "
+            "Define it in run.executor.groups.",
+        )
+        for index, column in enumerate(spec.columns)
+        if column.worker_group not in known
+    ]
+    if problems:
+        raise SpecError(problems)

@@ -1,0 +1,612 @@
+"""The crew: all workers of an invocation. Who gets which call, when one counts as lost, what takes its place.
+
+Pure anyio. It knows links and messages, nothing of processes or clusters, so that its rules (W1 to W6) are tried on a
+virtual clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+
+from rowmill.counted import plural
+from rowmill.dispatch.protocol import CallEnding
+from rowmill.dispatch.slot import Slot
+from rowmill.errors import GeneratorError, Incompatible, InternalError, RowmillError, Transient, WorkersAway
+from rowmill.remote.link import CannotLaunch, Launcher, Link, LinkLost
+from rowmill.remote.messages import (
+    PROTOCOL,
+    Answer,
+    CallData,
+    Drain,
+    Failed,
+    Hello,
+    Open,
+    Question,
+    Ready,
+    Results,
+    Work,
+    decode,
+    encode,
+)
+from rowmill.remote.plain import call_data, error_data, error_of, outcomes_of
+from rowmill.task import Outcome, OutcomeKind, TaskKey
+
+QUIET_S = 2.0
+"""After so much silence a worker gets no new calls (W2)."""
+_LOOK_S = 0.25
+_CALLS_IN_A_FRAME = 256
+_LOSSES_TO_SUSPECT = 2
+_LOSSES_OF_WAITING = 5
+"""Calls that only wait for a model share their worker's fate, and rarely cause it."""
+_LONGEST_BACK_OFF_S = 30.0
+_CLOCKS_AGREE_S = 0.1
+_CLOSING_S = 3.0
+
+_log = logging.getLogger("rowmill.workers")
+
+Answerer = Callable[[Question], Awaitable[object]]
+"""Does what a worker asks of the driver."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrewSettings:
+    """How patient a crew is. Durations in seconds."""
+
+    silence_s: float = 6.0
+    start_s: float = 600.0
+    wait_s: float = 600.0
+
+
+@dataclass(frozen=True)
+class GroupPlan:
+    """A group of workers that are alike."""
+
+    name: str
+    workers: int
+    open: Open
+    """What each of them is told; its name is filled in."""
+    digests: Mapping[str, str]
+    """What it must find its code to be (W6)."""
+    version: str
+    python: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """Where a worker stands."""
+
+    name: str
+    group: str
+    state: str
+    """starting, ready, quiet or lost."""
+    pid: int | None
+    host: str
+    node: str
+    calls: int
+    done: int
+    """Calls that ended on it."""
+
+
+class _Worker:
+    """One worker, from launch to loss."""
+
+    def __init__(self, name: str, group: _Group) -> None:
+        self.name = name
+        self.group = group
+        self.hello: Hello | None = None
+        self.node = ""
+        self.is_ready = False
+        self.calls: dict[int, Slot] = {}
+        self.outgoing: list[CallData] = []
+        self.cancels: list[int] = []
+        self.answers: list[Answer] = []
+        self.wake = anyio.Event()
+        self.heard_at = 0.0
+        self.offset_s = math.inf
+        self.done = 0
+        self.scope = anyio.CancelScope()
+        self.reason = ""
+
+    def tell(self) -> None:
+        self.wake.set()
+
+
+class _Group:
+    """The workers of one group, and the calls that wait for one."""
+
+    def __init__(self, plan: GroupPlan) -> None:
+        self.plan = plan
+        self.workers: list[_Worker] = []
+        self.waiting: deque[Slot] = deque()
+        self.suspects: deque[Slot] = deque()
+        self.reserved: _Worker | None = None
+        """It takes nothing but suspects, one at a time."""
+        self.empty_since: float | None = None
+        self.has_said_so = False
+        self.first_ready = anyio.Event()
+
+
+class Crew:
+    """All workers of an invocation: :class:`~rowmill.dispatch.protocol.Workers`. Made by :func:`hire`."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        groups: Sequence[GroupPlan],
+        settings: CrewSettings,
+        answer: Answerer,
+        wall_clock: Callable[[], float],
+        note_event: Callable[[str, str, str], Coroutine[Any, Any, None]],
+        waiting_only: frozenset[int] = frozenset(),
+    ) -> None:
+        self._launcher = launcher
+        self._settings = settings
+        self._answer = answer
+        self._wall_clock = wall_clock
+        self._note_event = note_event
+        self._waiting_only = waiting_only
+        self._groups = [_Group(plan) for plan in groups]
+        self._group_of = {number: group for group in self._groups for number in group.plan.open.generators}
+        self._slots: dict[int, _Worker | None] = {}
+        """Who has each call; None: nobody yet."""
+        self._losses: dict[TaskKey, int] = {}
+        self._suspects: set[TaskKey] = set()
+        self._silent_nodes: set[str] = set()
+        self._ended: list[CallEnding] = []
+        self._news = anyio.Event()
+        self._fatal: BaseException | None = None
+        self._numbers = itertools.count(1)
+        self._tasks: TaskGroup | None = None
+        self._is_closing = False
+        self._last_look = 0.0
+        self._all_gone = anyio.Event()
+        self._untold: deque[tuple[str, str, str]] = deque()
+        self._has_untold = anyio.Event()
+
+    # What the dispatcher uses --------------------------------------------------------------------------
+
+    @property
+    def suspects(self) -> Set[TaskKey]:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        return self._suspects
+
+    def submit(self, slots: Sequence[Slot]) -> None:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        touched: dict[int, _Group] = {}
+        for slot in slots:
+            task = slot.tasks[0]
+            group = self._group_of[task.generator]
+            self._slots[slot.call] = None
+            is_suspect = bool(self._suspects) and task.key in self._suspects
+            (group.suspects if is_suspect else group.waiting).append(slot)
+            touched[id(group)] = group
+        for group in touched.values():
+            self._route(group)
+
+    def cancel(self, calls: Sequence[int]) -> None:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        for call in calls:
+            worker = self._slots.pop(call, None)
+            if worker is not None and worker.calls.pop(call, None) is not None:
+                worker.cancels.append(call)
+                worker.tell()
+                self._route(worker.group)
+
+    async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        while True:
+            if self._ended:
+                batch, self._ended = self._ended, []
+                yield batch
+            elif self._fatal is not None:
+                raise self._fatal
+            else:
+                self._news = anyio.Event()
+                await self._news.wait()
+
+    def statistics(self) -> tuple[WorkerStatistics, ...]:
+        """Where each worker stands. May be asked from any thread."""
+        now = self._last_look
+        return tuple(
+            WorkerStatistics(
+                worker.name,
+                group.plan.name,
+                self._state(worker, now),
+                worker.hello.pid if worker.hello else None,
+                worker.hello.host if worker.hello else "",
+                worker.node,
+                len(worker.calls),
+                worker.done,
+            )
+            for group in self._groups
+            for worker in tuple(group.workers)
+        )
+
+    def _state(self, worker: _Worker, now: float) -> str:
+        if not worker.is_ready:
+            return "starting"
+        return "quiet" if now - worker.heard_at > QUIET_S else "ready"
+
+    # Routing -------------------------------------------------------------------------------------------
+
+    def _route(self, group: _Group) -> None:
+        """Gives waiting calls to the workers with the least to do."""
+        now = anyio.current_time()
+        self._route_suspects(group, now)
+        while group.waiting:
+            if group.waiting[0].call not in self._slots:  # cancelled meanwhile
+                group.waiting.popleft()
+                continue
+            worker = self._least_busy(group, now)
+            if worker is None:
+                return
+            self._give(worker, group.waiting.popleft(), now)
+
+    def _route_suspects(self, group: _Group, now: float) -> None:
+        """Lets suspects run alone: one worker takes nothing else until all have run (W4)."""
+        while group.suspects and group.suspects[0].call not in self._slots:
+            group.suspects.popleft()
+        if not group.suspects:
+            if group.reserved is not None and not group.reserved.calls:
+                group.reserved = None
+            return
+        if group.reserved is None or not group.reserved.is_ready:
+            group.reserved = self._least_busy(group, now)
+        worker = group.reserved
+        if worker is not None and not worker.calls and now - worker.heard_at <= QUIET_S:
+            self._give(worker, group.suspects.popleft(), now)
+
+    def _least_busy(self, group: _Group, now: float) -> _Worker | None:
+        best: _Worker | None = None
+        for worker in group.workers:
+            if not worker.is_ready or worker is group.reserved or now - worker.heard_at > QUIET_S:
+                continue
+            if best is None or len(worker.calls) < len(best.calls):
+                best = worker
+        return best
+
+    def _give(self, worker: _Worker, slot: Slot, now: float) -> None:
+        slot.begin(now)
+        self._slots[slot.call] = worker
+        worker.calls[slot.call] = slot
+        worker.outgoing.append(call_data(slot.call, slot.tasks))
+        worker.tell()
+
+    # Endings -------------------------------------------------------------------------------------------
+
+    def _take(self, worker: _Worker, message: Results) -> None:
+        now = anyio.current_time()
+        was_quiet = now - worker.heard_at > QUIET_S
+        worker.heard_at = now
+        worker.offset_s = min(worker.offset_s, self._wall_clock() - message.clock)
+        offset_s = worker.offset_s if abs(worker.offset_s) > _CLOCKS_AGREE_S else 0.0
+        for ending in message.endings:
+            slot = worker.calls.pop(ending.call, None)
+            if slot is None or self._slots.pop(ending.call, None) is None:
+                continue  # cut off, late, or told twice (W1)
+            worker.done += 1
+            if self._losses:
+                for task in slot.tasks:
+                    self._losses.pop(task.key, None)
+                    self._suspects.discard(task.key)
+            outcomes = outcomes_of(ending, slot.tasks, worker.name, offset_s)
+            self._ended.append(CallEnding(ending.call, outcomes))
+        for name, level, text, fields in message.logs:
+            logging.getLogger(name).log(level, "%s", text, extra={**fields, "worker": worker.name})
+        for question in message.questions:
+            self._start(self._reply, worker, question)
+        if self._ended:
+            self._news.set()
+        if was_quiet or worker.group.suspects or worker.group.reserved is not None:
+            self._route(worker.group)
+
+    async def _reply(self, worker: _Worker, question: Question) -> None:
+        try:
+            answer = Answer(question.question, await self._answer(question))
+        except RowmillError as error:
+            answer = Answer(question.question, None, error_data(error))
+        worker.answers.append(answer)
+        worker.tell()
+
+    def _release(self, worker: _Worker) -> None:
+        """Ends the calls of a worker that was lost: nobody is to blame, or the one that was alone with it (W2, W4)."""
+        calls, worker.calls = worker.calls, {}
+        for call, slot in calls.items():
+            if self._slots.pop(call, None) is None:
+                continue
+            keys = [task.key for task in slot.tasks]
+            is_to_blame = len(keys) == 1 and keys[0] in self._suspects and worker is worker.group.reserved
+            most = _LOSSES_OF_WAITING if slot.tasks[0].generator in self._waiting_only else _LOSSES_TO_SUSPECT
+            for key in keys:
+                self._losses[key] = self._losses.get(key, 0) + 1
+                if self._losses[key] >= most:
+                    self._suspects.add(key)
+            self._ended.append(CallEnding(call, self._lost_outcomes(slot, worker, is_to_blame=is_to_blame)))
+        if worker.group.reserved is worker:
+            worker.group.reserved = None
+        self._news.set()
+
+    def _lost_outcomes(self, slot: Slot, worker: _Worker, *, is_to_blame: bool) -> list[Outcome]:
+        if not is_to_blame:
+            return [Outcome(OutcomeKind.RELEASED, task, worker=worker.name) for task in slot.tasks]
+        took_s = anyio.current_time() - slot.started_at
+        lost = self._losses[slot.tasks[0].key]
+        error = Transient(
+            f"{lost} workers were lost while they made it, the last one alone: {worker.reason}", "WorkerDied"
+        )
+        started_at = self._wall_clock() - took_s
+        return [
+            Outcome(OutcomeKind.TRANSIENT, task, None, error, (), started_at, took_s * 1000, worker=worker.name)
+            for task in slot.tasks
+        ]
+
+    # Lives of workers ----------------------------------------------------------------------------------
+
+    def _start(self, function: Callable[..., Coroutine[Any, Any, None]], *arguments: object) -> None:
+        assert self._tasks is not None, "the crew is hired"
+        self._tasks.start_soon(function, *arguments)
+
+    async def work(self, tasks: TaskGroup) -> None:
+        """Starts all workers and waits until each group has one. Raises what keeps them from getting ready."""
+        self._tasks = tasks
+        self._last_look = anyio.current_time()
+        for group in self._groups:
+            group.empty_since = self._last_look
+            for _ in range(group.plan.workers):
+                self._start(self._keep, group)
+        self._start(self._watch)
+        self._start(self._note_events)
+        for group in self._groups:
+            await group.first_ready.wait()
+        if self._fatal is not None:
+            raise self._fatal
+
+    async def close(self) -> None:
+        """Lets workers end by themselves, for a moment; then ends them."""
+        self._is_closing = True
+        workers = [worker for group in self._groups for worker in group.workers]
+        for worker in workers:
+            worker.tell()
+        with anyio.move_on_after(_CLOSING_S):
+            while any(group.workers for group in self._groups):
+                self._all_gone = anyio.Event()
+                await self._all_gone.wait()
+
+    async def _keep(self, group: _Group) -> None:
+        """Has one worker of a group, and another one when it is lost (W3)."""
+        failures = 0
+        while not self._is_closing and self._fatal is None:
+            worker = _Worker(f"{group.plan.name}-{next(self._numbers)}", group)
+            group.workers.append(worker)
+            try:
+                with worker.scope:
+                    await self._live(worker)
+            except RowmillError as error:
+                worker.reason = worker.reason or str(error)
+                if not isinstance(error, LinkLost | CannotLaunch):
+                    self._fail(error)
+            finally:
+                group.workers.remove(worker)
+                self._release(worker)
+                self._all_gone.set()
+            if self._is_closing:
+                return
+            self._tell_loss(worker)
+            now = anyio.current_time()
+            if not any(other.is_ready for other in group.workers):
+                group.empty_since = now if group.empty_since is None else group.empty_since
+            self._route(group)
+            failures = 0 if worker.done else failures + 1
+            if failures > 1 or not worker.is_ready:
+                await anyio.sleep(min(_LONGEST_BACK_OFF_S, 0.25 * 2.0 ** min(failures, 10)))
+
+    def _tell(self, kind: str, subject: str, detail: str) -> None:
+        self._untold.append((kind, subject, detail))
+        self._has_untold.set()
+
+    async def _note_events(self) -> None:
+        """Has events kept in the order in which they happened."""
+        while True:
+            self._has_untold = anyio.Event()
+            while self._untold:
+                await self._note_event(*self._untold.popleft())
+            await self._has_untold.wait()
+
+    def _tell_loss(self, worker: _Worker) -> None:
+        if worker.is_ready:
+            _log.warning("Worker %s is lost: %s", worker.name, worker.reason)
+            self._tell("worker lost", worker.name, worker.reason[:500])
+        else:
+            _log.warning("Worker %s did not get ready: %s", worker.name, worker.reason)
+
+    async def _live(self, worker: _Worker) -> None:
+        link: Link | None = None
+        try:
+            try:
+                with anyio.fail_after(self._settings.start_s):
+                    link = await self._launcher.launch(
+                        worker.name, worker.group.plan.name, frozenset(self._silent_nodes)
+                    )
+                    await self._introduce(worker, link)
+            except TimeoutError:
+                raise LinkLost(f"it was not ready after {self._settings.start_s:g} s (run.executor.start_s)") from None
+            self._join(worker)
+            async with anyio.create_task_group() as both:
+                both.start_soon(self._catch, worker, both.cancel_scope, self._send, worker, link)
+                both.start_soon(self._catch, worker, both.cancel_scope, self._receive, worker, link)
+        finally:
+            if link is not None:
+                with anyio.CancelScope(shield=True):
+                    await link.kill()
+
+    @staticmethod
+    async def _catch(
+        worker: _Worker, both: anyio.CancelScope, function: Callable[..., Awaitable[object]], *arguments: object
+    ) -> None:
+        try:
+            await function(*arguments)
+        except LinkLost as error:
+            worker.reason = worker.reason or str(error)
+        both.cancel()
+
+    async def _introduce(self, worker: _Worker, link: Link) -> None:
+        """Tells a worker what it is to do, if it is one that fits (W6)."""
+        plan = worker.group.plan
+        worker.node = link.node
+        hello = decode(await link.receive())
+        if not isinstance(hello, Hello):
+            raise InternalError(f"Worker {worker.name} did not say hello but {type(hello).__name__}")
+        worker.hello = hello
+        worker.node = worker.node or hello.node
+        ours = (PROTOCOL, plan.version, plan.python)
+        if (hello.protocol, hello.version, hello.python) != ours:
+            raise Incompatible(
+                f"Worker {worker.name} on {hello.host} is refused: it has Rowmill {hello.version} on {hello.python}, "
+                f"this process Rowmill {plan.version} on {plan.python}, and values would differ without a word. "
+                "Install the same on both."
+            )
+        await link.send(encode(plan.open._replace(worker=worker.name)))
+        message = decode(await link.receive())
+        if isinstance(message, Failed):
+            _log.debug("Worker %s: %s", worker.name, message.trace)
+            raise _raised(message)
+        if not isinstance(message, Ready):
+            raise InternalError(f"Worker {worker.name} did not get ready but sent {type(message).__name__}")
+        for column, digest in plan.digests.items():
+            if message.digests.get(column) != digest:
+                raise Incompatible(
+                    f"Worker {worker.name} on {hello.host} is refused: its code of column '{column}' is another than "
+                    "that of this process, and values would differ without a word. Give it the same files; if they "
+                    "were changed while the run works, run again."
+                )
+
+    def _join(self, worker: _Worker) -> None:
+        group = worker.group
+        worker.is_ready = True
+        worker.heard_at = anyio.current_time()
+        group.empty_since = None
+        group.has_said_so = False
+        group.first_ready.set()
+        hello = worker.hello
+        where = f"pid {hello.pid} on {hello.host}" if hello else ""
+        _log.info("Worker %s joins: %s", worker.name, where)
+        self._tell("worker joined", worker.name, where)
+        self._route(group)
+
+    async def _send(self, worker: _Worker, link: Link) -> None:
+        while True:
+            await worker.wake.wait()
+            worker.wake = anyio.Event()
+            while worker.outgoing or worker.cancels or worker.answers:
+                calls, worker.outgoing = (
+                    worker.outgoing[:_CALLS_IN_A_FRAME],
+                    worker.outgoing[_CALLS_IN_A_FRAME:],
+                )
+                cancels, worker.cancels = worker.cancels, []
+                answers, worker.answers = worker.answers, []
+                if cancels:
+                    gone = set(cancels)
+                    calls = [call for call in calls if call.call not in gone]
+                await link.send(encode(Work(calls, cancels, answers)))
+            if self._is_closing:
+                await link.send(encode(Drain()))
+                await link.wait_ended()
+                return
+
+    async def _receive(self, worker: _Worker, link: Link) -> None:
+        while True:
+            message = decode(await link.receive())
+            if isinstance(message, Results):
+                self._take(worker, message)
+            elif isinstance(message, Failed):
+                raise _raised(message)
+
+    def _fail(self, error: BaseException) -> None:
+        """The run cannot go on."""
+        if self._is_closing:
+            return
+        self._fatal = self._fatal or error
+        self._news.set()
+        for group in self._groups:
+            group.first_ready.set()
+
+    # Silence -------------------------------------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Ends workers that are silent (W2), and the run when none is left for long (W5)."""
+        while True:
+            await anyio.sleep(_LOOK_S)
+            now = anyio.current_time()
+            late_s = now - self._last_look - _LOOK_S
+            self._last_look = now
+            if late_s > 1.0:  # it was this process that heard nothing: it was stopped, or busy
+                for worker in self._ready():
+                    worker.heard_at += late_s
+                continue
+            for worker in self._ready():
+                silent_s = now - worker.heard_at
+                if silent_s > self._settings.silence_s:
+                    worker.reason = f"it was silent for {silent_s:.1f} s (run.executor.silence_s)"
+                    if worker.node:
+                        self._silent_nodes.add(worker.node)
+                    worker.scope.cancel()
+            for group in self._groups:
+                self._look_after(group, now)
+
+    def _ready(self) -> Iterable[_Worker]:
+        return [worker for group in self._groups for worker in group.workers if worker.is_ready]
+
+    def _look_after(self, group: _Group, now: float) -> None:
+        if group.empty_since is None or not group.first_ready.is_set():
+            return
+        if not group.has_said_so:
+            group.has_said_so = True
+            _log.warning("No worker of group '%s' is left: its calls wait for one.", group.plan.name)
+            self._tell("no worker left", group.plan.name, "its calls wait for one")
+        if now - group.empty_since > self._settings.wait_s:
+            self._fail(
+                WorkersAway(
+                    f"No worker of group '{group.plan.name}' was left for {self._settings.wait_s:g} s "
+                    f"(run.executor.wait_s), and {plural(len(group.waiting), 'call')} waited for one. Nothing was "
+                    "dropped. Look at the log for why workers end, then run again to go on."
+                )
+            )
+
+
+def _raised(message: Failed) -> BaseException:
+    error = error_of(message.error)
+    if message.kind == "internal":
+        return InternalError(f"A worker failed: {message.error.message}\n{message.trace}")
+    return error if isinstance(error, RowmillError) else GeneratorError(str(error), message.error.error_type)
+
+
+@asynccontextmanager
+async def hire(crew: Crew, launcher: Launcher) -> AsyncIterator[Crew]:
+    """The crew at work; its workers are gone when this is left. Raises what keeps them from getting ready."""
+    raised: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        try:
+            await crew.work(tasks)
+            yield crew
+        except anyio.get_cancelled_exc_class():
+            raise
+        except BaseException as error:  # noqa: BLE001  raised again below, as itself and not as one of a group
+            raised = error
+        finally:
+            with anyio.CancelScope(shield=True):
+                await crew.close()
+                tasks.cancel_scope.cancel()
+                with anyio.move_on_after(_CLOSING_S):
+                    await launcher.aclose()
+    if raised is not None:
+        raise raised

@@ -1,0 +1,343 @@
+"""The worker: generators bound from the spec, calls in, endings out. It knows no transport, and has no database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import platform
+import socket
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from rowmill.engine.binding import bind_columns, open_models, open_tools
+from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.garbage import collected_rarely
+from rowmill.errors import GeneratorError, RowmillError
+from rowmill.generators.file_directory import FileDirectory
+from rowmill.generators.protocol import CellGenerator
+from rowmill.generators.runtime import InvocationRuntime
+from rowmill.providers.key_ring import KeyRing
+from rowmill.providers.opening import open_provider
+from rowmill.remote.code_digest import code_digests
+from rowmill.remote.messages import (
+    BEAT_S,
+    PROTOCOL,
+    Answer,
+    CallData,
+    Drain,
+    EndingData,
+    Failed,
+    FromWorker,
+    Hello,
+    Open,
+    Question,
+    Ready,
+    Results,
+    Work,
+    decode,
+    encode,
+)
+from rowmill.remote.plain import ending_data, error_data, error_of, tasks_of
+from rowmill.secret import hidden
+from rowmill.spec.spec import Spec
+from rowmill.task import Outcome, OutcomeKind, Request
+from rowmill.version import VERSION
+
+_LINGER_S = 0.002
+"""Endings wait so long for others: a frame costs more than an ending in it."""
+_MOST_LOGS = 1000
+"""Records of a log kept for one frame."""
+
+
+def python_version() -> str:
+    """Implementation and minor version of this interpreter."""
+    return f"{sys.implementation.name} {sys.version_info[0]}.{sys.version_info[1]}"
+
+
+class Host:
+    """A worker's whole work, for one driver. See :class:`~rowmill.remote.link.WorkerEnd`."""
+
+    def __init__(self, send: Callable[[bytes], None], node: str = "") -> None:
+        """``send`` takes frames for the driver and must not wait. ``node``: where in a cluster this is."""
+        self._send_frame = send
+        self._node = node
+        self._open: Open | None = None
+        self._is_opened = anyio.Event()
+        self._is_drained = anyio.Event()
+        self._executor: LocalExecutor | None = None
+        self._waiting: deque[CallData] = deque()
+        self._idle: list[anyio.Event] = []
+        self._running: dict[int, anyio.CancelScope] = {}
+        self._cancelled: set[int] = set()
+        self._endings: list[EndingData] = []
+        self._questions: list[Question] = []
+        self._asked: dict[int, _Asked] = {}
+        self._next_question = 0
+        self._logs: list[tuple[str, int, str, Mapping[str, Any]]] = []
+        self._has_news = anyio.Event()
+        self._group: anyio.abc.TaskGroup | None = None
+
+    def take(self, frame: bytes) -> None:
+        """See :class:`~rowmill.remote.link.WorkerEnd`."""
+        message = decode(frame)
+        if isinstance(message, Open):
+            self._open = message
+            self._is_opened.set()
+        elif isinstance(message, Drain):
+            self._is_opened.set()
+            self._is_drained.set()
+        elif isinstance(message, Work):
+            for answer in message.answers:
+                self._answered(answer)
+            self._cancel(message.cancels)
+            self._start(message.calls)
+
+    async def serve(self) -> None:
+        """See :class:`~rowmill.remote.link.WorkerEnd`."""
+        hello = Hello(PROTOCOL, VERSION, python_version(), os.getpid(), platform.node() or socket.gethostname())
+        self._send(hello._replace(node=self._node))
+        await self._is_opened.wait()
+        if self._open is None:
+            return
+        async with AsyncExitStack() as stack:
+            try:
+                await self._make_ready(self._open, stack)
+            except (Exception, SystemExit) as error:  # noqa: BLE001  told to the driver, whose matter it is
+                trace = hidden("".join(traceback.format_exception(error)))
+                kind = error if isinstance(error, RowmillError) else _could_not_open(error)
+                self._send(Failed("open", error_data(kind), trace))
+                return
+            try:
+                async with anyio.create_task_group() as group:
+                    self._group = group
+                    group.start_soon(self._report)
+                    self._start(())
+                    await self._is_drained.wait()
+                    group.cancel_scope.cancel()
+            except Exception as error:  # noqa: BLE001  Rowmill's own: the run stops
+                trace = hidden("".join(traceback.format_exception(error)))
+                self._send(Failed("internal", error_data(_leaf(error)), trace))
+
+    async def _make_ready(self, told: Open, stack: AsyncExitStack) -> None:
+        os.environ.update(told.environ)
+        _listen(self._logs, told.log_level, stack)
+        stack.enter_context(collected_rarely())
+        spec = _with_functions(Spec.from_json(told.spec), told.functions)
+        directory = Path(told.directory)
+        environ = dict(os.environ)
+        keys = KeyRing(environ, directory)
+        models = await stack.enter_async_context(open_models(spec, keys, time.time, open_provider, _Answers(self)))
+        tools = await stack.enter_async_context(open_tools(spec, told.generators.values(), directory, environ))
+        runtime = InvocationRuntime(
+            directory, models.by_alias, _Files(self), spec, tools, told.arrow_types, told.casts_values
+        )
+        bound = bind_columns(spec, told.generators, runtime)
+        for generator in bound.values():
+            if isinstance(generator, CellGenerator):
+                stack.push_async_callback(generator.aclose)
+        self._send(Ready(code_digests(spec, told.generators.values(), directory)))
+        self._executor = LocalExecutor(bound, told.several_rows, time.time, told.generators)
+
+    # Calls -------------------------------------------------------------------------------------------
+
+    def _start(self, calls: Sequence[CallData]) -> None:
+        self._waiting.extend(calls)
+        if self._group is None:
+            return
+        for _ in range(len(self._waiting)):
+            if self._idle:
+                self._idle.pop().set()
+            else:
+                self._group.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """Makes one call after another, until one of them is cut off."""
+        assert self._executor is not None, "calls start when the worker is ready"
+        scope = anyio.CancelScope()
+        call = -1
+        with scope:
+            while True:
+                if not self._waiting:
+                    event = anyio.Event()
+                    self._idle.append(event)
+                    await event.wait()
+                    continue
+                data = self._waiting.popleft()
+                call = data.call
+                self._running[call] = scope
+                journal: list[Request] = []
+                outcomes = await self._executor.execute(tasks_of(data), journal)
+                del self._running[call]
+                self._endings.append(_travelling(call, outcomes))
+                self._has_news.set()
+        self._running.pop(call, None)
+
+    def _cancel(self, calls: Sequence[int]) -> None:
+        if not calls:
+            return
+        gone = set(calls)
+        self._waiting = deque(data for data in self._waiting if data.call not in gone)
+        for call in calls:
+            scope = self._running.get(call)
+            if scope is not None:
+                scope.cancel()
+
+    # What is told --------------------------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        """Sends what is new, a little later than it came; and at least a sign of life."""
+        while True:
+            with anyio.move_on_after(BEAT_S):
+                await self._has_news.wait()
+                await anyio.sleep(_LINGER_S)
+            self._has_news = anyio.Event()
+            endings, self._endings = self._endings, []
+            questions, self._questions = self._questions, []
+            logs = list(self._logs)
+            self._logs.clear()
+            running = len(self._running) + len(self._waiting)
+            self._send(Results(endings, questions, running, time.time(), logs))
+
+    def _send(self, message: FromWorker) -> None:
+        self._send_frame(encode(message))
+
+    # What is asked -------------------------------------------------------------------------------------
+
+    async def ask(self, kind: Any, *arguments: Any) -> Any:
+        """Asks the driver and waits for its answer. Raises what it raised."""
+        self._next_question += 1
+        number = self._next_question
+        asked = self._asked[number] = _Asked()
+        self._questions.append(Question(number, kind, arguments))
+        self._has_news.set()
+        try:
+            await asked.event.wait()
+        finally:
+            self._asked.pop(number, None)
+        answer = asked.answer
+        assert answer is not None, "the event is set with an answer"
+        if answer.error is not None:
+            raise error_of(answer.error)
+        return answer.value
+
+    def _answered(self, answer: Answer) -> None:
+        asked = self._asked.get(answer.question)
+        if asked is not None:
+            asked.answer = answer
+            asked.event.set()
+
+
+class _Asked:
+    __slots__ = ("answer", "event")
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.event = anyio.Event()
+
+
+class _Answers:
+    """The kept answers, which the driver has."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    async def find(self, keys: Sequence[int]) -> dict[int, str]:
+        """See :class:`~rowmill.generators.prompting.answer_reuse.KnownAnswers`."""
+        found: dict[int, str] = await self._host.ask("find_answers", list(keys))
+        return found
+
+
+class _Files(FileDirectory):
+    """The directory of files, which is beside the run database: the driver writes and reads."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(Path("rowmill.files"))
+        self._host = host
+
+    async def write(self, column: str, row_id: int, suffix: str, content: bytes) -> str:
+        """See :class:`~rowmill.generators.file_directory.FileDirectory`."""
+        name: str = await self._host.ask("write_file", column, row_id, suffix, content)
+        return name
+
+    async def read(self, name: str) -> bytes | None:
+        """See :class:`~rowmill.generators.file_directory.FileDirectory`."""
+        content: bytes | None = await self._host.ask("read_file", name)
+        return content
+
+
+class _Records(logging.Handler):
+    """Keeps records of the log for the driver, whose log they belong into."""
+
+    def __init__(self, records: list[tuple[str, int, str, Mapping[str, Any]]], level: int) -> None:
+        super().__init__(level)
+        self._records = records
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one; so many in a moment that nobody reads them are left out."""
+        if len(self._records) < _MOST_LOGS:
+            self._records.append((record.name, record.levelno, hidden(record.getMessage()), {}))
+
+
+def _listen(records: list[tuple[str, int, str, Mapping[str, Any]]], level: int, stack: AsyncExitStack) -> None:
+    logger = logging.getLogger("rowmill")
+    handler = _Records(records, level)
+    logger.addHandler(handler)
+    logger.setLevel(level)
+    logger.propagate = False
+    stack.callback(logger.removeHandler, handler)
+
+
+def _with_functions(spec: Spec, functions: Mapping[str, bytes]) -> Spec:
+    """The spec with functions that came along in place of their names."""
+    columns = [
+        column.model_copy(update={"generator_function": pickle.loads(functions[column.name])})
+        if column.name in functions
+        else column
+        for column in spec.columns
+    ]
+    return spec.model_copy(update={"columns": tuple(columns)}) if functions else spec
+
+
+def _travelling(call: int, outcomes: Sequence[Outcome]) -> EndingData:
+    """The ending of a call, certain to travel: what pickle refuses fails its row, and no other."""
+    ending = ending_data(call, outcomes)
+    try:
+        pickle.dumps(tuple(ending), 5)
+    except Exception as error:  # noqa: BLE001  a value may be anything; it becomes the outcome of its row
+        message = f"A value cannot be sent to the driver: {type(error).__name__}. Return plain Python values."
+        refused = GeneratorError(message, "ValueError")
+        ended = [
+            outcome._replace(kind=OutcomeKind.REJECTED, values=None, error=refused)
+            if not _can_travel(outcome.values)
+            else outcome
+            for outcome in outcomes
+        ]
+        ending = ending_data(call, ended)
+    return ending
+
+
+def _can_travel(values: Any) -> bool:
+    try:
+        pickle.dumps(values, 5)
+    except Exception:  # noqa: BLE001  that is the question
+        return False
+    return True
+
+
+def _could_not_open(error: BaseException) -> GeneratorError:
+    return GeneratorError(f"A worker could not be made ready: {type(error).__name__}: {error}", type(error).__name__)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

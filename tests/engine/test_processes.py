@@ -1,0 +1,121 @@
+"""Workers that are processes of this machine: the same dataset, crashes that cost a row, nothing left behind."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import rowmill
+from rowmill import RunDatabase
+from rowmill.errors import SpecError
+from rowmill.remote.messages import Hello, decode
+from rowmill.remote.processes import ProcessLauncher
+
+FUNCTIONS = """
+import os
+
+def shout(row) -> str:
+    return f"{row['size']:.6f}!"
+
+async def twice(row) -> str:
+    return row["loud"] * 2
+
+def total(rows):
+    return {"row_index": rows["row_index"], "total": [len(rows)] * len(rows)}
+
+def fragile(row) -> int:
+    if row["size"] > 0.97:
+        os._exit(3)
+    return 1
+
+def key_in_environment(row) -> str:
+    started_with = open("/proc/self/environ").read()
+    return f"{'WRITER_KEY' in started_with} {os.environ['WRITER_KEY'] == 'sk-very-secret'}"
+"""
+
+
+def _custom(name: str, function: str, needs: list[str], **fields: Any) -> dict[str, Any]:
+    reference = f"functions:{function}"
+    return {"name": name, "column_type": "custom", "generator_function": reference, "required_columns": needs, **fields}
+
+
+def _spec(*columns: dict[str, Any], records: int = 40, **fields: Any) -> dict[str, Any]:
+    size = {"name": "size", "column_type": "sampler", "sampler_type": "uniform", "params": {"low": 0, "high": 1}}
+    return {"name": "elsewhere", "records": records, "row_group_size": 20, "columns": [size, *columns], **fields}
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    with RunDatabase.open(path) as database:
+        rows: list[dict[str, Any]] = database.to_arrow().to_pylist()
+    return rows
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
+    return tmp_path
+
+
+def test_processes_make_the_same_dataset_as_one_process(directory: Path) -> None:
+    spec = _spec(
+        _custom("loud", "shout", ["size"]),
+        _custom("twice", "twice", ["loud"]),
+        _custom("total", "total", ["loud"], generation_strategy="batch", dtype="int"),
+        {"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": "Say {{ twice }}."},
+        models=[{"alias": "writer", "provider": "simulated", "model": "small", "simulation": {"latency_ms": 1}}],
+    )
+    rowmill.run(spec, directory / "local.duckdb", directory=directory)
+    report = rowmill.run(
+        spec, directory / "other.duckdb", directory=directory, executor={"kind": "processes", "workers": 2}
+    )
+    assert report.exit_code == 0
+    assert _rows(directory / "other.duckdb") == _rows(directory / "local.duckdb")
+
+
+def test_w4_a_function_that_ends_its_process_costs_its_row_and_no_other(directory: Path) -> None:
+    spec = _spec(
+        _custom("fine", "fragile", ["size"]),
+        run={"executor": {"kind": "processes", "workers": 1}, "max_attempts": 1, "backoff_base_s": 0.01},
+    )
+    report = rowmill.run(spec, directory / "run.duckdb", directory=directory)
+    sizes = [row["size"] for row in _rows(directory / "run.duckdb")]
+    assert (report.exit_code, report.rows_dropped) == (3, 40 - len(sizes))
+    assert 0 < report.rows_dropped < 5
+    assert max(sizes) <= 0.97
+    with RunDatabase.open(directory / "run.duckdb") as database:
+        kinds = database.sql("select distinct error_type from dropped_row").to_pylist()
+    assert kinds == [{"error_type": "WorkerDied"}]
+
+
+def test_w8_a_key_reaches_functions_but_not_the_environment_a_worker_starts_with(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WRITER_KEY", "sk-very-secret")
+    model = {"alias": "writer", "provider": "simulated", "model": "small", "api_key": "${WRITER_KEY}"}
+    spec = _spec(_custom("seen", "key_in_environment", []), records=1, models=[model])
+    rowmill.run(spec, directory / "run.duckdb", directory=directory, executor={"kind": "processes", "workers": 1})
+    assert [row["seen"] for row in _rows(directory / "run.duckdb")] == ["False True"]
+
+
+def test_w7_a_worker_ends_when_its_driver_lets_go_of_it() -> None:
+    async def main() -> tuple[int, int | None]:
+        link = await ProcessLauncher(dict(os.environ)).launch("one", "default", frozenset())
+        hello = decode(await link.receive())
+        assert isinstance(hello, Hello)
+        link._frames.close()
+        with anyio.fail_after(30):
+            await link.wait_ended()
+        return hello.pid, link._process.pid
+
+    told, started = anyio.run(main)
+    assert told == started
+
+
+def test_a_group_of_workers_that_is_not_defined_is_named(directory: Path) -> None:
+    spec = _spec(_custom("loud", "shout", ["size"], worker_group="gpu"))
+    with pytest.raises(SpecError, match="no group of workers 'gpu'"):
+        rowmill.run(spec, directory / "run.duckdb", directory=directory, executor="processes")

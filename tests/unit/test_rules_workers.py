@@ -1,0 +1,341 @@
+"""Rules of workers elsewhere (W), over links that a test plays, on a virtual clock."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Awaitable, Callable, Sequence, Set
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+from trio.testing import MockClock
+
+from rowmill.dispatch.pool import Pool, ResourceLimit
+from rowmill.dispatch.protocol import CallEnding
+from rowmill.dispatch.slot import Slot
+from rowmill.errors import Incompatible, WorkersAway
+from rowmill.remote.crew import Crew, CrewSettings, GroupPlan, hire
+from rowmill.remote.link import CannotLaunch, LinkLost
+from rowmill.remote.messages import (
+    PROTOCOL,
+    CallData,
+    EndingData,
+    Hello,
+    Open,
+    Question,
+    Ready,
+    Results,
+    Work,
+    decode,
+    encode,
+)
+from rowmill.task import OutcomeKind, Task
+
+KEY = "sk-very-secret-key"
+HELLO = Hello(PROTOCOL, "1", "cpython 3.11", 7, "here")
+
+
+class PlayedLink:
+    """A link whose worker is the test: it sees what was sent, and says what comes."""
+
+    def __init__(self, name: str, node: str) -> None:
+        self.name, self.node = name, node
+        self.told: list[Any] = []
+        self.calls: list[CallData] = []
+        self.cancelled: list[int] = []
+        self.is_killed = False
+        self._frames: list[bytes] = [encode(HELLO)]
+        self._lost: str | None = None
+        self._news = anyio.Event()
+
+    async def send(self, frame: bytes) -> None:
+        if self._lost:
+            raise LinkLost(self._lost)
+        message = decode(frame)
+        self.told.append(message)
+        if isinstance(message, Open):
+            self.say(Ready({"text": "digest"}))
+        elif isinstance(message, Work):
+            self.calls += message.calls
+            self.cancelled += message.cancels
+
+    async def receive(self) -> bytes:
+        while not self._frames:
+            if self._lost:
+                raise LinkLost(self._lost)
+            self._news = anyio.Event()
+            await self._news.wait()
+        return self._frames.pop(0)
+
+    async def kill(self) -> None:
+        self.is_killed = True
+        self.die("killed")
+
+    async def wait_ended(self) -> None:
+        return
+
+    def say(self, message: Any) -> None:
+        self._frames.append(encode(message))
+        self._news.set()
+
+    def end(self, *calls: int, value: Any = "made") -> None:
+        endings = [EndingData(call, 0.0, 1.0, [], [("succeeded", [value], None)]) for call in calls]
+        self.say(Results(endings))
+
+    def die(self, reason: str = "its process was ended by SIGKILL") -> None:
+        self._lost = self._lost or reason
+        self._news.set()
+
+
+class PlayedLauncher:
+    """Launches played links; ``hello`` is what they say, ``refuses`` that there is no place for one."""
+
+    def __init__(self) -> None:
+        self.links: list[PlayedLink] = []
+        self.avoided: list[Set[str]] = []
+        self.hello: Hello | None = None
+        self.refuses = False
+
+    async def launch(self, name: str, group: str, avoid: Set[str]) -> PlayedLink:
+        if self.refuses:
+            raise CannotLaunch("no node has room")
+        self.avoided.append(avoid)
+        link = PlayedLink(name, f"node-{len(self.links)}")
+        if self.hello is not None:
+            link._frames = [encode(self.hello)]
+        self.links.append(link)
+        return link
+
+    async def aclose(self) -> None:
+        return
+
+
+class Played:
+    """A crew of played workers, and what it told."""
+
+    def __init__(self, workers: int = 1, **settings: float) -> None:
+        self.launcher = PlayedLauncher()
+        self.events: list[tuple[str, str, str]] = []
+        self.ended: list[CallEnding] = []
+        self.error: BaseException | None = None
+        told = Open("", "{}", "/", {0: "text"}, frozenset(), {"KEY": KEY})
+        plan = GroupPlan("default", workers, told, {"text": "digest"}, "1", "cpython 3.11")
+        self.crew = Crew(self.launcher, [plan], CrewSettings(**settings), self._answer, anyio.current_time, self._note)
+        self.pool = Pool("local", ResourceLimit(100, 100), 1, 100, 0.0)
+        self._numbers = itertools.count(1)
+
+    async def _answer(self, question: Question) -> object:
+        return question.arguments
+
+    async def _note(self, kind: str, subject: str, detail: str) -> None:
+        self.events.append((kind, subject, detail))
+
+    def submit(self, *row_indices: int, timeout_s: float = 1e9) -> list[int]:
+        """One call a row; their numbers."""
+        slots = []
+        for index in row_indices:
+            task = Task(0, 0, index, index, 0, {})
+            slots.append(
+                Slot(next(self._numbers), self.pool, [task], timeout_s, anyio.current_time(), lambda slot: None)
+            )
+        self.crew.submit(slots)
+        return [slot.call for slot in slots]
+
+    async def collect(self) -> None:
+        try:
+            async for batch in self.crew.endings():
+                self.ended += batch
+        except Exception as error:  # noqa: BLE001  what ends a crew is looked at by the test
+            self.error = error
+
+    def kinds(self) -> dict[int, OutcomeKind]:
+        return {ending.call: ending.outcomes[0].kind for ending in self.ended}
+
+
+def play(story: Callable[[Played], Awaitable[None]], workers: int = 1, **settings: float) -> Played:
+    """Runs a story on a virtual clock with a crew at work."""
+
+    async def main() -> Played:
+        played = Played(workers, **settings)
+        async with hire(played.crew, played.launcher), anyio.create_task_group() as group:
+            group.start_soon(played.collect)
+            await story(played)
+            group.cancel_scope.cancel()
+        return played
+
+    clock = MockClock(autojump_threshold=0)
+    return anyio.run(main, backend="trio", backend_options={"clock": clock})
+
+
+async def _beat(links: Sequence[PlayedLink], seconds: float) -> None:
+    """Lets time pass; these workers live."""
+    for _ in range(int(seconds / 0.5)):
+        for link in links:
+            link.say(Results())
+        await anyio.sleep(0.5)
+
+
+def test_w1_an_ending_counts_once_and_unknown_ones_are_ignored() -> None:
+    async def story(played: Played) -> None:
+        (call,) = played.submit(1)
+        await anyio.sleep(0.1)
+        link = played.launcher.links[0]
+        link.end(call)
+        link.end(call, value="again")
+        link.end(4711)
+        await anyio.sleep(0.1)
+
+    played = play(story)
+    assert [(ending.call, ending.outcomes[0].values) for ending in played.ended] == [(1, ["made"])]
+
+
+def test_w1_the_ending_of_a_call_that_was_cut_off_is_ignored() -> None:
+    async def story(played: Played) -> None:
+        first, second = played.submit(1, 2)
+        await anyio.sleep(0.1)
+        played.crew.cancel([first])
+        link = played.launcher.links[0]
+        link.end(first, second)
+        await anyio.sleep(0.1)
+        assert link.cancelled == [first]
+
+    assert play(story).kinds() == {2: OutcomeKind.SUCCEEDED}
+
+
+def test_w2_calls_of_a_worker_that_dies_are_released_and_another_takes_its_place() -> None:
+    async def story(played: Played) -> None:
+        played.submit(1)
+        await anyio.sleep(0.1)
+        played.launcher.links[0].die()
+        await anyio.sleep(0.2)
+        (again,) = played.submit(1)
+        await anyio.sleep(0.1)
+        assert [call.call for call in played.launcher.links[1].calls] == [again]
+        played.launcher.links[1].end(again)
+        await anyio.sleep(0.1)
+
+    played = play(story)
+    assert played.kinds() == {1: OutcomeKind.RELEASED, 2: OutcomeKind.SUCCEEDED}
+    assert [kind for kind, _, _ in played.events] == ["worker joined", "worker lost", "worker joined"]
+
+
+def test_w2_a_worker_that_is_silent_gets_no_calls_and_is_ended_after_six_seconds() -> None:
+    async def story(played: Played) -> None:
+        first, second = played.launcher.links
+        (call,) = played.submit(1)
+        await _beat([second], 3)
+        assert [data.call for data in first.calls] == [call]
+        later = played.submit(2, 3)
+        await anyio.lowlevel.checkpoint()
+        await _beat([second], 1)
+        assert [data.call for data in second.calls] == later
+        assert not first.is_killed
+        await _beat([second], 3)
+        assert first.is_killed
+
+    assert play(story, workers=2).kinds() == {1: OutcomeKind.RELEASED}
+
+
+def test_w3_a_replacement_never_goes_to_a_node_that_was_silent_and_waits_longer_each_time() -> None:
+    async def story(played: Played) -> None:
+        await _beat([], 8)
+        assert played.launcher.avoided[:2] == [frozenset(), {"node-0"}]
+        for _ in range(5):
+            played.launcher.links[-1].die()
+            await anyio.sleep(0.05)
+        few = len(played.launcher.links)
+        await anyio.sleep(60)
+        assert few <= 4 < len(played.launcher.links)
+
+    play(story)
+
+
+def test_w4_a_task_that_lost_two_workers_runs_alone_and_then_each_death_counts() -> None:
+    async def story(played: Played) -> None:
+        for _ in range(2):
+            played.submit(1, 2)
+            await anyio.sleep(0.1)
+            played.launcher.links[-1].die()
+            await anyio.sleep(1)
+        assert len(played.crew.suspects) == 2
+        poison, innocent = played.submit(1, 2)
+        await anyio.sleep(0.1)
+        link = played.launcher.links[-1]
+        assert [data.call for data in link.calls] == [poison]
+        link.die()
+        await anyio.sleep(2.5)
+        link = played.launcher.links[-1]
+        assert [data.call for data in link.calls] == [innocent]
+        link.end(innocent)
+        await anyio.sleep(0.1)
+        assert len(played.crew.suspects) == 1
+
+    played = play(story)
+    released, died = [OutcomeKind.RELEASED] * 4, played.ended[4].outcomes[0]
+    assert [ending.outcomes[0].kind for ending in played.ended[:4]] == released
+    assert died.kind is OutcomeKind.TRANSIENT
+    assert getattr(died.error, "error_type", "") == "WorkerDied"
+    assert played.ended[5].outcomes[0].kind is OutcomeKind.SUCCEEDED
+
+
+def test_w5_when_no_worker_is_left_calls_wait_and_the_run_stops_after_wait_s() -> None:
+    async def story(played: Played) -> None:
+        played.launcher.refuses = True
+        played.launcher.links[0].die()
+        await anyio.sleep(0.1)
+        played.submit(1)
+        await anyio.sleep(50)
+        assert played.error is None
+        await anyio.sleep(60)
+
+    played = play(story, wait_s=100)
+    assert isinstance(played.error, WorkersAway)
+    assert played.error.exit_code == 75
+    assert played.ended == []
+    assert ("no worker left", "default", "its calls wait for one") in played.events
+
+
+def test_w5_time_without_a_worker_is_none_of_a_call() -> None:
+    async def story(played: Played) -> None:
+        played.launcher.refuses = True
+        played.launcher.links[0].die()
+        await anyio.sleep(0.1)
+        slot = Slot(9, played.pool, [Task(0, 0, 1, 1, 0, {})], 5.0, anyio.current_time(), lambda slot: None)
+        played.crew.submit([slot])
+        await anyio.sleep(40)
+        assert slot.deadline == float("inf")
+        played.launcher.refuses = False
+        await anyio.sleep(40)
+        assert slot.deadline < float("inf")
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("hello", "named"),
+    [
+        (HELLO._replace(version="2"), "Rowmill 2"),
+        (HELLO._replace(python="cpython 3.12"), "cpython 3.12"),
+        (HELLO._replace(protocol=0), "refused"),
+    ],
+)
+def test_w6_a_worker_of_another_version_is_refused_by_name_before_it_is_told_anything(hello: Hello, named: str) -> None:
+    launchers = []
+
+    async def main() -> None:
+        played = Played()
+        launchers.append(played.launcher)
+        played.launcher.hello = hello
+        async with hire(played.crew, played.launcher):
+            raise AssertionError("it was taken")
+
+    with pytest.raises(Incompatible, match=named):
+        anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    assert launchers[0].links[0].told == []
+
+
+def test_w8_what_a_worker_is_told_shows_no_key() -> None:
+    told = Open("a", "{}", "/", {0: "text"}, frozenset(), {"KEY": KEY})
+    assert KEY not in repr(told)
+    assert KEY not in f"{told}"
