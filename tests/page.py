@@ -116,7 +116,8 @@ def hostile_run(path: Path) -> None:
                 trace=trace,
             )
         state.sql(
-            "insert into state.dropped_row select 11, 1, 1, $number, 'rejected', $kind, $message, 1, now()::timestamp",
+            "insert into state.dropped_row select 11, 1, 1, $number, 'rejected', $kind, $message, 1, now()::timestamp,"
+            " null",
             number=state.number("note"),
             kind="<b>HTTP</b>",
             message=HOSTILE["script"] + "\u202e",

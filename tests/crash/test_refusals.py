@@ -436,5 +436,5 @@ def test_a_file_that_another_process_holds_is_left_alone(
 
 
 def test_every_command_that_writes_is_among_them() -> None:
-    only_read = {"validate", "plan", "preview", "status", "show", "completion", "help", "schema"}
+    only_read = {"validate", "plan", "preview", "status", "show", "diff", "completion", "help", "schema"}
     assert {refusal.line.split()[0] for refusal in _REFUSALS} == set(COMMANDS) - only_read

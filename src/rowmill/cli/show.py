@@ -1,4 +1,4 @@
-"""``rowmill show``: ready-made listings of a run database."""
+"""``rowmill show``: ready-made listings of a run database, one row, and what a model was asked for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, write_listing, write_source
-from rowmill.cli.place import database_argument, existing_database
+from rowmill.cli.place import existing_database
 from rowmill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ _LISTINGS = (
     "rows", "groups", "ready", "deferred", "dropped", "attempts", "events", "usage", "resources", "admission",
     "invocations", "spec", "graph", "columns",
 )  # fmt: skip
+_OF_ONE_ROW = ("row", "prompt")
 _OWN_FORMATS = {"graph": ShowFormat.MERMAID, "spec": ShowFormat.YAML}
 _NOTHING = {
     "rows": "No row is finished.",
@@ -51,10 +52,12 @@ _NOTHING = {
 
 
 @click.command()
-@click.argument("what", type=click.Choice(_LISTINGS), metavar="WHAT")
-@database_argument
+@click.argument("what", type=click.Choice([*_LISTINGS, *_OF_ONE_ROW]), metavar="WHAT")
+@click.argument("words", nargs=-1, type=click.Path(path_type=Path), metavar="[ROW_ID] [DATABASE]")
 @click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas, in this order.")
+@click.option("--row", "row_id", type=click.IntRange(min=0), metavar="ROW_ID", help="With row and prompt: which row.")
+@click.option("--column", metavar="NAME", help="With prompt: the column whose model is asked.")
 @click.option("--values", is_flag=True, help="With dropped: also what the rows held when they were given up.")
 @click.option(
     "--limit", type=click.IntRange(min=0), default=100, show_default=True, help="Greatest number of rows; 0: all."
@@ -67,15 +70,18 @@ _NOTHING = {
 )
 def command(
     what: str,
-    database: Path | None,
+    words: tuple[Path, ...],
     where: str | None,
     columns: str | None,
+    row_id: int | None,
+    column: str | None,
     values: bool,
     limit: int,
     show_format: ShowFormat | None,
 ) -> None:
     """List WHAT of a run: rows, groups, ready, deferred, dropped, attempts, events, usage, resources, admission,
-    invocations, spec, graph or columns (what each column of the dataset holds).
+    invocations, spec, graph or columns (what each column of the dataset holds). 'row ROW_ID' shows all that is known of
+    one row, 'prompt --row ROW_ID --column NAME' what the column's model is or was asked, rendered from the row.
 
     Without DATABASE, the only *.duckdb file of the current directory. Each listing is a public view; --where takes any
     SQL condition on its columns. Times are UTC. Why is nothing happening? Ask for admission, resources and deferred.
@@ -85,13 +91,33 @@ def command(
       rowmill show dropped --values --where "judge.politeness.score = 1"
       rowmill show attempts penguins.duckdb --where "outcome <> 'succeeded'" --columns model,message --limit 20
       rowmill show graph > graph.mmd
+      rowmill show row 17
+      rowmill show prompt --row 17 --column answer
     """
     if values and what != "dropped":
         raise UsageError(
             f"--values is for dropped rows: 'rowmill show dropped --values'. '{what}' has no more than it shows."
         )
+    if what not in _OF_ONE_ROW and (row_id is not None or column is not None):
+        raise UsageError(f"--row and --column are for one row, not for '{what}': 'rowmill show row 17'.")
+    if what == "row" and row_id is None and words:
+        row_id, words = _row_id(words[0]), words[1:]
+    if len(words) > 1:
+        raise UsageError(f"'{words[1]}' is one argument too many: 'rowmill show {what}' takes one run database.")
+    database = words[0] if words else None
     own = _OWN_FORMATS.get(what)
     chosen = [name.strip() for name in (columns or "").split(",") if name.strip()]
+    if what in _OF_ONE_ROW:
+        _check_one_row(what, where, row_id, column, show_format)
+        assert row_id is not None
+        from rowmill.cli.show_row import show_prompt, show_row
+
+        as_json = show_format is ShowFormat.JSON
+        if what == "row":
+            show_row(existing_database(database), row_id, chosen, as_json=as_json)
+        else:
+            show_prompt(existing_database(database), row_id, column or "", as_json=as_json)
+        return
     if show_format is None:
         show_format = own if own is not None and where is None and not chosen else ShowFormat.TABLE
     if show_format in _OWN_FORMATS.values() and show_format is not own:
@@ -107,6 +133,28 @@ def command(
         else:
             rows = listing(reader, what, Selection(where, chosen, limit + 1 if limit else None, values))
             _write(rows, what, limit, OutputFormat(show_format.value), is_filtered=where is not None)
+
+
+def _row_id(word: Path) -> int:
+    text = str(word)
+    if not text.isdecimal():
+        raise UsageError(f"'{text}' is no row_id: 'rowmill show row 17 [DATABASE]' takes a number from 0 on.")
+    return int(text)
+
+
+def _check_one_row(
+    what: str, where: str | None, row_id: int | None, column: str | None, show_format: ShowFormat | None
+) -> None:
+    if what == "prompt" and (row_id is None or column is None):
+        raise UsageError("Say which row and which column: 'rowmill show prompt --row 17 --column answer'.")
+    if row_id is None:
+        raise UsageError("Say which row: 'rowmill show row 17'. 'rowmill show rows --columns row_id' lists them.")
+    if where is not None:
+        raise UsageError(f"'{what}' is about one row: --where is for listings.")
+    if what == "row" and column is not None:
+        raise UsageError("--column is for prompts; 'rowmill show row' takes --columns.")
+    if show_format not in (None, ShowFormat.TABLE, ShowFormat.JSON):
+        raise UsageError(f"'{what}' cannot be written as {show_format}; use table or json.")
 
 
 def _write(

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from rowmill.errors import UsageError
-from rowmill.store.database.connection import quote
+from rowmill.inspect.difference import compared_ranges, dataset_types
 from rowmill.store.database.statements import statements_of
 from rowmill.store.reading.listing import Selection, listing
 from rowmill.store.reading.reader import Reader
@@ -23,7 +22,6 @@ from rowmill.value.python_value import python_rows, python_values
 sql = statements_of("reading/page")
 
 PAGE_ROWS = 25
-_RANGE = 50_000
 _COUNTING_S = 12.0
 """So long all rows are counted; of more rows the counts are of those that were reached."""
 _ENDINGS = ("*.duckdb", "*.db", "*.ddb")
@@ -79,41 +77,35 @@ def parent_of(reader: Reader) -> str | None:
 
 def compare(here: Reader, there: Reader, after: int, *, only_changed: bool) -> Comparison:
     """The datasets of two readers, their rows from the one behind ``after`` on."""
-    types_here, types_there = _types(here), _types(there)
+    types_here, types_there = dataset_types(here), dataset_types(there)
     common = [name for name in types_here if name in types_there and name != "row_id"]
     if not common:
         raise UsageError("The two datasets have no column in common.")
     counts = dict.fromkeys(common, 0)
     compared = changed_rows = only_here = only_there = 0
-    first, last = _bounds(here, there)
     page: list[int] = []
     changed_of: dict[int, set[str]] = {}
     give_up_at = time.monotonic() + _COUNTING_S
-    low, reached = first, None
-    while low <= last:
-        both = [_digests(reader, common, low, low + _RANGE - 1) for reader in (here, there)]
-        joined = both[0].join(both[1], keys="row_id", join_type="inner", right_suffix=" there").sort_by("row_id")
-        compared += joined.num_rows
-        only_here += both[0].num_rows - joined.num_rows
-        only_there += both[1].num_rows - joined.num_rows
-        any_differs = pa.chunked_array([pa.array([False] * joined.num_rows)])
-        masks = {name: pc.not_equal(joined[name], joined[f"{name} there"]) for name in common}
-        for name, mask in masks.items():
+    reached: int | None = None
+    for part in compared_ranges(here, there, common):
+        compared += len(part.row_ids)
+        only_here += len(part.only_here)
+        only_there += len(part.only_there)
+        any_differs = part.any_differs()
+        for name, mask in part.differs.items():
             counts[name] += pc.sum(mask).as_py() or 0
-            any_differs = pc.or_(any_differs, mask)
         changed_rows += pc.sum(any_differs).as_py() or 0
         if len(page) <= PAGE_ROWS:
-            wanted = pc.greater(joined["row_id"], after)
+            wanted = pc.greater(part.row_ids, after)
             if only_changed:
                 wanted = pc.and_(wanted, any_differs)
             places = pc.indices_nonzero(wanted).to_pylist()[: PAGE_ROWS + 1 - len(page)]
             for place in places:
-                row_id = joined["row_id"][place].as_py()
+                row_id = part.row_ids[place].as_py()
                 page.append(row_id)
-                changed_of[row_id] = {name for name, mask in masks.items() if mask[place].as_py()}
-        low += _RANGE
-        if low <= last and time.monotonic() > give_up_at:
-            reached = low - 1
+                changed_of[row_id] = {name for name, mask in part.differs.items() if mask[place].as_py()}
+        if time.monotonic() > give_up_at and not part.is_last:
+            reached = part.last
             break
     shown = page[:PAGE_ROWS]
     return Comparison(
@@ -128,26 +120,6 @@ def compare(here: Reader, there: Reader, after: int, *, only_changed: bool) -> C
         rows=_rows(here, there, types_here, types_there, common, shown, changed_of),
         after=shown[-1] if len(page) > PAGE_ROWS else None,
     )
-
-
-def _types(reader: Reader) -> dict[str, str]:
-    rows = python_rows(reader.table(sql.columns_of_view.text, {"view": "dataset"}))
-    return {row["column_name"]: row["data_type"] for row in rows}
-
-
-def _bounds(*readers: Reader) -> tuple[int, int]:
-    found = [next(python_rows(reader.table(sql.row_bounds.fill(table="state.dataset_row")))) for reader in readers]
-    filled = [each for each in found if each["rows"]]
-    if not filled:
-        return 0, -1
-    return min(each["first_row"] for each in filled), max(each["last_row"] for each in filled)
-
-
-def _digests(reader: Reader, columns: Sequence[str], first: int, last: int) -> pa.Table:
-    # As text: the two may be of different types, and only what a reader of the values would see counts.
-    parts = [f"coalesce(md5(cast({quote(name)} as varchar)), '') as {quote(name)}" for name in columns]
-    table = reader.table(sql.digested_rows.fill(columns=", ".join(parts)), {"first": first, "last": last})
-    return table.cast(pa.schema([("row_id", pa.int64()), *((name, pa.string()) for name in columns)]))
 
 
 def _rows(

@@ -9,6 +9,7 @@ from typing import Any
 
 from rowmill.errors import RowmillError, UsageError
 from rowmill.generators.prompting.image import ImageColumn
+from rowmill.generators.prompting.llm_code import LlmCodeColumn
 from rowmill.generators.prompting.prompt_column import PromptColumn
 from rowmill.graph.graph import WORD_BITS
 from rowmill.spec.column import ColumnConfig
@@ -38,6 +39,8 @@ class ShownColumn:
     state: str
     """done, skipped, or not made."""
     cell: Cell
+    value: Any
+    """The value in full, of which ``cell`` may be the beginning."""
     in_dataset: bool
     prompt: Sequence[Message] = ()
     """What the model was asked, rendered again from the row."""
@@ -46,6 +49,8 @@ class ShownColumn:
     """Columns whose media stood before the prompt."""
     recipe: str = ""
     """How a column is made that asks no model, as the spec says it."""
+    language: str = ""
+    """Of code."""
     previous: Sequence[tuple[str, Cell]] = ()
     """The values it had, and under which version of the spec."""
 
@@ -161,11 +166,13 @@ def _columns(reader: Reader, values: Mapping[str, Any]) -> list[ShownColumn]:
                 sql_type=column["sql_type"],
                 state="skipped" if _has(values, "skipped", generator) else "done" if is_done else "not made",
                 cell=cells.whole(name, values[name]),
+                value=values[name],
                 in_dataset=column["in_dataset"],
                 prompt=prompt,
                 prompt_problem=problem,
                 media=media,
                 recipe=_recipe(config) if is_first and not prompt and not problem else "",
+                language=config.code_lang.partition(":")[0] if is_first and isinstance(config, LlmCodeColumn) else "",
                 previous=previous.get(name, ()),
             )
         )
