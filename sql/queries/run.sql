@@ -51,6 +51,12 @@ values ($name, $seed, $spec_directory, $next_row_group, $now, $now);
 insert into state.shard (number, shards, first_row, end_row, records)
 values ($number, $shards, $first_row, $end_row, $records);
 
+-- name: knows_of_shards
+-- Whether the run database has the table of what it is a part of: those of older versions do not. O(tables).
+select count(*) > 0 as knows
+from duckdb_tables()
+where schema_name = 'state' and table_name = 'shard';
+
 -- name: read_shard
 -- Which rows of a whole run this database holds; no row if it is the whole. O(1).
 select

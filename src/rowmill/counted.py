@@ -10,9 +10,8 @@ def plural(number: int, noun: str) -> str:
 
 def beside(dollars: float, bound: float) -> tuple[str, str]:
     """Two amounts, in as many digits as they need to look different: ``$0.503`` and ``$0.500``."""
-    digits = 2
-    while dollars != bound and f"{dollars:,.{digits}f}" == f"{bound:,.{digits}f}" and digits < 8:
-        digits += 1
-    while digits < 8 and bound and round(bound, digits) != bound:
-        digits += 1
-    return f"${dollars:,.{digits}f}", f"${bound:,.{digits}f}"
+    of_bound = next(digits for digits in range(2, 9) if digits == 8 or round(bound, digits) == bound)
+    of_dollars = next(digits for digits in range(2, 9) if digits == 8 or not 0 < dollars < 10 ** (1 - digits))
+    while dollars != bound and f"{dollars:,.{of_dollars}f}" == f"{bound:,.{of_bound}f}" and of_dollars < 8:
+        of_dollars = of_bound = max(of_dollars, of_bound) + 1
+    return f"${dollars:,.{of_dollars}f}", f"${bound:,.{of_bound}f}"

@@ -124,6 +124,9 @@ _REFUSALS = [
     Refusal("drop run.duckdb --where nothing=1 --yes", 2, "nothing"),
     Refusal("drop nowhere.duckdb --rows 5 --yes", 2, "There is no run database"),
     # Files that are there
+    Refusal("merge taken.duckdb run.duckdb", 2, "taken.duckdb"),
+    Refusal("merge whole.duckdb nowhere.duckdb", 2, "nowhere.duckdb"),
+    Refusal("merge whole.duckdb run.duckdb", 2, "run.duckdb"),
     Refusal("export run.duckdb --output taken.csv", 2, "exists already"),
     Refusal("export run.duckdb --output run.duckdb --format csv --force", 2, "the run database itself"),
     Refusal("export run.duckdb --output run.duckdb.wal --format csv --force", 2, "the run database itself"),
@@ -271,11 +274,21 @@ Ask = Callable[[Refusal], None]
 
 
 @pytest.fixture
-def ask(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Gives a command line, and compares how it ends and what it leaves with what must be."""
+def ask(
+    place: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ask:
+    """Gives a command line, and compares how it ends and what it leaves with what must be.
+
+    On a terminal a run first asks whether the functions of its spec may be started; that is agreed to.
+    """
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
     def asked(refusal: Refusal) -> None:
-        monkeypatch.setattr(sys, "stdin", io.StringIO() if refusal.typed is None else _Terminal(refusal.typed))
+        typed = f"y\n{refusal.typed}" if refusal.line.startswith("run ") and refusal.typed else refusal.typed or ""
+        monkeypatch.setattr(sys, "stdin", io.StringIO() if refusal.typed is None else _Terminal(typed))
         before = everything_in(place)
         code = execute(refusal.line.split())
         after = everything_in(place)
@@ -437,4 +450,5 @@ def test_a_file_that_another_process_holds_is_left_alone(
 
 def test_every_command_that_writes_is_among_them() -> None:
     only_read = {"validate", "plan", "preview", "status", "show", "diff", "completion", "help", "schema"}
+    only_read |= {"check-models", "mcp", "metrics", "ui"}
     assert {refusal.line.split()[0] for refusal in _REFUSALS} == set(COMMANDS) - only_read

@@ -39,14 +39,13 @@ def _refused(directory: Path, path: str = "seed.csv") -> SpecError:
         (b'a,b\n1,"2\n3,4\n', ["seed.csv"]),
         (b"a,b\n1,caf\xe9\n", ["seed.csv"]),
         (b"\xff\xfea\x00,\x00b\x00\n\x001\x00,\x002\x00\n\x00", ["seed.csv"]),
-        (b"row_id,b\n1,2\n", ["row_id"]),
         (b"ROW_GROUP,b\n1,2\n", ["ROW_GROUP"]),
         (b"done_0,b\n1,2\n", ["done_0"]),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20, ["seed.csv"]),
     ],
     ids=[
         "empty", "blank lines", "only a header", "the same column twice", "twice but for case", "a row too short",
-        "a row too long", "an open quote", "latin-1", "utf-16", "row_id", "row group", "bit set word",
+        "a row too long", "an open quote", "latin-1", "utf-16", "row group", "bit set word",
         "a picture",
     ],
 )  # fmt: skip

@@ -62,7 +62,8 @@ def test_invalid_rows_of_a_predicate_are_dropped_with_the_reason(tmp_path: Path)
     ran = validated(tmp_path, "sql", {"predicate": "value = 'good'"}, on_invalid="drop")
     assert [row["row_id"] for row in ran.rows] == [0, 2, 5]
     assert [(row["row_id"], row["reason"], row["message"]) for row in ran.dropped] == [
-        (row, "invalid", "not true: value = 'good'") for row in (1, 3, 4)
+        (row, "invalid", f"not true: value = 'good' (value is {value})")
+        for row, value in ((1, "bad"), (3, "null"), (4, "bad"))
     ]
     assert {row["column_name"] for row in ran.dropped} == {"check"}
 

@@ -220,7 +220,7 @@ def test_whoever_sets_a_state_says_from_which() -> None:
 
 def test_row_groups_are_moved_in_one_file_and_copied_where_a_database_is_rebuilt() -> None:
     files = {each.file for each in all_statements().values() if _WRITES.search(" ".join(each.text.split()))}
-    assert files == {"row_groups.sql", "rebuild.sql"}
+    assert files == {"row_groups.sql", "rebuild.sql", "merge.sql"}
 
 
 def test_a_state_is_tied_to_what_belongs_to_it(state: RunState) -> None:

@@ -84,7 +84,21 @@ def test_what_was_done_is_told_after_all_tests(tmp_path: Path, options: list[str
     (tmp_path / "test_budgets.py").write_text(TESTS_WITH_BUDGETS)
     (tmp_path / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     paths = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH"))))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:randomly", "-p", "no:cacheprovider", "-n", "1", *options]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:randomly",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "1",
+        "--rootdir",
+        str(tmp_path),
+        *options,
+    ]
     environment = {**os.environ, "PYTHONPATH": paths, SEED_VARIABLE: "17", FACTOR_VARIABLE: "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     assert f"test_budgets.py::test_that_asks: 3 of 3 places, 0 of {seconds} s; seed 17" in done.stdout.splitlines()

@@ -330,8 +330,8 @@ async def test_the_service_tier_is_sent_with_chats_and_with_nothing_else() -> No
         ),
         ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_cache_hit_tokens": 400}, 600 * 2 + 400 * 0.5 + 80),
         ({"prompt_tokens": 1000, "completion_tokens": 10, "prompt_tokens_details": {"cached_tokens": -5}}, 2080),
-        ({"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 99}}, 10 * 0.5),
-        ({"prompt_tokens": 10, "completion_tokens": 0, "prompt_tokens_details": "no"}, 20),
+        ({"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 99}}, 10 * 0.5 + 8),
+        ({"prompt_tokens": 10, "completion_tokens": 1, "prompt_tokens_details": "no"}, 28),
     ],
 )
 async def test_cached_input_costs_its_own_price(usage: dict[str, Any], cost_usd: float) -> None:

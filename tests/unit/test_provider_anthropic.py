@@ -186,7 +186,7 @@ async def test_what_has_no_answer_is_rejected_with_what_it_used(
         ('{"content": [', "TruncatedAnswer"),
         ("{}", "MalformedAnswer"),
         ("[]", "MalformedAnswer"),
-        ("hi", "TruncatedAnswer"),
+        ("hi", "MalformedAnswer"),
     ],
 )
 async def test_what_is_no_message_is_worth_another_attempt(body: str, kind: str) -> None:

@@ -14,6 +14,7 @@ from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_e
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
 _MESSAGE_LENGTH = 1000
+_LONGEST_PLACE = 200
 _REUSED = "reused"
 """The outcome of a request that was not made, as its answer was kept."""
 _REGENERATED = "regenerated"
@@ -91,10 +92,13 @@ def answers_to_keep(outcome: Outcome) -> Iterator[tuple[int, str]]:
             yield from request.answers
 
 
-def clean(text: str) -> str:
-    """Text as it may be stored: without secrets and lone surrogates, not longer than people read."""
-    text = hidden(text)
-    shortened = text if len(text) <= _MESSAGE_LENGTH else text[: _MESSAGE_LENGTH - 1] + "…"
+def clean(text: str, behind: str = "") -> str:
+    """Text as it may be stored: without secrets and lone surrogates, not longer than people read.
+
+    ``behind`` stands at its end, also of one that is shortened.
+    """
+    text, longest = hidden(text), _MESSAGE_LENGTH - len(behind)
+    shortened = (text if len(text) <= longest else text[: longest - 1] + "…") + behind
     return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -104,5 +108,5 @@ def error_text(error: BaseException) -> str:
         text = str(error)
     except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
         text = f"(its message cannot be made: {type(unspeakable).__name__})"
-    said, line = clean(text or type(error).__name__), source_line(error)
-    return said if line is None or line in said else f"{said} ({line})"
+    said, line = text or type(error).__name__, source_line(error)
+    return clean(said, f" ({line[-_LONGEST_PLACE:]})" if line is not None and line not in said else "")
