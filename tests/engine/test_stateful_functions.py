@@ -71,6 +71,19 @@ class Ordered:
         last = state or 0
         return {"row_index": rows["row_index"], "made": [last + self.step] * len(rows)}, last + self.step
 
+class Shared:
+    def setup(self):
+        self.barrier = threading.Barrier(2, timeout=10)
+    def generate(self, row) -> str:
+        self.barrier.wait()  # passes only if two calls are in it at once
+        return "together"
+
+class Asks:
+    def setup(self):
+        self.prompt = "Say something."
+    def generate(self, row, params, models) -> bool:
+        return bool(models["writer"].chat(self.prompt).text)
+
 class Bare:
     def generate(self, row) -> int:
         return 1
@@ -188,6 +201,25 @@ def test_generate_is_called_as_a_function_is(
 def test_a_preview_sets_up_and_closes_too(directory: Path) -> None:
     assert rowmill.preview(_spec("Counted"), 2, directory=directory).rows.num_rows == 2
     assert _trace(directory) == {"setup": ["x"], "close": ["x"]}
+
+
+def test_a_class_over_all_rows_is_set_up_in_the_process_of_the_run(directory: Path) -> None:
+    executor = {"kind": "processes", "workers": 1}
+    assert _run(directory, "OfAll", generation_strategy="dataset", run={"executor": executor}) == ["all"] * 4
+    assert _trace(directory) == {"setup": ["x"]}
+
+
+def test_calls_from_several_threads_share_the_instance(directory: Path) -> None:
+    assert _run(directory, "Shared", max_rows_per_call=1) == ["together"] * 4
+
+
+def test_a_class_may_ask_models(directory: Path) -> None:
+    spec = _spec("Asks", model_aliases=["writer"])
+    spec["models"] = [{"alias": "writer", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}]
+    rowmill.run(spec, directory / "run.duckdb", directory=directory)
+    with RunDatabase.open(directory / "run.duckdb") as database:
+        assert [row["made"] for row in database.to_arrow().to_pylist()] == [True] * 4
+        assert database.sql("from attempt where requested_at is not null").num_rows == 4
 
 
 def test_each_worker_sets_up_once_and_the_process_of_the_run_does_not(directory: Path) -> None:

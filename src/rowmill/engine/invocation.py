@@ -231,7 +231,7 @@ async def work(
         workers = None
         try:
             await stack.enter_async_context(open_generators(bound.values()))
-        except RowmillError as refusal:
+        except Exception as refusal:  # a plug-in's generator may raise anything
             await _sign_out(store, writer, hidden(f"failed: {refusal}")[:500], wall_clock)
             raise
         if settings is not None and open_workers is not None and elsewhere:
