@@ -29,9 +29,9 @@ STATUS = Path("/proc/self/status")
 class SmallConnection(Connection):
     """One whose engine keeps little in memory, and moves what is more beside the file."""
 
-    def _harden(self, read_only: bool, source: Path | None) -> None:
+    def _harden(self, read_only: bool) -> None:
         self._engine.execute("set memory_limit = '64MB'")
-        super()._harden(read_only, source)
+        super()._harden(read_only)
 
 
 def labelled(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,8 @@ class PoliteProvider:
     """Asks any OpenAI-compatible server, and says please."""
 
     def __init__(self, config: ModelConfig, api_key: str | None) -> None:
-        self._server = OpenAIProvider(config.base_url or "", config.model, api_key, config.max_parallel_requests)
+        url = config.effective_base_url() or ""
+        self._server = OpenAIProvider(url, config.model, api_key, config.max_parallel_requests)
 
     async def chat(self, request: ChatRequest) -> ChatAnswer:
         """One request; errors are those of ``rowmill.errors``: RateLimited, Transient, Rejected, RunStopping."""
