@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,8 @@ from rowmill import RunDatabase
 from rowmill.engine.preparation import prepare
 from rowmill.errors import RowmillError, RunStopping, SpecError
 from rowmill.generators.custom.function import FunctionProblem, load_function
+from rowmill.generators.custom.function_class import FunctionClass
+from rowmill.generators.custom.kept_instance import KeptInstance
 from rowmill.generators.custom.unrun import unrun
 
 FUNCTIONS = """
@@ -267,6 +270,25 @@ def test_a_run_goes_on_when_setup_is_mended(directory: Path) -> None:
 def test_an_error_of_setup_in_a_worker_is_told_as_it_is_in_the_run(directory: Path) -> None:
     with pytest.raises(RunStopping, match=r"no such model \(functions\.py:\d+\)"):
         _run(directory, "SetupFails", run={"executor": {"kind": "processes", "workers": 1}})
+
+
+def test_a_setup_that_is_interrupted_is_no_error_of_its_own() -> None:
+    async def main() -> None:
+        started = asyncio.Event()
+
+        class Endless:
+            async def setup(self) -> None:
+                started.set()
+                await asyncio.Event().wait()
+
+        kind = FunctionClass(Endless, has_setup=True, setup_takes_params=False, has_close=False)
+        task = asyncio.create_task(KeptInstance("made", "functions:Endless", kind, {}).open())
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
 
 
 def test_it_is_closed_also_when_every_row_failed(directory: Path) -> None:

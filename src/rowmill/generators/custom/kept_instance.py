@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import math
@@ -14,7 +15,6 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.errors import InternalError, RunStopping
 from rowmill.generators.custom.function_class import FunctionClass
@@ -76,8 +76,10 @@ class KeptInstance:
     async def _done(self, step: str, work: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return await self._run(step, work, *arguments)
-        except anyio.get_cancelled_exc_class():
-            await checkpoint_if_cancelled()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # the run is ended: by a scope, or by an interrupt
+                raise
             reason, cause = "cancelled itself", None  # nobody else did
         except Exception as error:  # noqa: BLE001  of a user's code: whatever it is, there is nothing to call
             _log.info("Column '%s' failed:", self._column, exc_info=error)
