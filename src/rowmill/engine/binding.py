@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -108,6 +108,16 @@ def bind_columns(spec: Spec, names: Mapping[int, str], runtime: InvocationRuntim
         if column is not None:
             bound[number] = column.bind(runtime)
     return bound
+
+
+@asynccontextmanager
+async def open_generators(generators: Iterable[Generator]) -> AsyncIterator[None]:
+    """Makes generators ready for calls, one after the other; closed when left, also if one of them cannot be opened."""
+    async with AsyncExitStack() as stack:
+        for generator in generators:
+            stack.push_async_callback(generator.aclose)
+            await generator.aopen()
+        yield
 
 
 def task_columns(graph: Graph) -> dict[int, str]:

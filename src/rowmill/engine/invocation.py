@@ -23,6 +23,7 @@ from rowmill.engine.binding import (
     bind_generators,
     column_names,
     dispatch_settings,
+    open_generators,
     open_models,
     open_tools,
     skip_conditions,
@@ -47,7 +48,6 @@ from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
-from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.place import LivePlace
@@ -216,9 +216,6 @@ async def work(
             await writer.call(store.casts_values),
         )
         bound = bind_generators(prepared, runtime, elsewhere)
-        for generator in bound.values():
-            if isinstance(generator, CellGenerator):
-                stack.push_async_callback(generator.aclose)
         conditions = skip_conditions(prepared.graph)
         await writer.call(adopt, wall_clock())
         by_hand = await writer.call(store.hand_settings)
@@ -232,6 +229,11 @@ async def work(
         turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
 
         workers = None
+        try:
+            await stack.enter_async_context(open_generators(bound.values()))
+        except Exception as refusal:  # a plug-in's generator may raise anything
+            await _sign_out(store, writer, hidden(f"failed: {refusal}")[:500], wall_clock)
+            raise
         if settings is not None and open_workers is not None and elsewhere:
             job = Job(
                 prepared.spec,

@@ -75,7 +75,19 @@ class Call:
         self.requests[-1] = last._replace(error_type=error_type, message=message, answers=())
 
 
-class CellGenerator(ABC):
+class Lasting:
+    """What is made ready before its first call, and let go of after its last: once an invocation, or once a worker."""
+
+    async def aopen(self) -> None:
+        """Gets what its calls need. By itself it needs nothing. What it raises stops the run."""
+        return
+
+    async def aclose(self) -> None:
+        """Lets go of what it holds open. Called whether it was opened or not; by itself it holds nothing."""
+        return
+
+
+class CellGenerator(Lasting, ABC):
     """Makes the outputs of one row from the row's inputs."""
 
     @abstractmethod
@@ -96,12 +108,8 @@ class CellGenerator(ABC):
                 results.append(error)
         return results
 
-    async def aclose(self) -> None:
-        """Lets go of what it holds open, when the invocation ends. By itself it holds nothing."""
-        return
 
-
-class BatchGenerator(ABC):
+class BatchGenerator(Lasting, ABC):
     """Makes the outputs of all live rows of a row group in one call."""
 
     @abstractmethod
@@ -151,7 +159,7 @@ class DatasetRows(Protocol):
         ...
 
 
-class DatasetGenerator(ABC):
+class DatasetGenerator(Lasting, ABC):
     """Makes its outputs by looking at all rows at once: a barrier (R6). Its declaration's strategy is ``dataset``."""
 
     @abstractmethod

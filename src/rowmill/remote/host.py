@@ -18,12 +18,11 @@ from typing import Any
 
 import anyio
 
-from rowmill.engine.binding import bind_columns, open_models, open_tools
+from rowmill.engine.binding import bind_columns, open_generators, open_models, open_tools
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.garbage import collected_rarely
 from rowmill.errors import GeneratorError, RowmillError
 from rowmill.generators.file_directory import FileDirectory
-from rowmill.generators.protocol import CellGenerator
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
@@ -141,11 +140,16 @@ class Host:
             directory, models.by_alias, _Files(self), spec, tools, told.arrow_types, told.casts_values
         )
         bound = bind_columns(spec, told.generators, runtime)
-        for generator in bound.values():
-            if isinstance(generator, CellGenerator):
-                stack.push_async_callback(generator.aclose)
+        stack.push_async_callback(self._tell_of_closing)
+        await stack.enter_async_context(open_generators(bound.values()))
         self._send(Ready(code_digests(spec, told.generators.values(), directory)))
         self._executor = LocalExecutor(bound, told.several_rows, time.time, told.generators)
+
+    async def _tell_of_closing(self) -> None:
+        """Sends what was logged while generators were closed: nobody reports any more."""
+        if self._logs:
+            self._send(Results([], [], 0, time.time(), list(self._logs)))
+            self._logs.clear()
 
     # Calls -------------------------------------------------------------------------------------------
 

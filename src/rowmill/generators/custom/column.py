@@ -46,11 +46,15 @@ class CustomColumn(ColumnConfig):
     With ``ordered``, row groups are taken one at a time, lowest first. A batch function then is ``fn(rows, state)``,
     ``fn(rows, state, params)`` or ``fn(rows, state, params, models)`` and returns ``(table, new_state)``: the state is
     plain JSON values, None at first, committed with the table and handed to the next call, also after a crash (R10).
+
+    A class is made and set up once in each process that calls it; its ``generate`` then is the function, and what is
+    kept in ``self`` is shared by all its calls and shapes no value.
     """
 
     column_type: Literal["custom"] = "custom"
     generator_function: Any
-    """``module:function``: a module beside the spec, or an installed one; in Python also the function itself."""
+    """``module:function``: a module beside the spec, or an installed one; in Python also the function itself. Or
+    ``module:Class`` with ``generate`` and, if there is something to load, ``setup`` and ``close``."""
     generation_strategy: Literal["cell", "batch", "dataset"] | None = None
     """``cell``: a row a call; ``batch``: a row group a call; ``dataset``: all rows in one call. Default: what the
     decorator says, else what the function's annotation tells, else ``cell``."""
@@ -99,7 +103,7 @@ class CustomColumn(ColumnConfig):
         """Imports the function; what the spec leaves open is read from its decorator and signature."""
         place = f"columns.{context.index}"
         try:
-            function = load_function(self.generator_function, context.spec_directory)
+            function = load_function(self.generator_function, context.spec_directory, may_be_class=True)
         except FunctionProblem as problem:
             context.problem(f"{place}.generator_function", str(problem))
             function = None
@@ -167,6 +171,8 @@ class CustomColumn(ColumnConfig):
                 if keeps_state
                 else "a generator function is fn(row), fn(row, params) or fn(row, params, models)"
             )
+            if function.of_class is not None:
+                forms = forms.replace("fn(", "generate(self, ").replace("a generator function is", "it is")
             context.problem(place, f"'{function.signature}' cannot be called: {forms}.")
         elif function.parameters == most and not self._aliases(function):
             context.problem(place, f"'{function.reference}' takes models but no model_aliases say which.")
@@ -209,7 +215,7 @@ class CustomColumn(ColumnConfig):
 
     def bind(self, runtime: Runtime) -> Generator:
         """The function, ready to be called."""
-        function = load_function(self.generator_function, runtime.spec_directory)
+        function = load_function(self.generator_function, runtime.spec_directory, may_be_class=True)
         models = {alias: runtime.model(alias) for alias in self._aliases(function)}
         arguments = (self.name, function, self._outputs(function), self.generator_params, models)
         if self._keeps_state(function):

@@ -32,7 +32,7 @@ def generator(
     strategy: Literal["cell", "batch", "dataset"] | None = None,
     ordered: bool = False,
 ) -> Callable[[_Function], _Function]:
-    """Marks a function as the generator of a ``custom`` column; the function itself stays as it is.
+    """Marks a function as the generator of a ``custom`` column, or a class; it stays as it is.
 
     ``required_columns`` are the columns its row (or table) holds. ``side_effect_columns`` are further
     columns it returns: names, or names with their dtype. ``model_aliases`` are the models it may ask.

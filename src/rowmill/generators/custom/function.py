@@ -13,12 +13,20 @@ import threading
 import types
 import typing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rowmill.errors import InternalError
 from rowmill.generators.custom.decorator import FunctionTraits, traits_of
+from rowmill.generators.custom.function_class import (
+    METHODS,
+    FunctionClass,
+    class_of,
+    class_problem,
+    method_of,
+    shape_of,
+)
 from rowmill.generators.custom.unrun import Unreadable, is_unrun, read_function
 from rowmill.spec.nearest import did_you_mean
 
@@ -28,6 +36,11 @@ _STREAM = "RecordBatchReader"
 _CANNOT_BE_CALLED = (
     "'{signature}' cannot be called: a generator function is fn(row), fn(row, params) or fn(row, params, models)."
 )
+_METHOD_CANNOT_BE_CALLED = (
+    "'{signature}' cannot be called: it is generate(self, row), generate(self, row, params) or "
+    "generate(self, row, params, models)."
+)
+_NO_CLASS = "'{name}' is a class. Only columns of type 'custom' may name one; write a function here."
 _DTYPES = {int: "int", float: "float", str: "str", bool: "bool"}
 
 
@@ -56,20 +69,78 @@ class CustomFunction:
     source_sha256: str
     """Of the whole module, so that a changed helper beside the function counts too (V2)."""
     traits: FunctionTraits
+    of_class: FunctionClass | None = None
+    """Set if it is the method ``generate`` of a class: each process that calls it makes an instance first."""
 
 
-def load_function(reference: str | Callable[..., Any], directory: Path | None) -> CustomFunction:
+def load_function(
+    reference: str | Callable[..., Any], directory: Path | None, *, may_be_class: bool = False
+) -> CustomFunction:
     """The function named ``module:function``, or the callable itself. Raises FunctionProblem.
+
+    ``may_be_class``: it may also be a class, of which the method ``generate`` is the function.
 
     A module that lies beside the spec (``directory``) comes before an installed one of the same name.
     """
     if isinstance(reference, str) and is_unrun():
-        return _unrun_function(reference, directory)
+        return _unrun_function(reference, directory, may_be_class=may_be_class)
     function = _import_function(reference, directory) if isinstance(reference, str) else reference
     name = reference if isinstance(reference, str) else function_name(function)
     if not callable(function):
         raise FunctionProblem(f"'{name}' is not callable but {type(function).__name__}.")
-    parameters = _count_parameters(function, name)
+    if not inspect.isclass(function):
+        return _described(function, name)
+    if not may_be_class:
+        raise FunctionProblem(_NO_CLASS.format(name=name))
+    return _of_class(function, name)
+
+
+def _of_class(kind: type, name: str) -> CustomFunction:
+    methods = {each: found for each in METHODS if (found := _method(kind, name, each)) is not None}
+    try:
+        shapes = {each: shape_of(inspect.signature(method)) for each, method in methods.items()}
+    except (TypeError, ValueError) as error:
+        raise FunctionProblem(f"The parameters of a method of '{name}' cannot be read: {error}.") from error
+    problem = class_problem(name, shapes)
+    if problem is None and inspect.isabstract(kind):
+        problem = (
+            f"Class '{name}' is abstract: {', '.join(sorted(getattr(kind, '__abstractmethods__', ())))} is missing."
+        )
+    if problem is not None:
+        raise FunctionProblem(problem)
+    generate = _described(methods["generate"], f"{name}.generate", _METHOD_CANNOT_BE_CALLED)
+    traits = traits_of(kind)
+    return replace(
+        generate,
+        reference=name,
+        function=_not_set_up,
+        source_sha256=_source_digest(kind),
+        traits=traits if traits != FunctionTraits() else generate.traits,
+        of_class=class_of(kind, shapes),
+    )
+
+
+def _method(kind: type, name: str, method: str) -> Any:
+    if method == "__init__":
+        return kind if _says_what_it_takes(kind) else None
+    found = method_of(kind, method)
+    if found is not None and not callable(found):
+        raise FunctionProblem(
+            f"'{name}.{method}' is no method but {type(found).__name__}: write 'def {method}(self…)'."
+        )
+    return found
+
+
+def _says_what_it_takes(kind: type) -> bool:
+    try:
+        inspect.signature(kind)
+    except (TypeError, ValueError):  # made by C: what it takes is seen when it is made
+        return False
+    return True
+
+
+def _described(function: Callable[..., Any], name: str, cannot_be_called: str = _CANNOT_BE_CALLED) -> CustomFunction:
+    parameters = _count_parameters(function, name, cannot_be_called)
     hints = _annotations(function)
     first = next(iter(inspect.signature(function).parameters))
     return CustomFunction(
@@ -86,14 +157,20 @@ def load_function(reference: str | Callable[..., Any], directory: Path | None) -
     )
 
 
-def _unrun_function(reference: str, directory: Path | None) -> CustomFunction:
+def _unrun_function(reference: str, directory: Path | None, *, may_be_class: bool) -> CustomFunction:
     """The same from its source alone; it cannot be called."""
     try:
         read = read_function(reference, directory)
     except Unreadable as problem:
         raise FunctionProblem(str(problem)) from problem
+    if read.methods is not None and not may_be_class:
+        raise FunctionProblem(_NO_CLASS.format(name=reference))
+    problem_of_class = None if read.methods is None else class_problem(reference, read.methods)
+    if problem_of_class is not None:
+        raise FunctionProblem(problem_of_class)
     if read.parameters is None:
-        raise FunctionProblem(_CANNOT_BE_CALLED.format(signature=read.signature))
+        message = _CANNOT_BE_CALLED if read.methods is None else _METHOD_CANNOT_BE_CALLED
+        raise FunctionProblem(message.format(signature=read.signature))
     return CustomFunction(
         function=_not_imported,
         reference=reference,
@@ -105,11 +182,16 @@ def _unrun_function(reference: str, directory: Path | None) -> CustomFunction:
         dtype=_dtype(read.returns),
         source_sha256=read.source_sha256,
         traits=read.traits,
+        of_class=None if read.methods is None else class_of(_not_imported, read.methods),
     )
 
 
 def _not_imported(*_: object) -> None:
     raise InternalError("A function was called that was only read.")
+
+
+def _not_set_up(*_: object) -> None:
+    raise InternalError("A method of a class was called without an instance.")
 
 
 def function_name(function: Callable[..., Any]) -> str:
@@ -187,7 +269,7 @@ def _load_file(name: str, file: Path) -> types.ModuleType:
     return module
 
 
-def _count_parameters(function: Callable[..., Any], name: str) -> int:
+def _count_parameters(function: Callable[..., Any], name: str, cannot_be_called: str) -> int:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError) as error:
@@ -195,7 +277,7 @@ def _count_parameters(function: Callable[..., Any], name: str) -> int:
     positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
     if needed or not 1 <= len(positional) <= 4:
-        raise FunctionProblem(_CANNOT_BE_CALLED.format(signature=f"{name}{inspect.signature(function)}"))
+        raise FunctionProblem(cannot_be_called.format(signature=f"{name}{inspect.signature(function)}"))
     return len(positional)
 
 
@@ -228,6 +310,14 @@ def _source_digest(function: Callable[..., Any]) -> str:
     try:
         source = Path(inspect.getsourcefile(named) or "").read_bytes()
     except (OSError, TypeError):  # typed into an interpreter, or written in C
-        code = getattr(named, "__code__", None)
-        source = repr((code.co_code, code.co_names) if code else function_name(named)).encode()
+        source = repr(_codes(named) or function_name(named)).encode()
     return hashlib.sha256(source).hexdigest()
+
+
+def _codes(named: Any) -> object:
+    """What identifies code without a file: of a function its own, of a class its methods'. None: nothing does."""
+    if not inspect.isclass(named):
+        code = getattr(named, "__code__", None)
+        return (code.co_code, code.co_names) if code else None
+    methods = {name: getattr(each, "__func__", each) for name, each in sorted(vars(named).items())}
+    return [(name, _codes(each)) for name, each in methods.items() if inspect.isfunction(each)]

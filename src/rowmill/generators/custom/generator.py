@@ -19,7 +19,8 @@ import pyarrow as pa
 from rowmill.errors import GeneratorError
 from rowmill.generators.custom.asked_model import AskedModel, BlockingModel
 from rowmill.generators.custom.function import CustomFunction
-from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator, Model
+from rowmill.generators.custom.kept_instance import KeptInstance
+from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator, Lasting, Model
 from rowmill.spec.declaration import Output
 from rowmill.task import Row
 from rowmill.value.json_value import JsonObject
@@ -31,8 +32,8 @@ _ARROW_TYPES = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "VARCHAR": pa.stri
 logger = logging.getLogger("rowmill.custom")
 
 
-class _Function:
-    """What row and table functions have in common: how they are called."""
+class _Function(Lasting):
+    """What row and table functions have in common: how they are called, and the instance they may belong to."""
 
     def __init__(
         self,
@@ -44,12 +45,26 @@ class _Function:
     ) -> None:
         self._column = column
         self._function = function
+        self._instance = (
+            None if function.of_class is None else KeptInstance(column, function.reference, function.of_class, params)
+        )
+        self._callable = function.function if self._instance is None else self._instance.generate
         self._outputs = tuple(outputs)
         self._names = tuple(output.name for output in outputs)
         self._params = params
         self._models = models
         self._limiter: anyio.CapacityLimiter | None = None
         self._warned = False
+
+    async def aopen(self) -> None:
+        """Sets up the instance of a class."""
+        if self._instance is not None:
+            await self._instance.open()
+
+    async def aclose(self) -> None:
+        """Closes it."""
+        if self._instance is not None:
+            await self._instance.close()
 
     def _arguments(self, call: Call, *subject: Any) -> tuple[Any, ...]:
         """``subject``: a row, a table, or a table and a state; params and models follow if the function takes them."""
@@ -68,7 +83,7 @@ class _Function:
 
     def _call(self, call: Call, *subject: Any) -> Any:
         try:
-            result = self._function.function(*self._arguments(call, *subject))
+            result = self._callable(*self._arguments(call, *subject))
         except (SystemExit, StopIteration) as error:  # neither may end more than this call
             raise self._broken(f"raised {type(error).__name__}: {error}") from error
         if inspect.iscoroutine(result):
@@ -97,7 +112,7 @@ class FunctionCells(_Function, CellGenerator):
         """The outputs of one row."""
         if self._function.is_async:
             try:
-                result = await self._function.function(*self._arguments(call, dict(row)))
+                result = await self._callable(*self._arguments(call, dict(row)))
             except SystemExit as error:
                 raise self._broken(f"raised SystemExit: {error}") from error
             return self._values(result, row)
@@ -170,7 +185,7 @@ class TableFunction(_Function):
         if not self._function.is_async:
             return await self._in_thread(lambda: self._call(call, *subject))
         try:
-            return await self._function.function(*self._arguments(call, *subject))
+            return await self._callable(*self._arguments(call, *subject))
         except SystemExit as error:
             raise self._broken(f"raised SystemExit: {error}") from error
 

@@ -12,11 +12,12 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rowmill.generators.custom.decorator import FunctionTraits, generator, traits_of
+from rowmill.generators.custom.function_class import METHODS, MethodShape
 from rowmill.spec.nearest import did_you_mean
 
 _MOST_STEPS = 20
@@ -40,6 +41,8 @@ class ReadFunction:
     returns: str
     source_sha256: str
     traits: FunctionTraits
+    methods: Mapping[str, MethodShape] | None = None
+    """Of a class what its methods take; the other facts are those of its ``generate``. None: it is a function."""
 
 
 @contextmanager
@@ -60,6 +63,14 @@ def is_unrun() -> bool:
 def read_function(reference: str, directory: Path | None) -> ReadFunction:
     """What ``module:function`` is by its source. Raises Unreadable."""
     module, _, path = reference.partition(":")
+    place = _located(module, path, reference, directory)
+    if isinstance(place.node, ast.ClassDef):
+        return _read_class(place, reference, directory)
+    return _read(place.node, reference, place.digest, is_method="." in place.path)
+
+
+def _located(module: str, path: str, reference: str, directory: Path | None) -> _Place:
+    """Where a function or class is defined, from module to module."""
     for _ in range(_MOST_STEPS):
         file = _source_of(module, directory)
         try:
@@ -70,10 +81,20 @@ def read_function(reference: str, directory: Path | None) -> ReadFunction:
                 f"Module '{module}' raises when it is imported: {type(error).__name__}: {error}"
             ) from error
         found = _found(tree, path, module, reference)
-        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
-            return _read(found, reference, hashlib.sha256(content).hexdigest(), is_method="." in path)
+        if not isinstance(found, _Import):
+            return _Place(found, module, path, file, tree, hashlib.sha256(content).hexdigest())
         module, path = _absolute(found, module, file), found.path
     raise _only_by_running(reference, "it is imported from module to module, without end")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    module: str
+    path: str
+    file: Path
+    tree: ast.Module
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +132,7 @@ def _source_of(name: str, directory: Path | None) -> Path:
 
 def _found(
     tree: ast.Module, path: str, module: str, reference: str
-) -> ast.FunctionDef | ast.AsyncFunctionDef | _Import:
+) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | _Import:
     body: list[ast.stmt] = tree.body
     *outer, name = path.split(".")
     for place, part in enumerate([*outer, name]):
@@ -123,7 +144,7 @@ def _found(
         rest = path.split(".")[place + 1 :]
         if isinstance(found, _Import):
             return _Import(found.module, found.level, ".".join([found.path, *rest]) if found.path else ".".join(rest))
-        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef) and not rest:
+        if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not rest:
             return found
         if not (isinstance(found, ast.ClassDef) and rest):
             raise _only_by_running(reference, f"line {found.lineno} of '{module}' makes it as the module runs")
@@ -160,12 +181,18 @@ def _absolute(found: _Import, module: str, file: Path) -> str:
 
 
 def _read(
-    found: ast.FunctionDef | ast.AsyncFunctionDef, reference: str, digest: str, *, is_method: bool
+    found: ast.FunctionDef | ast.AsyncFunctionDef,
+    reference: str,
+    digest: str,
+    *,
+    is_method: bool,
+    is_bound: bool = False,
 ) -> ReadFunction:
     arguments = found.args
     positional = [*arguments.posonlyargs, *arguments.args]
-    is_static = any(_name(each) == "staticmethod" for each in found.decorator_list)
-    if is_method and not is_static and any(_name(each) == "classmethod" for each in found.decorator_list):
+    is_static = _is_static(found)
+    is_of_class = any(_name(each) == "classmethod" for each in found.decorator_list)
+    if is_bound or (is_method and not is_static and is_of_class):
         positional = positional[1:]
     needed = [
         each for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
@@ -183,7 +210,90 @@ def _read(
     )
 
 
-def _traits(found: ast.FunctionDef | ast.AsyncFunctionDef, reference: str) -> FunctionTraits:
+def _read_class(place: _Place, reference: str, directory: Path | None) -> ReadFunction:
+    classes, is_whole = _with_bases(place, reference, directory)
+    methods: dict[str, ast.stmt | _Import] = {}
+    traits = FunctionTraits()
+    for each in reversed(classes):
+        methods |= {name: found for name, found in _defined(each.body).items() if name in METHODS}
+        traits = _traits(each, reference) if _is_marked(each) else traits
+    shapes = {}
+    for name, found in methods.items():
+        if not isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
+            raise _only_by_running(f"{reference}.{name}", "it is no 'def' in the class")
+        shapes[name] = _shape(found, is_bound=not _is_static(found))
+    if "__init__" not in methods and _is_dataclass(classes[0]):
+        shapes["__init__"] = _shape_of_fields(classes[0])
+    generate = methods.get("generate")
+    if not isinstance(generate, ast.FunctionDef | ast.AsyncFunctionDef):
+        if not is_whole:
+            raise _only_by_running(reference, "a class it is made from cannot be found")
+        return ReadFunction(None, reference, False, "", "", place.digest, traits, shapes)
+    read = _read(generate, f"{reference}.generate", place.digest, is_method=True, is_bound=not _is_static(generate))
+    return replace(read, traits=traits if traits != FunctionTraits() else read.traits, methods=shapes)
+
+
+def _with_bases(place: _Place, reference: str, directory: Path | None) -> tuple[list[ast.ClassDef], bool]:
+    """A class and those it is made from, nearest first, and whether all of them are known."""
+    classes: list[ast.ClassDef] = []
+    waiting = [place]
+    is_whole = True
+    while waiting and len(classes) < _MOST_STEPS:
+        here = waiting.pop(0)
+        if not isinstance(here.node, ast.ClassDef):
+            is_whole = False
+            continue
+        classes.append(here.node)
+        bases: list[_Place] = []
+        for base in here.node.bases:
+            plain = base.value if isinstance(base, ast.Subscript) else base
+            if isinstance(plain, ast.Name) and plain.id == "object":
+                continue
+            if not isinstance(plain, ast.Name) or plain.id not in _defined(here.tree.body):
+                is_whole = False
+                continue
+            try:
+                bases.append(_located(here.module, plain.id, reference, directory))
+            except Unreadable:
+                is_whole = False
+        waiting = [*bases, *waiting]
+    return classes, is_whole and not waiting
+
+
+def _is_static(found: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return any(_name(each) == "staticmethod" for each in found.decorator_list)
+
+
+def _shape(found: ast.FunctionDef | ast.AsyncFunctionDef, *, is_bound: bool) -> MethodShape:
+    given = found.args
+    positional = [*given.posonlyargs, *given.args]
+    takes = max(0, len(positional) - (1 if is_bound else 0))
+    needed = any(default is None for default in given.kw_defaults)
+    return MethodShape(f"({ast.unparse(given)})", takes, max(0, takes - len(given.defaults)), needed)
+
+
+def _is_dataclass(found: ast.ClassDef) -> bool:
+    names = [each.func if isinstance(each, ast.Call) else each for each in found.decorator_list]
+    return any(_name(each) == "dataclass" for each in names)
+
+
+def _shape_of_fields(found: ast.ClassDef) -> MethodShape:
+    fields = [
+        each.target.id
+        for each in found.body
+        if isinstance(each, ast.AnnAssign)
+        and each.value is None
+        and isinstance(each.target, ast.Name)
+        and "ClassVar" not in ast.unparse(each.annotation)
+    ]
+    return MethodShape(f"({', '.join(fields)})", len(fields), len(fields), False)
+
+
+def _is_marked(found: ast.ClassDef) -> bool:
+    return any(isinstance(each, ast.Call) and _name(each.func) == "generator" for each in found.decorator_list)
+
+
+def _traits(found: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, reference: str) -> FunctionTraits:
     for decorator in found.decorator_list:
         if not (isinstance(decorator, ast.Call) and _name(decorator.func) == "generator"):
             continue
