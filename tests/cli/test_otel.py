@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 import yaml
 from loopback_server import LoopbackHandler, LoopbackServer, serving
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import rowmill
+from rowmill.engine.interruption import Deadline
+from rowmill.engine.invocation import send_the_last
 from rowmill.errors import SpecError, UsageError
 from rowmill.metrics import spans
 from rowmill.spec.run_settings import OtelSettings
@@ -170,6 +173,20 @@ def test_without_a_collector_the_run_is_complete_and_a_warning_says_what_is_miss
     monkeypatch.setattr(spans, "_LAST_PATIENCE_S", 2.0)
     assert rowmill.run(_spec(url), tmp_path / "x.duckdb").exit_code == 0
     assert "The dataset is not concerned" in caplog.text
+
+
+def test_the_second_interrupt_does_not_wait_for_a_collector_that_hangs(
+    collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "x.duckdb"
+    assert rowmill.run({**_spec(collector), "run": {}}, database).exit_code == 0
+    monkeypatch.setattr(spans, "_LAST_PATIENCE_S", threading.TIMEOUT_MAX)
+    monkeypatch.setattr(spans, "_HURRIED_PATIENCE_S", 0.01)
+    with Deadline(patience_s=threading.TIMEOUT_MAX) as deadline:
+        deadline.arm("Interrupted twice")
+        with collector.taking:
+            anyio.run(send_the_last, spans.SpanSender(database, OtelSettings(endpoint=collector.url), 0), deadline)
+    assert "The last spans were not sent" in caplog.text
 
 
 def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,9 +7,11 @@ import signal
 from contextlib import aclosing
 from pathlib import Path
 
+import pytest
 from command_line import CommandLine
 from page import Page
 
+from rowmill.cli.main import execute
 from rowmill.ui.door import Door
 from rowmill.ui.pulse import Look, Pulse
 
@@ -23,6 +25,15 @@ columns:
   - {name: colour, column_type: sampler, sampler_type: category, params: {values: [red, green, blue]}}
   - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ colour }} thing."}
 """
+
+
+def test_a_file_that_is_no_run_gets_no_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "notes.duckdb"
+    path.write_text("notes", encoding="utf-8")
+    assert execute(["ui", str(path), "--no-browser"]) == 5
+    said = capsys.readouterr()
+    assert "notes.duckdb is not a run database" in said.err
+    assert not said.out
 
 
 def test_the_address_is_the_first_line_and_ctrl_c_ends_the_page_at_once(rowmill: CommandLine, quick_run: Path) -> None:

@@ -71,7 +71,19 @@ def test_functions_programs_and_keys_are_named_with_where_they_go(tmp_path: Path
         {
             "records": 1,
             "models": [
-                {"alias": "w", "provider": "openai", "base_url": "http://a.example/v1", "model": "m", "api_key": "${K}"}
+                {
+                    "alias": "w",
+                    "provider": "openai",
+                    "base_url": "http://a.example/v1",
+                    "model": "m",
+                    "api_key": "${K}",
+                },
+                {
+                    "alias": "v",
+                    "base_url": ["http://b.example/v1", "http://c.example/v1"],
+                    "model": "m",
+                    "api_key": "${K}",
+                },
             ],
             "mcp_providers": [{"name": "t", "command": "tool", "args": ["--fast"]}],
             "columns": [
@@ -91,6 +103,7 @@ def test_functions_programs_and_keys_are_named_with_where_they_go(tmp_path: Path
         "the function f:check",
         "the program 'tool --fast'",
         "the value of $K goes to http://a.example/v1",
+        "the value of $K goes to http://b.example/v1 and http://c.example/v1",
     }
     elsewhere = {each.digest for each in started_by(spec, tmp_path / "elsewhere")}
-    assert len(elsewhere & {each.digest for each in started_by(spec, tmp_path)}) == 1
+    assert len(elsewhere & {each.digest for each in started_by(spec, tmp_path)}) == 2

@@ -9,6 +9,7 @@ import pytest
 from provider_simulator import provider_simulator
 
 from rowmill.cli.estimated import in_words
+from rowmill.cli.main import execute
 from rowmill.engine.estimate import Estimate, estimate_of, plan_estimate
 from rowmill.engine.preparation import prepare
 from rowmill.engine.preview import preview
@@ -57,6 +58,17 @@ def test_a_plan_runs_no_code_of_the_users(tmp_path: Path) -> None:
     found = plan_estimate(prepare(spec("http://127.0.0.1:9/v1", own), tmp_path))
     assert isinstance(found, str)
     assert found.startswith("c would run code")
+
+
+def test_why_there_is_no_estimate_stands_on_a_line_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own.py").write_text("import rowmill\n@rowmill.generator()\ndef f(row):\n    return 1\n")
+    own = {"name": "c", "column_type": "custom", "generator_function": "own:f", "required_columns": ["n"]}
+    text = spec("http://127.0.0.1:9/v1", own).model_dump_json(by_alias=True, exclude_unset=True)
+    (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
+    assert execute(["plan", str(tmp_path / "x.yaml")]) == 0
+    assert "\nThere is no estimate: c would run code" in capsys.readouterr().out
 
 
 def test_a_preview_tells_it_from_its_own_answers(monkeypatch: pytest.MonkeyPatch) -> None:

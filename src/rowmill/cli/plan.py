@@ -84,7 +84,7 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
         if isinstance(estimate, Estimate):
             say(f"\n{in_words(estimate)}")
         elif estimate is not None:
-            say(escaped(f"\nThere is no estimate: {estimate}."))
+            say("\n" + escaped(f"There is no estimate: {estimate}."))
         _print_seed(prepared.seed_file, seed_columns)
         if use is not None:
             say(escaped(use.message))

@@ -67,7 +67,8 @@ def _said(spec: dict[str, object]) -> Iterator[tuple[str, bool]]:
         yield from _keys(model, model.get("base_url") or model.get("provider"))
 
 
-def _keys(holder: dict[str, object], receiver: object) -> Iterator[tuple[str, bool]]:
+def _keys(holder: dict[str, object], receivers: object) -> Iterator[tuple[str, bool]]:
+    receiver = " and ".join(map(str, _items(receivers))) or receivers
     for name in dict.fromkeys(_VARIABLE.findall(json.dumps(holder))):
         yield f"the value of ${name} goes to {receiver}", False
 

@@ -15,7 +15,7 @@ import click
 
 from rowmill.cli.output import write_exactly
 from rowmill.cli.place import database_argument, existing_database
-from rowmill.errors import InternalError
+from rowmill.errors import InternalError, Locked
 
 _PAGE_ENDS_S = 3.0
 
@@ -41,11 +41,14 @@ def command(database: Path | None, port: int, no_browser: bool, steer: bool, bes
       rowmill ui --no-browser --port 8080
       rowmill ui penguins-short.duckdb --beside penguins.duckdb
     """
+    from rowmill.inspect.opening import open_reader
     from rowmill.ui.server import PageServer
 
     path = database if of_run and database is not None else existing_database(database)
-    if beside is not None:
-        existing_database(beside)
+    for each in [*([] if of_run else [path]), *([] if beside is None else [existing_database(beside)])]:
+        # A page that waits for a run to begin or to end is fine; one of a file that is no run never shows anything.
+        with contextlib.suppress(Locked), open_reader(each):
+            pass
     with _ends_at_a_signal() as ending:
         page = PageServer(path, port=port, can_steer=steer, beside=beside)
         try:

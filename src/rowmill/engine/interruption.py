@@ -48,6 +48,11 @@ class Deadline:
         self._is_armed = False
         self._until_then = ExitStack()
 
+    @property
+    def is_armed(self) -> bool:
+        """Whether the process has to end by now."""
+        return self._is_armed
+
     def has(self, context: AbstractContextManager[None]) -> None:
         """Enters ``context``, which is left when this is left."""
         self._until_then.enter_context(context)

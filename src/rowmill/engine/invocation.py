@@ -104,12 +104,12 @@ async def run(
     deadline = Deadline()
     async with AsyncExitStack() as afterwards, AsyncExitStack() as stack:
         if handle_signals:  # the process is ours to end
-            stack.enter_context(deadline)
+            afterwards.enter_context(deadline)
         writer = await stack.enter_async_context(WriterThread())
         store = await writer.call(_open_store, database, prepared, shard, environ)
         sender = await writer.call(_span_sender, store, prepared, database)
         if sender is not None:
-            afterwards.push_async_callback(partial(anyio.to_thread.run_sync, sender.finish, abandon_on_cancel=True))
+            afterwards.push_async_callback(send_the_last, sender, deadline)
         place = announce(database)
         try:
             return await work(
@@ -145,6 +145,12 @@ def _span_sender(store: RunStore, prepared: Prepared | None, database: Path) -> 
     if settings is None:
         return None
     return SpanSender(database, settings, 0 if store.is_new else number_of_attempts(store.connection))
+
+
+async def send_the_last(sender: SpanSender, deadline: Deadline) -> None:
+    """Waits for the last spans; hardly, when the process has to end by now."""
+    finish = partial(sender.finish, in_haste=deadline.is_armed)
+    await anyio.to_thread.run_sync(finish, abandon_on_cancel=True)
 
 
 def _open_store(

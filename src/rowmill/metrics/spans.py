@@ -38,6 +38,8 @@ _TIMEOUT_S = 5.0
 """Of one batch on its way to the collector."""
 _LAST_PATIENCE_S = 10.0
 """How long the end of a run waits for the last batches."""
+_HURRIED_PATIENCE_S = 0.5
+"""The same after a second interrupt, whose two seconds are for other things as well."""
 _FINAL = ("succeeded", "rejected", "stop")
 _OPERATIONS = {"embedding": "embeddings", "image": "generate_content"}
 _log = logging.getLogger("rowmill.otel")
@@ -204,10 +206,10 @@ class SpanSender:
         self._thread = threading.Thread(target=self._work, name="rowmill-otel", daemon=True)
         self._thread.start()
 
-    def finish(self) -> None:
-        """Sends what is left, once the run database is free; waits for it some seconds at most."""
+    def finish(self, *, in_haste: bool = False) -> None:
+        """Sends what is left, once the run database is free; waits some seconds at most, ``in_haste`` half of one."""
         self._ending.set()
-        self._thread.join(_LAST_PATIENCE_S)
+        self._thread.join(_HURRIED_PATIENCE_S if in_haste else _LAST_PATIENCE_S)
         if self._thread.is_alive() or self._unsent:
             _log.warning(
                 "The last spans were not sent: the collector at %s does not take them. The dataset is not concerned.",
