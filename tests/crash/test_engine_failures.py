@@ -138,7 +138,8 @@ def test_a_crash_at_some_statement_of_a_dispatched_run_comes_out_and_the_next_ru
     tmp_path: Path, budget: Budget, prepared: Prepared, uninterrupted: tuple[dict[str, Any], int], seconds: float
 ) -> None:
     expected, statements = uninterrupted
-    for number in budget.some_of(range(1, statements + 1), seconds, least=6):
+    # How many turns a run takes differs from run to run: the last statements are not there in each.
+    for number in budget.some_of(range(1, statements * 9 // 10), seconds, least=6):
         database = tmp_path / f"{number}.duckdb"
         connection = CrashingConnection(database)
         connection.crash = CrashPoint(number, after=number % 2 == 0, for_good=True)
