@@ -111,6 +111,7 @@ class RayExecutor(Workers):
     """Calls are made by actors of a Ray cluster. ``rowmill`` runs on one of its nodes; the database stays there."""
 
     kind: Literal["ray"] = "ray"
+    """On a Ray cluster."""
     address: Annotated[str, Field(min_length=1)] = "auto"
     """``auto``: the cluster this machine belongs to, or one of this machine alone, started for the run, if there is
     none. ``host:port``: that cluster. ``local``: always one of this machine alone."""
@@ -161,7 +162,7 @@ CLIENT_REFUSED = (
 ExecutorSettings = LocalExecutor | ProcessesExecutor | RayExecutor
 
 
-_KINDS: Mapping[str, type[StrictModel]] = {
+EXECUTOR_KINDS: Mapping[str, type[StrictModel]] = {
     "local": LocalExecutor,
     "processes": ProcessesExecutor,
     "ray": RayExecutor,
@@ -170,17 +171,17 @@ _KINDS: Mapping[str, type[StrictModel]] = {
 
 def _choose(value: object, _handler: ValidatorFunctionWrapHandler) -> Any:
     """The class that ``kind`` names; a word alone is a kind with its defaults."""
-    if isinstance(value, tuple(_KINDS.values())):
+    if isinstance(value, tuple(EXECUTOR_KINDS.values())):
         return value
     fields: Mapping[Any, Any] = (
         {"kind": value} if isinstance(value, str) else value if isinstance(value, Mapping) else {}
     )
     kind = fields.get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        words = ", ".join(_KINDS)
+    if not isinstance(kind, str) or kind not in EXECUTOR_KINDS:
+        words = ", ".join(EXECUTOR_KINDS)
         text = f"{kind!r} is no executor: one of {words}, or {{kind: processes, workers: 4}}."
         raise failing("executor", [(("kind",) if isinstance(value, Mapping) else (), text)])
-    return _KINDS[kind].model_validate(fields)
+    return EXECUTOR_KINDS[kind].model_validate(fields)
 
 
 Executor = Annotated[ExecutorSettings, WrapValidator(_choose)]

@@ -21,6 +21,7 @@ from rowmill.errors import SpecError
 from rowmill.spec.assembling import PROMPT_FILES
 from rowmill.spec.constraint import ColumnInequality, ScalarInequality
 from rowmill.spec.description import as_markdown, descriptions
+from rowmill.spec.executor import EXECUTOR_KINDS
 from rowmill.spec.parameter import Parameter
 from rowmill.spec.registry import COLUMN_TYPES, PROCESSORS, PROVIDERS, SAMPLERS, SEED_READERS, VALIDATORS, Registry
 from rowmill.spec.spec import Spec
@@ -42,6 +43,7 @@ def spec_schema() -> dict[str, Any]:
     _depends(definitions["ValidationColumn"], "validator_type", VALIDATORS, refs, ["validator_params"])
     _depends(definitions["SeedDatasetConfig"], "seed_type", SEED_READERS, refs, ["params"])
     definitions["ModelConfig"]["properties"]["provider"]["enum"] = PROVIDERS.names()
+    definitions["RunSettings"]["properties"]["executor"]["anyOf"].append({"enum": list(EXECUTOR_KINDS)})
     _leaves_to_other_places(definitions, properties, refs)
     del definitions["Spec"]
     whole = {"$schema": DRAFT, "title": "A spec of Rowmill", **spec}
