@@ -76,6 +76,8 @@ NEEDS: list[tuple[str, dict[str, Any]]] = [
     ("scipy", sampled("scipy", dist_name="norm")),
     ("scipy", sampled("bernoulli_mixture", p=0.5, dist_name="norm")),
     ("faker", sampled("person_from_faker")),
+    ("otel", spec(run={"otel": {"share": 0.5}})),
+    ("ray", spec({"column_type": "llm-text", **CHAT}, run={"executor": "ray"})),
 ]
 CORE = spec(
     seed_dataset={"path": "seed.csv"},
@@ -178,7 +180,17 @@ def test_a_push_without_its_extra_names_the_command_too(bare: Path, tmp_path: Pa
 
 
 def test_every_extra_is_missed_by_something() -> None:
-    assert {extra for extra, _ in NEEDS} == set(EXTRAS)
+    # Figures are asked for by commands, not by a spec: see the next test.
+    assert {extra for extra, _ in NEEDS} | {"metrics"} == set(EXTRAS)
+
+
+def test_figures_without_their_extra_name_the_command_too(bare: Path, tmp_path: Path) -> None:
+    written(tmp_path, spec())
+    assert run_bare(bare, tmp_path, "run", "spec.yaml").returncode == 0
+    for arguments in (["metrics", "core.duckdb"], ["run", "spec.yaml", "--metrics", "127.0.0.1:0"]):
+        done = run_bare(bare, tmp_path, *arguments)
+        assert done.returncode == 2
+        assert "pip install 'rowmill[metrics]'" in done.stderr
 
 
 def test_what_needs_no_extra_runs_without_any(bare: Path, tmp_path: Path) -> None:

@@ -331,7 +331,8 @@ class RayLauncher:
         if isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
             return UsageError(f"The runtime_env of worker group '{group}' cannot be set up: {_shown(error)}")
         faults = (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError)
-        if not self._has_begun and isinstance(error, faults):
+        # Ray has one class for an actor that fails when it begins and for one whose node went away before it ran.
+        if not self._has_begun and isinstance(error, faults) and "never ran" not in str(error):
             return UsageError(
                 f"No worker can begin on the cluster: {_shown(error)}. Rowmill {VERSION} has to be installed on "
                 "every node, with what it needs; see 'rowmill help scaling'."
