@@ -170,8 +170,10 @@ def _serve(wanted: list[dict[str, Any]]) -> None:
         _, node_id = json.loads(line)
         lost = next(node for node in told if node.node_id == node_id)
         cluster.worker_nodes.remove(lost)  # or it would be killed once more, and waited for
-        options = told.pop(lost)
-        told[cluster.add_node(**shared, **options)] = options
+        before = list(told.items())
+        another = cluster.add_node(**shared, **told[lost])
+        told.clear()  # the new one stands where the lost one stood: tests know nodes by their order
+        told.update((another if node is lost else node, options) for node, options in before)
         say()
     cluster.shutdown()
 

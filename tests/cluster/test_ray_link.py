@@ -24,7 +24,7 @@ from rowmill.remote.link import CannotLaunch, LinkLost
 from rowmill.remote.messages import Open, encode
 from rowmill.spec.executor import RayExecutor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 _NOWHERE: frozenset[str] = frozenset()
 _KEY = "planted-key-7c1f2a"
 
@@ -47,22 +47,25 @@ async def _launcher(directory: Path, end: Any = Echo, **settings: Any) -> AsyncI
 async def _begun(
     launcher: Any, name: str = "w1", group: str = "default", avoid: frozenset[str] = _NOWHERE
 ) -> tuple[Any, int]:
-    """A link that has said hello, and the worker's process."""
+    """A link that has said hello, and the worker's process.
+
+    It is asked for again as the crew does: Ray takes a node that is gone or frozen for alive for a while, and cancels
+    the actors it meant for it.
+    """
+    for number in range(4):
+        try:
+            return await _begun_at_once(launcher, f"{name}-{number}", group, avoid)
+        except (CannotLaunch, TimeoutError):
+            await anyio.sleep(1)
+    return await _begun_at_once(launcher, name, group, avoid)
+
+
+async def _begun_at_once(launcher: Any, name: str, group: str, avoid: frozenset[str]) -> tuple[Any, int]:
     with anyio.fail_after(30):
         link = await launcher.launch(name, group, avoid)
         hello = json.loads(await link.receive())
     assert hello["node"] == link.node
     return link, hello["pid"]
-
-
-async def _begun_in_time(launcher: Any, name: str, group: str, avoid: frozenset[str]) -> tuple[Any, int]:
-    """The same, asked for again as the crew does: Ray takes a node that is gone or frozen for alive for a while."""
-    for number in range(4):
-        try:
-            return await _begun(launcher, f"{name}-{number}", group, avoid)
-        except (CannotLaunch, TimeoutError):
-            await anyio.sleep(1)
-    return await _begun(launcher, name, group, avoid)
 
 
 def _opening(key: str = _KEY, filling: int = 0) -> bytes:
@@ -285,7 +288,6 @@ def test_w3_a_node_that_was_silent_is_not_chosen_while_there_is_another(in_clust
     _run(test)
 
 
-@pytest.mark.timeout(240)
 def test_w3_a_frozen_node_gets_no_worker_although_ray_takes_it_for_alive(
     in_cluster: RayCluster, tmp_path: Path
 ) -> None:
@@ -293,18 +295,17 @@ def test_w3_a_frozen_node_gets_no_worker_although_ray_takes_it_for_alive(
         left, right = in_cluster.nodes
         async with _launcher(tmp_path, groups={"only": {"resources": {"left": 1}}}) as launcher:
             with in_cluster.frozen(left):
-                link, _ = await _begun_in_time(launcher, "w1", "default", frozenset({left}))
+                link, _ = await _begun(launcher, avoid=frozenset({left}))
                 assert link.node == right
                 await link.kill()
             # What was silent is taken again where there is no other, once it gives a sign of life.
-            link, _ = await _begun_in_time(launcher, "only-1", "only", frozenset({left}))
+            link, _ = await _begun(launcher, "only-1", "only", frozenset({left}))
             assert link.node == left
             await link.kill()
 
     _run(test)
 
 
-@pytest.mark.timeout(240)
 def test_w2_the_death_of_a_node_is_noticed_and_another_node_is_found(in_cluster: RayCluster, tmp_path: Path) -> None:
     async def test() -> None:
         async with _launcher(tmp_path, groups={"left": {"resources": {"left": 1}}}) as launcher:
@@ -314,7 +315,7 @@ def test_w2_the_death_of_a_node_is_noticed_and_another_node_is_found(in_cluster:
             with anyio.fail_after(30), pytest.raises(LinkLost):
                 await link.receive()
             await link.kill()
-            again, _ = await _begun_in_time(launcher, "left-2", "left", _NOWHERE)
+            again, _ = await _begun(launcher, "left-2", "left", _NOWHERE)
             assert again.node != link.node
             await again.kill()
 
