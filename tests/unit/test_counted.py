@@ -52,4 +52,4 @@ def test_amounts_beside_each_other_look_different_when_they_are() -> None:
     assert beside(0.503, 0.5) == ("$0.503", "$0.500")
     assert beside(0.25, 0.5) == ("$0.25", "$0.50")
     assert beside(0.5, 0.5) == ("$0.50", "$0.50")
-    assert beside(0.0001, 0.005) == ("$0.000", "$0.005")
+    assert beside(0.0001, 0.005) == ("$0.00010", "$0.005")
