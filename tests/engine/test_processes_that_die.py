@@ -123,9 +123,14 @@ IN_FLIGHT = THREADS * WORKERS
 EXPECTED = [{"row_id": number, "number": number, "hurt": number * 2} for number in range(RECORDS)]
 
 
-def _spec(function: str, **settings: Any) -> dict[str, Any]:
-    reference = f"functions:{function}"
-    hurt = {"name": "hurt", "column_type": "custom", "generator_function": reference, "required_columns": ["number"]}
+def _spec(function: str, rows_per_call: int = 1, **settings: Any) -> dict[str, Any]:
+    hurt = {
+        "name": "hurt",
+        "column_type": "custom",
+        "generator_function": f"functions:{function}",
+        "required_columns": ["number"],
+        "max_rows_per_call": rows_per_call,
+    }
     executor = {"kind": "processes", "workers": WORKERS, "silence_s": 2.5, **settings}
     run = {"executor": executor, "max_attempts": 1, "backoff_base_s": 0.01, "max_local_workers": THREADS}
     seed = {"path": "seed.csv", "sampling_strategy": "ordered"}
@@ -170,7 +175,7 @@ def _eventually(is_so: Callable[[], bool], within_s: float, otherwise: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("function", "noticed_s"), [("killed_once", 0.5), ("disconnected_once", 0.5), ("frozen_once", 2.5 + 1.0)]
+    ("function", "noticed_s"), [("killed_once", 0.5), ("disconnected_once", 2.5 + 1.0), ("frozen_once", 2.5 + 1.0)]
 )
 def test_w2_a_worker_that_is_lost_is_noticed_and_replaced_and_no_attempt_is_charged(
     directory: Path, function: str, noticed_s: float
@@ -190,11 +195,14 @@ def test_w2_a_worker_that_is_lost_is_noticed_and_replaced_and_no_attempt_is_char
     assert 0 < _repeated(directory) <= THREADS
 
 
-@pytest.mark.parametrize("function", ["segfaults", "exits", "terminates", "holds", "blocks"])
+@pytest.mark.parametrize(
+    ("function", "rows_per_call"),
+    [("segfaults", 1), ("exits", 1), ("exits", 16), ("terminates", 1), ("holds", 1), ("blocks", 1)],
+)
 def test_w4_a_row_whose_function_takes_its_worker_along_is_dropped_and_all_others_are_made(
-    directory: Path, function: str
+    directory: Path, function: str, rows_per_call: int
 ) -> None:
-    report = rowmill.run(_spec(function), directory / "run.duckdb", directory=directory)
+    report = rowmill.run(_spec(function, rows_per_call), directory / "run.duckdb", directory=directory)
     with RunDatabase.open(directory / "run.duckdb") as database:
         rows = _rows(database)
         dropped = database.sql("select row_id, column_name, reason, error_type from dropped_row").to_pylist()
@@ -207,7 +215,7 @@ def test_w4_a_row_whose_function_takes_its_worker_along_is_dropped_and_all_other
     assert losses == 3
     assert Counter(number for number, _ in _calls(directory))[17] == 3
     # Those that were beside it when it died: as many as a worker has threads, each time but the last.
-    assert _repeated(directory) <= 2 * THREADS
+    assert _repeated(directory) <= 2 * THREADS * rows_per_call
 
 
 def test_a_row_whose_function_wants_more_memory_than_there_is_is_dropped_and_all_others_are_made(

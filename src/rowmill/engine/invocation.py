@@ -67,6 +67,7 @@ from rowmill.store.reading.status import Details, Status, read_drop_reasons, rea
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import HandSettings
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
+from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
@@ -253,7 +254,7 @@ async def work(
                 known,
                 runtime.files,
                 wall_clock,
-                partial(_note_event, store, writer, wall_clock),
+                partial(_note_workers, store, writer),
             )
             try:
                 workers = await stack.enter_async_context(open_workers(settings, job))
@@ -341,14 +342,8 @@ def _has_target(prepared: Prepared) -> bool:
     return prepared.spec.accepted_records is not None
 
 
-async def _note_event(
-    store: RunStore, writer: StoreWriter, wall_clock: Callable[[], float], kind: str, subject: str, detail: str
-) -> None:
-    def write() -> None:
-        with store.connection.transaction():
-            store.note(kind, subject, detail, wall_clock())
-
-    await writer.call(write)
+async def _note_workers(store: RunStore, writer: StoreWriter, news: WorkerNews) -> None:
+    await writer.call(store.note_workers, news)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:

@@ -72,6 +72,12 @@ LIMIT = Metric(
 COOLING = Metric(
     "rowmill_endpoint_cooling_seconds", Kind.GAUGE, "How long an endpoint still rests; 0 if it does not.", ("endpoint",)
 )
+WORKERS = Metric(
+    "rowmill_workers",
+    Kind.GAUGE,
+    "Workers elsewhere while a run works: planned, ready, and lost since it began.",
+    ("worker_group", "state"),
+)
 COMMITTED_AT = Metric("rowmill_last_commit_timestamp_seconds", Kind.GAUGE, "When the run last committed (epoch).")
 COMMIT_AGE = Metric("rowmill_last_commit_age_seconds", Kind.GAUGE, "How long ago that was.")
 SECONDS_LEFT = Metric("rowmill_seconds_left", Kind.GAUGE, "Until the run is done; missing while nobody can tell.")
@@ -82,5 +88,5 @@ BUDGET_LEFT = Metric("rowmill_budget_left", Kind.GAUGE, "What is left of them; n
 
 METRICS = (
     UP, BUILD, STATE, ROWS, ROW_GROUPS, CELLS, DROPPED, DEFERRED, INVOCATIONS, REQUESTS, DURATION, TOKENS, COST,
-    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET, BUDGET_LEFT,
+    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, WORKERS, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET, BUDGET_LEFT,
 )  # fmt: skip

@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.counted import plural
-from rowmill.errors import Damaged, Incompatible
+from rowmill.errors import Damaged, Incompatible, InternalError
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.graph.shard import Shard
@@ -47,8 +47,10 @@ from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.skipping import SkipCondition
 from rowmill.store.turn.turn import Turn
+from rowmill.store.turn.workers import keep_workers
 from rowmill.unfinished_file import CHANGED, remove_left_behind
 from rowmill.version import VERSION
+from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
@@ -416,6 +418,15 @@ class RunStore:
         """Writes an event. Belongs into the caller's transaction."""
         parameters = {"now": from_epoch(now), "kind": kind, "subject": subject, "detail": detail}
         self._connection.execute(sql.insert_event.text, parameters)
+
+    def note_workers(self, news: WorkerNews) -> None:
+        """Writes down what is new of workers elsewhere, and what happened to them."""
+        if self._invocation is None:
+            raise InternalError("workers were told of before the invocation began")
+        with engine_errors.mapped("noting where the workers stand"), self._connection.transaction():
+            for event in news.events:
+                self.note(event.kind, event.subject, event.detail, event.at)
+            keep_workers(self._connection, self._invocation, news)
 
     @property
     def connection(self) -> Connection:
