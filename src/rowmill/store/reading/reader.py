@@ -90,7 +90,7 @@ class Reader:
 
         status = self.detailed_status(now)
         with self._as_far_as_views_go():
-            return read_figures(self._connection, status)
+            return read_figures(self._connection, status, self._version)
 
     def attempts_from(self, first: int, limit: int) -> list[AttemptRecord]:
         """The attempts with the numbers ``first`` to ``first + limit - 1``, as far as they are there. O(limit)."""
