@@ -29,6 +29,7 @@ from anyio.lowlevel import current_token
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine import last_resort
 from rowmill.engine.last_resort import PATIENCE_S
+from rowmill.environment import without_secrets
 
 _log = logging.getLogger("rowmill.run")
 
@@ -203,6 +204,7 @@ def _guarded(signals: int) -> subprocess.Popen[bytes] | None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             bufsize=0,
+            env=without_secrets(),
             pass_fds=(signals,),
             start_new_session=True,
         )

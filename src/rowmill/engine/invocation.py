@@ -275,7 +275,7 @@ async def work(
             if models.servers:
                 learned = {**learned, **newly_learned(models.servers)}
                 await note_servers(models.servers, store, writer, now)
-            taken = await writer.call(turn.take, outcomes, free, now, learned)
+            taken = await writer.call(turn.take, outcomes, free, now, learned, wall_clock)
             if models.servers:
                 taken = obeyed(models.servers, taken)
             await known.keep(outcomes)

@@ -86,6 +86,7 @@ class RunStore:
         self.is_new = is_new
         self._invocation: int | None = None
         self._drop_log: DropLog | None = None
+        self._turn: Turn | None = None
 
     @classmethod
     def open(cls, path: Path) -> RunStore:
@@ -354,7 +355,7 @@ class RunStore:
         sampled = [node for node in graph.generators if isinstance(node.declaration.sql, (SamplerCall, SampledValue))]
         create_sampler_macros(self._connection, map(layout.expression, sampled))
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
-        return Turn(
+        self._turn = Turn(
             self._connection,
             layout,
             spec.run,
@@ -366,6 +367,7 @@ class RunStore:
             drop_log=self._drop_log,
             is_shard=self.shard() is not None,
         )
+        return self._turn
 
     def end(self, reason: str, now: float) -> None:
         """Signs this process out. The run is ``stopped`` with the reason unless it is finished."""
@@ -373,6 +375,9 @@ class RunStore:
         if self._drop_log is not None:
             self._drop_log.say()
         with engine_errors.mapped("signing out"), self._connection.transaction():
+            if self._turn is not None:
+                self._turn.lags.write()
+                self._connection.clear_staged()
             self._connection.execute(sql.stop_run.text, {"reason": reason, "now": moment})
             self._connection.execute(
                 sql.end_invocation.text, {"invocation": self._invocation, "reason": reason, "now": moment}

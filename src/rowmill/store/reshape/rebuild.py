@@ -40,7 +40,7 @@ _ROW_GROUPS = [
 ]
 
 COPIED_TABLES = (
-    "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
+    "spec_version", "invocation", "commit_lag", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
     "control_request", "pause", "limit_by_hand", "refusal", "older_rule", "shard",
 )  # fmt: skip
 """Tables that do not depend on the spec."""
