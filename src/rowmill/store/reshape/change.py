@@ -98,6 +98,9 @@ class Change:
             lines.append("the columns have another order")
         return lines
 
+    def __str__(self) -> str:
+        return "\n".join([*self.lines(), self.price()])
+
     def price(self) -> str:
         """What accepting the change takes, in words."""
         if self.is_free:
