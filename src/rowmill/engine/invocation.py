@@ -49,6 +49,7 @@ from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.graph import Graph
 from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
@@ -203,7 +204,7 @@ async def work(
     """
     given = prepared
     prepared = await writer.call(_open_run, store, given, shard, wall_clock())
-    adopt = partial(_adopt, store, given, resume=resume)
+    adopt = partial(_adopt, store, given, prepared.graph, resume=resume)
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
         await writer.call(adopt, wall_clock())
@@ -413,7 +414,9 @@ def _open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | No
     store.check_after_crash()
     check_order(store, order, prepared)
     if prepared is None:
-        return prepare_stored(stored.text, stored.directory, store.seed_columns())
+        inside = prepare_stored(stored.text, stored.directory, store.seed_columns())
+        store.check_code(inside.spec, inside.graph)
+        return inside
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     store.plan().extended(_wanted_rows(store, prepared.spec), prepared.spec.row_group_size)
     return prepared
@@ -440,8 +443,9 @@ def _is_all_there(store: RunStore, given: Prepared | None) -> bool:
     return _wanted_rows(store, given.spec) == store.plan().rows and not _lacks_accepted(store, given.spec)
 
 
-def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool) -> None:
+def _adopt(store: RunStore, given: Prepared | None, graph: Graph, now: float, *, resume: bool) -> None:
     """What the spec that was given, and found to fit, asks for is so from now on: more rows, other settings."""
+    store.renew_fingerprints(graph)
     if given is not None:
         store.extend(_wanted_rows(store, given.spec), given.spec.row_group_size, now)
         if _lacks_accepted(store, given.spec):
