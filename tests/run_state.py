@@ -128,7 +128,7 @@ class RunState:
         """Defers a task until so many seconds after the run began."""
         self.sql(
             "insert into state.deferred_task values ($generator, $group, $index, $attempts, 'Timeout',"
-            " 'slow', $until, $now, $now)",
+            " 'slow', $until, $now, $now, $attempts)",
             generator=self.number(name),
             group=row_group,
             index=-1 if row_index is None else row_index,

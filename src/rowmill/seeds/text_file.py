@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from rowmill.errors import Problem, SpecError
-from rowmill.seeds.location import Location
+from rowmill.seeds.location import Openable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
@@ -24,7 +24,7 @@ def malformed(name: str, line: int | None, what: str) -> SpecError:
 
 
 @contextmanager
-def open_text(location: Location, name: str) -> Iterator[BinaryIO]:
+def open_text(location: Openable, name: str) -> Iterator[BinaryIO]:
     """The bytes of a file without compression and byte-order mark. Raises SpecError, OSError."""
     with location.open(name) as raw:
         try:
