@@ -49,7 +49,7 @@ class _Tables:
         self.layout = layout
         self.seed_columns = seed_columns
         slots = {**layout.table_slots, **layout.view_slots}
-        self._identity = (seed_columns, tuple(sorted(slots.items())), schema.sql_directory())
+        self._identity = (seed_columns, tuple(sorted(slots.items())), tuple(schema.migrations()))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Tables) and self._identity == other._identity

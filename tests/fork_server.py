@@ -169,7 +169,7 @@ class ForkedProcess(subprocess.Popen[str]):
         self.pid = pid
         self.args = args
         self.stdin, self.stdout, self.stderr = None, stdout, stderr
-        self.returncode: int | None = None  # type: ignore[assignment]  # as it is until the end
+        self.returncode: int | None = None
 
     def poll(self) -> int | None:
         if self.returncode is None:

@@ -67,7 +67,7 @@ def content_of(store: RunStore) -> Mapping[str, list[Any]]:
 
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 def test_copied_tables_are_those_that_a_store_makes(tmp_path: Path, spec: Prepared) -> None:
-    found = []
+    found: list[Mapping[str, list[Any]]] = []
     for store in (RunStore.open(tmp_path / "made.duckdb"), new_store(spec, tmp_path / "copied.duckdb")):
         with closing(store):
             assert store.is_new
