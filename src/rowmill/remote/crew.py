@@ -106,6 +106,7 @@ class _Worker:
         self.cut_off: dict[int, float] = {}
         """Calls it is to end, and since when."""
         self.answers: list[Answer] = []
+        self.limits: Mapping[str, int] = {}
         self.wake = anyio.Event()
         self.heard_at = 0.0
         self.offset_s = math.inf
@@ -166,6 +167,8 @@ class Crew:
         self._fatal: BaseException | None = None
         self._numbers = itertools.count(1)
         self._tasks: TaskGroup | None = None
+        self._limits: dict[str, int] = {}
+        """Requests at once to servers of models, of each worker."""
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
@@ -211,6 +214,16 @@ class Crew:
                 worker.cancels.append(call)
                 worker.cut_off.setdefault(call, now)
                 worker.tell()
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one request."""
+        if not limits:
+            return
+        workers = sum(group.plan.workers for group in self._groups)
+        self._limits |= {name: max(1, calls // workers) for name, calls in limits.items()}
+        for worker in self._ready():
+            worker.limits = dict(self._limits)
+            worker.tell()
 
     def _end_waiting(self, call: int) -> None:
         """Ends a call that waits for a worker."""
@@ -563,6 +576,9 @@ class Crew:
         group = worker.group
         worker.is_ready = True
         worker.joined_at = self._wall_clock()
+        if self._limits:
+            worker.limits = dict(self._limits)
+            worker.tell()
         worker.heard_at = anyio.current_time()
         group.empty_since = None
         group.has_said_so = False
@@ -577,14 +593,15 @@ class Crew:
         while True:
             await worker.wake.wait()
             worker.wake = anyio.Event()
-            while worker.outgoing or worker.cancels or worker.answers:
+            while worker.outgoing or worker.cancels or worker.answers or worker.limits:
                 calls, worker.outgoing = (
                     worker.outgoing[:_CALLS_IN_A_FRAME],
                     worker.outgoing[_CALLS_IN_A_FRAME:],
                 )
                 cancels, worker.cancels = worker.cancels, []
                 answers, worker.answers = worker.answers, []
-                await link.send(encode(Work(calls, cancels, answers)))
+                limits, worker.limits = worker.limits, {}
+                await link.send(encode(Work(calls, cancels, answers, limits)))
             if self._is_closing:
                 await link.send(encode(Drain()))
                 await link.wait_ended()
