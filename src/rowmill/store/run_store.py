@@ -40,7 +40,7 @@ from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.seed_content import keep_new_marks, keep_seed_content, seed_content_of
 from rowmill.store.layout.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.reshape.barrier import reopen_barriers
-from rowmill.store.reshape.change import compare
+from rowmill.store.reshape.change import compare, renew_fingerprints
 from rowmill.store.turn.acceptance import Acceptance
 from rowmill.store.turn.control import Control, HandSettings, read_hand_settings
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
@@ -264,6 +264,21 @@ class RunStore:
             self.reopen("extended", now)
             self.note("extended", "plan", f"from {plan.rows} to {plural(records, 'record')}", now)
         return extended.rows - plan.rows
+
+    def check_code(self, spec: Spec, graph: Graph) -> None:
+        """Raises Incompatible if the spec inside this database would now make other values: its functions changed."""
+        change = compare(self._connection, spec, graph)
+        if change:
+            path = self._connection.path
+            raise Incompatible(
+                f"{path} was made with other code than there is now: {'; '.join(change.lines())}. {change.price()} "
+                f"Nothing was changed. Put the code back as it was, or: 'rowmill run {path} --accept-changes' goes on "
+                "with the code of now."
+            )
+
+    def renew_fingerprints(self, graph: Graph) -> None:
+        """After :meth:`check_fits`: from now on generators are known as this Rowmill knows them."""
+        renew_fingerprints(self._connection, graph)
 
     def update_spec(self, spec: Spec, now: float) -> None:
         """Keeps ``spec`` as the newest one if it differs from the stored one (settings, limits, records)."""

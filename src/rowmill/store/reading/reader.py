@@ -333,7 +333,7 @@ def open_file(path: Path) -> tuple[Connection, int]:
     process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
     """
     if not path.exists():
-        raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+        raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
     connection = Connection(path, read_only=True)
     try:
         if schema.is_new(connection):

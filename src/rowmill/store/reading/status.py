@@ -245,6 +245,12 @@ class Status:
         details = Details.from_values(values["details"]) if values["details"] is not None else None
         return cls(**{**values, "columns": columns, "resources": resources, "details": details})
 
+    def __str__(self) -> str:
+        """The status as a short table."""
+        from rowmill.store.reading.status_text import status_text
+
+        return status_text(self)
+
     def _repr_html_(self) -> str:
         """The status for a notebook."""
         facts: list[tuple[str, object]] = [
