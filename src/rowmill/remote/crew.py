@@ -280,8 +280,8 @@ class Crew:
             worker.node,
             worker.joined_at,
             heard_at,
-            now if state in ("lost", "ended") else None,
-            0 if state in ("lost", "ended") else len(worker.calls),
+            now if state == "lost" else None,
+            0 if state == "lost" else len(worker.calls),
             worker.done,
             worker.calls_lost,
             worker.reason[:500] if state == "lost" else "",
@@ -485,7 +485,11 @@ class Crew:
         while True:
             with anyio.move_on_after(_NEWS_S):
                 await self._has_untold.wait()
-            await self.tell_news()
+            try:
+                await self.tell_news()
+            except RowmillError as error:  # F7: the run stops
+                self._fail(error)
+                return
 
     async def tell_news(self) -> None:
         """Has kept what is new."""
