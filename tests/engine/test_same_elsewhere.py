@@ -73,7 +73,7 @@ def judged_by_key(rows: pa.Table):
 def knows_key(row) -> str:
     return "yes" if os.environ.get("WRITER_KEY") else "no"
 
-def length(rows):
+def length(rows: pa.RecordBatchReader):
     for batch in rows:
         yield {"row_id": batch["row_id"], "length": [len(text) for text in batch["note"].to_pylist()]}
 """
