@@ -9,6 +9,11 @@ from typing import Any
 import rowmill
 from rowmill.spec.spec import Spec
 
+PIXEL = (
+    "89504E470D0A1A0A0000000D4948445200000001000000010802000000907753DE0000000C49444154789C63F8CFC0000003010100C9FE92EF"
+    "0000000049454E44AE426082"
+)
+"""A picture of one red pixel, as hexadecimal digits."""
 SPEC: dict[str, Any] = {
     "name": "customer-support-dialogues-with-tools-and-pictures-2026-11",
     "records": 120,
@@ -59,6 +64,18 @@ SPEC: dict[str, Any] = {
             "column_type": "expression",
             "sql": "{'street': customer, 'lines': ['a', 'b'], 'geo': {'lat': 1.5, 'lon': null}}",
             "dtype": "STRUCT(street VARCHAR, lines VARCHAR[], geo STRUCT(lat DOUBLE, lon DOUBLE))",
+        },
+        {
+            "name": "icon",
+            "column_type": "expression",
+            "sql": f"unhex('{PIXEL}')",
+            "dtype": "BLOB",
+        },
+        {
+            "name": "noise",
+            "column_type": "expression",
+            "sql": "unhex('00ff00ff')",
+            "dtype": "BLOB",
         },
         {
             "name": "unbroken",

@@ -275,6 +275,7 @@ class RunDatabase:
         self.path = path
         self._reader = reader
         self._page: PageServer | None = None
+        self._page_wish = (0, False)
 
     @classmethod
     def open(cls, path: str | Path) -> RunDatabase:
@@ -370,14 +371,18 @@ class RunDatabase:
     def ui(self, *, port: int = 0, steer: bool = False) -> str:
         """The address of a page that shows the run, living or finished, in a browser on this machine.
 
-        The page is served by a thread of this process until the run database is closed; asked again, the address is
-        the same. ``steer``: the page may also act on the run. Raises :class:`~rowmill.errors.UsageError` if the port
-        is taken.
+        The page is served by a thread of this process until the run database is closed; asked for the same again, the
+        address is the same. ``steer``: the page may also act on the run. Raises
+        :class:`~rowmill.errors.UsageError` if the port is taken.
         """
         from rowmill.ui.server import PageServer  # not for those who never look
 
+        if self._page is not None and self._page_wish != (port, steer):
+            self._page.close()
+            self._page = None
         if self._page is None:
             self._page = PageServer(self.path, port=port, can_steer=steer)
+            self._page_wish = port, steer
         return self._page.url
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from rowmill.store.database.statements import Statement, all_statements, sql_dir
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape import rebuild, regeneration, reopening
 from rowmill.store.reshape.barrier import Barriers
-from rowmill.store.turn import admission, control, journal, recording
+from rowmill.store.turn import admission, commit_lag, control, journal, recording
 
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
@@ -98,6 +98,7 @@ def state() -> Iterator[RunState]:
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
             "new_task_trace": staging.NEW_TASK_TRACE,
+            "new_commit_lag": commit_lag.NEW_COMMIT_LAG,
             "new_answer": staging.NEW_ANSWER,
             "pulled_task": staging.TASK_KEY,
             "invalid_row": regeneration.INVALID_ROW,

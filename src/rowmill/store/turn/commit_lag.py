@@ -19,7 +19,7 @@ sql = statements_of("turn/commit_lag")
 
 COMMIT_LAG_BOUNDS_MS = (5, 10, 20, 30, 50, 75, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """Upper bounds by which lags are counted; about the promise, 50 and 100 ms, they are close together."""
-_NEW_COMMIT_LAG = pa.schema(
+NEW_COMMIT_LAG = pa.schema(
     [("invocation", pa.int32()), ("upper_ms", pa.int32()), ("results", pa.int64()), ("lag_s", pa.float64())]
 )
 
@@ -55,7 +55,7 @@ class CommitLags:
         """Writes what was counted so far, if that is more than is written. Belongs into the caller's transaction."""
         if not self._has_news:
             return
-        rows = Rows(_NEW_COMMIT_LAG)
+        rows = Rows(NEW_COMMIT_LAG)
         bounds = (*COMMIT_LAG_BOUNDS_MS, None)
         for bound, results, lag_s in zip(bounds, self._results, self._lag_s, strict=True):
             rows.append(self._invocation, bound, results, lag_s)
