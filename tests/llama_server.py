@@ -1,7 +1,7 @@
 """llama.cpp's own server, from the wheel ``xllamacpp``, with a tiny random model: a program nobody here wrote.
 
-``python tests/llama_server.py MODEL PORT chat|embedding`` prints its URL when it listens, and ends with its standard
-input.
+``python tests/llama_server.py MODEL PORT chat|embedding CONTEXT`` prints its URL when it listens, and ends with its
+standard input.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_random_model(path: Path) -> None:
     tokens = [*(characters[byte] for byte in range(256)), "<|end|>"]
     random = np.random.default_rng(1)
     writer = GGUFWriter(str(path), "llama")
-    writer.add_context_length(512)
+    writer.add_context_length(8192)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(1)
     writer.add_feed_forward_length(INNER)
@@ -79,9 +79,9 @@ class LlamaServer:
 
 
 @contextmanager
-def llama_server(model: Path, use: str = "chat", port: int = 0) -> Iterator[LlamaServer]:
-    """The server at work, gone after the block, killed or not."""
-    command = [sys.executable, __file__, str(model), str(port), use]
+def llama_server(model: Path, use: str = "chat", port: int = 0, context: int = 512) -> Iterator[LlamaServer]:
+    """The server at work, with so many tokens of context for each of two requests; gone after the block."""
+    command = [sys.executable, __file__, str(model), str(port), use, str(context)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
@@ -102,14 +102,14 @@ def llama_server(model: Path, use: str = "chat", port: int = 0) -> Iterator[Llam
         process.stdout.close()
 
 
-def _serve(model: str, port: int, use: str) -> None:
+def _serve(model: str, port: int, use: str, context: int) -> None:
     import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     parameters: Any = xllamacpp.CommonParams()
     parameters.model.path = model
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
-    parameters.n_ctx = 1024
+    parameters.n_ctx = 2 * context
     parameters.n_parallel = 2
     parameters.n_batch = parameters.n_ubatch = 512
     parameters.cpuparams.n_threads = 1
@@ -125,4 +125,4 @@ def _serve(model: str, port: int, use: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

@@ -73,8 +73,10 @@ def press(browser: Browser, *keys: str) -> None:
     """Presses keys, one after the other."""
     for key in keys:
         text = "\r" if key == "Enter" else key if len(key) == 1 else ""
+        number = {"Enter": 13, "Escape": 27, "Tab": 9}.get(key, 0)
         for kind in ("keyDown", "keyUp"):
-            browser.command("Input.dispatchKeyEvent", {"type": kind, "key": key, "code": key, "text": text})
+            event = {"type": kind, "key": key, "code": key, "text": text, "windowsVirtualKeyCode": number}
+            browser.command("Input.dispatchKeyEvent", event)
 
 
 def do(browser: Browser, statement: str) -> None:
@@ -222,6 +224,9 @@ def test_pictures_are_drawn_whether_they_are_files_or_values_and_other_bytes_are
     drawn = "[...document.querySelectorAll('img')].map(i => [i.complete && i.naturalWidth > 0, i.src])"
     for path, number in (("rows?where=row_id+%3D+3", 2), ("row/3", 2)):
         browser.visit(ugly.url + path, 1280)
+        for place in range(number):  # one that is far away is loaded when somebody comes near it
+            do(browser, f"document.querySelectorAll('img')[{place}].scrollIntoView({{inline: 'center'}})")
+            until(browser, f"{drawn}[{place}][0]")
         until(browser, f"{drawn}.length === {number} && {drawn}.every(([is]) => is)")
         assert {src.rpartition("/")[2] for _, src in browser.value(drawn)} == {"portrait", "icon"}
     assert "4 bytes" in browser.value("document.body.innerText")
@@ -251,10 +256,9 @@ def test_the_keyboard_is_enough(browser: Browser, ugly: Page) -> None:
     browser.visit(ugly.url + "rows", 1280)
     press(browser, "Tab")
     assert browser.value("document.activeElement.className") == "skip"
+    do(browser, "document.activeElement.blur()")
     press(browser, "j", "j", "k", "j")
     second = browser.value("document.querySelectorAll('#rows tbody tr')[1].dataset.href")
-    press(browser, "Escape")
-    do(browser, "document.activeElement.blur()")
     press(browser, "Enter")
     until(browser, f"location.pathname === '{second}' && document.readyState === 'complete'")
     press(browser, "u")
@@ -282,13 +286,10 @@ def test_a_result_is_taken_away_as_csv_and_parquet(browser: Browser, ugly: Page,
     while {path.name for path in tmp_path.iterdir()} != {"result.csv", "result.parquet"}:
         assert time.monotonic() < give_up_at, list(tmp_path.iterdir())
     with duckdb.connect() as connection:
-        counts = [
-            connection.execute("select count(*), sum(row_id) from read_csv($1)", [str(tmp_path / "result.csv")]),
-            connection.execute(
-                "select count(*), sum(row_id) from read_parquet($1)", [str(tmp_path / "result.parquet")]
-            ),
-        ]
-        assert counts[0].fetchall() == counts[1].fetchall() != [(0, None)]
+        for reading in ("read_csv", "read_parquet"):
+            file = tmp_path / f"result.{reading.removeprefix('read_')}"
+            found = connection.execute(f"select count(*), count(review) from {reading}($1)", [str(file)]).fetchall()
+            assert found == [(102, 102)]
 
 
 def test_a_run_of_an_older_schema_is_shown_before_it_is_migrated(browser: Browser, tmp_path: Path) -> None:
@@ -336,10 +337,8 @@ def act(browser: Browser, verb: str, **fields: str) -> tuple[str, str]:
     for name, value in fields.items():
         do(browser, f"{form}.elements.{name}.value = {json.dumps(value)}")
     do(browser, f"{form}.requestSubmit()")
-    until(
-        browser,
-        "document.getElementById('confirm').open || !['', 'Counting …'].includes(document.getElementById('said').textContent)",
-    )
+    said = "document.getElementById('said').textContent"
+    until(browser, f"document.getElementById('confirm').open || !['', 'Counting …'].includes({said})")
     counted = browser.value("document.getElementById('said').textContent")
     if not browser.value("document.getElementById('confirm').open"):
         return counted, ""
@@ -387,16 +386,16 @@ def test_every_verb_acts_on_a_living_run_after_its_count(
     assert "no_such_column" in counted
     assert said == ""
     counted, said = act(browser, "rerun", column="note", where="row_id < 10")
-    assert "pause" in counted or "works" in counted or "rows" in counted or "process" in counted
+    assert "in use by process" in counted
+    assert said == ""
 
     act(browser, "resume")
     becomes(state, "running")
     act(browser, "drain")
     assert run.wait(_PATIENCE_S) == 75
     until(browser, "document.getElementById('state').textContent === 'stopped'")
-    finished = one("select rows_finished from run_status")
+    database.close()  # nobody has the file open who could not let it go
     counted, said = act(browser, "rerun", column="note", where="row_id < 10")
     assert "would be made again" in counted
     assert "rowmill run" in said
-    assert int(str(one("select rows_finished from run_status"))) < int(str(finished))
-    assert browser.console() == []
+    assert all("/act/count" in said for said in browser.console()), "but the refusals"
