@@ -8,32 +8,23 @@ import signal
 import threading
 import time
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import CommandLine
-from llama_server import LlamaServer, llama_server, write_random_model
+from llama_server import LlamaServer, llama_server, random_model
 
 import rowmill
 from rowmill.engine.ending import RunReport
 from rowmill.run_database import RunDatabase
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("xllamacpp") is None or find_spec("gguf") is None,
-        reason="needs the packages xllamacpp and gguf: pip install xllamacpp gguf",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("llama") / "random.gguf"
-    write_random_model(path)
-    return path
+    return random_model(tmp_path_factory.mktemp("llama"))
 
 
 def ran(server: LlamaServer, directory: Path, *columns: dict[str, Any], records: int = 6, **fields: Any) -> RunReport:
