@@ -98,7 +98,7 @@ def test_polars_reads_them(exported: tuple[Path, list[dict[str, Any]]]) -> None:
     polars = pytest.importorskip("polars", reason="polars is not installed")
     directory, rows = exported
     assert polars.read_parquet(directory / "odd.parquet").to_dicts() == rows
-    assert polars.read_ipc(directory / "odd.arrow", memory_map=False).to_dicts() == rows
+    assert polars.read_ipc(directory / "odd.arrow").to_dicts() == rows
     assert _of(polars.read_ndjson(directory / "odd.jsonl").to_dicts(), SIMPLE) == _of(rows, SIMPLE)
     text = polars.read_csv(directory / "odd.csv", infer_schema=False, missing_utf8_is_empty_string=True)
     assert text.to_dicts() == _csv(directory / "odd.csv")
@@ -125,7 +125,6 @@ def test_pandas_reads_them(exported: tuple[Path, list[dict[str, Any]]]) -> None:
         directory / "odd.jsonl",
         lines=True,
         dtype=False,
-        convert_dates=False,
         precise_float=True,
         dtype_backend="pyarrow",
     )

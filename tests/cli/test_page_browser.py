@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import Popen
 
@@ -131,6 +133,38 @@ def test_the_page_asks_nothing_of_any_other_server(browser: Browser, hostile: Pa
     asked = {url for url in browser.requested() if not url.startswith("data:")}
     assert asked
     assert all(url.startswith(hostile.url) for url in asked)
+
+
+def test_another_page_of_the_browser_can_neither_read_nor_change_anything(browser: Browser, hostile: Page) -> None:
+    html = f"""<!doctype html><title>evil</title><iframe id="in" src="{hostile.url}rows"></iframe><script>
+      window.said = [];
+      for (const [path, method] of [["rows", "GET"], ["act/count", "POST"], ["metrics", "GET"]])
+        for (const mode of ["cors", "no-cors"])
+          fetch("{hostile.url}" + path, {{method, mode, body: method === "POST" ? "verb=pause" : undefined}})
+            .then((a) => a.text()).then((text) => said.push(text), () => said.push("")).catch(() => said.push(""));
+    </script>"""
+
+    class Foreign(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(html.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            browser.visit(f"http://127.0.0.1:{server.server_port}/", 1280)
+            until(browser, "window.said.length === 6")
+            assert set(browser.value("window.said")) == {""}
+            complaints = " ".join(browser.console())
+        finally:
+            server.shutdown()
+    assert "403" in complaints
+    assert "frame" in complaints
 
 
 def test_arrows_go_to_the_next_row_and_digits_to_the_pages(browser: Browser, hostile: Page) -> None:
