@@ -81,6 +81,14 @@ def test_the_plan_benchmark_prepares_and_resumes_plans_of_very_different_sizes(t
     assert "1,000,000,000" in printed
 
 
+def test_the_live_benchmark_opens_pages_instead_of_readers(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "live", "--rows", "300", "--pages", "2")
+    alone, watched = report["tables"]["live"]
+    assert (alone["pages"], watched["pages"], watched["readers"]) == (0, 2, 0)
+    _positive(watched, "cells_per_s", "reader_cpu_s")
+    assert "pages" in printed
+
+
 def test_the_live_benchmark_compares_a_run_with_readers_to_one_alone(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "live", "--rows", "300", "--readers", "1")
     alone, watched = report["tables"]["live"]
