@@ -58,7 +58,8 @@ _HARMONY_HEADER = re.compile(
     r"|\A\s*(analysis|commentary|final)\b[^<\n]*<\|message\|>"
 )
 _UNMARKED = re.compile(r"\A\s*analysis(?P<thought>\S.*)assistantfinal(?P<answer>.*)\Z", re.DOTALL)
-_MAY_HAVE = re.compile(r"think|thought|reasoning|monologue|<\|channel|<channel\||<\|message\|>|assistantfinal", re.I)
+_MAY_HAVE = ("think", "thought", "reasoning", "monologue", "<|channel", "<channel|", "<|message|>", "assistantfinal")
+"""What every spelling has one of, in small letters. Looked for one by one: an expression takes ten times as long."""
 _RESPONSE_MARK = re.compile(r"\A\s*<\|START_RESPONSE\|>|<\|END_RESPONSE\|>\s*\Z")
 """Of Command models: what stands around the answer behind thoughts."""
 _QUOTES = frozenset("\"'“”„‘’«»`()/")
@@ -85,7 +86,8 @@ class Separated(NamedTuple):
 
 def separated(text: str, kept: frozenset[str] = frozenset()) -> Separated:
     """Takes the thoughts out of a text; those of the kinds in ``kept`` (:func:`kinds_named_in`) stay."""
-    if not _MAY_HAVE.search(text):
+    small = text.lower()
+    if not any(sign in small for sign in _MAY_HAVE):
         return Separated(text, None)
     if HARMONY not in kept:
         found = _of_channels(text)
