@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rowmill.engine.reopening import extend
+from rowmill.export.format import ExportFormat
 from rowmill.export.writer import open_writer
 from rowmill.run_database import RunDatabase, run
-from rowmill.export.format import ExportFormat
 
 ROWS = 1200
 VALUES: dict[str, Any] = {
@@ -78,9 +78,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
-def test_two_exports_of_the_same_rows_are_the_same_bytes(
-    runs: tuple[Path, Path], tmp_path: Path, ending: str
-) -> None:
+def test_two_exports_of_the_same_rows_are_the_same_bytes(runs: tuple[Path, Path], tmp_path: Path, ending: str) -> None:
     found = set()
     for number, path in enumerate([*runs, *runs]):
         with RunDatabase.open(path) as database:

@@ -137,7 +137,7 @@ class _GroupingWriter(Writer):
             self._release()
 
     def _release(self) -> None:
-        """Writes a group of what is held. Rows beyond a group stay, so that it does not matter in what batches they came."""
+        """Writes a group of what is held. Rows beyond it stay: it does not matter in what batches they came."""
         if self._held:
             table = pa.Table.from_batches(self._held, schema=self._schema)
             self._held = table.slice(_ROWS_PER_GROUP).to_batches()
@@ -172,14 +172,25 @@ class ParquetWriter(_GroupingWriter):
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
-class ArrowFileWriter(_GroupingWriter):
+class _ArrowWriter(_GroupingWriter):
+    """A file of Arrow holds memory as it is."""
+
+    def _in_one(self, table: pa.Table) -> pa.Table:
+        """The rows with nothing where a value is null: the engine leaves there what was in its memory before."""
+        try:
+            return table.take(pa.array(range(table.num_rows), pa.int64())).combine_chunks()
+        except pa.ArrowNotImplementedError:  # of unions, which have no place for a null
+            return table.combine_chunks()
+
+
+class ArrowFileWriter(_ArrowWriter):
     """Arrow IPC file format (Feather version 2); uncompressed it can be memory-mapped."""
 
     def _open(self) -> Any:
         return pa.ipc.new_file(self._sink, self._schema, options=_arrow_options(self._compression))
 
 
-class ArrowStreamWriter(_GroupingWriter):
+class ArrowStreamWriter(_ArrowWriter):
     """Arrow IPC streaming format, for pipes: its reader need not seek."""
 
     def _open(self) -> Any:
