@@ -45,7 +45,7 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
-from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
+from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import rest_reason, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
@@ -306,8 +306,8 @@ async def work(
         stack.enter_context(collected_rarely())
         means = await _open_means(shared, stack, open_provider)
         beginning = await _sign_in(shared, means)
-        workers = await _open_generators(shared, means, stack, open_workers)
-        turns = _Turns(shared, means, beginning.turn)
+        workers = await _open_generators(shared, means, beginning.limits, stack, open_workers)
+        turns = _Turns(shared, means, beginning.turn, workers)
         dispatcher = _dispatcher(shared, means, beginning, turns, workers)
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
@@ -358,7 +358,7 @@ async def _sign_in(shared: _Work, means: _Means) -> _Beginning:
 
 
 async def _open_generators(
-    shared: _Work, means: _Means, stack: AsyncExitStack, open_workers: OpenWorkers | None
+    shared: _Work, means: _Means, limits: Mapping[str, int], stack: AsyncExitStack, open_workers: OpenWorkers | None
 ) -> Workers | None:
     """Has the generators get ready that work here, and starts the workers that are to make the other calls, if any."""
     try:
@@ -384,17 +384,20 @@ async def _open_generators(
         partial(_note_workers, shared.store, shared.writer),
     )
     try:
-        return await stack.enter_async_context(open_workers(shared.elsewhere, job))
+        workers = await stack.enter_async_context(open_workers(shared.elsewhere, job))
     except RowmillError as refusal:
         await shared.sign_out_refused(refusal)
         raise
+    workers.set_limits(limits_of_servers(means.models.servers, limits))
+    return workers
 
 
 class _Turns:
     """The turns of an invocation, with what comes before and after each."""
 
-    def __init__(self, shared: _Work, means: _Means, turn: Turn) -> None:
+    def __init__(self, shared: _Work, means: _Means, turn: Turn, workers: Workers | None) -> None:
         self._shared = shared
+        self._workers = workers
         self._known, self._servers = means.known, means.models.servers
         self.turn = turn
         self.tidying: TaskGroup | None = None
@@ -410,6 +413,8 @@ class _Turns:
             await note_servers(self._servers, shared.store, shared.writer, now)
         taken = await shared.writer.call(self.turn.take, outcomes, free, now, learned, shared.wall_clock)
         if self._servers:
+            if self._workers is not None and taken.steering is not None:
+                self._workers.set_limits(limits_of_servers(self._servers, taken.steering.limits))
             taken = obeyed(self._servers, taken)
         await self._known.keep(outcomes)
         if self.turn.is_untidy and self.tidying is not None:

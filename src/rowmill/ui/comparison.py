@@ -108,6 +108,7 @@ def compare(here: Reader, there: Reader, after: int, *, only_changed: bool) -> C
             reached = part.last
             break
     shown = page[:PAGE_ROWS]
+    common.sort(key=lambda name: not counts[name])  # those that differ are what somebody looks for
     return Comparison(
         columns=[ComparedColumn(name, counts[name]) for name in common],
         only_here=[name for name in types_here if name not in types_there],

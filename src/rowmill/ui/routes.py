@@ -347,7 +347,7 @@ class Pages:
             "can_steer": self._steering is not None,
             "quoted": lambda text: quote(str(text), safe=""),
         }
-        return _html(rendered(template, **facts, **values), status)
+        return _html(rendered(template, **facts, **values), _status(request, status))
 
 
 def _answering(handler: Handler) -> Handler:
@@ -360,10 +360,15 @@ def _answering(handler: Handler) -> Handler:
         except RowmillError as error:
             if "text/html" in request.headers.get("Accept", ""):
                 base = f"/{request.match_info['token']}"
-                return _html(rendered("problem.html", problem=str(error), base=base), 400)
+                return _html(rendered("problem.html", problem=str(error), base=base), _status(request, 400))
             return web.Response(status=400, text=str(error))
 
     return answer
+
+
+def _status(request: web.Request, status: int) -> int:
+    """A page that says what was wrong is an answer to a browser, which would complain of it on its console."""
+    return 200 if "text/html" in request.headers.get("Accept", "") else status
 
 
 def _html(content: bytes, status: int = 200) -> web.Response:
