@@ -36,8 +36,8 @@ class Task(NamedTuple):
     inputs: Any
     state: Any = None
     """What the last call of an ordered generator returned to be handed back (R10)."""
-    was_deferred: bool = False
-    """It waited in ``deferred_task`` before: its row there goes when the task ends."""
+    deferrals: int = 0
+    """How often it was deferred before, whatever for. Its row in ``deferred_task`` goes when the task ends."""
     regenerations: int = 0
     """How often its value was made before, and found invalid: the request that makes it must differ."""
 

@@ -319,7 +319,7 @@ def test_p8_an_unfinished_shard_keeps_what_it_has_made_and_deferred(
     assert tasks
     connection = store.connection
     connection.execute(
-        "insert into state.deferred_task values ($g, $r, $i, 2, 'Timeout', 'slow', $at, $at, $at)",
+        "insert into state.deferred_task values ($g, $r, $i, 2, 'Timeout', 'slow', $at, $at, $at, 2)",
         {"g": tasks[0].generator, "r": tasks[0].row_group, "i": tasks[0].row_index, "at": _moment(50)},
     )
     store.close()

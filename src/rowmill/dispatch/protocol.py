@@ -57,7 +57,10 @@ class Workers(Protocol):
         ...
 
     def cancel(self, calls: Sequence[int]) -> None:
-        """Nobody waits for these calls any more; their endings are not told, whether they have come or not."""
+        """Nobody waits for the values of these calls any more: they are to end at once.
+
+        Each ends within about a second, with the requests it made as far as they are known.
+        """
         ...
 
     def endings(self) -> AsyncIterator[Sequence[CallEnding]]:

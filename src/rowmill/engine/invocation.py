@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
 from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
-from rowmill.engine.interruption import Deadline, obey_signals
+from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
@@ -49,6 +49,7 @@ from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.runtime import InvocationRuntime
+from rowmill.graph.graph import Graph
 from rowmill.graph.shard import ShardOrder
 from rowmill.inspect.place import LivePlace
 from rowmill.inspect.steering import request_of
@@ -67,6 +68,7 @@ from rowmill.store.reading.status import Details, Status, read_drop_reasons, rea
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import HandSettings
 from rowmill.task import FinishedRowGroup, Outcome, TurnResult
+from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
@@ -82,22 +84,25 @@ async def run(
     on_progress: Progress | None = None,
     progress_interval_s: float = 0.5,
     handle_signals: bool = False,
+    takes_interrupts: bool = False,
     on_drain: Callable[[], None] | None = None,
     on_row_group_finished: Callable[[FinishedRowGroup], None] | None = None,
     environ: Mapping[str, str] | None = None,
     resume: bool = False,
     shard: ShardOrder | None = None,
     executor: ExecutorSettings | None = None,
+    otel: OtelSettings | None = None,
     open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """Creates, resumes or extends the run database and works until it is complete or told to stop.
 
     ``prepared`` None goes on with the spec inside the database. ``handle_signals``: the first SIGINT or SIGTERM drains
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
+    ``takes_interrupts``: SIGINT does the same while calls run, in a program that lives on.
     ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on must be made of
-    them. ``executor``: where calls are made, if not where the spec says; without ``open_workers`` always in this
-    process. A run that is refused, or whose models do not answer, is not extended,
-    resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
+    them. ``executor``, ``otel``: in the place of the spec's fields of these names; without ``open_workers`` calls are
+    always made in this process. A run that is refused, or whose models do not answer, is not extended, resumed or
+    changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
     (RunStopping), or what a callback raised.
     """
     environ = os.environ if environ is None else environ
@@ -107,7 +112,7 @@ async def run(
             afterwards.enter_context(deadline)
         writer = await stack.enter_async_context(WriterThread())
         store = await writer.call(_open_store, database, prepared, shard, environ)
-        sender = await writer.call(_span_sender, store, prepared, database)
+        sender = await writer.call(_span_sender, store, prepared, database, otel)
         if sender is not None:
             afterwards.push_async_callback(send_the_last, sender, deadline)
         place = announce(database)
@@ -126,6 +131,7 @@ async def run(
                 resume=resume,
                 shard=shard,
                 deadline=deadline if handle_signals else None,
+                takes_interrupts=takes_interrupts,
                 executor=executor,
                 open_workers=open_workers,
             )
@@ -135,11 +141,14 @@ async def run(
                 place.withdraw()
 
 
-def _span_sender(store: RunStore, prepared: Prepared | None, database: Path) -> SpanSender | None:
-    """Who sends spans of this invocation, if its spec wants them sent."""
-    if prepared is not None:
+def _span_sender(
+    store: RunStore, prepared: Prepared | None, database: Path, otel: OtelSettings | None
+) -> SpanSender | None:
+    """Who sends spans of this invocation, if its spec wants them sent, or whoever started it."""
+    settings = otel
+    if settings is None and prepared is not None:
         settings = prepared.spec.run.otel
-    else:
+    elif settings is None:
         stored = None if store.is_new else json.loads(store.stored_spec().text).get("run", {}).get("otel")
         settings = OtelSettings.model_validate(stored) if stored is not None else None
     if settings is None:
@@ -183,18 +192,19 @@ async def work(
     open_provider: OpenProvider = open_provider,
     on_dispatcher: Callable[[Dispatcher], None] | None = None,
     deadline: Deadline | None = None,
+    takes_interrupts: bool = False,
     executor: ExecutorSettings | None = None,
     open_workers: OpenWorkers | None = None,
 ) -> RunReport:
     """:func:`run` over an open store, with the given writer and clock (seconds since the epoch).
 
     ``place``: where readers may ask while it works. ``deadline``: signals are obeyed, and it ends the process after the
-    second. ``open_provider`` opens the endpoints of the spec; ``on_dispatcher`` gets the dispatcher before it starts,
-    to watch it and to steer it.
+    second; ``takes_interrupts``: SIGINT is obeyed, and the process lives on. ``open_provider`` opens the endpoints of
+    the spec; ``on_dispatcher`` gets the dispatcher before it starts, to watch it and to steer it.
     """
     given = prepared
     prepared = await writer.call(_open_run, store, given, shard, wall_clock())
-    adopt = partial(_adopt, store, given, resume=resume)
+    adopt = partial(_adopt, store, given, prepared.graph, resume=resume)
     name = str(store.connection.path or "the run")
     if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
         await writer.call(adopt, wall_clock())
@@ -253,7 +263,7 @@ async def work(
                 known,
                 runtime.files,
                 wall_clock,
-                partial(_note_event, store, writer, wall_clock),
+                partial(_note_workers, store, writer),
             )
             try:
                 workers = await stack.enter_async_context(open_workers(settings, job))
@@ -291,10 +301,13 @@ async def work(
         if on_dispatcher is not None:
             on_dispatcher(dispatcher)
         reason = "cancelled"
+        until_signed_out = stack.enter_context(ExitStack())
         try:
             async with anyio.create_task_group() as group:
                 if deadline is not None:
                     group.start_soon(obey_signals, dispatcher, on_drain, deadline)
+                if takes_interrupts:
+                    group.start_soon(obey_interrupts, dispatcher, on_drain, until_signed_out)
                 if place is not None:
                     group.start_soon(
                         answer, store, writer, running_calls, dispatcher.nudge, turn.control, place, deadline
@@ -341,14 +354,8 @@ def _has_target(prepared: Prepared) -> bool:
     return prepared.spec.accepted_records is not None
 
 
-async def _note_event(
-    store: RunStore, writer: StoreWriter, wall_clock: Callable[[], float], kind: str, subject: str, detail: str
-) -> None:
-    def write() -> None:
-        with store.connection.transaction():
-            store.note(kind, subject, detail, wall_clock())
-
-    await writer.call(write)
+async def _note_workers(store: RunStore, writer: StoreWriter, news: WorkerNews) -> None:
+    await writer.call(store.note_workers, news)
 
 
 def _reason(ending: Ending, stop: BaseException | None) -> str:
@@ -407,7 +414,9 @@ def _open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | No
     store.check_after_crash()
     check_order(store, order, prepared)
     if prepared is None:
-        return prepare_stored(stored.text, stored.directory, store.seed_columns())
+        inside = prepare_stored(stored.text, stored.directory, store.seed_columns())
+        store.check_code(inside.spec, inside.graph)
+        return inside
     store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     store.plan().extended(_wanted_rows(store, prepared.spec), prepared.spec.row_group_size)
     return prepared
@@ -434,8 +443,9 @@ def _is_all_there(store: RunStore, given: Prepared | None) -> bool:
     return _wanted_rows(store, given.spec) == store.plan().rows and not _lacks_accepted(store, given.spec)
 
 
-def _adopt(store: RunStore, given: Prepared | None, now: float, *, resume: bool) -> None:
+def _adopt(store: RunStore, given: Prepared | None, graph: Graph, now: float, *, resume: bool) -> None:
     """What the spec that was given, and found to fit, asks for is so from now on: more rows, other settings."""
+    store.renew_fingerprints(graph)
     if given is not None:
         store.extend(_wanted_rows(store, given.spec), given.spec.row_group_size, now)
         if _lacks_accepted(store, given.spec):

@@ -23,6 +23,9 @@ _TAKEN_BY_ENGINE = "?\\"
 """Signs in a path that the engine reads as parts of an address, wherever they stand."""
 EXAMINED = "examined.duckdb"
 _DOCTOR = ".doctor-"
+_SUFFIXES = {".duckdb", ".db", ".ddb"}
+_MAGIC = b"DUCK"
+_MAGIC_OFFSET = 8
 _PATIENCE_S = 1.0
 _BETWEEN_LOOKS_S = 0.02
 
@@ -45,6 +48,20 @@ def check_usable(path: Path) -> None:
         raise UsageError(f"{path} is a directory. Name a file for the run database.")
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{path} is {_kind(found.st_mode)}, no ordinary file. Name a file for the run database.")
+
+
+def is_run_database(path: Path) -> bool:
+    """Tells a run database from a spec: by its content, or by its ending when there is no such file."""
+    try:
+        # Opening a pipe would wait for somebody to write into it.
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(_MAGIC_OFFSET)
+                if file.read(len(_MAGIC)) == _MAGIC:
+                    return True
+    except OSError:
+        pass
+    return path.suffix.lower() in _SUFFIXES
 
 
 def check_directory(path: Path) -> None:
