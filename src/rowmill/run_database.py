@@ -198,7 +198,9 @@ class RunDatabase:
             self._page.close()
             self._page = None
         if self._page is None:
-            self._page = PageServer(self.path, port=port, can_steer=steer, beside=wish[2])
+            self._page = PageServer(
+                self.path, port=port, can_steer=steer, beside=wish[2], letting_go=self._reader.let_go
+            )
             self._page_wish = wish
         return self._page.url
 

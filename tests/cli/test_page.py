@@ -346,7 +346,9 @@ def test_a_run_database_gives_the_address_of_its_page_and_ends_it(quick_run: Pat
         assert page.post("act/count", verb="pause").status == 403
         steering = Page(database.ui(steer=True))
         assert database.ui(steer=True) == steering.url
-        assert steering.post("act/count", verb="pause").status == 200
+        counted = json.loads(steering.post("act/count", verb="rerun", column="note", where="row_id < 3").content)
+        assert "3 rows wait" in steering.post("act/do", key=counted["key"]).text
+        assert database.status().rows_finished == 17
         with pytest.raises(ConnectionRefusedError):
             page.get()
         page = steering
