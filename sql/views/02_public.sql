@@ -478,7 +478,7 @@ select
   w.worker_group,
   w.kind,
   case
-    when w.state in ('lost', 'ended') or s.state in ('running', 'paused') and i.ended_at is null then w.state
+    when w.state = 'lost' or s.state in ('running', 'paused') and i.ended_at is null then w.state
     else 'ended'
   end as state,
   w.invocation,

@@ -127,6 +127,19 @@ def test_json_can_go_to_stdout_with_the_table_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_remote_benchmark_compares_executors_with_this_process_and_with_the_driver_alone(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "remote", "--seconds", "0.05", "--without-ray")
+    rows = {(row["work"], row["executor"]): row for row in report["tables"]["remote"]}
+    assert {executor for _, executor in rows} == {"local", "1 process", "2 processes", "driver alone"}
+    for (work, executor), row in rows.items():
+        _positive(row, "calls", "calls_per_s", "times_local", "driver_us")
+        if executor.endswith(("process", "processes")):
+            _positive(row, "worker_us")
+        if work == "HTTP":
+            _positive(row, "bare_us", "share_of_bare")
+    assert "driver µs/call" in printed
+
+
 def test_the_refusal_benchmark_compares_with_the_run_without_the_refusing_endpoint(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "refusal", "--row-groups", "2", "--latency-ms", "5")
     alone, beside = report["tables"]["refusal"]

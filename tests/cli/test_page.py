@@ -228,6 +228,18 @@ def test_a_fork_is_compared_with_its_parent(quick_run: Path) -> None:
         assert page.get("compare", **{"with": "../secret.duckdb"}).status == 400
 
 
+def test_texts_that_differ_late_are_shown_from_where_they_differ(quick_run: Path) -> None:
+    other = quick_run.with_name("other.duckdb")
+    shutil.copy(quick_run, other)
+    for path, end in ((quick_run, "mine"), (other, "theirs")):
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("update state.dataset_row set note = repeat('the same ', 900) || $1", [end])
+    with page_of(quick_run) as page:
+        found = page.get("compare", **{"with": "other.duckdb"}).text
+    assert "the same mine" in found
+    assert "the same theirs" in found
+
+
 # Hostile values ------------------------------------------------------------------------------------
 
 

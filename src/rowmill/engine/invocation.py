@@ -41,7 +41,7 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
-from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
+from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
@@ -270,6 +270,7 @@ async def work(
             except RowmillError as refusal:
                 await _sign_out(store, writer, hidden(f"failed: {refusal}")[:500], wall_clock)
                 raise
+            workers.set_limits(limits_of_servers(models.servers, limits))
 
         async def take_turn(
             outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
@@ -279,6 +280,8 @@ async def work(
                 await note_servers(models.servers, store, writer, now)
             taken = await writer.call(turn.take, outcomes, free, now, learned, wall_clock)
             if models.servers:
+                if workers is not None and taken.steering is not None:
+                    workers.set_limits(limits_of_servers(models.servers, taken.steering.limits))
                 taken = obeyed(models.servers, taken)
             await known.keep(outcomes)
             if turn.is_untidy:

@@ -29,6 +29,9 @@ from rowmill.store.reshape.merge import Merge, ShardFacts, facts_of
 from rowmill.store.run_store import RunStore
 from rowmill.unfinished_file import CHANGED, unfinished
 
+_MEMORY_MIB = 256
+"""What the engine may hold in memory: copying takes little, what is more are pages it would keep for later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -68,7 +71,10 @@ def merge(target: Path, shards: Sequence[Path], now: float, *, allow_holes: bool
     with unfinished(target, CHANGED) as made:
         create_private_file(made)
         files = {name: facts.path for name, facts in sources.items()}
-        with Connection(made, sources=files) as connection, engine_errors.mapped("merging the shards"):
+        with (
+            Connection(made, sources=files, memory_mib=_MEMORY_MIB) as connection,
+            engine_errors.mapped("merging the shards"),
+        ):
             merging = Merge(connection, sources, plan, Layout(prepared.graph, prepared.spec.seed))
             if not merging.is_up_to_date():
                 raise Locked("A shard was changed by another process just now. Try again.")
