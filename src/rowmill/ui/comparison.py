@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +171,8 @@ def _values(
 
 def _from_their_difference(one: str, other: str) -> tuple[str, str]:
     """Two texts, from a little before the first character that differs where that would not be seen otherwise."""
-    same = len(commonprefix([one, other]))
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((place for place, (mine, its) in pairs if mine != its), min(len(one), len(other)))
     if same <= _SEEN:
         return one, other
     start = same - _BEFORE
