@@ -105,6 +105,15 @@ def locales() -> list[str]:
     return found
 
 
+def content_of(path: Path) -> bytes:
+    """The bytes of a file; of an Arrow file its values, since what stands in it where a value is null says nothing."""
+    if path.suffix != ".arrow":
+        return path.read_bytes()
+    with pa.ipc.open_file(path) as file:
+        table = file.read_all()
+    return f"{table.schema}{table.to_pylist()}".encode()
+
+
 def test_v5_time_zone_locale_and_hash_seed_change_no_byte(tmp_path: Path) -> None:
     known = locales()
     places = [("UTC", known[0]), ("America/New_York", known[-1]), ("Asia/Kathmandu", known[1 % len(known)])]
@@ -125,7 +134,7 @@ def test_v5_time_zone_locale_and_hash_seed_change_no_byte(tmp_path: Path) -> Non
         done = subprocess.run(program, env=environment, capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         digests = {
-            f"{kind}.{ending}": hashlib.sha256((here / kind / f"out.{ending}").read_bytes()).hexdigest()
+            f"{kind}.{ending}": hashlib.sha256(content_of(here / kind / f"out.{ending}")).hexdigest()
             for kind in KINDS
             for ending in ENDINGS
         }

@@ -142,11 +142,7 @@ class _GroupingWriter(Writer):
             table = pa.Table.from_batches(self._held, schema=self._schema)
             self._held = table.slice(_ROWS_PER_GROUP).to_batches()
             self._rows, self._bytes = max(self._rows - _ROWS_PER_GROUP, 0), sum(batch.nbytes for batch in self._held)
-            self._writer.write_table(self._in_one(table.slice(0, _ROWS_PER_GROUP)))
-
-    def _in_one(self, table: pa.Table) -> pa.Table:
-        """The rows of a group without parts."""
-        return table.combine_chunks()
+            self._writer.write_table(table.slice(0, _ROWS_PER_GROUP).combine_chunks())
 
     def finish(self) -> None:
         """Writes the last group and the footer."""
@@ -172,25 +168,14 @@ class ParquetWriter(_GroupingWriter):
         return pa.RecordBatch.from_arrays(columns, schema=self._schema)
 
 
-class _ArrowWriter(_GroupingWriter):
-    """A file of Arrow holds memory as it is."""
-
-    def _in_one(self, table: pa.Table) -> pa.Table:
-        """The rows with nothing where a value is null: the engine leaves there what was in its memory before."""
-        try:
-            return table.take(pa.array(range(table.num_rows), pa.int64())).combine_chunks()
-        except pa.ArrowNotImplementedError:  # of unions, which have no place for a null
-            return table.combine_chunks()
-
-
-class ArrowFileWriter(_ArrowWriter):
+class ArrowFileWriter(_GroupingWriter):
     """Arrow IPC file format (Feather version 2); uncompressed it can be memory-mapped."""
 
     def _open(self) -> Any:
         return pa.ipc.new_file(self._sink, self._schema, options=_arrow_options(self._compression))
 
 
-class ArrowStreamWriter(_ArrowWriter):
+class ArrowStreamWriter(_GroupingWriter):
     """Arrow IPC streaming format, for pipes: its reader need not seek."""
 
     def _open(self) -> Any:
