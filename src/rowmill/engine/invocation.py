@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -44,6 +43,7 @@ from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
+from rowmill.engine.steady_clock import SteadyClock
 from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
@@ -117,7 +117,7 @@ async def run(
                 writer,
                 prepared,
                 place=place,
-                wall_clock=time.time,
+                wall_clock=SteadyClock(),
                 environ=environ,
                 on_progress=on_progress,
                 progress_interval_s=progress_interval_s,
@@ -297,7 +297,15 @@ async def work(
                     group.start_soon(obey_signals, dispatcher, on_drain, deadline)
                 if place is not None:
                     group.start_soon(
-                        answer, store, writer, running_calls, dispatcher.nudge, turn.control, place, deadline
+                        answer,
+                        store,
+                        writer,
+                        running_calls,
+                        dispatcher.nudge,
+                        turn.control,
+                        place,
+                        wall_clock,
+                        deadline,
                     )
                 if on_progress is not None:
                     report = partial(_report_progress, store, writer, running_calls, on_progress, wall_clock)
