@@ -11,10 +11,10 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from rowmill.errors import Problem, SpecError
-from rowmill.seeds.location import Location
+from rowmill.seeds.location import Openable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_OTHER_ENCODINGS = ((b"\xff\xfe\0\0", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 _MANY_BYTES = 256 * 2**20
 """From here on a compressed file is looked at for how much it grows …"""
 _MOST_SWOLLEN = 100
@@ -28,18 +28,17 @@ def malformed(name: str, line: int | None, what: str) -> SpecError:
 
 
 @contextmanager
-def open_text(location: Location, name: str) -> Iterator[BinaryIO]:
+def open_text(location: Openable, name: str) -> Iterator[BinaryIO]:
     """The bytes of a file without compression and byte-order mark. Raises SpecError, OSError."""
     with location.open(name) as raw:
         try:
             content = _decompressed(raw, name)
             is_compressed = content is not raw
-            start = content.read(3)
+            start = content.read(4)
             for mark, encoding in _OTHER_ENCODINGS:
                 if start.startswith(mark):
                     raise malformed(name, 1, f"the file is {encoding}, not UTF-8. Save it as UTF-8.")
-            if start == BYTE_ORDER_MARK:
-                start = b""
+            start = start.removeprefix(BYTE_ORDER_MARK)
             yield cast(
                 BinaryIO, io.BufferedReader(_Rest(start, content, raw if is_compressed else None, name), 1 << 20)
             )

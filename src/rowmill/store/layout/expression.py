@@ -27,6 +27,8 @@ from rowmill.store.layout.sql_functions import is_repeatable
 sql = statements_of("layout/expression")
 
 
+_kinds: dict[str, Sequence[str]] = {}
+"""By name of a function, all in lower case: scalar, aggregate, table, macro."""
 _COSTLY_CONSTANT = (
     "A part of the SQL that names no column takes too long or needs too much memory. Make what it builds smaller."
 )
@@ -148,12 +150,17 @@ class ExpressionAnalyst:
                 return _REFUSED_CLASSES[part["class"]]
         return self._function_problem(expression, over_dataset)
 
+    def _kinds_of_functions(self) -> Mapping[str, Sequence[str]]:
+        """Of every function of the engine. They are asked for once in a process: that takes as long as to open it."""
+        if not _kinds:
+            _kinds.update(self._connection.execute(sql.kinds_of_functions.text))
+        return _kinds
+
     def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
         calls = [(str(part["function_name"]).lower(), part) for part in _walk(expression) if "function_name" in part]
         if not calls:
             return None
-        names = sorted({name for name, _ in calls})
-        kinds = dict(self._connection.execute(sql.kinds_of_functions.text, {"names": names}))
+        kinds = self._kinds_of_functions()
         for name, part in sorted(calls, key=lambda call: call[0]):
             if not is_repeatable(name, len(part.get("arguments") or ())):
                 return (

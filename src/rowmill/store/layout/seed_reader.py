@@ -310,8 +310,11 @@ class _Description:
         assert source.location is not None
         first: dict[str, str] | None = None
         for name in source.names:
-            check_parquet_columns(source.location, name)
             found = self._engine.describe(table_function("read_parquet", [name]))
+            check_parquet_columns(source.location, name, self._said(list(found)))
+            if variants := [column for column, sql_type in found.items() if "VARIANT" in sql_type]:
+                message = f"{name}: column {variants[0]!r} is {found[variants[0]]}. Write it as JSON, which is kept."
+                raise SpecError([Problem("seed_dataset.path", message)])
             if first is None:
                 first = found
             check_agreement(first, found, source.names[0], name)

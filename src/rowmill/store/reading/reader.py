@@ -90,7 +90,7 @@ class Reader:
 
         status = self.detailed_status(now)
         with self._as_far_as_views_go():
-            return read_figures(self._connection, status)
+            return read_figures(self._connection, status, self._version)
 
     def attempts_from(self, first: int, limit: int) -> list[AttemptRecord]:
         """The attempts with the numbers ``first`` to ``first + limit - 1``, as far as they are there. O(limit)."""
@@ -333,7 +333,7 @@ def open_file(path: Path) -> tuple[Connection, int]:
     process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
     """
     if not path.exists():
-        raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+        raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
     connection = Connection(path, read_only=True)
     try:
         if schema.is_new(connection):
