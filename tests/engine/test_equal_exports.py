@@ -78,7 +78,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet", "arrow"])
-def test_two_exports_of_the_same_rows_are_the_same_bytes(runs: tuple[Path, Path], tmp_path: Path, ending: str) -> None:
+def test_two_exports_of_the_same_rows_are_the_same_bytes(
+    runs: tuple[Path, Path], tmp_path: Path, ending: str
+) -> None:
     found = set()
     for number, path in enumerate([*runs, *runs]):
         with RunDatabase.open(path) as database:

@@ -12,7 +12,7 @@ from rowmill.generators.custom.followed_code import canonical_digest
 from rowmill.generators.custom.function import load_function
 from rowmill.generators.custom.unrun import unrun
 
-_MODULE = """
+_MODULE = '''
 import json
 import math as m
 import random
@@ -49,7 +49,7 @@ def _rounded(x, y=0):
 
 def unrelated(row):
     return json.dumps(row) * OTHER_LIMIT
-"""
+'''
 _HELPER = """
 RATE = 2
 
@@ -208,12 +208,7 @@ def test_docstrings_and_hints_count_where_somebody_may_look_at_them(tmp_path: Pa
         "def size(row):\n    return Answer.model_json_schema(), search\n"
     )
     before = _digest(tmp_path, module)
-    for change in (
-        ("What to", "How to"),
-        ("score: int", "score: float"),
-        ("Looks", "Finds"),
-        ("x: int):\n", "x: str):\n"),
-    ):
+    for change in (("What to", "How to"), ("score: int", "score: float"), ("Looks", "Finds"), ("x: int):\n", "x: str):\n")):
         assert _digest(tmp_path, _changed(module, change)) != before, change
 
 
@@ -279,9 +274,7 @@ def size(row, /, *more, key: int = -1, **rest) -> "int":
     return (lambda q=1: (yield q))(not a if (n := 5) else n @ 3 ** -2)
 '''
     async_source = source.replace("def size", "async def size").replace("yield q", "q")
-    assert canonical_digest(async_source) == "81459b215a02fbaad356c7db92225e3f7b2c78fa64637b99d79aa7cb95f8279e", (
-        sys.version
-    )
+    assert canonical_digest(async_source) == "81459b215a02fbaad356c7db92225e3f7b2c78fa64637b99d79aa7cb95f8279e", sys.version
 
 
 def test_a_function_of_a_notebook_is_known_by_its_own_code(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,9 @@ class _Module:
     @cached_property
     def imports(self) -> list[ast.Import | ast.ImportFrom]:
         """All that it imports as it is imported itself."""
-        return [each for statement in self.statements for each in _executed(statement) if isinstance(each, _IMPORTS)]
+        return [
+            each for statement in self.statements for each in _executed(statement) if isinstance(each, _IMPORTS)
+        ]
 
     @cached_property
     def stars(self) -> list[ast.ImportFrom]:
@@ -247,7 +249,9 @@ class _Following:
         """Writes statements nobody refers to and that may shape values all the same; whether there were any."""
         before = len(self._texts)
         for module in [*self._touched]:
-            needed = {name for owner, name in self._numbers if owner == module.name and module.is_variable(name)}
+            needed = {
+                name for owner, name in self._numbers if owner == module.name and module.is_variable(name)
+            }
             for place, statement in enumerate(module.statements):
                 if (module.name, place) in self._statements or _is_main(statement):
                     continue
