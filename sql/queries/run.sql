@@ -217,6 +217,23 @@ update state.invocation
 set ended_at = $now, end_reason = 'crashed'
 where ended_at is null;
 
+-- name: defer_by_clock_of_today
+-- Deferrals from a time that is still to come: the clock went back since. Each waits as long as it was to wait, from
+-- now on (F4). O(deferred tasks).
+update state.deferred_task
+set
+  not_before = not_before - (deferred_at - $now),
+  first_deferred_at = first_deferred_at - (deferred_at - $now),
+  deferred_at = $now
+where deferred_at > $now;
+
+-- name: cool_by_clock_of_today
+-- The same for endpoints that cool down: as long as it was to be at the last turn. O(endpoints).
+update state.resource
+set cooling_until = cooling_until - (run.updated_at - $now)
+from state.run as run
+where run.updated_at > $now and cooling_until > $now;
+
 -- name: put_off_refusals
 -- Time in which nobody asked an endpoint does not count as its refusal (F1). O(endpoints).
 update state.refusal

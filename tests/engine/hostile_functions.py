@@ -6,9 +6,12 @@ import asyncio
 import os
 import sys
 import threading
+import time
 from typing import Any
 
 import pyarrow as pa
+
+from rowmill.errors import RateLimited
 
 RELEASED = threading.Event()
 """Lets functions that never return go, when their test is over."""
@@ -150,3 +153,15 @@ def table_with_null_index(rows: pa.Table) -> Any:
 
 def table_of_other_types(rows: pa.Table) -> Any:
     return {"row_index": rows["row_index"], "made": [{"a": 1}] * rows.num_rows}
+
+
+_REFUSED: list[str] = []
+
+
+def refuses_once_and_sets_the_clock_back(row: dict[str, Any]) -> str:
+    if not _REFUSED:
+        _REFUSED.append(row["kind"])
+        now = time.time
+        time.time = lambda: now() - 3 * 86_400.0
+        raise RateLimited("later", retry_after_s=0.05)
+    return "made"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,3 +215,12 @@ def test_a_module_that_cannot_be_used_is_a_problem_of_the_spec(tmp_path: Path, m
     assert all(word in done.stderr for word in words), done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "spec.duckdb").exists()
+
+
+@pytest.mark.timeout(30)
+def test_f4_a_deferral_of_a_living_process_is_over_in_time_when_the_clock_is_set_back_by_days(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "time", time.time)  # what the function sets is undone
+    ran = _run(directory, "refuses_once_and_sets_the_clock_back")
+    assert ran.column("made") == ["made"] * 4

@@ -164,7 +164,7 @@ def test_a_reader_sees_nothing_of_a_turn_that_is_not_committed(living: Living, c
     with living.state.store.connection.transaction():
         living.state.sql("delete from state.dataset_row")
         assert connection.execute("select count(*) from dataset") == [(20,)]
-    assert connection.execute("select count(*) from dataset") == [(20,)]
+    assert connection.execute("select count(*) from dataset") == [(0,)]
 
 
 @pytest.mark.parametrize(

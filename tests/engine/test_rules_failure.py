@@ -14,6 +14,7 @@ import pytest
 from run_state import RunState, moment, rate_limited, rejected, request, succeeded, transient
 from virtual_run import EPOCH, Finished, Row, custom, llm, model, prepared, sampler
 
+from rowmill.engine.steady_clock import SteadyClock
 from rowmill.errors import GeneratorError, InternalError, RateLimited, Rejected, RunStopping, Transient
 from rowmill.task import Outcome, OutcomeKind, Task
 
@@ -505,6 +506,37 @@ def test_f4_a_deferred_task_goes_on_waiting_in_the_next_invocation(state_of: Sta
     state.crash()
     assert state.take(after_s=99.0).tasks == []
     assert len(state.take(after_s=1.0).tasks) == 1
+
+
+def test_f4_a_deferral_never_waits_longer_than_it_was_to_when_the_clock_went_back_by_days(
+    state_of: StateOf, tmp_path: Path
+) -> None:
+    state = state_of(custom("text", made), records=2, path=tmp_path / "run.duckdb")
+    first, second = state.take().tasks
+    state.take([rate_limited(first, 100.0)])
+    state.take([rate_limited(second, 30.0)], after_s=10.0)
+    state.now_s -= 3 * 86_400.0
+    state.crash()
+    assert state.take(after_s=29.0).tasks == []
+    assert state.keys(state.take(after_s=1.0).tasks) == [("text", 0, 1)]
+    assert state.keys(state.take(after_s=70.0).tasks) == [("text", 0, 0)]
+    assert state.sql("select count(*) as n from invariant_violation") == [(0,)]
+
+
+def test_f4_a_deferral_is_over_when_the_clock_went_forward_by_days(state_of: StateOf, tmp_path: Path) -> None:
+    state = state_of(custom("text", made), records=1, path=tmp_path / "run.duckdb")
+    state.take([rate_limited(state.take().tasks[0], 100.0)])
+    state.now_s += 3 * 86_400.0
+    state.crash()
+    assert state.keys(state.take().tasks) == [("text", 0, 0)]
+
+
+@pytest.mark.parametrize("days", [-3, 3])
+def test_f4_a_living_process_counts_its_time_whatever_the_clock_is_set_to(days: int) -> None:
+    wall_s, passed_s = EPOCH, 500.0
+    clock = SteadyClock(lambda: wall_s, lambda: passed_s)
+    wall_s, passed_s = EPOCH + days * 86_400.0, 510.0
+    assert clock() == EPOCH + 10.0
 
 
 def test_f4_rows_that_are_done_are_in_the_dataset_while_another_groups_retry_waits(state_of: StateOf) -> None:

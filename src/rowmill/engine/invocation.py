@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, replace
@@ -48,6 +47,7 @@ from rowmill.engine.preparation import Prepared
 from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import rest_reason, shard_of
+from rowmill.engine.steady_clock import SteadyClock
 from rowmill.engine.writer import StoreWriter, WriterThread
 from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
@@ -126,7 +126,7 @@ async def run(
                 writer,
                 prepared,
                 place=place,
-                wall_clock=time.time,
+                wall_clock=SteadyClock(),
                 environ=environ,
                 on_progress=on_progress,
                 progress_interval_s=progress_interval_s,
@@ -465,7 +465,8 @@ async def _work_to_the_end(
                 group.start_soon(obey_interrupts, dispatcher, on_drain, until_signed_out)
             if place is not None:
                 control = turns.turn.control
-                group.start_soon(answer, store, writer, running_calls, dispatcher.nudge, control, place, deadline)
+                wake, clock = dispatcher.nudge, shared.wall_clock
+                group.start_soon(answer, store, writer, running_calls, wake, control, place, clock, deadline)
             if audience.on_progress is not None:
                 report = partial(
                     _report_progress, store, writer, running_calls, audience.on_progress, shared.wall_clock

@@ -54,6 +54,7 @@ async def answer(
     wake: Callable[[], None],
     control: Control,
     place: LivePlace,
+    wall_clock: Callable[[], float],
     deadline: Deadline | None = None,
 ) -> None:
     """Serves until it is cancelled. ``wake`` asks for a turn. Starting and ending happen beside the event loop."""
@@ -61,7 +62,7 @@ async def answer(
     nudge = partial(from_thread.run_sync, wake, token=current_token())
     steer = partial(_steer, control, nudge, deadline)
     try:
-        server = await anyio.to_thread.run_sync(_serve, place, instance, running_calls, steer)
+        server = await anyio.to_thread.run_sync(_serve, place, instance, running_calls, steer, wall_clock)
     except (OSError, ArrowException, ImportError) as error:
         instance.close()
         _warn(error)
@@ -73,10 +74,16 @@ async def answer(
             await anyio.to_thread.run_sync(server.close)
 
 
-def _serve(place: LivePlace, instance: Connection, running_calls: RunningCalls, steer: Steer) -> LiveServer:
+def _serve(
+    place: LivePlace,
+    instance: Connection,
+    running_calls: RunningCalls,
+    steer: Steer,
+    wall_clock: Callable[[], float],
+) -> LiveServer:
     from rowmill.inspect.server import LiveServer  # Flight is imported while the run works already
 
-    return LiveServer(place, instance, running_calls, steer)
+    return LiveServer(place, instance, running_calls, steer, wall_clock)
 
 
 def _steer(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -54,7 +55,13 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
     """The methods a client can call; each runs in a thread of Flight's."""
 
     def __init__(
-        self, place: LivePlace, instance: Connection, living: Living, running_calls: RunningCalls, steer: Steer
+        self,
+        place: LivePlace,
+        instance: Connection,
+        living: Living,
+        running_calls: RunningCalls,
+        steer: Steer,
+        wall_clock: Callable[[], float],
     ) -> None:
         self._instance = instance
         self._living = living
@@ -62,7 +69,7 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
         self._steer = steer
         self.is_closing = False
         self.queries = Queries(instance)
-        self.board = StatusBoard(instance, running_calls)
+        self.board = StatusBoard(instance, running_calls, wall_clock=wall_clock)
         self.turnstile = Turnstile()
         super().__init__(place.location)
 
@@ -136,7 +143,14 @@ class _errors_travel:  # noqa: N801  reads as a statement
 class LiveServer:
     """Serves one open run database until it is closed."""
 
-    def __init__(self, place: LivePlace, instance: Connection, running_calls: RunningCalls, steer: Steer) -> None:
+    def __init__(
+        self,
+        place: LivePlace,
+        instance: Connection,
+        running_calls: RunningCalls,
+        steer: Steer,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         """Begins to serve on the socket of ``place``. ``instance`` is a connection of its own, closed with the server.
 
         Raises OSError or pyarrow.ArrowException if the socket cannot be made.
@@ -144,7 +158,8 @@ class LiveServer:
         self._place = place
         self._instance = instance
         device, inode = file_identity(instance.file or Path()) or (0, 0)
-        self._service = _Service(place, instance, Living(os.getpid(), VERSION, device, inode), running_calls, steer)
+        living = Living(os.getpid(), VERSION, device, inode)
+        self._service = _Service(place, instance, living, running_calls, steer, wall_clock)
         try:
             place.socket.chmod(0o600)
         except OSError:

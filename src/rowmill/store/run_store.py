@@ -308,6 +308,8 @@ class RunStore:
                 {"pid": os.getpid(), "host": socket.gethostname(), "version": VERSION, "now": moment},
             )
             self._invocation = int(rows[0][0])
+            self._connection.execute(sql.defer_by_clock_of_today.text, {"now": moment})
+            self._connection.execute(sql.cool_by_clock_of_today.text, {"now": moment})
             memory = self._resource_memory()
             if any(known.cooling_until is not None for known in memory.values()):
                 # Only who was asked for patience can be refusing.
