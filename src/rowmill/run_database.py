@@ -90,7 +90,7 @@ class RunDatabase:
         self.path = path
         self._reader = reader
         self._page: PageServer | None = None
-        self._page_wish: tuple[int, bool, str | Path | None] = (0, False, None)
+        self._page_wish: tuple[int, bool, Path | None] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> RunDatabase:
@@ -193,13 +193,14 @@ class RunDatabase:
         """
         from rowmill.ui.server import PageServer  # not for those who never look
 
-        wish = port, steer, beside
+        wish = (port, steer, None if beside is None else Path(beside))
         if self._page is not None and self._page_wish != wish:
             self._page.close()
             self._page = None
         if self._page is None:
-            other = None if beside is None else Path(beside)
-            self._page = PageServer(self.path, port=port, can_steer=steer, beside=other)
+            self._page = PageServer(
+                self.path, port=port, can_steer=steer, beside=wish[2], letting_go=self._reader.let_go
+            )
             self._page_wish = wish
         return self._page.url
 

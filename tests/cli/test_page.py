@@ -228,6 +228,18 @@ def test_a_fork_is_compared_with_its_parent(quick_run: Path) -> None:
         assert page.get("compare", **{"with": "../secret.duckdb"}).status == 400
 
 
+def test_texts_that_differ_late_are_shown_from_where_they_differ(quick_run: Path) -> None:
+    other = quick_run.with_name("other.duckdb")
+    shutil.copy(quick_run, other)
+    for path, end in ((quick_run, "mine"), (other, "theirs")):
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("update state.dataset_row set note = repeat('the same ', 900) || $1", [end])
+    with page_of(quick_run) as page:
+        found = page.get("compare", **{"with": "other.duckdb"}).text
+    assert "the same mine" in found
+    assert "the same theirs" in found
+
+
 # Hostile values ------------------------------------------------------------------------------------
 
 
@@ -346,7 +358,9 @@ def test_a_run_database_gives_the_address_of_its_page_and_ends_it(quick_run: Pat
         assert page.post("act/count", verb="pause").status == 403
         steering = Page(database.ui(steer=True))
         assert database.ui(steer=True) == steering.url
-        assert steering.post("act/count", verb="pause").status == 200
+        counted = json.loads(steering.post("act/count", verb="rerun", column="note", where="row_id < 3").content)
+        assert "3 rows wait" in steering.post("act/do", key=counted["key"]).text
+        assert database.status().rows_finished == 17
         with pytest.raises(ConnectionRefusedError):
             page.get()
         page = steering
