@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import urllib.request
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ import rowmill as package
 from rowmill.errors import UsageError
 from rowmill.metrics.collector import MetricsFormat, exposition, read_file
 from rowmill.metrics.serving import parse_address, serving
-from rowmill.metrics.table import METRICS, RUN, UP, Kind
+from rowmill.metrics.table import METRICS, RUN, UP, WORKERS, Kind
+from rowmill.store.reading.status import WorkersStatus
 
 ODD = 'a "quoted"\\ näme'
 
@@ -73,12 +75,24 @@ def test_every_metric_has_the_name_kind_and_labels_of_the_table(tmp_path: Path, 
     killed = _text(_run(tmp_path / "killed.duckdb"))
     found = {family.name: family for text in (killed, _text(quick_run)) for family in _families(text)}
     known = {metric.name: metric for metric in METRICS}
-    assert found.keys() == known.keys()
+    # Workers are there only while a run works and has some: the next test.
+    assert found.keys() == known.keys() - {WORKERS.name}
     for name, family in found.items():
         assert family.type == known[name].kind
         for sample in family.samples:
             own = set(known[name].labels) | (set() if known[name] is UP else {RUN})
             assert set(sample.labels) - {"le"} == own
+
+
+def test_workers_are_counted_by_group(quick_run: Path) -> None:
+    figures = read_file(quick_run)
+    assert figures.status.details is not None
+    group = WorkersStatus("gpu", "ray", 4, 3, 10, 100, 2, None, None)
+    status = replace(figures.status, details=replace(figures.status.details, workers=(group,)))
+    text = exposition(lambda: replace(figures, status=status), MetricsFormat.PROMETHEUS).decode()
+    states = ("planned", "ready", "lost")
+    counts = {state: _value(text, "rowmill_workers", worker_group="gpu", state=state) for state in states}
+    assert counts == {"planned": 4, "ready": 3, "lost": 2}
 
 
 def test_both_formats_hold_the_same(quick_run: Path) -> None:

@@ -142,3 +142,33 @@ def test_a_call_that_is_cut_off_counts_what_it_asked_wherever_it_is_made(directo
             )
     assert told[0] == told[1]
     assert told[0][1:] == (3, 3)
+
+
+@pytest.mark.slow
+def test_functions_that_hold_the_interpreter_run_at_once_in_two_processes(directory: Path) -> None:
+    code = """
+import ctypes
+import os
+import time
+
+_system = ctypes.PyDLL(None)  # unlike others, its calls keep the interpreter
+
+def holds(row) -> str:
+    began = time.monotonic()
+    _system.usleep(10_000)
+    return f"{os.getpid()} {began} {time.monotonic()}"
+"""
+    (directory / "functions.py").write_text(code, encoding="utf-8")
+    spec = _spec(_custom("held", "holds", ["size"], max_rows_per_call=1), records=600, row_group_size=300)
+    rowmill.run(spec, directory / "run.duckdb", directory=directory, executor={"kind": "processes", "workers": 2})
+    held: dict[str, list[tuple[float, float]]] = {}
+    for row in _rows(directory / "run.duckdb"):
+        pid, began, ended = row["held"].split()
+        held.setdefault(pid, []).append((float(began), float(ended)))
+    assert len(held) == 2
+    first = max(min(began for began, _ in calls) for calls in held.values())
+    last = min(max(ended for _, ended in calls) for calls in held.values())
+    both = [(began, ended) for calls in held.values() for began, ended in calls if first <= began and ended <= last]
+    assert len(both) > 100
+    # Each process holds its interpreter nearly all the time: nothing between them waits for the other.
+    assert sum(ended - began for began, ended in both) > 1.6 * (last - first)

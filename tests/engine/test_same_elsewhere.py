@@ -187,6 +187,13 @@ def runs(directory: Path) -> Iterator[tuple[RunDatabase, RunDatabase]]:
         for name, executor in (("local", "local"), ("elsewhere", {"kind": "processes", "workers": 2})):
             report = rowmill.run(spec, directory / f"{name}.duckdb", directory=directory, executor=executor)
             assert report.exit_code == 3, report.message
+        budget = {**spec, "run": {**spec["run"], "max_requests": 150}}
+        begun = rowmill.run(
+            budget, directory / "both.duckdb", directory=directory, executor={"kind": "processes", "workers": 1}
+        )
+        assert (begun.exit_code, begun.rows_finished) == (75, 0), begun.message
+        report = rowmill.run(spec, directory / "both.duckdb", directory=directory, executor="local")
+        assert report.exit_code == 3, report.message
     with (
         RunDatabase.open(directory / "local.duckdb") as local,
         RunDatabase.open(directory / "elsewhere.duckdb") as elsewhere,
@@ -257,3 +264,14 @@ def test_nothing_contradicts_itself_and_usage_is_the_sum_of_attempts(runs: tuple
         requests = "select count(*) as requests from attempt where model is not null"
         used = "select sum(requests)::bigint as requests from usage"
         assert run.sql(requests).to_pylist() == run.sql(used).to_pylist()
+
+
+@pytest.mark.slow
+def test_a_run_that_was_begun_elsewhere_and_goes_on_in_one_process_gives_the_same_rows(
+    runs: tuple[RunDatabase, RunDatabase], directory: Path
+) -> None:
+    with RunDatabase.open(directory / "both.duckdb") as both:
+        _same((runs[0], both), "select * exclude (picture) from dataset order by row_id")
+        _same((runs[0], both), "select row_id from dropped_row order by row_id")
+        workers = both.sql("select state, done > 0 as has_worked from worker").to_pylist()
+    assert workers == [{"state": "ended", "has_worked": True}]

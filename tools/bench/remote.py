@@ -9,6 +9,22 @@ together, per call. Of HTTP the endpoint's CPU and the bare client stand beside 
 that is): both share the cores with driver and workers.
 
 The function that computes takes 5 ms of CPU. Two processes need two idle cores to make twice as many calls.
+
+Measured on 2026-11-30, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
+told per second says little, and CPU per call more::
+
+    work       executor      calls/s  × local  of bare  driver µs  workers µs  endpoint µs  bare client µs
+    no-op      local          14,890     1.00                24.7
+    no-op      1 process       8,704     0.58                34.6        22.3
+    no-op      2 processes     7,850     0.53                36.1        19.0
+    no-op      driver alone   43,797     2.94                19.9
+    HTTP       local           2,283     1.00   43.0 %      321.0                     80.0           189.4
+    HTTP       1 process       2,690     1.18   50.7 %      125.8       226.7         64.0           189.4
+    HTTP       2 processes     3,147     1.38   59.3 %      102.8       213.3         69.3           189.4
+    HTTP       driver alone   19,121     8.38                44.9
+
+A function that keeps the interpreter for 5 ms and takes no CPU, on the same machine: 118 calls/s here, 215 in two
+processes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from rowmill.generators.file_directory import link_files
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding, sync_directory, sync_file
 from rowmill.store.file import engine_errors
-from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.database_file import create_unfinished_file
 from rowmill.store.file.log import log_of
 from rowmill.store.layout import schema
 from rowmill.store.reshape.change import Change, compare
@@ -91,7 +91,7 @@ def _rebuilt(
     detail = "; ".join(change.lines()) or "nothing that shapes values"
     event = "spec changed" if source == target else "forked"
     with unfinished(target, CHANGED) as rebuilt:
-        create_private_file(rebuilt)
+        create_unfinished_file(rebuilt)
         with (
             Connection(rebuilt, sources={"source": source}) as connection,
             engine_errors.mapped("rebuilding the run database"),

@@ -21,7 +21,7 @@ from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import sync_directory, sync_file
 from rowmill.store.database.staging import from_epoch
 from rowmill.store.file import engine_errors
-from rowmill.store.file.database_file import create_private_file
+from rowmill.store.file.database_file import create_unfinished_file
 from rowmill.store.file.usable import check_usable
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reading.status import Status, read_status
@@ -71,7 +71,7 @@ def merge(target: Path, shards: Sequence[Path], now: float, *, allow_holes: bool
     sources = {f"shard_{number}": facts for number, facts in enumerate(found, start=1)}
     detail = f"{plural(len(found), 'shard')}: " + "; ".join(f"{facts.path.name} ({facts.shard})" for facts in found)
     with unfinished(target, CHANGED) as made:
-        create_private_file(made)
+        create_unfinished_file(made)
         files = {name: facts.path for name, facts in sources.items()}
         memory_mib = _MEMORY_MIB + _MEMORY_OF_COLUMN_MIB * len(first.columns)
         with (

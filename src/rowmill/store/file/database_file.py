@@ -79,7 +79,19 @@ def create_private_file(path: Path) -> None:
     the directory is missing or not writable, WriteFailed if there is no room.
     """
     check_directory(path)
-    with _creating, unfinished(path, COPIED) as empty:
+    with unfinished(path, COPIED) as empty:
+        _create(empty, path)
+        _give_name(empty, path)
+
+
+def create_unfinished_file(path: Path) -> None:
+    """The same at the name of an unfinished file, where half a file is as good as none. Nothing may be there."""
+    check_directory(path)
+    _create(path, path)
+
+
+def _create(empty: Path, path: Path) -> None:
+    with _creating:
         mask = os.umask(0o177)
         try:
             duckdb.connect(str(empty)).close()
@@ -87,7 +99,6 @@ def create_private_file(path: Path) -> None:
             raise engine_errors.opening_error(error, path) from error
         finally:
             os.umask(mask)
-        _give_name(empty, path)
 
 
 def _give_name(empty: Path, path: Path) -> None:
