@@ -30,7 +30,9 @@ from rowmill.store.run_store import RunStore
 from rowmill.unfinished_file import CHANGED, unfinished
 
 _MEMORY_MIB = 256
-"""What the engine may hold in memory: copying takes little, what is more are pages it would keep for later."""
+_MEMORY_OF_COLUMN_MIB = 2
+"""What the engine may hold in memory, and more for each column: copying takes little, all else are pages that it would
+keep for later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +73,9 @@ def merge(target: Path, shards: Sequence[Path], now: float, *, allow_holes: bool
     with unfinished(target, CHANGED) as made:
         create_private_file(made)
         files = {name: facts.path for name, facts in sources.items()}
+        memory_mib = _MEMORY_MIB + _MEMORY_OF_COLUMN_MIB * len(first.columns)
         with (
-            Connection(made, sources=files, memory_mib=_MEMORY_MIB) as connection,
+            Connection(made, sources=files, memory_mib=memory_mib) as connection,
             engine_errors.mapped("merging the shards"),
         ):
             merging = Merge(connection, sources, plan, Layout(prepared.graph, prepared.spec.seed))

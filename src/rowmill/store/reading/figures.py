@@ -26,8 +26,9 @@ class EndpointFigures:
     model: str
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float | None
     cut_off: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
