@@ -19,7 +19,7 @@ from command_line import CommandLine
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families as families
-from run_state import RunState
+from run_state import RunState, request, succeeded
 from virtual_run import llm, model, prepared, sampler
 
 import rowmill as package
@@ -41,6 +41,15 @@ def _run(path: Path, *, column: str = "note") -> Path:
         state.take()
         state.write_deferral(column, 0, 1, until_s=60)
         state.write_drop(column, 3)
+    return path
+
+
+def _paid_run(path: Path) -> Path:
+    """A run of which one request had a price."""
+    spec = prepared(sampler(), llm("note", "Write."), models=[model()], records=20, row_group_size=5)
+    with RunState(spec, path) as state:
+        first = state.take().tasks[0]
+        state.take([succeeded(first, "text", requests=[request(cost=0.5)])])
     return path
 
 
@@ -72,8 +81,8 @@ def _value(text: str, name: str, **labels: str) -> float:
 
 
 def test_every_metric_has_the_name_kind_and_labels_of_the_table(tmp_path: Path, quick_run: Path) -> None:
-    killed = _text(_run(tmp_path / "killed.duckdb"))
-    found = {family.name: family for text in (killed, _text(quick_run)) for family in _families(text)}
+    runs = (_run(tmp_path / "killed.duckdb"), _paid_run(tmp_path / "paid.duckdb"), quick_run)
+    found = {family.name: family for run in runs for family in _families(_text(run))}
     known = {metric.name: metric for metric in METRICS}
     # Workers are there only while a run works and has some: the next test.
     assert found.keys() == known.keys() - {WORKERS.name}

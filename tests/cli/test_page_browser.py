@@ -245,6 +245,9 @@ def test_what_models_made_and_why_rows_were_dropped_stands_first(browser: Browse
     heads = "[...document.querySelectorAll('#rows th')].map(h => h.textContent)"
     browser.visit(ugly.url + "rows", 1280)
     assert browser.value(heads)[:4] == ["row_id", "review", "code", "portrait"]
+    browser.visit(ugly.url, 1280)
+    bars = "[...document.querySelectorAll('table.progress th[scope] span:first-child')].map(h => h.textContent)"
+    assert browser.value(bars)[:4] == ["review", "review__trace", "code", "portrait"]
     browser.visit(ugly.url + "rows?kind=dropped", 1280)
     assert browser.value(heads)[:5] == ["row_id", "column_name", "reason", "error_type", "message"]
     browser.visit(ugly.url + "compare?with=other.duckdb", 1280)

@@ -18,6 +18,8 @@ from rowmill.ui.pulse import Look, Point
 from rowmill.ui.rendering import moment
 
 _CHART_POINTS = 60
+MANY_COLUMNS = 14
+"""More do not fit beside the rest: they have a box of their own, in which those that are called for come first."""
 _RATE_WINDOW_S = 10.0
 
 
@@ -67,6 +69,7 @@ def now_facts(look: Look) -> dict[str, Any]:
     return {
         "tiles": _tiles(status, now),
         "bars": _bars(status),
+        "has_many_columns": len(status.columns) > MANY_COLUMNS,
         "endpoints": [_endpoint(each, status, now) for each in status.resources if _is_used(each, status)],
         "graph": graph_drawing(look.graph) if look.graph else None,
         "charts": _charts(look.history),
@@ -171,6 +174,8 @@ def _bars(status: Status) -> list[Bar]:
         counts = [(kind, getattr(column, kind)) for kind in ("done", "skipped", "dropped", "deferred", "waiting")]
         running = in_flight.get(column.resource or "", 0) if alone else 0
         found.append(Bar(column.column_name, column.column_type, column.strategy, parts, counts, running))
+    if len(found) > MANY_COLUMNS:
+        found.sort(key=lambda bar: bar.strategy == "sql")  # those that take time are what somebody waits for
     return found
 
 
