@@ -9,7 +9,7 @@ create table state.worker (
   name varchar not null,
   worker_group varchar not null,
   kind varchar not null,
-  state varchar not null check (state in ('starting', 'ready', 'quiet', 'lost', 'ended')),
+  state varchar not null check (state in ('starting', 'ready', 'quiet', 'lost')),
   pid integer,
   host varchar not null,
   node varchar not null,

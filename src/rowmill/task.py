@@ -66,6 +66,10 @@ class Request(NamedTuple):
     """What to keep of it if its task succeeds (``reuse_answers``): answers, each with what stands for its question."""
     finish_reason: str | None = None
     """What the endpoint said its answer ended for; ``length``: at its limit (V7)."""
+    cached_tokens: int = 0
+    """Of ``input_tokens`` those that the server had in its cache."""
+    cache_write_tokens: int = 0
+    """Of ``input_tokens`` those that it wrote into its cache."""
 
 
 class OutcomeKind(StrEnum):

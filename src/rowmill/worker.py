@@ -17,7 +17,7 @@ class WorkerFacts(NamedTuple):
     kind: str
     """processes or ray."""
     state: str
-    """starting, ready, quiet (it gets no new calls), lost or ended."""
+    """starting, ready, quiet (it gets no new calls) or lost."""
     pid: int | None
     host: str
     node: str

@@ -142,7 +142,7 @@ where {predicate}
 order by
   ended_at desc nulls first,
   joined_at desc,
-  name
+  name asc
 limit $limit;
 
 -- name: show_invocations

@@ -23,7 +23,9 @@ select
   updated_at,
   reason,
   answers_cut_off,
-  rows_lost
+  rows_lost,
+  cached_tokens,
+  cache_write_tokens
 from main.run_status;
 
 -- name: read_progress

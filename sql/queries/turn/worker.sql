@@ -12,7 +12,7 @@ where w.invocation = $invocation and w.name = n.name;
 -- Workers as they stand now. O(workers).
 insert into state.worker by name
 select
-  $invocation as invocation,
+  $invocation::integer as invocation,
   n.*
 from new_worker as n;
 
@@ -21,13 +21,15 @@ from new_worker as n;
 delete from state.worker
 where
   ended_at is not null
-  and ended_at <= (
-    select w.ended_at
-    from state.worker as w
-    where w.ended_at is not null
-    order by w.ended_at desc
-    limit 1
-    offset $most
+  and ended_at < (
+    select min(kept.ended_at)
+    from (
+      select w.ended_at
+      from state.worker as w
+      where w.ended_at is not null
+      order by w.ended_at desc
+      limit $most
+    ) as kept
   );
 
 -- name: forget_worker_groups
@@ -38,6 +40,6 @@ delete from state.worker_group;
 -- Groups of workers as they stand now. O(groups).
 insert into state.worker_group by name
 select
-  $invocation as invocation,
+  $invocation::integer as invocation,
   n.*
 from new_worker_group as n;

@@ -117,8 +117,9 @@ def _time_left(status: Status, now: datetime, live: LivePace | None) -> str:
 def _usage(status: Status) -> str:
     if not status.requests:
         return ""
+    cached = f" ({short_count(status.cached_tokens)} of them from caches)" if status.cached_tokens else ""
     return (
-        f"{plural(status.requests, 'request')}, {short_count(status.input_tokens)} tokens in,"
+        f"{plural(status.requests, 'request')}, {short_count(status.input_tokens)} tokens in{cached},"
         f" {short_count(status.output_tokens)} out, in {plural(status.invocations, 'invocation')}"
     )
 
@@ -134,18 +135,19 @@ def _cut_off(status: Status) -> str:
 
 def _cost(status: Status) -> str:
     bound = status.details.budget.max_cost_usd if status.details is not None else None
+    cost_usd = status.cost_usd or 0.0
     if bound is not None:
-        used = f" ({100 * status.cost_usd / bound:.0f} %)" if bound else ""
-        spent, allowed = beside(status.cost_usd, bound)
+        used = f" ({100 * cost_usd / bound:.0f} %)" if bound else ""
+        spent, allowed = beside(cost_usd, bound)
         return f"{spent} of {allowed}{used}"
-    return money(status.cost_usd) if status.cost_usd else ""
+    return money(cost_usd) if cost_usd else ""
 
 
 def _budget(status: Status, details: Details) -> Fact | None:
     budget = details.budget
     tokens = status.input_tokens + status.output_tokens
     parts = []
-    nearly = budget.max_cost_usd is not None and status.cost_usd >= 0.9 * budget.max_cost_usd
+    nearly = budget.max_cost_usd is not None and (status.cost_usd or 0.0) >= 0.9 * budget.max_cost_usd
     for used, bound, noun in (
         (tokens, budget.max_tokens, "tokens"),
         (status.requests, budget.max_requests, "requests"),

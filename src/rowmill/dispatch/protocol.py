@@ -63,6 +63,10 @@ class Workers(Protocol):
         """
         ...
 
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """From now on at most so many requests at once go to these servers of models, of all workers together (C6)."""
+        ...
+
     def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         """What ended, in batches, for ever; each call once (W1). To be iterated once.
 

@@ -195,7 +195,7 @@ def _metrics(figures: Figures) -> Iterator[Family]:
     if details.pace.seconds_left is not None:
         yield from one(table.SECONDS_LEFT, [((), details.pace.seconds_left)])
     used = {
-        "usd": (details.budget.max_cost_usd, status.cost_usd),
+        "usd": (details.budget.max_cost_usd, status.cost_usd or 0.0),
         "tokens": (details.budget.max_tokens, status.input_tokens + status.output_tokens),
         "requests": (details.budget.max_requests, status.requests),
     }
@@ -208,6 +208,13 @@ def _by_model(figures: Figures, what: str, *labels: str) -> list[tuple[tuple[str
     """The sum over endpoints of one figure, for each model."""
     models = sorted({each.model for each in figures.endpoints})
     return [
-        ((model, *labels), math.fsum(getattr(each, what) for each in figures.endpoints if each.model == model))
+        ((model, *labels), math.fsum(known))
         for model in models
+        if (
+            known := [
+                value
+                for each in figures.endpoints
+                if each.model == model and (value := getattr(each, what)) is not None
+            ]
+        )
     ]

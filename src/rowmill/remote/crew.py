@@ -106,6 +106,7 @@ class _Worker:
         self.cut_off: dict[int, float] = {}
         """Calls it is to end, and since when."""
         self.answers: list[Answer] = []
+        self.limits: Mapping[str, int] = {}
         self.wake = anyio.Event()
         self.heard_at = 0.0
         self.offset_s = math.inf
@@ -166,6 +167,8 @@ class Crew:
         self._fatal: BaseException | None = None
         self._numbers = itertools.count(1)
         self._tasks: TaskGroup | None = None
+        self._limits: dict[str, int] = {}
+        """Requests at once to servers of models, of each worker."""
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
@@ -211,6 +214,16 @@ class Crew:
                 worker.cancels.append(call)
                 worker.cut_off.setdefault(call, now)
                 worker.tell()
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one request."""
+        if not limits:
+            return
+        workers = sum(group.plan.workers for group in self._groups)
+        self._limits |= {name: max(1, calls // workers) for name, calls in limits.items()}
+        for worker in self._ready():
+            worker.limits = dict(self._limits)
+            worker.tell()
 
     def _end_waiting(self, call: int) -> None:
         """Ends a call that waits for a worker."""
@@ -267,8 +280,8 @@ class Crew:
             worker.node,
             worker.joined_at,
             heard_at,
-            now if state in ("lost", "ended") else None,
-            0 if state in ("lost", "ended") else len(worker.calls),
+            now if state == "lost" else None,
+            0 if state == "lost" else len(worker.calls),
             worker.done,
             worker.calls_lost,
             worker.reason[:500] if state == "lost" else "",
@@ -472,7 +485,11 @@ class Crew:
         while True:
             with anyio.move_on_after(_NEWS_S):
                 await self._has_untold.wait()
-            await self.tell_news()
+            try:
+                await self.tell_news()
+            except RowmillError as error:  # F7: the run stops
+                self._fail(error)
+                return
 
     async def tell_news(self) -> None:
         """Has kept what is new."""
@@ -563,6 +580,9 @@ class Crew:
         group = worker.group
         worker.is_ready = True
         worker.joined_at = self._wall_clock()
+        if self._limits:
+            worker.limits = dict(self._limits)
+            worker.tell()
         worker.heard_at = anyio.current_time()
         group.empty_since = None
         group.has_said_so = False
@@ -577,14 +597,15 @@ class Crew:
         while True:
             await worker.wake.wait()
             worker.wake = anyio.Event()
-            while worker.outgoing or worker.cancels or worker.answers:
+            while worker.outgoing or worker.cancels or worker.answers or worker.limits:
                 calls, worker.outgoing = (
                     worker.outgoing[:_CALLS_IN_A_FRAME],
                     worker.outgoing[_CALLS_IN_A_FRAME:],
                 )
                 cancels, worker.cancels = worker.cancels, []
                 answers, worker.answers = worker.answers, []
-                await link.send(encode(Work(calls, cancels, answers)))
+                limits, worker.limits = worker.limits, {}
+                await link.send(encode(Work(calls, cancels, answers, limits)))
             if self._is_closing:
                 await link.send(encode(Drain()))
                 await link.wait_ended()

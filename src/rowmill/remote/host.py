@@ -26,6 +26,7 @@ from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
+from rowmill.providers.servers import Servers
 from rowmill.remote.code_digest import code_digests
 from rowmill.remote.messages import (
     BEAT_S,
@@ -73,6 +74,7 @@ class Host:
         self._is_opened = anyio.Event()
         self._is_drained = anyio.Event()
         self._executor: LocalExecutor | None = None
+        self._servers: Sequence[Servers] = ()
         self._waiting: deque[CallData] = deque()
         self._idle: list[anyio.Event] = []
         self._running: dict[int, anyio.CancelScope] = {}
@@ -97,6 +99,8 @@ class Host:
         elif isinstance(message, Work):
             for answer in message.answers:
                 self._answered(answer)
+            for name, calls in message.limits.items():
+                any(servers.set_limit(name, calls) for servers in self._servers)
             self._cancel(message.cancels)
             self._start(message.calls)
 
@@ -135,6 +139,7 @@ class Host:
         environ = dict(os.environ)
         keys = KeyRing(environ, directory)
         models = await stack.enter_async_context(open_models(spec, keys, time.time, open_provider, _Answers(self)))
+        self._servers = models.servers
         tools = await stack.enter_async_context(open_tools(spec, told.generators.values(), directory, environ))
         runtime = InvocationRuntime(
             directory, models.by_alias, _Files(self), spec, tools, told.arrow_types, told.casts_values

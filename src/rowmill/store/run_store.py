@@ -12,6 +12,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
@@ -137,7 +138,7 @@ class RunStore:
         segments = plan.segments if blueprint.shard is None else blueprint.shard.cut(plan)
         with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
-                schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
+                self._create_tables(layout, list(seed_file.columns) if seed_file else [], moment)
                 if seed_file is not None and seed_rows is not None:
                     content = seed_content_of(self._connection, seed_file, seed_rows)
                     copy_seed(self._connection, seed_file, seed_rows, blueprint.spec.seed)
@@ -161,6 +162,9 @@ class RunStore:
                     self._connection.execute(sql.insert_shard.text, asdict(blueprint.shard))
             self._connection.checkpoint()
         self.is_new = False
+
+    def _create_tables(self, layout: Layout, seed_columns: list[tuple[str, str]], moment: datetime) -> None:
+        schema.create_tables(self._connection, layout, seed_columns, moment)
 
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
         for position, segment in enumerate(segments, start=first):

@@ -295,6 +295,8 @@ class ModelHandle:
                 message=message,
                 is_reused=is_reused,
                 finish_reason=reason,
+                cached_tokens=cached[0],
+                cache_write_tokens=cached[1],
             )
         )
 

@@ -56,8 +56,8 @@ class PersonParameters(DrawnParameters):
     """One of the people of a file who fit."""
 
     file: Annotated[str, Field(min_length=1)]
-    """A parquet or csv file (also ``.tsv``, ``.csv.gz``, ``.csv.zst``) with a person a row and a column ``age``; relative
-    paths start at the spec's directory. A csv file is read as [seed data](seeds.md#values-and-types) is."""
+    """A parquet or csv file (also ``.tsv``, ``.csv.gz``, ``.csv.zst``) with a person a row and a column ``age``;
+    relative paths start at the spec's directory. A csv file is read as [seed data](seeds.md#values-and-types) is."""
     locale: str = "en_US"
     """Compared with the file's column ``locale``; if it has none, all its people have this one."""
     sex: Sex | None = None

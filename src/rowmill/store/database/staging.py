@@ -33,6 +33,8 @@ NEW_ATTEMPT = pa.schema(
         ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
         ("finish_reason", pa.string()),
+        ("cached_tokens", pa.int64()),
+        ("cache_write_tokens", pa.int64()),
     ]
 )
 NEW_TASK_TRACE = pa.schema(

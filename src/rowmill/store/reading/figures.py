@@ -13,7 +13,7 @@ sql = statements_of("reading/metrics")
 
 DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Upper bounds of the durations of requests: those OpenTelemetry's conventions for generative AI advise."""
-_FIRST_VERSION_WITH_LAGS = 18
+_FIRST_VERSION_WITH_LAGS = 19
 """The schema version from which on a run database has them."""
 
 
@@ -26,8 +26,9 @@ class EndpointFigures:
     model: str
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float | None
     cut_off: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,7 @@ class Details:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The run at one moment. Times are UTC without zone, costs in US dollars."""
+    """The run at one moment. Times are UTC without zone, costs in US dollars, None where no price is known."""
 
     name: str
     state: str
@@ -224,7 +224,7 @@ class Status:
     requests: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float | None
     started_at: datetime | None
     updated_at: datetime
     reason: str | None
@@ -236,6 +236,10 @@ class Status:
     """Answers that ended at the limit of their length, in all invocations."""
     rows_lost: int = 0
     """Of the dropped rows those that were lost to errors; the others went as the spec, or a person, wanted."""
+    cached_tokens: int = 0
+    """Of the tokens sent those that servers had in their caches, as far as they say."""
+    cache_write_tokens: int = 0
+    """Of the tokens sent those that servers wrote into their caches, as far as they say."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:

@@ -17,7 +17,8 @@ def status_text(status: Status) -> str:
     lines = [_rows(status)]
     if status.requests:
         spent = f", {money(status.cost_usd)}" if status.cost_usd else ""
-        tokens = f"{status.input_tokens:,} tokens in, {status.output_tokens:,} out"
+        cached = f" ({status.cached_tokens:,} of them from caches)" if status.cached_tokens else ""
+        tokens = f"{status.input_tokens:,} tokens in{cached}, {status.output_tokens:,} out"
         lines.append(f"{plural(status.requests, 'request')}, {tokens}{spent}")
     if status.reason and status.state not in {"running", "finished"}:
         lines.append(_on_one_line(status.reason))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rowmill.counted import plural
+from rowmill.figures import money
 from rowmill.graph.fingerprint import earlier_fingerprint, fingerprint
 from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import LOCAL_RESOURCES, Declaration, SeedColumn, Strategy
@@ -118,7 +119,7 @@ class Change:
             known = [cost for cost in costs if cost is not None]
             text += f"; about {plural(requests, 'request')}"
             if known:
-                text += f" and ${sum(known):,.2f}" + ("" if len(known) == len(costs) else " or more")
+                text += f" and {money(sum(known))}" + ("" if len(known) == len(costs) else " or more")
         return f"{text}. All other values stay."
 
 
