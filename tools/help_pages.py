@@ -145,8 +145,10 @@ def _type(shape: dict[str, Any]) -> str:
         return "text" if is_long else ", ".join(f"`{json.dumps(each).strip(chr(34))}`" for each in shape["enum"])
     if "const" in shape:
         return f"`{shape['const']}`"
-    if "$ref" in shape or "allOf" in shape:
-        return "mapping"
+    if "allOf" in shape:
+        return _type(shape["allOf"][0])
+    if "$ref" in shape:
+        return "any" if shape["$ref"] == "#/$defs/JsonValue" else "mapping"
     if shape.get("type") == "array":
         return f"list of {_plural(shape.get('items', {}))}"
     return _NOUNS.get(shape.get("type", ""), "any")

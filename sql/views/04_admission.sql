@@ -272,7 +272,11 @@ select
       then if(
         s.state = 'finished',
         'The run is complete: every row group is finished.',
-        format('Every row group of the plan has entered; {:,} of them are being finished.', d.row_groups_active)
+        format(
+          'Every row group of the plan has entered; {:,} of them {} being finished.',
+          d.row_groups_active,
+          if(d.row_groups_active = 1, 'is', 'are')
+        )
       )
     else format('Row group {:,} ({:,} rows) waits: ', d.next_row_group, d.next_row_count) || case d.reason
       when 'max rows'

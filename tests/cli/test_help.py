@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,12 @@ def test_every_command_has_help_with_an_example(command: str, option: str) -> No
     shown = CliRunner().invoke(rowmill, [command, option])
     assert shown.exit_code == 0
     assert f"Example:\n    rowmill {command}" in shown.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_writes_a_default_as_it_is_typed(command: str) -> None:
+    shown = CliRunner().invoke(rowmill, [command, "-h"], terminal_width=200)
+    assert [default for default in re.findall(r"\[default: (\w+)", shown.output) if default.isupper()] == []
 
 
 def test_help_lists_every_command_with_its_line() -> None:

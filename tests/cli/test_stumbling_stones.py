@@ -161,3 +161,16 @@ def test_a_refusal_says_what_to_do_instead(
     done = rowmill(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["-"], ["few.yaml", "few.duckdb", "--shard", "2/2"]])
+def test_what_goes_on_with_a_run_of_given_values_is_its_file(rowmill: CommandLine, arguments: list[str]) -> None:
+    text = (
+        "name: few\nrow_group_size: 10\nrecords: '{{ rows }}'\nparameters: {rows: {type: int}}\n"
+        "models: [{alias: w, provider: simulated, model: m, max_parallel_requests: 1, simulation: {latency_ms: 80}}]\n"
+        "columns:\n  - {name: a, column_type: llm-text, model_alias: w, prompt: x}\nrun: {max_requests: 1}\n"
+    )
+    (rowmill.directory / "few.yaml").write_text(text)
+    done = rowmill("run", *arguments, "--set", "rows=20", input=text)
+    assert done.returncode == 75
+    assert "  rowmill run few.duckdb    goes on where it stopped" in done.stderr

@@ -387,7 +387,7 @@ def test_p8_shards_that_do_not_fit_are_refused_by_name(
         merge(target, [tmp_path / "whole.duckdb"], EPOCH)
     with pytest.raises(UsageError, match="There is no run database"):
         merge(target, [tmp_path / "nowhere.duckdb"], EPOCH)
-    with pytest.raises(UsageError, match=r"whole.duckdb exists already"):
+    with pytest.raises(UsageError, match=r"whole.duckdb exists already. The first name is that of the whole"):
         merge(tmp_path / "whole.duckdb", [first, second, third], EPOCH)
     assert not target.exists()
     assert list(tmp_path.glob(".*")) == []

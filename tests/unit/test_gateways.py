@@ -440,6 +440,7 @@ def test_an_error_that_is_a_text_keeps_what_stands_beside_it(body: dict[str, Any
     ("provider", "path", "advice"),
     [
         ("openai", "/v1", "base_url is what stands before /chat/completions"),
+        ("openai", "/v1/chat/completions", r"Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
         ("openai", "", r"ends in /v1 with most servers\. Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
         ("anthropic", "", r"before /messages, and ends in /v1 with most servers\. Did you mean '.*:\d+/v1'"),
     ],

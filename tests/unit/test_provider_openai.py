@@ -464,6 +464,7 @@ async def test_tls_towards_a_plain_server_is_transient() -> None:
         with pytest.raises(Transient) as caught:
             await ask(endpoint.url.replace("http:", "https:"))
     assert caught.value.error_type == "Tls"
+    assert "is it http:// instead of https://?" in str(caught.value)
 
 
 @pytest.fixture

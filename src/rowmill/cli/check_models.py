@@ -33,7 +33,7 @@ class CheckFormat(StrEnum):
     "--format",
     "output_format",
     type=click.Choice(CheckFormat, case_sensitive=False),
-    default=CheckFormat.TEXT,
+    default=CheckFormat.TEXT.value,
     show_default=True,
     help="How to write what was found.",
 )

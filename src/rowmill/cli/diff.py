@@ -44,7 +44,7 @@ class DiffFormat(StrEnum):
     "--format",
     "diff_format",
     type=click.Choice(DiffFormat, case_sensitive=False),
-    default=DiffFormat.TABLE,
+    default=DiffFormat.TABLE.value,
     show_default=True,
     help="How to write the difference. json has the values of the examples in full.",
 )

@@ -67,7 +67,7 @@ def output_option(function: _Function) -> _Function:
         "--format",
         "output_format",
         type=click.Choice(OutputFormat, case_sensitive=False),
-        default=OutputFormat.TABLE,
+        default=OutputFormat.TABLE.value,
         show_default=True,
         help="How to write the listing.",
     )(function)

@@ -39,7 +39,7 @@ class PlanFormat(StrEnum):
     "--format",
     "plan_format",
     type=click.Choice(PlanFormat, case_sensitive=False),
-    default=PlanFormat.TABLE,
+    default=PlanFormat.TABLE.value,
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",
 )

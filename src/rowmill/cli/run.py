@@ -142,7 +142,8 @@ def command(
         # Later ones are taken by the run itself, until it has ended.
         tell("Interrupted while no call ran; what is committed stays. The same command goes on.")
         context.exit(Interrupted.exit_code)
-    _summarise(report, spec, database, path)
+    is_in_spec = str(spec) != "-" and not parameters and order is None
+    _summarise(report, [spec, database] if is_in_spec else [path], path)
     context.exit(report.exit_code)
 
 
@@ -310,14 +311,14 @@ def _display() -> tuple[Display, float]:
     return LogLines(sys.stderr), _LOG_INTERVAL_S
 
 
-def _summarise(report: RunReport, spec: Path, database: Path | None, path: Path) -> None:
+def _summarise(report: RunReport, again: list[Path | None], path: Path) -> None:
+    """What came of the run in ``path``, and what may come next; ``again``: the arguments of ``run`` that go on."""
     tell(report.message)
     for reason in report.drop_reasons:
         tell(f"  {reason}")
-    again = f"rowmill run {spec}" if database is None else f"rowmill run {spec} {database}"
     steps = []
     if report.exit_code not in {0, 3}:
-        steps.append(f"{again}    goes on where it stopped")
+        steps.append(f"rowmill run {' '.join(str(each) for each in again if each)}    goes on where it stopped")
     if report.rows_dropped:
         steps.append(f"rowmill show dropped {path}    says which rows were dropped and why")
     if report.rows_lost:

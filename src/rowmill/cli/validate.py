@@ -37,7 +37,7 @@ class ValidationFormat(StrEnum):
     "--format",
     "output_format",
     type=click.Choice(ValidationFormat, case_sensitive=False),
-    default=ValidationFormat.TEXT,
+    default=ValidationFormat.TEXT.value,
     show_default=True,
     help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"
     " spec that is not valid.",

@@ -55,7 +55,7 @@ def merge(target: Path, shards: Sequence[Path], now: float, *, allow_holes: bool
     seconds since the epoch. Raises UsageError (no shard, holes, overlaps, ``target`` exists), Incompatible (made from
     different specs), Locked (something works on one), Damaged or WriteFailed; then there is no ``target``.
     """
-    taken = UsageError(f"{target} exists already. Name a new file for the whole, or remove that one first.")
+    taken = UsageError(f"{target} exists already. The first name is that of the whole, a new file; the shards follow.")
     check_usable(target)
     if target.exists() or target.is_symlink():
         raise taken

@@ -205,6 +205,8 @@ class HttpEndpoint:
         if not path.strip("/"):
             return f"Requests go to {self.name}: check that address"
         advice = f"Requests go to {self.name}{path}: base_url is what stands before {path}"
+        if self.name.rstrip("/").endswith(path):
+            return f"{advice}. Did you mean '{self.name.rstrip('/').removesuffix(path)}'?"
         if "v1" in self._base.path.split("/") or _HAS_VERSION.search(self._base.path):
             return advice
         return f"{advice}, and ends in /v1 with most servers. Did you mean '{self.name}/v1'?"
@@ -370,7 +372,9 @@ def _connection_failure(error: aiohttp.ClientError | OSError, endpoint: str, tim
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return Transient(f"The certificate of {endpoint} is not valid: {_reason(error)}", "Certificate")
     if isinstance(error, aiohttp.ClientConnectorSSLError):
-        return Transient(f"TLS with {endpoint} failed: {_reason(error)}", "Tls")
+        reason = _reason(error)
+        advice = ". Nothing speaks TLS there: is it http:// instead of https://?" if "WRONG_VERSION" in reason else ""
+        return Transient(f"TLS with {endpoint} failed: {reason}{advice}", "Tls")
     if isinstance(error, aiohttp.ClientProxyConnectionError):
         return Unavailable(f"The proxy for {endpoint} cannot be reached: {_reason(error)}", "Proxy", is_certain=True)
     kind = _kind_of_os_error(error)

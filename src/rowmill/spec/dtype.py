@@ -122,7 +122,9 @@ class _Reader:
 
     def expect(self, token: str) -> None:
         if not self.accept(token):
-            raise self.error(f"is not a type: '{token}' is missing")
+            is_cut_off = token == ")" and not self.peek()
+            advice = " (in YAML, a type with a comma stands in quotes)" if is_cut_off else ""
+            raise self.error(f"is not a type: '{token}' is missing{advice}")
 
     def end(self) -> None:
         if self.peek():

@@ -23,16 +23,16 @@ class DropLog:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._unsaid: dict[RowKey, tuple[int, str, str | None]] = {}
-        """Generator, reason and type of error of the rows that were not told of yet."""
-        self._of_turn: dict[RowKey, tuple[int, str, str | None, str | None]] = {}
+        self._unsaid: dict[RowKey, tuple[int, str, str | None, str | None]] = {}
+        """Generator, reason, type of error and line of the user's code of the rows that were not told of yet."""
+        self._of_turn: dict[RowKey, tuple[int, str, str | None, str | None, str | None]] = {}
         """The same with the message, of the turn that is not committed yet."""
         self._said_at: datetime | None = None
 
     def take(self, drops: Rows) -> None:
         """Notes drops of a turn."""
-        for number, row_group, row_index, reason, error, message, *_ in drops.rows:
-            self._of_turn.setdefault((row_group, row_index), (number, reason, error, message))
+        for number, row_group, row_index, reason, error, message, _, line in drops.rows:
+            self._of_turn.setdefault((row_group, row_index), (number, reason, error, line, message))
 
     def take_back(self, rows: Iterable[RowKey]) -> None:
         """These rows are dropped no more."""
@@ -44,8 +44,8 @@ class DropLog:
         """The turn is committed: says its drops, with those before, if the last was said long enough ago."""
         if not self._of_turn:
             return
-        for (row_group, row_index), (number, reason, error, message) in self._of_turn.items():
-            self._unsaid[row_group, row_index] = number, reason, error
+        for (row_group, row_index), (number, reason, error, line, message) in self._of_turn.items():
+            self._unsaid[row_group, row_index] = number, reason, error, line
             if _log.isEnabledFor(logging.DEBUG):
                 fields = {"column": self._name(number), "row_group": row_group, "row_index": row_index}
                 fields["reason"] = reason
@@ -57,10 +57,10 @@ class DropLog:
 
     def say(self) -> None:
         """One line for each reason; the messages may quote what a row holds and are not among them."""
-        for (number, reason, error), rows in Counter(self._unsaid.values()).items():
+        for (number, reason, error, line), rows in Counter(self._unsaid.values()).items():
             name = self._name(number)
-            fields = {"column": name, "reason": reason, "error_type": error, "rows": rows}
-            why = f"{reason}, {error}" if error else reason
+            fields = {"column": name, "reason": reason, "error_type": error, "source_line": line, "rows": rows}
+            why = ", ".join(each for each in (reason, error, line) if each)
             _log.warning("Dropped %d × column '%s' (%s)", rows, name, why, extra=fields)
         self._unsaid.clear()
 
