@@ -36,6 +36,7 @@ from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhe
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
+from rowmill.engine.following import follow, follows
 from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
@@ -204,7 +205,8 @@ async def work(
     prepared = await writer.call(_open_run, store, given, shard, wall_clock())
     adopt = partial(_adopt, store, given, resume=resume)
     name = str(store.connection.path or "the run")
-    if on_row_group_finished is None and await writer.call(_is_all_there, store, given):
+    has_followed = follows(prepared, store)
+    if on_row_group_finished is None and not has_followed and await writer.call(_is_all_there, store, given):
         await writer.call(adopt, wall_clock())
         status = await writer.call(read_status, store.connection)
         reasons = await writer.call(read_drop_reasons, store.connection)
@@ -240,7 +242,9 @@ async def work(
         await writer.call(store.say_alive)
         _log.info("Working on %s", name, extra={"run": prepared.spec.name, "pid": os.getpid()})
         announces = on_row_group_finished is not None
-        turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
+        turn = await writer.call(
+            store.turn, prepared.spec, prepared.graph, conditions, announces=announces, follows=has_followed
+        )
 
         workers = None
         try:
@@ -310,6 +314,8 @@ async def work(
                     group.start_soon(
                         answer, store, writer, running_calls, dispatcher.nudge, turn.control, place, deadline
                     )
+                if turn.following is not None:
+                    group.start_soon(follow, prepared, store, writer, turn.following, dispatcher.nudge, wall_clock)
                 if on_progress is not None:
                     report = partial(_report_progress, store, writer, running_calls, on_progress, wall_clock)
                     group.start_soon(report, progress_interval_s)

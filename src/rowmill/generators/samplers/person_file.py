@@ -18,7 +18,14 @@ from pydantic import Field
 
 from rowmill.generators.samplers.drawn_parameters import DrawnParameters, ParametersProblem, RowSampler
 from rowmill.generators.samplers.faker_person import OLDEST, AgeRange, Cities, Sex
-from rowmill.generators.samplers.people import UnreadablePeople, digest_of, kept_values, opened_people, quoted, sql_type_of
+from rowmill.generators.samplers.people import (
+    UnreadablePeople,
+    digest_of,
+    kept_values,
+    opened_people,
+    quoted,
+    sql_type_of,
+)
 from rowmill.spec.column import Items
 from rowmill.spec.nearest import did_you_mean
 from rowmill.value.python_value import python_rows

@@ -167,6 +167,8 @@ class Details:
     """The columns with the most answers that were cut off."""
     task_times: tuple[TaskTime, ...] = ()
     """Of a traced run, the slowest generator first; else empty."""
+    follows: str | None = None
+    """How the run stands that this one follows, and what of it is waited for."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -182,6 +184,7 @@ class Details:
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),
+            follows=values.get("follows"),
         )
 
 
