@@ -62,6 +62,8 @@ select
   350 + i % 100 as duration_ms,
   100 as input_tokens,
   30 as output_tokens,
+  0 as cached_tokens,
+  0 as cache_write_tokens,
   0.0001 as cost_usd
 from range($first, $last) as r(i)
 """
@@ -70,7 +72,7 @@ insert into state.usage_total
 select
   invocation, generator, model, date_trunc('hour', started_at), count(*), count(*) filter (where error_type is null),
   count(error_type), sum(duration_ms), sum(input_tokens), sum(output_tokens), sum(cost_usd), max(started_at),
-  count(*) filter (where finish_reason = 'length')
+  count(*) filter (where finish_reason = 'length'), sum(cached_tokens), sum(cache_write_tokens), count(cost_usd)
 from state.attempt
 group by all
 """

@@ -1,4 +1,4 @@
-"""A run as nobody designs a page for: many wide columns, long texts, pictures, conversations, drops, an older prompt."""
+"""A run as nobody designs a page for: wide columns, long texts, pictures, conversations, drops, an older prompt."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from typing import Any
 import rowmill
 from rowmill.spec.spec import Spec
 
+PIXEL = (
+    "89504E470D0A1A0A0000000D4948445200000001000000010802000000907753DE0000000C49444154789C63F8CFC0000003010100C9FE"
+    "92EF0000000049454E44AE426082"
+)
+"""A picture of one red pixel, as hexadecimal digits."""
 SPEC: dict[str, Any] = {
     "name": "customer-support-dialogues-with-tools-and-pictures-2026-11",
     "records": 120,
@@ -37,7 +42,7 @@ SPEC: dict[str, Any] = {
             "name": "a column with spaces, \"quotes\" & <angles>",
             "column_type": "sampler",
             "sampler_type": "category",
-            "params": {"values": ["short", "رسالة طويلة باللغة العربية", "a rather long category that does not end soon"]},
+            "params": {"values": ["short", "رسالة طويلة باللغة العربية", "a long category that does not end soon"]},
         },
         *(
             {
@@ -61,6 +66,18 @@ SPEC: dict[str, Any] = {
             "dtype": "STRUCT(street VARCHAR, lines VARCHAR[], geo STRUCT(lat DOUBLE, lon DOUBLE))",
         },
         {
+            "name": "icon",
+            "column_type": "expression",
+            "sql": f"unhex('{PIXEL}')",
+            "dtype": "BLOB",
+        },
+        {
+            "name": "noise",
+            "column_type": "expression",
+            "sql": "unhex('00ff00ff')",
+            "dtype": "BLOB",
+        },
+        {
             "name": "unbroken",
             "column_type": "expression",
             "sql": "repeat('Donaudampfschifffahrtsgesellschaft', 12)",
@@ -75,7 +92,7 @@ SPEC: dict[str, Any] = {
             "with_trace": True,
         },
         {"name": "code", "column_type": "llm-code", "model_alias": "coder", "code_lang": "python", "prompt": "Sum."},
-        {"name": "portrait", "column_type": "image", "model_alias": "painter", "prompt": "A portrait of {{ customer }}"},
+        {"name": "portrait", "column_type": "image", "model_alias": "painter", "prompt": "Draw {{ customer }}."},
         {
             "name": "verdict",
             "column_type": "expression",

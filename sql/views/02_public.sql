@@ -484,6 +484,31 @@ select
   end_reason
 from state.invocation;
 
+/* Workers of an invocation that is over have ended, whether they could say so or not. */
+create view main.worker as
+select
+  w.name,
+  w.worker_group,
+  w.kind,
+  case
+    when w.state = 'lost' or s.state in ('running', 'paused') and i.ended_at is null then w.state
+    else 'ended'
+  end as state,
+  w.invocation,
+  w.pid,
+  w.host,
+  nullif(w.node, '') as node,
+  w.joined_at,
+  w.heard_at,
+  coalesce(w.ended_at, i.ended_at) as ended_at,
+  case when s.state in ('running', 'paused') and i.ended_at is null then w.in_flight else 0 end as in_flight,
+  w.done,
+  w.calls_lost,
+  nullif(w.reason, '') as reason
+from state.worker as w
+cross join state.seen_state as s
+left join state.invocation as i on w.invocation = i.invocation;
+
 create view main.spec_version as
 select
   version,

@@ -182,6 +182,23 @@ comment on column main.invocation.started_at is 'When it began (UTC).';
 comment on column main.invocation.ended_at is 'When it ended (UTC); of one that crashed, when the next one found that. Null if it lives, or crashed and none has followed yet.';
 comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, crashed, failed with the reason, or the bound that was reached.';
 
+comment on view main.worker is 'Workers elsewhere: those of this invocation, and the last 1,000 that ended.';
+comment on column main.worker.name is 'Its name: group and number.';
+comment on column main.worker.worker_group is 'The group it belongs to.';
+comment on column main.worker.kind is 'What it is: processes or ray.';
+comment on column main.worker.state is 'starting, ready, quiet (silent for 2 s: it gets no new calls), lost or ended.';
+comment on column main.worker.invocation is 'The invocation it works for.';
+comment on column main.worker.pid is 'Its process.';
+comment on column main.worker.host is 'The machine it runs on.';
+comment on column main.worker.node is 'The node of a cluster; null where there are none.';
+comment on column main.worker.joined_at is 'When it was ready for calls (UTC); null if it never was.';
+comment on column main.worker.heard_at is 'Its last sign of life (UTC), up to two seconds old.';
+comment on column main.worker.ended_at is 'When it was lost, or ended with its invocation (UTC).';
+comment on column main.worker.in_flight is 'Calls it works on.';
+comment on column main.worker.done is 'Calls that ended on it.';
+comment on column main.worker.calls_lost is 'Calls it had when it was lost: they were made again.';
+comment on column main.worker.reason is 'Why it was lost.';
+
 comment on view main.spec_version is 'Every spec the dataset was made from. Secrets appear only as ${NAME}.';
 comment on column main.spec_version.version is 'Counts from 1.';
 comment on column main.spec_version.accepted_at is 'When the run took it (UTC).';

@@ -90,6 +90,7 @@ class RunDatabase:
         self.path = path
         self._reader = reader
         self._page: PageServer | None = None
+        self._page_wish: tuple[int, bool, Path | None] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> RunDatabase:
@@ -186,15 +187,21 @@ class RunDatabase:
     def ui(self, *, port: int = 0, steer: bool = False, beside: str | Path | None = None) -> str:
         """The address of a page that shows the run, living or finished, in a browser on this machine.
 
-        The page is served by a thread of this process until the run database is closed; asked again, the address is
-        the same. ``steer``: the page may also act on the run; ``beside``: another run database to compare with. Raises
-        :class:`~rowmill.errors.UsageError` if the port is taken.
+        The page is served by a thread of this process until the run database is closed; asked for the same again, the
+        address is the same. ``steer``: the page may also act on the run; ``beside``: another run database to compare
+        with. Raises :class:`~rowmill.errors.UsageError` if the port is taken.
         """
         from rowmill.ui.server import PageServer  # not for those who never look
 
+        wish = (port, steer, None if beside is None else Path(beside))
+        if self._page is not None and self._page_wish != wish:
+            self._page.close()
+            self._page = None
         if self._page is None:
-            other = None if beside is None else Path(beside)
-            self._page = PageServer(self.path, port=port, can_steer=steer, beside=other)
+            self._page = PageServer(
+                self.path, port=port, can_steer=steer, beside=wish[2], letting_go=self._reader.let_go
+            )
+            self._page_wish = wish
         return self._page.url
 
     # Files of its rows ----------------------------------------------------------------------------

@@ -52,7 +52,8 @@ def test_no_process_beside_a_run_has_its_keys(rowmill: CommandLine) -> None:
     rowmill.environment = {"WRITER_KEY": "sk-very-secret", "ROWMILL_SET_LANGUAGE": "de"}
     run = rowmill.start("run", "long.yaml", "--ui")
     assert run.stderr is not None
-    run.stderr.readline()
+    assert "The page of this run" in run.stderr.readline()
+    run.stderr.readline()  # it works
     children = _children(run.pid)
     assert len(children) == 2, "the page, and the last resort"
     for child in children:

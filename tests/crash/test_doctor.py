@@ -407,7 +407,7 @@ def test_salvage_of_a_healthy_file_saves_everything(tmp_path: Path, specs: Specs
         ('update state.plan_segment set "rows" = "rows" + 100', "plan"),
         (
             "insert into state.usage_total values (1, 3, 'other', timestamp '2026-01-01', 1, 1, 0, 1.0, 999, 0, 0.0,"
-            " timestamp '2026-01-01', 0)",
+            " timestamp '2026-01-01', 0, 0, 0, 0)",
             "usage",
         ),
         ("delete from state.spec_version", "spec"),

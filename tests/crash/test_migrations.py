@@ -18,6 +18,7 @@ from scenario import Driver, Specs, contradictions, new_world, outcome_of, write
 from rowmill.engine.migration import migrate, migrate_open, prepare_old
 from rowmill.engine.preparation import prepare_stored
 from rowmill.errors import Incompatible, UsageError
+from rowmill.graph.fingerprint import earlier_fingerprint
 from rowmill.run_database import RunDatabase
 from rowmill.store.database import statements
 from rowmill.store.database.connection import Connection
@@ -334,11 +335,29 @@ def test_a_link_to_a_run_database_migrates_the_file_it_leads_to(tmp_path: Path, 
 def test_fingerprints_become_those_of_the_migrating_rowmill(tmp_path: Path, specs: Specs, future: int) -> None:
     path = _old_run(tmp_path / "run.duckdb", specs)
     with Connection(path) as connection, connection.transaction():
-        connection.execute("update state.generator set fingerprint = 'of an older kind'")
+        connection.execute("update state.generator set fingerprint = 'of an older kind' where name <> 'mark'")
+        made_by_a_function = specs.first.graph.generator_of_column("mark").declaration
+        connection.execute(
+            "update state.generator set fingerprint = $digest where name = 'mark'",
+            {"digest": earlier_fingerprint(made_by_a_function)},
+        )
     migrate(path, NOW)
     store = RunStore.open(path)
     try:
         store.check_fits(specs.first.spec, specs.first.graph)
+    finally:
+        store.close()
+
+
+def test_code_that_changed_before_a_migration_is_a_change_after_it(tmp_path: Path, specs: Specs, future: int) -> None:
+    path = _old_run(tmp_path / "run.duckdb", specs)
+    with Connection(path) as connection, connection.transaction():
+        connection.execute("update state.generator set fingerprint = 'of other code' where name = 'mark'")
+    migrate(path, NOW)
+    store = RunStore.open(path)
+    try:
+        with pytest.raises(Incompatible, match="'mark' changed"):
+            store.check_fits(specs.first.spec, specs.first.graph)
     finally:
         store.close()
 

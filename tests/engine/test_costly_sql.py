@@ -127,7 +127,7 @@ def test_a_condition_on_the_rows_of_another_run_that_costs_too_much_is_refused(f
     for sql in (_SLOW, _LARGE):
         seeds = {"seed_type": "run", "path": str(finished), "where": sql.format("text")}
         with pytest.raises(RowmillError) as caught:
-            run_spec(tmp_path / "other", [_TEXT], seed_dataset=seeds)
+            run_spec(tmp_path / "other", [_TEXT | {"name": "more"}], seed_dataset=seeds)
         assert_helps(caught.value, "memory" if sql is _LARGE else "longer than")
 
 
@@ -140,9 +140,9 @@ _QUESTIONS = {
 @pytest.mark.parametrize("question", _QUESTIONS.values(), ids=_QUESTIONS)
 def test_a_query_that_needs_too_much_memory_ends_in_an_error(finished: Path, question: str) -> None:
     before = resource.getrlimit(resource.RLIMIT_AS)
-    with open_reader(finished) as reader:
-        with pytest.raises((QueryStopped, UsageError)) as caught, reader.batches(question) as rows:
-            rows.read_all()
+    reader = open_reader(finished)
+    with reader, pytest.raises((QueryStopped, UsageError)) as caught, reader.batches(question) as rows:
+        rows.read_all()
     assert_helps(caught.value, "emory")
     assert resource.getrlimit(resource.RLIMIT_AS) == before
 

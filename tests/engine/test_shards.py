@@ -448,7 +448,7 @@ def test_p8_every_table_has_its_way_into_the_whole(spec_of: Callable[..., Prepar
         }
     named = [*MERGED_TABLES, *SHARED_TABLES, *JOINED_TABLES]
     assert len(named) == len(set(named))
-    assert tables - set(named) == {"barrier", "generator_state", "shard"}
+    assert tables - set(named) == {"barrier", "generator_state", "shard", "worker", "worker_group"}
 
 
 def test_p8_more_shards_than_row_groups_leave_some_empty(

@@ -140,7 +140,7 @@ def test_a_deferred_batch_task_has_no_row(state_of: StateOf) -> None:
 def test_d4_usage_adds_up_requests_by_model_invocation_and_hour(chain: RunState) -> None:
     insert = (
         "insert into state.attempt values"
-        " ($invocation, 0, 0, 0, 0, 1, 'succeeded', $error, null, $model, $at, 5.0, 10, 20, 0.5, null)"
+        " ($invocation, 0, 0, 0, 0, 1, 'succeeded', $error, null, $model, $at, 5.0, 10, 20, 0.5, null, 0, 0)"
     )
     for invocation, error, name, seconds in [
         (1, None, "a", 0),

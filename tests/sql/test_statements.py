@@ -42,6 +42,8 @@ CONTRACT = {
     "barrier": "column_name state completed_at rows_in rows_out",
     "task_trace": "invocation generator row_group row_index row_id handed_out_at started_at ended_at outcome worker"
     " waiting_ms working_ms",
+    "worker": "name worker_group kind state invocation pid host node joined_at heard_at ended_at in_flight done"
+    " calls_lost reason",
     "task_time": "generator tasks waiting_s working_s longest_s",
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
@@ -94,6 +96,8 @@ def state() -> Iterator[RunState]:
             "done_task": staging.DONE_TASK,
             "skipped_task": staging.TASK_KEY,
             "new_deferral": staging.NEW_DEFERRAL,
+            "new_worker": staging.NEW_WORKER,
+            "new_worker_group": staging.NEW_WORKER_GROUP,
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
@@ -164,7 +168,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "casts": "cast(rating as json) as rating",
         "query": "select 1 as rating",
         "back": "value",
-        "column": '"twice"',
+        "column": '"product"' if statement.file == "seed.sql" else '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "report.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns

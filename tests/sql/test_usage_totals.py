@@ -33,7 +33,7 @@ def _usage(state: RunState) -> list[tuple[object, ...]]:
 def _counted(state: RunState) -> list[tuple[object, ...]]:
     return state.sql(
         "select model, invocation, count(*), count(*) filter (where error_type is null), count(error_type),"
-        " sum(input_tokens), sum(coalesce(cost_usd, 0)) from attempt where model is not null group by all order by all"
+        " sum(input_tokens), sum(cost_usd) from attempt where model is not null group by all order by all"
     )
 
 
@@ -72,7 +72,8 @@ def test_d4_what_a_crashed_invocation_left_is_summed_up_by_the_next(tmp_path: Pa
 def test_a_wrong_sum_is_a_contradiction() -> None:
     with _state() as state:
         state.sql(
-            "insert into state.usage_total values (1, 0, 'x', $now, 1, 1, 0, 1.0, 1, 1, 0.0, $now, 0)", now=moment(0)
+            "insert into state.usage_total values (1, 0, 'x', $now, 1, 1, 0, 1.0, 1, 1, 0.0, $now, 0, 0, 0, 0)",
+            now=moment(0),
         )
         assert [row[0] for row in state.violations()] == ["D4: sums of usage that are not those of the attempts"]
 
@@ -115,7 +116,7 @@ def test_a_young_invocation_is_measured_by_its_own_time() -> None:
 def _request(state: RunState, started_s: float, duration_ms: float) -> None:
     state.sql(
         "insert into state.attempt values"
-        " (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at, $ms, 1, 1, null, null)",
+        " (1, 1, 0, 0, 0, 1, 'succeeded', null, null, 'writer', $at, $ms, 1, 1, null, null, 0, 0)",
         at=moment(started_s),
         ms=duration_ms,
     )

@@ -154,8 +154,10 @@ def test_the_source_of_a_function_is_part_of_the_fingerprint(tmp_path: Path) -> 
     of = column(model_alias=None, embedding_function="vectors:lengths")
     first = declared(TEXT, of, directory=tmp_path)[1]
     assert first.resource == "local/threads"
-    with (tmp_path / "vectors.py").open("a") as file:
-        file.write("# changed\n")
+    file = tmp_path / "vectors.py"
+    file.write_text(f"{file.read_text()}# said, not done\n")
+    assert declared(TEXT, of, directory=tmp_path)[1].fingerprint == first.fingerprint
+    file.write_text(file.read_text().replace("len(", "1 + len("))
     assert declared(TEXT, of, directory=tmp_path)[1].fingerprint != first.fingerprint
 
 

@@ -31,7 +31,8 @@ def problem_of(directory: Path, name: str, content: str | bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "text", ["007", "12E5", "11.10", "0x1F", "3:16", "03/04/2025", "yes", "True", "1" * 42, "inf", "NA", " 7", "+1", "-0"]
+    "text",
+    ["007", "12E5", "11.10", "0x1F", "3:16", "03/04/2025", "yes", "True", "1" * 42, "inf", "NA", " 7", "+1", "-0"],
 )
 def test_v4_a_text_of_a_csv_file_of_people_stays_that_text(tmp_path: Path, text: str) -> None:
     sql_type, people = people_of(tmp_path, "people.csv", f"name,age,code\nAnn,30,{text}\n")

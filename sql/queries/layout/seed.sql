@@ -82,7 +82,7 @@ where path = $path;
 
 -- name: taken_source_rows
 -- Which rows of the run that is followed are seed rows already. O(seed rows).
-select distinct source_row_id
+select distinct {column}
 from state.seed_row;
 
 -- name: insert_seed_files

@@ -60,9 +60,25 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
         if status.details.follows is not None:
             found.append(Fact("follows", escaped(status.details.follows)))
         found.append(Fact("admission", escaped(admission.explanation), is_warning=admission.reason == "deferred tasks"))
+    found += _workers(status, now)
     found.append(Fact("row groups", _row_groups(status, now)))
     found.append(Fact("time", _times(status, elapsed_s)))
     return [fact for fact in found if fact.text]
+
+
+def _workers(status: Status, now: datetime) -> list[Fact]:
+    """Who makes the calls, where that is not the process itself; and what the run waits for if nobody is left (W5)."""
+    found = []
+    for group in status.details.workers if status.details is not None else ():
+        name = f"{escaped(group.worker_group)} ({group.kind})"
+        lost = f", {count(group.lost)} lost" if group.lost else ""
+        if group.empty_since is not None and group.waits_until is not None:
+            since, until = moment(_aware(group.empty_since), now), moment(_aware(group.waits_until), now)
+            text = f"{name}: none of {count(group.workers)} is left since {since}{lost}; the run waits until {until}"
+        else:
+            text = f"{name}: {count(group.ready)} of {count(group.workers)} ready{lost}"
+        found.append(Fact("workers", text, is_warning=group.ready == 0))
+    return found
 
 
 def _pace(status: Status, live: LivePace | None) -> str:

@@ -224,11 +224,12 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
 
     from rowmill.cli.place import confirm
     from rowmill.engine.change import accept_change, look_at_change
+    from rowmill.engine.reopening import prepare_inside
 
-    if prepared is None:
-        raise UsageError("--accept-changes and --purge take the spec to go on with: rowmill run SPEC DATABASE.")
     if not path.exists():
         return
+    if prepared is None:
+        prepared = prepare_inside(path)
     change = look_at_change(prepared, path)
     for line in change.lines():
         tell(f"  {line}")

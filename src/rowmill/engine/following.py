@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from rowmill.counted import plural
 from rowmill.engine.preparation import Prepared
-from rowmill.engine.run_seed import Look, look_at_run
+from rowmill.engine.run_seed import SOURCE_ROW_ID, Look, look_at_run
 from rowmill.engine.writer import StoreWriter
 from rowmill.errors import Interrupted, Locked, UsageError
 from rowmill.spec.seed import SeedDatasetConfig
@@ -42,7 +42,7 @@ async def follow(
     assert config is not None
     path = prepared.directory / config.paths[0]
     columns = await writer.call(store.seed_columns)
-    taken: set[int] = set(await writer.call(store.taken_source_rows))
+    taken: set[int] = set(await writer.call(store.taken_source_rows, SOURCE_ROW_ID))
     idle_since: float | None = None
     told = ""
 

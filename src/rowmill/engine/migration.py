@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rowmill.engine.preparation import Prepared, prepare_stored
 from rowmill.errors import Locked, SpecError, UsageError
-from rowmill.graph.fingerprint import fingerprint
+from rowmill.graph.fingerprint import earlier_fingerprint, fingerprint
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding
 from rowmill.store.database.staging import from_epoch
@@ -55,7 +55,10 @@ def migrate(path: Path, now: float, *, dry_run: bool = False) -> MigrationReport
 
 def migrate_open(connection: Connection, prepared: Prepared, version: int, kept: str, now: float) -> None:
     """The migration itself, over an open connection. ``kept`` names the copy in the run's events."""
-    fingerprints = {node.number: fingerprint(node.declaration) for node in prepared.graph.generators}
+    fingerprints = {
+        node.number: (fingerprint(node.declaration), earlier_fingerprint(node.declaration))
+        for node in prepared.graph.generators
+    }
     layout = Layout(prepared.graph, prepared.spec.seed)
     migration.apply(connection, layout, version, fingerprints, kept, from_epoch(now))
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field, SerializeAsAny, ValidationInfo, field_val
 
 from rowmill.counted import plural
 from rowmill.errors import GeneratorError
-from rowmill.generators.custom.function import FunctionProblem, load_function
+from rowmill.generators.custom.function import CustomFunction, FunctionProblem, load_function
 from rowmill.generators.json_schema import schema_problem
 from rowmill.generators.protocol import Call, CellGenerator, Runtime
 from rowmill.generators.validators import python_code, sql_code
@@ -144,7 +144,7 @@ class ValidationColumn(ColumnConfig):
                 sql=SqlExpression(given.verdict(), where, analysis.references),
                 fingerprint=fingerprint,
             )
-        resource, source = self._where(context, f"{place}.validator_params")
+        resource, function = self._where(context, f"{place}.validator_params")
         retries = (given.max_retries + 1, given.retry_backoff) if isinstance(given, RemoteParameters) else (None, None)
         return Declaration(
             **common,
@@ -155,7 +155,8 @@ class ValidationColumn(ColumnConfig):
             max_rows_per_call=self.batch_size,
             max_attempts=retries[0],
             backoff_base_s=retries[1],
-            fingerprint=fingerprint | source,
+            fingerprint=fingerprint | ({"code_sha256": function.code_sha256} if function else {}),
+            source_sha256=function.source_sha256 if function else None,
         )
 
     def _regeneration(self) -> RegenerationRule | None:
@@ -164,8 +165,8 @@ class ValidationColumn(ColumnConfig):
         at_most = self.max_regenerations or _REGENERATIONS
         return RegenerationRule(tuple(self.target_columns), at_most, then_drops=self.on_still_invalid != "keep")
 
-    def _where(self, context: DeclareContext, place: str) -> tuple[str, dict[str, Any]]:
-        """The resource of its calls, and what else shapes the verdicts. Records what is missing."""
+    def _where(self, context: DeclareContext, place: str) -> tuple[str, CustomFunction | None]:
+        """The resource of its calls, and the function that judges, if one does. Records what is missing."""
         given = self.validator_params
         schema = getattr(given, "output_schema", None) or getattr(given, "json_schema", None)
         if schema is not None:
@@ -174,23 +175,23 @@ class ValidationColumn(ColumnConfig):
                 field = "json_schema" if isinstance(given, SchemaParameters) else "output_schema"
                 context.problem(f"{place}.{field}", problem)
         if isinstance(given, RemoteParameters):
-            return given.resource, {}
+            return given.resource, None
         if isinstance(given, FunctionParameters):
             try:
                 function = load_function(given.validation_function, context.spec_directory)
             except FunctionProblem as problem_of_function:
                 context.problem(f"{place}.validation_function", str(problem_of_function))
-                return THREADS, {}
+                return THREADS, None
             if function.parameters != 1:
                 message = f"'{function.signature}' cannot be called: a validation function is fn(rows)."
                 context.problem(f"{place}.validation_function", message)
-            return LOCAL if function.is_async else THREADS, {"source_sha256": function.source_sha256}
+            return LOCAL if function.is_async else THREADS, function
         if isinstance(given, CodeParameters):
             kind = python_code if given.code_lang == "python" else sql_code
             if not kind.is_installed():
                 context.problem(f"{place}.code_lang", kind.MISSING)
-            return THREADS, {}
-        return LOCAL, {}
+            return THREADS, None
+        return LOCAL, None
 
     @property
     def _sql_type(self) -> str:

@@ -184,6 +184,14 @@ def _metrics(figures: Figures) -> Iterator[Family]:
     yield from one(table.COMMIT_AGE, [((), max((now - status.updated_at).total_seconds(), 0.0))])
     if details is None:
         return
+    yield from one(
+        table.WORKERS,
+        [
+            ((group.worker_group, state), number)
+            for group in details.workers
+            for state, number in (("planned", group.workers), ("ready", group.ready), ("lost", group.lost))
+        ],
+    )
     if details.pace.seconds_left is not None:
         yield from one(table.SECONDS_LEFT, [((), details.pace.seconds_left)])
     used = {

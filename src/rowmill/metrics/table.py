@@ -75,6 +75,12 @@ LIMIT = Metric(
 COOLING = Metric(
     "rowmill_endpoint_cooling_seconds", Kind.GAUGE, "How long an endpoint still rests; 0 if it does not.", ("endpoint",)
 )
+WORKERS = Metric(
+    "rowmill_workers",
+    Kind.GAUGE,
+    "Workers elsewhere while a run works: planned, ready, and lost since it began.",
+    ("worker_group", "state"),
+)
 COMMIT_LAG = Metric(
     "rowmill_commit_lag_seconds",
     Kind.HISTOGRAM,
@@ -90,5 +96,6 @@ BUDGET_LEFT = Metric("rowmill_budget_left", Kind.GAUGE, "What is left of them; n
 
 METRICS = (
     UP, BUILD, STATE, ROWS, ROW_GROUPS, CELLS, DROPPED, DEFERRED, INVOCATIONS, REQUESTS, DURATION, TOKENS, COST,
-    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, COMMIT_LAG, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET, BUDGET_LEFT,
+    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, WORKERS, COMMIT_LAG, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET,
+    BUDGET_LEFT,
 )  # fmt: skip

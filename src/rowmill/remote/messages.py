@@ -131,11 +131,13 @@ class Answer(NamedTuple):
 
 
 class Work(NamedTuple):
-    """To a worker: calls to make, calls nobody waits for any more, answers to what it asked."""
+    """To a worker: calls to make, calls nobody waits for any more, answers to what it asked, limits from now on."""
 
     calls: Sequence[CallData] = ()
     cancels: Sequence[CallId] = ()
     answers: Sequence[Answer] = ()
+    limits: Mapping[str, int] = {}
+    """Servers of models, and how many requests this worker may have under way at each (C6)."""
 
 
 class Results(NamedTuple):

@@ -258,6 +258,8 @@ class Declaration:
     propagate_skip: bool = True
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     """Everything that shapes the values (V2), as plain JSON values; not parallelism, not time-outs."""
+    source_sha256: str | None = None
+    """Of the file of its function. Run databases of an older Rowmill know it in place of ``code_sha256``."""
 
 
 LOCAL = "local"

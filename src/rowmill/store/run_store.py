@@ -12,20 +12,21 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from rowmill.counted import plural
-from rowmill.errors import Damaged, Incompatible
+from rowmill.errors import Damaged, Incompatible, InternalError
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.graph.shard import Shard
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store.database.column_types import arrow_schema
-from rowmill.store.database.connection import STORAGE_ROWS, Connection
+from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
@@ -40,7 +41,7 @@ from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.seed_content import keep_new_marks, keep_seed_content, seed_content_of
 from rowmill.store.layout.seed_reader import SeedFile, copy_seed, count_seed_rows, read_seed
 from rowmill.store.reshape.barrier import reopen_barriers
-from rowmill.store.reshape.change import compare
+from rowmill.store.reshape.change import compare, renew_fingerprints
 from rowmill.store.turn.acceptance import Acceptance
 from rowmill.store.turn.control import Control, HandSettings, read_hand_settings
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
@@ -48,8 +49,10 @@ from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.following import Following
 from rowmill.store.turn.skipping import SkipCondition
 from rowmill.store.turn.turn import Turn
+from rowmill.store.turn.workers import keep_workers
 from rowmill.unfinished_file import CHANGED, remove_left_behind
 from rowmill.version import VERSION
+from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
@@ -136,7 +139,7 @@ class RunStore:
         segments = plan.segments if blueprint.shard is None else blueprint.shard.cut(plan)
         with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
-                schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
+                self._create_tables(layout, list(seed_file.columns) if seed_file else [], moment)
                 if seed_file is not None and seed_rows is not None:
                     content = seed_content_of(self._connection, seed_file, seed_rows)
                     copy_seed(self._connection, seed_file, seed_rows, blueprint.spec.seed)
@@ -160,6 +163,9 @@ class RunStore:
                     self._connection.execute(sql.insert_shard.text, asdict(blueprint.shard))
             self._connection.checkpoint()
         self.is_new = False
+
+    def _create_tables(self, layout: Layout, seed_columns: list[tuple[str, str]], moment: datetime) -> None:
+        schema.create_tables(self._connection, layout, seed_columns, moment)
 
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
         for position, segment in enumerate(segments, start=first):
@@ -264,6 +270,21 @@ class RunStore:
             self.note("extended", "plan", f"from {plan.rows} to {plural(records, 'record')}", now)
         return extended.rows - plan.rows
 
+    def check_code(self, spec: Spec, graph: Graph) -> None:
+        """Raises Incompatible if the spec inside this database would now make other values: its functions changed."""
+        change = compare(self._connection, spec, graph)
+        if change:
+            path = self._connection.path
+            raise Incompatible(
+                f"{path} was made with other code than there is now: {'; '.join(change.lines())}. {change.price()} "
+                f"Nothing was changed. Put the code back as it was, or: 'rowmill run {path} --accept-changes' goes on "
+                "with the code of now."
+            )
+
+    def renew_fingerprints(self, graph: Graph) -> None:
+        """After :meth:`check_fits`: from now on generators are known as this Rowmill knows them."""
+        renew_fingerprints(self._connection, graph)
+
     def update_spec(self, spec: Spec, now: float) -> None:
         """Keeps ``spec`` as the newest one if it differs from the stored one (settings, limits, records)."""
         text = spec.to_json()
@@ -333,9 +354,9 @@ class RunStore:
         """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
         return bool(self._connection.execute(sql.older_rule.text)[0][0])
 
-    def taken_source_rows(self) -> list[int]:
-        """Which rows of the run that is followed are seed rows."""
-        return [row for (row,) in self._connection.execute(sql.taken_source_rows.text)]
+    def taken_source_rows(self, column: str) -> list[int]:
+        """Which rows of the run that is followed are seed rows, by the seed column that says it."""
+        return [row for (row,) in self._connection.execute(sql.taken_source_rows.fill(column=quote(column)))]
 
     def arrow_types(self, graph: Graph) -> dict[str, pa.DataType]:
         """The Arrow type in which the engine hands over each column of a spec."""
@@ -431,6 +452,15 @@ class RunStore:
         """Writes an event. Belongs into the caller's transaction."""
         parameters = {"now": from_epoch(now), "kind": kind, "subject": subject, "detail": detail}
         self._connection.execute(sql.insert_event.text, parameters)
+
+    def note_workers(self, news: WorkerNews) -> None:
+        """Writes down what is new of workers elsewhere, and what happened to them."""
+        if self._invocation is None:
+            raise InternalError("workers were told of before the invocation began")
+        with engine_errors.mapped("noting where the workers stand"), self._connection.transaction():
+            for event in news.events:
+                self.note(event.kind, event.subject, event.detail, event.at)
+            keep_workers(self._connection, self._invocation, news)
 
     @property
     def connection(self) -> Connection:

@@ -133,12 +133,13 @@ class CustomColumn(ColumnConfig):
             propagate_skip=self.propagate_skip,
             fingerprint={
                 "function": function.reference if function else None,
-                "source_sha256": function.source_sha256 if function else None,
+                "code_sha256": function.code_sha256 if function else None,
                 "params": self.generator_params,
                 "models": [model.fingerprint() for alias in aliases if (model := context.spec.model_of(alias))],
                 "outputs": {output.name: output.sql_type for output in self._outputs(function)},
             }
             | ({"ordered": True} if is_ordered else {}),
+            source_sha256=function.source_sha256 if function else None,
         )
 
     def _strategy(self, function: CustomFunction | None) -> tuple[Strategy, str]:

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import textwrap
 import threading
 import types
 import typing
@@ -19,6 +20,7 @@ from typing import Any
 
 from rowmill.errors import InternalError
 from rowmill.generators.custom.decorator import FunctionTraits, traits_of
+from rowmill.generators.custom.followed_code import NotInSource, canonical_digest, followed_digest
 from rowmill.generators.custom.function_class import (
     METHODS,
     FunctionClass,
@@ -27,7 +29,7 @@ from rowmill.generators.custom.function_class import (
     method_of,
     shape_of,
 )
-from rowmill.generators.custom.unrun import Unreadable, is_unrun, read_function
+from rowmill.generators.custom.unrun import Unreadable, defining_module, is_unrun, read_function
 from rowmill.spec.nearest import did_you_mean
 
 _import_lock = threading.RLock()
@@ -67,7 +69,9 @@ class CustomFunction:
     dtype: str | None
     """int, float, str or bool by its return annotation."""
     source_sha256: str
-    """Of the whole module, so that a changed helper beside the function counts too (V2)."""
+    """Of the whole file: what run databases of an older Rowmill know."""
+    code_sha256: str
+    """Of its code and what it refers to; where that cannot be followed, of the whole file (V2)."""
     traits: FunctionTraits
     of_class: FunctionClass | None = None
     """Set if it is the method ``generate`` of a class: each process that calls it makes an instance first."""
@@ -85,6 +89,11 @@ def load_function(
     if isinstance(reference, str) and is_unrun():
         return _unrun_function(reference, directory, may_be_class=may_be_class)
     function = _import_function(reference, directory) if isinstance(reference, str) else reference
+    found = _found(reference, function, may_be_class=may_be_class)
+    return replace(found, code_sha256=_code_digest(reference, directory, found.source_sha256))
+
+
+def _found(reference: str | Callable[..., Any], function: Any, *, may_be_class: bool) -> CustomFunction:
     name = reference if isinstance(reference, str) else function_name(function)
     if not callable(function):
         raise FunctionProblem(f"'{name}' is not callable but {type(function).__name__}.")
@@ -153,6 +162,7 @@ def _described(function: Callable[..., Any], name: str, cannot_be_called: str = 
         takes_stream=_annotation_name(hints.get(first)).rsplit(".", 1)[-1] == _STREAM,
         dtype=_dtype(hints.get("return")),
         source_sha256=_source_digest(function),
+        code_sha256="",
         traits=traits_of(function),
     )
 
@@ -181,6 +191,7 @@ def _unrun_function(reference: str, directory: Path | None, *, may_be_class: boo
         takes_stream=read.first_annotation == _STREAM,
         dtype=_dtype(read.returns),
         source_sha256=read.source_sha256,
+        code_sha256=_code_digest(reference, directory, read.source_sha256),
         traits=read.traits,
         of_class=None if read.methods is None else class_of(_not_imported, read.methods),
     )
@@ -302,11 +313,36 @@ def _dtype(annotation: object) -> str | None:
     return _DTYPES.get(annotation) if isinstance(annotation, type) else None
 
 
-def _source_digest(function: Callable[..., Any]) -> str:
+def _code_digest(reference: str | Callable[..., Any], directory: Path | None, of_file: str) -> str:
+    """Of what a function refers to; ``of_file`` where its source does not tell that."""
+    try:
+        if isinstance(reference, str):
+            return followed_digest(*defining_module(reference, directory), directory)
+        return _code_digest_of_object(_named(reference), directory)
+    except (NotInSource, Unreadable, OSError, SyntaxError, TypeError, ValueError):
+        return of_file
+
+
+def _code_digest_of_object(named: Any, directory: Path | None) -> str:
+    name = named.__qualname__
+    if "<" in name:
+        raise NotInSource("what is around a function inside a function is known only as it runs")
+    file = inspect.getsourcefile(named)
+    if file is None or not Path(file).is_file():
+        return canonical_digest(textwrap.dedent(inspect.getsource(named)))  # of a notebook, or typed in
+    return followed_digest(named.__module__, name, Path(file), directory)
+
+
+def _named(function: Callable[..., Any]) -> Any:
+    """The function or class that stands in source for a callable."""
     plain: Any = inspect.unwrap(function)
     while isinstance(plain, functools.partial):
         plain = plain.func
-    named = plain if inspect.isroutine(plain) or inspect.isclass(plain) else type(plain)
+    return plain if inspect.isroutine(plain) or inspect.isclass(plain) else type(plain)
+
+
+def _source_digest(function: Callable[..., Any]) -> str:
+    named = _named(function)
     try:
         source = Path(inspect.getsourcefile(named) or "").read_bytes()
     except (OSError, TypeError):  # typed into an interpreter, or written in C

@@ -69,6 +69,19 @@ def read_function(reference: str, directory: Path | None) -> ReadFunction:
     return _read(place.node, reference, place.digest, is_method="." in place.path)
 
 
+def defining_module(reference: str, directory: Path | None) -> tuple[str, str, Path]:
+    """The module whose source defines what a reference names, its path there, and the file. Raises Unreadable."""
+    module, _, path = reference.partition(":")
+    for _ in range(_MOST_STEPS):
+        file = _source_of(module, directory)
+        first, _, rest = path.partition(".")
+        found = _defined(ast.parse(file.read_bytes()).body).get(first)
+        if not isinstance(found, _Import):
+            return module, path, file
+        module, path = _absolute(found, module, file), f"{found.path}.{rest}".rstrip(".")
+    raise _only_by_running(reference, "it is imported from module to module, without end")
+
+
 def _located(module: str, path: str, reference: str, directory: Path | None) -> _Place:
     """Where a function or class is defined, from module to module."""
     for _ in range(_MOST_STEPS):

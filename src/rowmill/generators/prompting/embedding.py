@@ -72,6 +72,7 @@ class EmbeddingColumn(ColumnConfig):
             models={self.model_alias: "embedding"} if self.model_alias else {},
             propagate_skip=self.propagate_skip,
             fingerprint=self._source(model, function),
+            source_sha256=function.source_sha256 if function else None,
         )
 
     def _length(self, model: ModelConfig | None) -> int | None:
@@ -89,7 +90,7 @@ class EmbeddingColumn(ColumnConfig):
     def _source(self, model: ModelConfig | None, function: CustomFunction | None) -> dict[str, Any]:
         if self.embedding_function is None:
             return {"model": model.embedding_fingerprint() if model else None}
-        return {"function": self.embedding_function, "source_sha256": function.source_sha256 if function else None}
+        return {"function": self.embedding_function, "code_sha256": function.code_sha256 if function else None}
 
     def bind(self, runtime: Runtime) -> CellGenerator:
         """The model or the function, ready to be asked."""

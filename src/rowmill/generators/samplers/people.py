@@ -88,7 +88,9 @@ def _opened(path: Path, size: int, modified_ns: int) -> Any:
     except (pa.ArrowException, OSError) as error:
         raise UnreadablePeople(kind, str(error).splitlines()[0]) from error
     if twice := doubled(opened.schema.names):
-        raise UnreadablePeople(kind, f"more than one column is named {', '.join(map(repr, twice))}. Rename all but one.")
+        raise UnreadablePeople(
+            kind, f"more than one column is named {', '.join(map(repr, twice))}. Rename all but one."
+        )
     return opened
 
 

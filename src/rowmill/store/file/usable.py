@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rowmill.errors import UsageError
-from rowmill.unfinished_file import COPIED, remove_left_behind
+from rowmill.unfinished_file import CHANGED, COPIED, remove_left_behind
 
 _LONGEST_NAME_BYTES = 235
 """File systems take 255; the engine and we put endings behind the name."""
@@ -77,8 +77,9 @@ def several_names(path: Path) -> UsageError | None:
         return None
     deadline = time.monotonic() + _PATIENCE_S
     while (links := _links(path)) > 1 and (links := links - _examined(path)) > 1:
-        # A new file has two names for a moment, and for longer if its process was killed then.
-        remove_left_behind(path.resolve(), COPIED)
+        # A new file, also of a fork or a merge, has two names for a moment, and for longer if its process was killed.
+        for ending in (COPIED, CHANGED):
+            remove_left_behind(path.resolve(), ending)
         if time.monotonic() > deadline:
             return UsageError(
                 f"{path} has {links} names (hard links). The log of a run database belongs to one name: what is done "

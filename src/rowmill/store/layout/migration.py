@@ -19,11 +19,18 @@ sql = statements_of("run")
 
 
 def apply(
-    connection: Connection, layout: Layout, version: int, fingerprints: Mapping[int, str], kept: str, now: datetime
+    connection: Connection,
+    layout: Layout,
+    version: int,
+    fingerprints: Mapping[int, tuple[str, str | None]],
+    kept: str,
+    now: datetime,
 ) -> None:
     """Raises the schema of the database from ``version`` to the newest one: all of it, or nothing.
 
-    ``fingerprints`` per generator as this Rowmill computes them; ``kept`` is where the old file was copied to.
+    ``fingerprints`` per generator as this Rowmill computes them, and, of one with a function, as older ones did: if
+    the run database knows neither, the function has changed, and the next run says so. ``kept`` is where the old file
+    was copied to.
     Raises WriteFailed or Damaged.
     """
     with engine_errors.mapped("migrating the run database"):
@@ -33,7 +40,10 @@ def apply(
             for number, _ in schema.pending(version):
                 schema.migrate_tables(connection, layout, number, now)
             schema.create_views(connection, layout)
-            for generator, digest in fingerprints.items():
+            stored = {number: digest for number, _, digest in connection.execute(sql.stored_generators.text)}
+            for generator, (digest, earlier) in fingerprints.items():
+                if earlier is not None and stored[generator] not in {digest, earlier}:
+                    continue
                 connection.execute(sql.update_fingerprint.text, {"generator": generator, "fingerprint": digest})
             detail = f"from schema version {version} to {schema.newest_version()}; the old file is kept as {kept}"
             parameters = {"now": now, "kind": "migrated", "subject": "run database", "detail": detail}

@@ -142,6 +142,26 @@ class TaskTime:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersStatus:
+    """A group of workers of the process that works on the run: who makes its calls elsewhere. Times are UTC."""
+
+    worker_group: str
+    kind: str
+    workers: int
+    """How many it is to have."""
+    ready: int
+    in_flight: int
+    done: int
+    """Calls that ended on them, those that were lost since included."""
+    lost: int
+    """Workers that were lost."""
+    empty_since: datetime | None
+    """Since when none is left; None if one is (W5)."""
+    waits_until: datetime | None
+    """When the run stops for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetStatus:
     """The bounds the spec sets; None where it sets none."""
 
@@ -169,6 +189,8 @@ class Details:
     """Of a traced run, the slowest generator first; else empty."""
     follows: str | None = None
     """How the run stands that this one follows, and what of it is waited for."""
+    workers: tuple[WorkersStatus, ...] = ()
+    """Of a run that works, where calls are made elsewhere; else empty."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -185,6 +207,7 @@ class Details:
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),
             follows=values.get("follows"),
+            workers=tuple(WorkersStatus(**each) for each in values.get("workers", ())),
         )
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 from rowmill.counted import plural
 from rowmill.figures import money
-from rowmill.graph.fingerprint import fingerprint
+from rowmill.graph.fingerprint import earlier_fingerprint, fingerprint
 from rowmill.graph.graph import Graph
-from rowmill.spec.declaration import LOCAL_RESOURCES, SeedColumn, Strategy
+from rowmill.spec.declaration import LOCAL_RESOURCES, Declaration, SeedColumn, Strategy
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statements_of
@@ -143,7 +143,7 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
             added.append(node.number)
         elif (
             seeds is not None
-            or known[1] != fingerprint(node.declaration)
+            or not is_known_by(node.declaration, known[1])
             or (seed_data is not None and isinstance(node.declaration.sql, SeedColumn))
         ):
             changed.append(node.number)
@@ -167,6 +167,25 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
     if change.is_free:
         return change
     return _with_price(connection, graph, change, sorted({*roots, *downstream}))
+
+
+def is_known_by(declaration: Declaration, digest: str) -> bool:
+    """Whether a stored fingerprint is the declaration's: this Rowmill's, or that of one before."""
+    return digest in {fingerprint(declaration), earlier_fingerprint(declaration)}
+
+
+def renew_fingerprints(connection: Connection, graph: Graph) -> None:
+    """Has the run database know its generators by the fingerprints of this Rowmill, if it knew them by earlier ones."""
+    stored = {name: digest for _, name, digest in connection.execute(sql.stored_generators.text)}
+    renewed = {
+        node.number: fingerprint(node.declaration)
+        for node in graph.generators
+        if stored[node.name] == earlier_fingerprint(node.declaration)
+    }
+    if renewed:
+        with engine_errors.mapped("renewing fingerprints"), connection.transaction():
+            for number, digest in renewed.items():
+                connection.execute(sql.update_fingerprint.text, {"generator": number, "fingerprint": digest})
 
 
 def _with_price(connection: Connection, graph: Graph, change: Change, numbers: Sequence[int]) -> Change:

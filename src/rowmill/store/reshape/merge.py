@@ -37,7 +37,7 @@ JOINED_TABLES = (
     _SEED_ROWS,
 )  # fmt: skip
 """Tables with a rule of their own. What is left has no row in a shard, or none in a whole: ``barrier``,
-``generator_state``, ``shard``."""
+``generator_state``, ``shard``, ``worker``, ``worker_group``."""
 _JOINED = (sql.merge_answers, sql.merge_resources, sql.merge_refusals, sql.merge_pause, sql.merge_limits_by_hand)
 _GENERATOR_MAP = pa.schema([("generator", pa.int32()), ("renamed", pa.int32())])
 _NEW_RETIRED = pa.schema([("generator", pa.int32()), ("name", pa.string())])
