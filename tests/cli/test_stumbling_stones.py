@@ -148,6 +148,8 @@ def test_a_schema_that_is_the_name_of_a_class_is_explained(rowmill: CommandLine)
         (["extend", "quick.duckdb", "--records", "6"], 2, "Say 'records: 20' or more to go on with it, or start a new"),
         (["run", "quick.yaml", "--records", "50"], 2, "is said in its spec: 'records'."),
         (["run", "quick.yaml", "-n", "50"], 2, "there: rowmill extend DATABASE --records 50."),
+        (["run", "quick.yaml", "language=de"], 2, "or say --set language=de if it is a parameter"),
+        (["run", "quick.yaml", "run.max_tokens=5"], 2, "To set 'run.max_tokens' to '5', write it into the spec"),
         (["run", "quick.yaml", "--rows", "many"], 2, "there: rowmill extend DATABASE --records N."),
         (["pause"], 2, "This directory has other.duckdb, quick.duckdb. Name one after the command, or set ROWMILL_DA"),
     ],

@@ -116,7 +116,7 @@ fsspec.filesystem("memory").pipe("/bucket/seed.csv", Path("content.csv").read_by
 _FRAME = "frames.DataFrame({'a': list(range(7)), 'b': [f'b{n}' for n in range(7)]})"
 
 _FIRST_RUN = """
-first = {"name": "first", "records": 9, "columns": [
+first = {"name": "first", "records": 30, "columns": [
     {"name": "n", "column_type": "sampler", "sampler_type": "uniform", "params": {"low": 0, "high": 99}},
     {"name": "words", "column_type": "expression", "sql": "['w' || n, 'v' || n]", "dtype": "VARCHAR[]"},
 ]}
@@ -155,6 +155,14 @@ SEEDS: dict[str, Option] = {
         columns=["words"],
         explode="words",
         sampling_strategy="shuffle",
+    ),
+    "another run: followed": Option(
+        expression(sql="source_row_id || n"),
+        spec={
+            "records": "all",
+            "seed_dataset": {"seed_type": "run", "path": "first.duckdb", "columns": ["n"], "follow": True},
+        },
+        setup=_FIRST_RUN,
     ),
     "directory listing": _seed(
         _LETTERS, "relative_path || source_path", seed_type="directory", path="docs", file_pattern="*.txt"

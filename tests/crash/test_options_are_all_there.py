@@ -172,6 +172,7 @@ FIELDS_OF_SEEDS = (
     "explode",
     "where",
     "columns",
+    "follow",
     "sampling_strategy",
 )
 FIELDS_OF_TOOLS = ("tool_alias", "providers", "allow_tools", "max_tool_call_turns", "timeout_s")

@@ -111,7 +111,7 @@ def test_what_no_price_is_known_of_costs_null(tmp_path: Path, capsys: pytest.Cap
         assert "$" not in str(database.status())
         assert status_sum([database.status()] * 2).cost_usd is None
         database.report(tmp_path / "report.html")
-    told = json.loads(said("status", path, "--format", "json"))
+    (told,) = json.loads(said("status", path, "--format", "json"))
     assert told["cost_usd"] is None
     assert "$" not in said("status", path)
     assert ">Cost<" not in (tmp_path / "report.html").read_text()

@@ -168,7 +168,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "casts": "cast(rating as json) as rating",
         "query": "select 1 as rating",
         "back": "value",
-        "column": '"twice"',
+        "column": '"product"' if statement.file == "seed.sql" else '"twice"',
         "converted": "try_cast(value as bigint)",
         "columns": {"status.sql": "row_id", "report.sql": "row_id", "show.sql": "*", "seed.sql": '"product"'}.get(
             statement.file, layout.all_columns

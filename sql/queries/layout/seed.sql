@@ -71,6 +71,20 @@ from new_seed;
 insert into state.seed_content ("rows", digest)
 values ($rows, $digest);
 
+-- name: grow_seed_content
+-- More seed rows were appended: those of a run that is followed. O(1).
+update state.seed_content set "rows" = "rows" + $rows;
+
+-- name: renew_seed_mark
+-- Which run is followed, and by which spec it went last. O(files).
+update state.seed_file set mark = $mark
+where path = $path;
+
+-- name: taken_source_rows
+-- Which rows of the run that is followed are seed rows already. O(seed rows).
+select distinct {column}
+from state.seed_row;
+
 -- name: insert_seed_files
 -- The files the seed rows come from, from the staged table new_seed_file. O(files).
 insert into state.seed_file (path, mark)

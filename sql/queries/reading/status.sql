@@ -75,6 +75,14 @@ order by
   column_name
 limit $limit;
 
+-- name: followed_run
+-- What is known of the run that this one follows, as it was noted last. O(events).
+select detail
+from state.event
+where kind = 'follows'
+order by "at" desc
+limit 1;
+
 -- name: cut_off_answers
 -- Of which columns answers ended at the limit of their length, most first. O(sums + attempts not summed up yet).
 select

@@ -57,6 +57,8 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
         found.append(Fact("stopped", escaped(status.reason), is_warning=status.reason.startswith("failed")))
     if status.details is not None and status.state != "finished":
         admission = status.details.admission
+        if status.details.follows is not None:
+            found.append(Fact("follows", escaped(status.details.follows)))
         found.append(Fact("admission", escaped(admission.explanation), is_warning=admission.reason == "deferred tasks"))
     found += _workers(status, now)
     found.append(Fact("row groups", _row_groups(status, now)))

@@ -211,10 +211,11 @@ def _tell_what_is_inside(database: Path, *, yes: bool) -> None:
 def _check_new(database: Path) -> None:
     """Raises UsageError for a new file whose name was rather meant to set something."""
     field, is_set, value = str(database).partition("=")
-    if is_set and field.isidentifier() and not is_run_database(database) and not database.exists():
+    is_field = field.replace(".", "_").replace("-", "_").isidentifier()
+    if is_set and is_field and not is_run_database(database) and not database.exists():
         raise UsageError(
             f"'{database}' would be the name of the run database. To set '{field}' to '{value}', write it into the "
-            f"spec; a file that is to be called so: ./{database}.duckdb"
+            f"spec, or say --set {database} if it is a parameter; a file that is to be called so: ./{database}.duckdb"
         )
 
 

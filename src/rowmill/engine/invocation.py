@@ -39,6 +39,7 @@ from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhe
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
+from rowmill.engine.following import follow, follows
 from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
@@ -206,9 +207,16 @@ class _Work:
         """The generators whose calls workers make."""
         return frozenset() if self.elsewhere is None else made_elsewhere(self.prepared)
 
+    @property
+    def follows(self) -> bool:
+        """Whether rows of another run are taken while that lives."""
+        return follows(self.prepared, self.store)
+
     async def is_done(self) -> bool:
         """Whether there is nothing to do, and nobody who wants to be told of row groups."""
-        return self.on_row_group_finished is None and await self.writer.call(is_all_there, self.store, self.given)
+        if self.on_row_group_finished is not None or self.follows:
+            return False
+        return await self.writer.call(is_all_there, self.store, self.given)
 
     async def adopt(self) -> None:
         """From here on the database is what the given spec asks for."""
@@ -353,7 +361,9 @@ async def _sign_in(shared: _Work, means: _Means) -> _Beginning:
     await writer.call(store.say_alive)
     _log.info("Working on %s", shared.name, extra={"run": prepared.spec.name, "pid": os.getpid()})
     announces = shared.on_row_group_finished is not None
-    turn = await writer.call(store.turn, prepared.spec, prepared.graph, conditions, announces=announces)
+    turn = await writer.call(
+        store.turn, prepared.spec, prepared.graph, conditions, announces=announces, follows=shared.follows
+    )
     return _Beginning(by_hand, limits, memory, turn)
 
 
@@ -467,6 +477,9 @@ async def _work_to_the_end(
                 control = turns.turn.control
                 wake, clock = dispatcher.nudge, shared.wall_clock
                 group.start_soon(answer, store, writer, running_calls, wake, control, place, clock, deadline)
+            following = turns.turn.following
+            if following is not None:
+                group.start_soon(follow, shared.prepared, store, writer, following, dispatcher.nudge, shared.wall_clock)
             if audience.on_progress is not None:
                 report = partial(
                     _report_progress, store, writer, running_calls, audience.on_progress, shared.wall_clock

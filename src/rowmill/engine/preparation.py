@@ -158,6 +158,9 @@ def _seed_file(spec: Spec, directory: Path, database: Path) -> SeedFile | None:
 def _with_records(spec: Spec, seed_file: SeedFile | None, database: Path | None) -> Spec:
     """The spec with a number of records where it says ``all``: that of the seed rows. Raises SpecError without any."""
     if spec.records != ALL:
+        if spec.seed_dataset is not None and spec.seed_dataset.follow:
+            message = "A run that follows another makes a row for each row of that one: say 'records: all'."
+            raise SpecError([Problem("records", message)])
         return spec
     if spec.seed_dataset is None:
         message = "'all' takes each seed row once, and there is no seed_dataset. Say how many records there are to be."

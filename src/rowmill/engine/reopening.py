@@ -124,6 +124,11 @@ def extend(
                 "extended by hand. For more rows raise 'accepted' of 'records' in the spec, then: rowmill run SPEC "
                 f"{database}"
             )
+        seed = prepared.spec.seed_dataset
+        if seed is not None and seed.follow:
+            raise UsageError(
+                f"{database} follows {seed.paths[0]} and has a row for each row of it: extend that one, then run both."
+            )
         shard = store.shard()
         if shard is not None:
             raise UsageError(

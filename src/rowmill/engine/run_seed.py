@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rowmill.errors import Problem, RowmillError, SeedMissing, SpecError, UsageError
 from rowmill.inspect.opening import open_reader
 from rowmill.seeds.source import ArrowRows, SeedSource, open_source, plain_schema
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.seed import SeedDatasetConfig
-from rowmill.store.reading.provenance import Provenance
+from rowmill.store.layout.provenance import Provenance
+from rowmill.store.layout.seed_reader import rows_like
 from rowmill.store.reading.reader import Reader
 
 SOURCE_ROW_ID = "source_row_id"
@@ -35,9 +38,53 @@ def open_seed(config: SeedDatasetConfig, directory: Path) -> SeedSource:
         schema = plain_schema(_named(reader.dataset_schema(columns)))
         identity = reader.identity()
         status = path.stat()
-    mark = Provenance(identity.name, identity.spec_version, f"{status.st_size}:{status.st_mtime_ns}").as_mark()
+    if config.follow:
+        mark = Provenance.of_followed(identity.name, identity.spec_version, identity.made_at).as_mark()
+    else:
+        mark = Provenance(identity.name, identity.spec_version, f"{status.st_size}:{status.st_mtime_ns}").as_mark()
     rows = ArrowRows(schema, lambda: _rows(path, config, columns))
     return SeedSource((str(path),), {str(path): mark}, rows=rows)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look at a run that is followed has found."""
+
+    rows: pa.Table | None
+    """The new finished rows, in the columns of the seed rows."""
+    seen: frozenset[int]
+    """The numbers of the new rows there, also of those that give no seed row."""
+    state: str
+    rows_finished: int
+    records: int
+    mark: str
+
+
+def look_at_run(
+    config: SeedDatasetConfig, directory: Path, columns: tuple[tuple[str, str], ...], taken: frozenset[int]
+) -> Look:
+    """The finished rows of the run that are not ``taken`` yet. Raises SpecError if its columns are others by now.
+
+    Raises Locked or UsageError if it cannot be read at the moment.
+    """
+    path = directory / config.paths[0]
+    with open_reader(path) as reader:
+        status = reader.status()  # before the rows: when it says that all are finished, all are seen
+        identity = reader.identity()
+        names = _columns(reader, config)
+        finished = reader.dataset_row_ids() if config.where is None else reader.row_ids_where(config.where)
+        new = finished.filter(pc.invert(pc.is_in(finished, value_set=pa.array(taken, finished.type))))
+        mark = Provenance.of_followed(identity.name, identity.spec_version, identity.made_at).as_mark()
+        seen = frozenset(new.to_pylist())
+        rows = None
+        if seen:
+            table = pa.Table.from_batches(list(reader.rows_of(new, names)), reader.dataset_schema(names))
+            table = table.rename_columns(_named(table.schema).names)
+            source = SeedSource(
+                (str(path),), {str(path): mark}, rows=ArrowRows(plain_schema(table.schema), lambda: table)
+            )
+            rows = rows_like(config, source, columns)
+        return Look(rows, seen, status.state, status.rows_finished, status.records, mark)
 
 
 def _reading(path: Path) -> Reader:

@@ -43,6 +43,8 @@ def check_can_be_cut(spec: Spec, graph: Graph) -> None:
             "A run that goes on until so many rows are accepted cannot be cut into shards: how many rows it tries "
             "follows from what became of all of them. Say a plain number of 'records', or run it whole."
         )
+    if spec.seed_dataset is not None and spec.seed_dataset.follow:
+        raise UsageError("A run that follows another cannot be cut into shards: nobody knows yet how many rows it has.")
     for node in graph.generators:
         if node.declaration.is_ordered:
             raise UsageError(

@@ -36,7 +36,7 @@ from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.problems import first_reason
 from rowmill.spec.processor import Processor, ProcessorConfig, RowProcessor, SchemaTransformProcessor, SplitProcessor
 from rowmill.spec.registry import PROCESSORS
-from rowmill.store.reading.provenance import Provenance
+from rowmill.store.layout.provenance import Provenance
 from rowmill.store.reading.reader import RunIdentity
 from rowmill.store.reading.status import Status
 from rowmill.version import VERSION

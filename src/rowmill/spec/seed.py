@@ -6,7 +6,7 @@ import glob
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -74,6 +74,7 @@ _ONLY_FOR: dict[str, frozenset[str]] = {
     "df": frozenset({"df"}),
     "where": frozenset({"run"}),
     "columns": frozenset({"run"}),
+    "follow": frozenset({"run"}),
 }
 
 
@@ -116,6 +117,9 @@ class SeedDatasetConfig(StrictModel):
     """``run``: only finished rows that meet this condition over its columns, in SQL: ``judge.tone.score >= 3``."""
     columns: Items[str] | None = None
     """``run``: only these columns of it. Default: all. ``source_row_id`` always comes first: the row it was there."""
+    follow: Annotated[bool, Field(strict=True)] = False
+    """``run``: also its rows that finish while it lives, as they come, and after it was extended; needs ``records:
+    all``. See [below](seeds.md#another-run)."""
     types: dict[str, Dtype] = Field(default_factory=dict)
     """Column → its type, as for ``dtype``; ``"*"``: all columns that are not named. ``types: str`` is short for
     ``types: {"*": str}``. They are the types before ``explode``. Default: what the source says, or a guess."""
@@ -237,6 +241,12 @@ class SeedDatasetConfig(StrictModel):
             errors.append(("path", f"seed_type '{self.seed_type}' reads one directory, not a list."))
         if self.seed_type == "agent_rollout" and self.format not in ROLLOUT_FORMATS:
             errors.append(("format", _unknown("agent_rollout needs a format", self.format, ROLLOUT_FORMATS)))
+        if self.follow and self.selection is not None:
+            errors.append(
+                ("selection", "Rows of a run that is followed come one after the other: say 'where' instead.")
+            )
+        if self.follow and self.sampling_strategy == "shuffle":
+            errors.append(("sampling_strategy", "Rows of a run that is followed are taken as they come, not shuffled."))
         if errors:
             raise failing("seed_dataset", [((field,), text) for field, text in dict(errors).items()])
         if self.seed_type in _WHOLE_FILES:
@@ -254,7 +264,7 @@ class SeedDatasetConfig(StrictModel):
 
     @property
     def _reading(self) -> object:
-        elsewhere = {"path", "token", "endpoint", "storage_options", "format"}
+        elsewhere = {"path", "token", "endpoint", "storage_options", "format", "follow"}
         format_ = self.file_format if self.seed_type in _WHOLE_FILES else self.format
         return self.model_dump(mode="json", exclude=elsewhere), format_
 

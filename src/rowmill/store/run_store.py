@@ -26,7 +26,7 @@ from rowmill.graph.shard import Shard
 from rowmill.spec.declaration import SampledValue, SamplerCall
 from rowmill.spec.spec import Spec
 from rowmill.store.database.column_types import arrow_schema
-from rowmill.store.database.connection import STORAGE_ROWS, Connection
+from rowmill.store.database.connection import STORAGE_ROWS, Connection, quote
 from rowmill.store.database.staging import from_epoch, to_epoch
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
@@ -46,6 +46,7 @@ from rowmill.store.turn.acceptance import Acceptance
 from rowmill.store.turn.control import Control, HandSettings, read_hand_settings
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.store.turn.drop_log import DropLog
+from rowmill.store.turn.following import Following
 from rowmill.store.turn.skipping import SkipCondition
 from rowmill.store.turn.turn import Turn
 from rowmill.store.turn.workers import keep_workers
@@ -55,7 +56,7 @@ from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
-sql = statements_of("reading/status", "run")
+sql = statements_of("reading/status", "run", "layout/seed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +356,10 @@ class RunStore:
         """Whether the run keeps to an older rule: what does not fit its column's type is rounded or cut to it."""
         return bool(self._connection.execute(sql.older_rule.text)[0][0])
 
+    def taken_source_rows(self, column: str) -> list[int]:
+        """Which rows of the run that is followed are seed rows, by the seed column that says it."""
+        return [row for (row,) in self._connection.execute(sql.taken_source_rows.fill(column=quote(column)))]
+
     def arrow_types(self, graph: Graph) -> dict[str, pa.DataType]:
         """The Arrow type in which the engine hands over each column of a spec."""
         columns = [(output.name, output.sql_type) for node in graph.generators for output in node.columns]
@@ -367,6 +372,7 @@ class RunStore:
         skip_conditions: Mapping[int, SkipCondition] | None = None,
         *,
         announces: bool = False,
+        follows: bool = False,
     ) -> Turn:
         """The turn of this invocation. Call :meth:`begin` first."""
         if self._invocation is None:
@@ -384,7 +390,11 @@ class RunStore:
             spec.run,
             invocation=self._invocation,
             acceptance=Acceptance(self._connection, spec.accepted_records, spec.row_group_size),
-            seed_rows=count_seed_rows(self._connection) if has_seed else 0,
+            # Rows that are followed may not be there yet; nothing is planned without them.
+            seed_rows=max(count_seed_rows(self._connection), int(follows)) if has_seed else 0,
+            following=Following(self._connection, count_seed_rows(self._connection), spec.row_group_size)
+            if follows
+            else None,
             skip_conditions=skip_conditions,
             announces=announces,
             drop_log=self._drop_log,

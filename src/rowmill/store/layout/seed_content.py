@@ -19,6 +19,7 @@ from rowmill.seeds.source import SeedSource
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statements_of
+from rowmill.store.layout.provenance import Provenance
 from rowmill.store.layout.seed_earlier import could_read, read_as_earlier
 from rowmill.store.layout.seed_reader import (
     SeedFile,
@@ -141,7 +142,11 @@ def _earlier_digest(config: SeedDatasetConfig, source: SeedSource) -> str | None
 
 
 def _has_marks(source: SeedSource, stored: dict[str, str]) -> bool:
-    return bool(source.names) and stored == dict(source.marks)
+    if not source.names or stored == dict(source.marks):
+        return bool(source.names)
+    found = [Provenance.of_mark(mark) for mark in stored.values()]
+    now = [Provenance.of_mark(mark) for mark in source.marks.values()]
+    return len(found) == len(now) == 1 and found[0] is not None and found[0].is_of(now[0])
 
 
 def _keep_marks(connection: Connection, seed_file: SeedFile) -> None:

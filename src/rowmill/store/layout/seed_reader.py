@@ -133,6 +133,17 @@ def kept_source(config: SeedDatasetConfig, source: SeedSource, columns: tuple[tu
     return SeedFile(config, source, facts, SeedRows(read), is_kept=True)
 
 
+def rows_like(config: SeedDatasetConfig, source: SeedSource, columns: tuple[tuple[str, str], ...]) -> pa.Table:
+    """The seed rows of a source in the ``columns`` others are kept in. Raises SpecError if it has others."""
+    types = {name: f"{sql_type}[]" if name == config.explode else sql_type for name, sql_type in columns}
+    found = describe_source(config, source, tuple(types.items()))
+    if found.columns != columns:
+        there = ", ".join(f"{name} {sql_type}" for name, sql_type in found.columns)
+        message = f"The columns of {source.title} are others by now: {there}. Take them into a run of its own."
+        raise SpecError([Problem(_place(source), message)])
+    return selected_rows(config, source, found.rows.take()).drop_columns(["row_id"])
+
+
 def exploded_types(types: dict[str, str], config: SeedDatasetConfig) -> tuple[tuple[str, str], ...]:
     """Names and types of the columns once the lists of one of them are rows. Raises SpecError if it is no list."""
     facts = tuple(SeedColumn(name, sql_type, "file") for name, sql_type in types.items())
@@ -149,14 +160,14 @@ def read_seed(seed_file: SeedFile) -> pa.Table:
 
 def selected_rows(config: SeedDatasetConfig, source: SeedSource, rows: pa.Table) -> pa.Table:
     """Those of all rows of a source that are used, as :func:`read_seed` gives them."""
-    if rows.num_rows == 0:
+    if rows.num_rows == 0 and not config.follow:
         raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
     _check_lengths(rows, source)
     if config.selection is not None:
         rows = rows.slice(*config.selection.bounds(rows.num_rows))
     if config.explode is not None:
         rows = _explode(rows, config.explode)
-        if rows.num_rows == 0:
+        if rows.num_rows == 0 and not config.follow:
             message = f"All lists of the seed column '{config.explode}' are empty: no seed row is left."
             raise SpecError([Problem("seed_dataset.explode", message)])
     return rows.append_column("row_id", pa.array(range(rows.num_rows), type=pa.int64()))

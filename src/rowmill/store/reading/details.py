@@ -37,6 +37,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
     """Reads the details of a status at ``now`` (seconds since the epoch). O(active rows + row groups + drops)."""
     with engine_errors.mapped("reading the details of the status"):
         oldest = connection.execute(sql.oldest_row_group.text)
+        followed = connection.execute(sql.followed_run.text)
         return Details(
             pace=_read_pace(connection, status, now),
             drop_reasons=read_drop_reasons(connection, _REASONS),
@@ -47,6 +48,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             admission=AdmissionStatus(*connection.execute(sql.read_admission.text)[0]),
             budget=BudgetStatus(*connection.execute(sql.read_budget.text)[0]),
             task_times=tuple(TaskTime(*row) for row in connection.execute(sql.read_task_times.text)),
+            follows=followed[0][0] if followed else None,
             workers=tuple(WorkersStatus(*row) for row in connection.execute(sql.read_workers.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
             cut_off=tuple(CutOff(*row) for row in connection.execute(sql.cut_off_answers.text, {"limit": _REASONS})),

@@ -20,8 +20,8 @@ from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
 from rowmill.store.layout.expression import hint_for_query
+from rowmill.store.layout.provenance import Provenance
 from rowmill.store.reading.details import read_details
-from rowmill.store.reading.provenance import Provenance
 from rowmill.store.reading.readable import Readable
 from rowmill.store.reading.status import Status, read_status
 

@@ -187,6 +187,8 @@ class Details:
     """The columns with the most answers that were cut off."""
     task_times: tuple[TaskTime, ...] = ()
     """Of a traced run, the slowest generator first; else empty."""
+    follows: str | None = None
+    """How the run stands that this one follows, and what of it is waited for."""
     workers: tuple[WorkersStatus, ...] = ()
     """Of a run that works, where calls are made elsewhere; else empty."""
 
@@ -204,6 +206,7 @@ class Details:
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),
+            follows=values.get("follows"),
             workers=tuple(WorkersStatus(**each) for each in values.get("workers", ())),
         )
 

@@ -111,6 +111,10 @@ class Admission:
         self._deferral_verdict: _DeferralVerdict | None = None
         self._roots = connection.execute(sql.root_generators.text)
 
+    def seed_grew(self, seed_rows: int) -> None:
+        """There are so many seed rows now."""
+        self._seed_rows = seed_rows
+
     def plan_grew(self) -> None:
         """Tells that there are row groups again that were not admitted."""
         self._refused_by = None

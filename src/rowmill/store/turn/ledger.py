@@ -36,6 +36,8 @@ class Stop(IntEnum):
     """The money, the tokens, the requests or the time are used up."""
     TOO_FEW_ACCEPTED = 6
     """No more rows may be tried, and too few of them survived (P6)."""
+    NOTHING_TO_FOLLOW = 7
+    """The run that is followed is not complete, and nobody works on it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,10 @@ class Settling:
         self._seed_rows = seed_rows
         self._nodes = layout.settled_in_turn
 
+    def seed_grew(self, seed_rows: int) -> None:
+        """There are so many seed rows now."""
+        self._seed_rows = seed_rows
+
     def settle(self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False) -> Settled:
         """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
 

@@ -18,6 +18,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     control       what people want of the run
     admission     row groups enter, are parked and come back                            (A1 to A7)
     refusals      custom functions that are rate limited block and park as endpoints do (A4, A7)
+    following     rows of another run that finish are planned, and are seed rows
     acceptance    rows are planned in the place of dropped ones                         (P6)
     commit_lag    how long results waited for their commit                             (D2)
     ledger        what the turn has found out so far, and which reason to stop wins
@@ -55,6 +56,7 @@ from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.error_window import Failure
 from rowmill.store.turn.finishing import Finishing
+from rowmill.store.turn.following import Following
 from rowmill.store.turn.inbox import Inbox
 from rowmill.store.turn.journal import Journal
 from rowmill.store.turn.ledger import LastTurn, Stop, TurnLedger
@@ -88,6 +90,7 @@ class Turn:
         seed_rows: int,
         acceptance: Acceptance,
         drop_log: DropLog,
+        following: Following | None = None,
         is_shard: bool = False,
         skip_conditions: Mapping[int, SkipCondition] | None = None,
         announces: bool = False,
@@ -124,6 +127,8 @@ class Turn:
         self.control = Control(connection, is_living=True)
         """Takes what people want of the run, from any thread; the next turn does it."""
         self._acceptance = acceptance
+        self.following = following
+        """Takes rows of the run that is followed, from any thread; None: none is."""
         self._is_shard = is_shard
         self._stopping = Stopping(connection, settings, self._journal, self._revive)
         self._touched_at: datetime | None = None
@@ -212,6 +217,7 @@ class Turn:
         if learned:
             self._learn(learned)
         self._steer(ledger)
+        self._follow()
         has_refused = self._refusals.note(inbox, ledger.now)
         ledger.was_refused = has_refused and bool(self._refusals)
         has_changed = has_refused or inbox.deferrals or inbox.cooling or inbox.drops or ledger.requests
@@ -250,6 +256,17 @@ class Turn:
             revive=lambda rows: self._revive(rows, ledger, by_hand=True),
         )
         self.control.apply(ledger, hands)
+
+    def _follow(self) -> None:
+        """Takes new rows of the run that is followed: seed rows of rows that are planned."""
+        rows = self.following.take() if self.following is not None else 0
+        if self.following is None or not rows:
+            return
+        self._settling.seed_grew(self.following.seed_rows)
+        self._admission.seed_grew(self.following.seed_rows)
+        self._journal.note("extended", "plan", f"{plural(rows, 'row')} of the run that is followed")
+        self._admission.plan_grew()
+        self._barriers.reopen()
 
     def _settle(
         self,
@@ -389,7 +406,9 @@ class Turn:
         deferred, not_before = self._deferrals.summary(ledger.now)
         has_groups_left = groups.working == 0 and (groups.due > 0 or self._has_groups_left())
         held = self._barriers.look(groups.working, groups.waiting + groups.due)
-        ledger.ready_barrier = held.ready
+        awaits_more = self.following is not None and not self.following.is_over
+        # A column over all rows waits until they are all there.
+        ledger.ready_barrier = None if awaits_more else held.ready
         has_worked_off = groups.working == 0 and not (has_groups_left or ledger.skipped)
         ledger.complete = has_worked_off and not held.waits
         ledger.rests = has_worked_off and held.waits and self._is_shard
@@ -397,14 +416,22 @@ class Turn:
             ledger.complete, has_groups_left = False, True
         elif ledger.stop_reason is Stop.TOO_FEW_ACCEPTED:
             ledger.complete = False
+        if self.following is not None and ledger.complete and ledger.stop is None:
+            ledger.complete = not awaits_more and self.following.stop is None
+            if self.following.is_over and self.following.stop is not None:
+                ledger.note_stop(Stop.NOTHING_TO_FOLLOW, self.following.stop)
         self._stopping.note(ledger)
         for kind, row_groups in ledger.counts.items():
             self._journal.count(kind, row_groups)
         self._journal.write(ledger.now, at_once=ledger.complete or ledger.rests)
         self._touch(ledger, is_patient=bool(deferred or groups.parked))
-        ledger.again = bool(ledger.skipped) or has_groups_left or ledger.came_in_last or held.ready is not None
+        ledger.again = (
+            bool(ledger.skipped) or has_groups_left or ledger.came_in_last or ledger.ready_barrier is not None
+        )
         could_take_any = bool(free) and all(count > 0 for count in free.values())
-        has_more = ledger.complete or ledger.rests or ledger.again or ledger.tasks or deferred or groups.parked
+        has_more = (
+            awaits_more or ledger.complete or ledger.rests or ledger.again or ledger.tasks or deferred or groups.parked
+        )
         if could_take_any and ledger.stop is None and not has_more and not self._in_flight:
             raise InternalError(
                 f"Nothing is ready, in flight or deferred, and {groups.working} row groups are unfinished. "
