@@ -23,6 +23,7 @@ from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.merging import Merged
 from rowmill.engine.preparation import prepare, prepare_to_change, prepare_to_run
 from rowmill.engine.preview import Preview
+from rowmill.engine.reopening import prepare_inside
 from rowmill.engine.sharding import default_database
 from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.export.dataset import ExportReport
@@ -103,8 +104,9 @@ async def run_async(
             prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded[:2], database)
         if prepared is not None and loaded is not None and prepared.seed_file is not None:
             refuse_shadowed(loaded[2], [name for name, _ in prepared.seed_file.columns])
-        if prepared is not None and accept_changes and database.exists():
-            await anyio.to_thread.run_sync(accept_change, prepared, database, time.time())
+        if accept_changes and database.exists():
+            changed = prepared if prepared is not None else await anyio.to_thread.run_sync(prepare_inside, database)
+            await anyio.to_thread.run_sync(accept_change, changed, database, time.time())
         return await invocation.run(
             prepared,
             database,

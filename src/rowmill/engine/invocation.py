@@ -32,6 +32,7 @@ from rowmill.engine.binding import (
     task_columns,
     traits_of,
 )
+from rowmill.engine.change import accept_change
 from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
@@ -41,11 +42,12 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared, prepare_stored
+from rowmill.engine.reopening import prepare_inside
 from rowmill.engine.server_states import newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import check_order, rest_reason, say_budget, shard_of
 from rowmill.engine.writer import StoreWriter, WriterThread
-from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
+from rowmill.errors import Interrupted, RowmillError, Untouched, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.runtime import InvocationRuntime
@@ -97,11 +99,53 @@ async def run(
     and then calls ``on_drain``; the second, like ``cancel``, cuts running calls off and ends the process within 2 s.
     ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on must be made of
     them. ``executor``: where calls are made, if not where the spec says; without ``open_workers`` always in this
-    process. A run that is refused, or whose models do not answer, is not extended,
-    resumed or changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
-    (RunStopping), or what a callback raised.
+    process. A run that is refused, or whose models do not answer, is not extended, resumed or changed; only what no
+    value was made under is taken over first. Raises RowmillError: SpecError, Locked, Incompatible, Damaged,
+    WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
-    environ = os.environ if environ is None else environ
+    work_once = partial(
+        _run,
+        prepared,
+        database,
+        on_progress=on_progress,
+        progress_interval_s=progress_interval_s,
+        handle_signals=handle_signals,
+        on_drain=on_drain,
+        on_row_group_finished=on_row_group_finished,
+        environ=os.environ if environ is None else environ,
+        resume=resume,
+        shard=shard,
+        executor=executor,
+        open_workers=open_workers,
+    )
+    try:
+        return await work_once()
+    except Untouched as change:
+        _log.info("%s The run goes on with it.", change)
+        await anyio.to_thread.run_sync(_take_over, prepared, database)
+    return await work_once()
+
+
+def _take_over(prepared: Prepared | None, database: Path) -> None:
+    """A change under which nothing was made needs nobody's consent."""
+    accept_change(prepared if prepared is not None else prepare_inside(database), database, time.time())
+
+
+async def _run(
+    prepared: Prepared | None,
+    database: Path,
+    *,
+    on_progress: Progress | None,
+    progress_interval_s: float,
+    handle_signals: bool,
+    on_drain: Callable[[], None] | None,
+    on_row_group_finished: Callable[[FinishedRowGroup], None] | None,
+    environ: Mapping[str, str],
+    resume: bool,
+    shard: ShardOrder | None,
+    executor: ExecutorSettings | None,
+    open_workers: OpenWorkers | None,
+) -> RunReport:
     deadline = Deadline()
     async with AsyncExitStack() as afterwards, AsyncExitStack() as stack:
         if handle_signals:  # the process is ours to end
@@ -411,8 +455,8 @@ def _open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | No
         inside = prepare_stored(stored.text, stored.directory, store.seed_columns())
         store.check_code(inside.spec, inside.graph)
         return inside
-    store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     store.plan().extended(_wanted_rows(store, prepared.spec), prepared.spec.row_group_size)
+    store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     return prepared
 
 
