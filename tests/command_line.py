@@ -22,7 +22,7 @@ from fork_server import ForkServer, fork_server
 _TIMEOUT_S = 45.0
 _ROWMILL = (sys.executable, "-m", "rowmill")
 _AT_THE_BEGINNING = dict(os.environ)
-_READ_WHEN_USED = ("ROWMILL_", "PYTEST_", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR")
+_READ_WHEN_USED = ("ROWMILL_", "PYTEST_", "GUARDED_KEY", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR")
 """Variables that neither the interpreter nor a module reads before a command begins. A command in whose environment
 others differ from those of the server is executed."""
 
@@ -40,7 +40,7 @@ def _server() -> ForkServer:
 class CommandLine:
     """Runs commands in ``directory``; call :meth:`close` in the end.
 
-    With ``executes`` every command is a new interpreter; without, only those that :meth:`start` starts.
+    With ``executes`` every command is a new interpreter.
     """
 
     directory: Path
@@ -92,14 +92,13 @@ class CommandLine:
 
     def start(self, *arguments: str | Path) -> Popen[str]:
         """Starts a command and returns the process, with pipes."""
-        process = Popen(
-            [*self.command, *map(str, arguments)],
-            cwd=self.directory,
-            env=self._environment(),
-            stdout=PIPE,
-            stderr=PIPE,
-            text=True,
-        )
+        environment, words = self._environment(), list(map(str, arguments))
+        if self._may_be_forked(environment):
+            process: Popen[str] = _server().popen(words, self.directory, environment)
+        else:
+            process = Popen(
+                [*self.command, *words], cwd=self.directory, env=environment, stdout=PIPE, stderr=PIPE, text=True
+            )
         self._running.append(process)
         return process
 

@@ -15,6 +15,7 @@ import atexit
 import gc
 import importlib
 import json
+import math
 import os
 import pkgutil
 import runpy
@@ -30,7 +31,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TextIO
 
 import rowmill
 from rowmill.errors import RowmillError
@@ -129,6 +130,19 @@ class ForkServer:
                 raise
         return subprocess.CompletedProcess(command, code, output, errors)
 
+    def popen(self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> ForkedProcess:
+        """Starts ``python -m rowmill ARGUMENT…`` in that environment and no other; its output comes through pipes."""
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        try:
+            pid = self._start(
+                arguments, directory, (0, their_out, their_err), is_module=True, environment=dict(environment)
+            )
+        finally:
+            os.close(their_out)
+            os.close(their_err)
+        return ForkedProcess(self, pid, [sys.executable, "-m", "rowmill", *arguments], open(out), open(err))
+
     def wait(self, pid: int, seconds: float) -> int | None:
         """The exit code of a process (-9 if it was killed), or None if it still runs after that time."""
         code = self._ask(wait=pid, seconds=seconds)["code"]
@@ -142,6 +156,53 @@ class ForkServer:
                 os.kill(pid, signal.SIGKILL)
             code = self.wait(pid, 1.0)
         return code
+
+
+class ForkedProcess(subprocess.Popen[str]):
+    """A process of the server's, for those who know one of ``subprocess``: it is asked, signalled and read as such."""
+
+    _child_created = False
+    """None of this process, which cannot wait for it."""
+
+    def __init__(self, server: ForkServer, pid: int, args: list[str], stdout: TextIO, stderr: TextIO) -> None:
+        self._server = server
+        self.pid = pid
+        self.args = args
+        self.stdin, self.stdout, self.stderr = None, stdout, stderr
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._server.wait(self.pid, 0.0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() >= until:
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
+            time.sleep(_POLL_S)
+        return self.returncode or 0
+
+    def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
+        assert input is None, "it was started without a pipe to its input"
+        until = None if timeout is None else time.monotonic() + timeout
+        with ThreadPoolExecutor(2) as pool:
+            reading = [pool.submit(_rest_of, stream) for stream in (self.stdout, self.stderr)]
+            try:
+                stdout, stderr = (each.result(until and until - time.monotonic()) for each in reading)
+            except TimeoutError:
+                self.kill()  # or the threads that read would never end
+                raise subprocess.TimeoutExpired(self.args, timeout or 0.0) from None
+        self.wait(until and max(until - time.monotonic(), 0.0))
+        return stdout, stderr
+
+
+def _rest_of(stream: IO[str] | None) -> str:
+    if stream is None or stream.closed:
+        return ""
+    with stream:
+        return stream.read()
 
 
 def _read(descriptor: int) -> bytes:

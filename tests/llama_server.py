@@ -1,24 +1,48 @@
 """llama.cpp's own server, from the wheel ``xllamacpp``, with a tiny random model: a program nobody here wrote.
 
-``python tests/llama_server.py MODEL PORT chat|embedding`` prints its URL when it listens, and ends with its standard
-input.
+``python tests/llama_server.py MODEL PORT chat|embedding CONTEXT`` prints its URL when it listens, and ends with its
+standard input; with MODEL alone it writes the model.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from package_registry import install, skip_without
 
 WIDTH, INNER, HEADS = 32, 64, 2
 
 
-def write_random_model(path: Path) -> None:
+_PACKAGES = ("xllamacpp==2026.10.11549", "gguf==0.19.0")
+
+
+def random_model(directory: Path) -> Path:
+    """Writes the model there, and beside it the packages that are not installed. Skips the test without PyPI."""
+    if find_spec("xllamacpp") is None or find_spec("gguf") is None:
+        for package in _PACKAGES:
+            skip_without(package, directory / "found")
+        wheels = map(str, (directory / "found").glob("*.whl"))
+        install("--no-deps", "--target", str(directory / "packages"), *wheels)
+    path = directory / "random.gguf"
+    subprocess.run([sys.executable, __file__, str(path)], env=_environment(path), check=True, timeout=60)
+    return path
+
+
+def _environment(model: Path) -> dict[str, str]:
+    paths = [str(model.parent / "packages"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def _write_random_model(path: Path) -> None:
     """A llama of one layer with random weights; its tokens are the 256 bytes."""
     import numpy as np
     from gguf import GGUFWriter  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -29,7 +53,7 @@ def write_random_model(path: Path) -> None:
     tokens = [*(characters[byte] for byte in range(256)), "<|end|>"]
     random = np.random.default_rng(1)
     writer = GGUFWriter(str(path), "llama")
-    writer.add_context_length(512)
+    writer.add_context_length(8192)
     writer.add_embedding_length(WIDTH)
     writer.add_block_count(1)
     writer.add_feed_forward_length(INNER)
@@ -79,11 +103,16 @@ class LlamaServer:
 
 
 @contextmanager
-def llama_server(model: Path, use: str = "chat", port: int = 0) -> Iterator[LlamaServer]:
-    """The server at work, gone after the block, killed or not."""
-    command = [sys.executable, __file__, str(model), str(port), use]
+def llama_server(model: Path, use: str = "chat", port: int = 0, context: int = 512) -> Iterator[LlamaServer]:
+    """The server at work, with so many tokens of context for each of two requests; gone after the block."""
+    command = [sys.executable, __file__, str(model), str(port), use, str(context)]
     process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=_environment(model),
+        text=True,
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -102,14 +131,14 @@ def llama_server(model: Path, use: str = "chat", port: int = 0) -> Iterator[Llam
         process.stdout.close()
 
 
-def _serve(model: str, port: int, use: str) -> None:
+def _serve(model: str, port: int, use: str, context: int) -> None:
     import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     parameters: Any = xllamacpp.CommonParams()
     parameters.model.path = model
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = port
-    parameters.n_ctx = 1024
+    parameters.n_ctx = 2 * context
     parameters.n_parallel = 2
     parameters.n_batch = parameters.n_ubatch = 512
     parameters.cpuparams.n_threads = 1
@@ -125,4 +154,7 @@ def _serve(model: str, port: int, use: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3])
+    if len(sys.argv) == 2:
+        _write_random_model(Path(sys.argv[1]))
+    else:
+        _serve(sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4]))

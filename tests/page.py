@@ -25,6 +25,7 @@ HOSTILE = {
     "long": "a<b>" * 260_000,
     "quotes": "\"' onmouseover=alert(1) x='",
     "template": "{{ 7 * 7 }}",
+    "nul": "before\0after",
 }
 """Values that a page must show as the texts they are."""
 

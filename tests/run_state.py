@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from copied_tables import new_store
 from virtual_run import EPOCH
 
 from rowmill.engine.binding import skip_conditions
@@ -36,7 +37,7 @@ class RunState:
         self.prepared = prepared
         self.path = path
         self.now_s = 0.0
-        self.store = self._opened()
+        self.store = new_store(prepared, path)
         self.store.create(prepared.blueprint(), EPOCH)
         self._begin()
 
@@ -127,7 +128,7 @@ class RunState:
         """Defers a task until so many seconds after the run began."""
         self.sql(
             "insert into state.deferred_task values ($generator, $group, $index, $attempts, 'Timeout',"
-            " 'slow', $until, $now, $now)",
+            " 'slow', $until, $now, $now, $attempts)",
             generator=self.number(name),
             group=row_group,
             index=-1 if row_index is None else row_index,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from copied_tables import new_store
 from trio.testing import MockClock
 
 from rowmill.dispatch.dispatcher import Dispatcher
@@ -139,7 +140,7 @@ def run(
     ``starts_at_s`` is how many seconds after :data:`EPOCH` it starts. What it raises is raised, unless
     ``expects_error``: then it is in the result. The database stays open for the test to look into.
     """
-    store = RunStore.in_memory() if database is None else RunStore.open(database)
+    store = RunStore.open(database) if database is not None and database.exists() else new_store(spec, database)
     groups: list[FinishedRowGroup] = []
 
     def note(group: FinishedRowGroup) -> None:

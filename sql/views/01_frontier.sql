@@ -111,7 +111,8 @@ select
   r.row_index,
   r.row_id,
   f.not_before,
-  coalesce(f.attempts, 0) as attempts
+  coalesce(f.attempts, 0) as attempts,
+  coalesce(f.deferrals, 0) as deferrals
 from state.{ready_tasks} as r
 left join state.deferred_task as f
   on r.generator = f.generator and r.row_group = f.row_group and r.row_index = f.row_index;

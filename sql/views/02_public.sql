@@ -30,7 +30,10 @@ select
   least(sum(a.output_tokens), 9223372036854775807)::bigint as output_tokens,
   coalesce(sum(a.cost_usd), 0.0)::double as cost_usd,
   max(a.started_at) as last_started_at,
-  count(*) filter (where a.finish_reason = 'length') as cut_off
+  count(*) filter (where a.finish_reason = 'length') as cut_off,
+  least(coalesce(sum(a.cached_tokens), 0), 9223372036854775807)::bigint as cached_tokens,
+  least(coalesce(sum(a.cache_write_tokens), 0), 9223372036854775807)::bigint as cache_write_tokens,
+  count(a.cost_usd) as priced
 from state.attempt as a
 where a.rowid >= (select coalesce(sum(t.attempts), 0)::bigint from state.usage_total as t)
 group by
@@ -72,8 +75,10 @@ select
   coalesce(sum(requests), 0)::bigint as requests,
   least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint as input_tokens,
   least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint as output_tokens,
-  coalesce(sum(cost_usd), 0.0)::double as cost_usd,
-  coalesce(sum(cut_off), 0)::bigint as answers_cut_off
+  sum(cost_usd)::double as cost_usd,
+  coalesce(sum(cut_off), 0)::bigint as answers_cut_off,
+  least(coalesce(sum(cached_tokens), 0), 9223372036854775807)::bigint as cached_tokens,
+  least(coalesce(sum(cache_write_tokens), 0), 9223372036854775807)::bigint as cache_write_tokens
 from (
   select -- noqa: AM07
     sum("rows") as records,
@@ -104,8 +109,10 @@ from (
     sum(attempts) filter (where model is not null) as requests,
     sum(input_tokens) as input_tokens,
     sum(output_tokens) as output_tokens,
-    sum(cost_usd) as cost_usd,
-    sum(cut_off) as cut_off
+    sum(cost_usd) filter (where priced > 0) as cost_usd,
+    sum(cut_off) as cut_off,
+    sum(cached_tokens) as cached_tokens,
+    sum(cache_write_tokens) as cache_write_tokens
   from state.usage_sum
 );
 
@@ -130,7 +137,9 @@ select
   c.row_groups_parked,
   c.row_groups_resting,
   c.answers_cut_off,
-  c.rows_lost
+  c.rows_lost,
+  c.cached_tokens,
+  c.cache_write_tokens
 from state.run as r
 cross join state.seen_state as s
 cross join state.run_count as c;
@@ -394,7 +403,9 @@ select
   a.cost_usd,
   a.rowid as number,
   a.finish_reason,
-  a.row_group
+  a.row_group,
+  a.cached_tokens,
+  a.cache_write_tokens
 from state.attempt as a
 inner join state.known_generator as g on a.generator = g.generator;
 
@@ -408,7 +419,9 @@ select
   sum(failed)::bigint as failed,
   least(sum(input_tokens), 9223372036854775807)::bigint as input_tokens,
   least(sum(output_tokens), 9223372036854775807)::bigint as output_tokens,
-  sum(cost_usd)::double as cost_usd
+  (sum(cost_usd) filter (where priced > 0))::double as cost_usd,
+  least(sum(cached_tokens), 9223372036854775807)::bigint as cached_tokens,
+  least(sum(cache_write_tokens), 9223372036854775807)::bigint as cache_write_tokens
 from state.usage_sum
 where model is not null
 group by
@@ -470,6 +483,31 @@ select
   ended_at,
   end_reason
 from state.invocation;
+
+/* Workers of an invocation that is over have ended, whether they could say so or not. */
+create view main.worker as
+select
+  w.name,
+  w.worker_group,
+  w.kind,
+  case
+    when w.state = 'lost' or s.state in ('running', 'paused') and i.ended_at is null then w.state
+    else 'ended'
+  end as state,
+  w.invocation,
+  w.pid,
+  w.host,
+  nullif(w.node, '') as node,
+  w.joined_at,
+  w.heard_at,
+  coalesce(w.ended_at, i.ended_at) as ended_at,
+  case when s.state in ('running', 'paused') and i.ended_at is null then w.in_flight else 0 end as in_flight,
+  w.done,
+  w.calls_lost,
+  nullif(w.reason, '') as reason
+from state.worker as w
+cross join state.seen_state as s
+left join state.invocation as i on w.invocation = i.invocation;
 
 create view main.spec_version as
 select

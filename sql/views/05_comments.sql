@@ -15,7 +15,7 @@ comment on column main.run_status.invocations is 'Processes that have worked on 
 comment on column main.run_status.requests is 'Requests made of models, in all invocations.';
 comment on column main.run_status.input_tokens is 'Tokens sent to models.';
 comment on column main.run_status.output_tokens is 'Tokens received from models.';
-comment on column main.run_status.cost_usd is 'Cost of the requests to models that have a price, in US dollars.';
+comment on column main.run_status.cost_usd is 'Cost of the requests to models that have a price, in US dollars; null where none was made of such a model.';
 comment on column main.run_status.started_at is 'When the first invocation began (UTC).';
 comment on column main.run_status.updated_at is 'When the run last moved on (UTC).';
 comment on column main.run_status.reason is 'Why the run stopped, if it did.';
@@ -23,6 +23,8 @@ comment on column main.run_status.row_groups_parked is 'Row groups that wait for
 comment on column main.run_status.row_groups_resting is 'Row groups that come back for more work, or wait for a barrier.';
 comment on column main.run_status.answers_cut_off is 'Answers that ended at the limit of their length (max_tokens), in all invocations.';
 comment on column main.run_status.rows_lost is 'Of the rows given up, those that were lost to errors; the others were taken out as the spec, or a person, wanted.';
+comment on column main.run_status.cached_tokens is 'Of the tokens sent, those that the servers had in their caches, as far as they say.';
+comment on column main.run_status.cache_write_tokens is 'Of the tokens sent, those that the servers wrote into their caches, as far as they say.';
 
 comment on view main.progress is 'How far each column is; done + skipped + dropped + deferred + waiting = cells.';
 comment on column main.progress.column_name is 'The column.';
@@ -103,7 +105,7 @@ comment on column main.attempt.row_id is 'The row it was made for; null for a ba
 comment on column main.attempt.attempt is 'Counts from 1 and grows with failures that count against max_attempts.';
 comment on column main.attempt.outcome is 'succeeded, reused (the answer was kept from before; no request), rate_limited, transient, rejected, stop or released (cut off when the run ended).';
 comment on column main.attempt.error_type is 'Kind of the error, null for success.';
-comment on column main.attempt.message is 'The error, shortened; beside a success a note on what of the answer could not be believed.';
+comment on column main.attempt.message is 'The error, shortened; beside a success a note on what of the answer could not be believed, or that tokens are estimated.';
 comment on column main.attempt.model is 'The model asked; null for a call without a request: it failed before, or its answer was kept.';
 comment on column main.attempt.started_at is 'When it began (UTC).';
 comment on column main.attempt.duration_ms is 'How long it took, milliseconds.';
@@ -113,6 +115,8 @@ comment on column main.attempt.cost_usd is 'Its cost in US dollars; null if the 
 comment on column main.attempt.number is 'In which order they were recorded, counted from 0.';
 comment on column main.attempt.finish_reason is 'What the answer ended for: stop, length (cut off at its limit), content_filter, or as the endpoint calls it; null if it does not say.';
 comment on column main.attempt.row_group is 'The row group of the task: of a batch task, which has no row_id, all there is to tell it by.';
+comment on column main.attempt.cached_tokens is 'Of the tokens sent, those that the server had in its cache; 0 if it does not say, null for attempts of older versions.';
+comment on column main.attempt.cache_write_tokens is 'Of the tokens sent, those that the server wrote into its cache; 0 if it does not say, null for attempts of older versions.';
 
 comment on view main.usage is 'Requests, tokens and cost per model, invocation and hour.';
 comment on column main.usage.model is 'The model asked.';
@@ -123,7 +127,9 @@ comment on column main.usage.succeeded is 'Requests that gave an answer.';
 comment on column main.usage.failed is 'Requests that gave an error.';
 comment on column main.usage.input_tokens is 'Tokens sent.';
 comment on column main.usage.output_tokens is 'Tokens received.';
-comment on column main.usage.cost_usd is 'Cost in US dollars of requests to models that have a price.';
+comment on column main.usage.cost_usd is 'Cost in US dollars; null if the model had no price.';
+comment on column main.usage.cached_tokens is 'Of the tokens sent, those that the server had in its cache, as far as it says.';
+comment on column main.usage.cache_write_tokens is 'Of the tokens sent, those that the server wrote into its cache, as far as it says.';
 
 comment on view main.resource is 'What tasks occupy while they run: model endpoints and local workers.';
 comment on column main.resource.resource is 'provider/model, local (the event loop) or local/threads.';
@@ -175,6 +181,23 @@ comment on column main.invocation.version is 'The version of Rowmill.';
 comment on column main.invocation.started_at is 'When it began (UTC).';
 comment on column main.invocation.ended_at is 'When it ended (UTC); of one that crashed, when the next one found that. Null if it lives, or crashed and none has followed yet.';
 comment on column main.invocation.end_reason is 'How it ended: complete, drained, cancelled, crashed, failed with the reason, or the bound that was reached.';
+
+comment on view main.worker is 'Workers elsewhere: those of this invocation, and the last 1,000 that ended.';
+comment on column main.worker.name is 'Its name: group and number.';
+comment on column main.worker.worker_group is 'The group it belongs to.';
+comment on column main.worker.kind is 'What it is: processes or ray.';
+comment on column main.worker.state is 'starting, ready, quiet (silent for 2 s: it gets no new calls), lost or ended.';
+comment on column main.worker.invocation is 'The invocation it works for.';
+comment on column main.worker.pid is 'Its process.';
+comment on column main.worker.host is 'The machine it runs on.';
+comment on column main.worker.node is 'The node of a cluster; null where there are none.';
+comment on column main.worker.joined_at is 'When it was ready for calls (UTC); null if it never was.';
+comment on column main.worker.heard_at is 'Its last sign of life (UTC), up to two seconds old.';
+comment on column main.worker.ended_at is 'When it was lost, or ended with its invocation (UTC).';
+comment on column main.worker.in_flight is 'Calls it works on.';
+comment on column main.worker.done is 'Calls that ended on it.';
+comment on column main.worker.calls_lost is 'Calls it had when it was lost: they were made again.';
+comment on column main.worker.reason is 'Why it was lost.';
 
 comment on view main.spec_version is 'Every spec the dataset was made from. Secrets appear only as ${NAME}.';
 comment on column main.spec_version.version is 'Counts from 1.';

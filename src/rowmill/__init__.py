@@ -16,9 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rowmill import config, errors
+    from rowmill.async_run_database import AsyncRunDatabase
     from rowmill.errors import RowmillError, SpecError
     from rowmill.generators.custom.decorator import generator
-    from rowmill.run_database import AsyncRunDatabase, RunDatabase, merge, preview, preview_async, run, run_async
+    from rowmill.run_database import RunDatabase
+    from rowmill.running import (
+        check_models,
+        check_models_async,
+        merge,
+        merge_async,
+        preview,
+        preview_async,
+        run,
+        run_async,
+    )
     from rowmill.spec.loading import load_spec
     from rowmill.spec.spec import Spec
 
@@ -28,11 +39,14 @@ __all__ = [
     "RunDatabase",
     "Spec",
     "SpecError",
+    "check_models",
+    "check_models_async",
     "config",
     "errors",
     "generator",
     "load_spec",
     "merge",
+    "merge_async",
     "preview",
     "preview_async",
     "run",
@@ -40,18 +54,21 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncRunDatabase": "rowmill.run_database",
+    "AsyncRunDatabase": "rowmill.async_run_database",
     "RowmillError": "rowmill.errors",
     "RunDatabase": "rowmill.run_database",
     "Spec": "rowmill.spec.spec",
     "SpecError": "rowmill.errors",
     "generator": "rowmill.generators.custom.decorator",
     "load_spec": "rowmill.spec.loading",
-    "merge": "rowmill.run_database",
-    "preview": "rowmill.run_database",
-    "preview_async": "rowmill.run_database",
-    "run": "rowmill.run_database",
-    "run_async": "rowmill.run_database",
+    "check_models": "rowmill.running",
+    "check_models_async": "rowmill.running",
+    "merge": "rowmill.running",
+    "merge_async": "rowmill.running",
+    "preview": "rowmill.running",
+    "preview_async": "rowmill.running",
+    "run": "rowmill.running",
+    "run_async": "rowmill.running",
 }
 
 _MODULES = ("config", "errors")

@@ -14,6 +14,9 @@
     rowmill.run(spec)
 
 Objects are checked where they are made (pydantic's ``ValidationError``, a ``ValueError``) and never change.
+
+A class is called what it stands for in a spec: ``Model``, ``SeedDataset``, ``Skip``, ``SamplerColumn``. The names with
+``Config`` behind them are older, and mean the same classes.
 """
 
 from __future__ import annotations
@@ -63,11 +66,18 @@ from rowmill.spec.distribution import (
 from rowmill.spec.model import InferenceParameters, ModelConfig, SimulationConfig
 from rowmill.spec.processor import DropColumnsProcessor, SchemaTransformProcessor, SplitProcessor
 from rowmill.spec.records import AcceptedRecords
-from rowmill.spec.run_settings import RunSettings
+from rowmill.spec.run_settings import OtelSettings, RunSettings
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.spec.seed_selection import IndexRange, PartitionBlock
 from rowmill.spec.spec import Spec
 from rowmill.spec.tools import LocalToolProvider, RemoteToolProvider, ToolConfig
+
+Column = ColumnConfig
+Model = ModelConfig
+SeedDataset = SeedDatasetConfig
+Simulation = SimulationConfig
+Skip = SkipConfig
+Tool = ToolConfig
 
 __all__ = [
     "AcceptedRecords",
@@ -77,6 +87,7 @@ __all__ = [
     "BinomialParameters",
     "CategoryParameters",
     "CodeParameters",
+    "Column",
     "ColumnConfig",
     "ColumnInequality",
     "CustomColumn",
@@ -99,7 +110,9 @@ __all__ = [
     "LocalToolProvider",
     "ManualDistribution",
     "ManualDistributionParameters",
+    "Model",
     "ModelConfig",
+    "OtelSettings",
     "PartitionBlock",
     "PersonParameters",
     "PoissonParameters",
@@ -113,16 +126,20 @@ __all__ = [
     "SchemaTransformProcessor",
     "ScipyParameters",
     "Score",
+    "SeedDataset",
     "SeedDatasetColumn",
     "SeedDatasetConfig",
     "SelectColumn",
+    "Simulation",
     "SimulationConfig",
+    "Skip",
     "SkipConfig",
     "Spec",
     "SplitProcessor",
     "SqlParameters",
     "SubcategoryParameters",
     "TimedeltaParameters",
+    "Tool",
     "ToolConfig",
     "UniformDistribution",
     "UniformDistributionParameters",

@@ -1,245 +1,54 @@
-"""Python's way in: running a spec, and reading a run database."""
+"""A run database in Python: reading it, and acting on its run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
-import anyio
-import anyio.to_thread
 import pyarrow as pa
-from anyio import NoEventLoopError
-from anyio.lowlevel import current_token
 
-from rowmill.engine import invocation, merging
-from rowmill.engine import preview as engine_preview
-from rowmill.engine.change import accept_change
-from rowmill.engine.ending import RunReport
-from rowmill.engine.event_loop import run_on_event_loop
-from rowmill.engine.merging import Merged
-from rowmill.engine.preparation import prepare, prepare_to_change, prepare_to_run
-from rowmill.engine.preview import Preview
-from rowmill.engine.reopening import prepare_inside
-from rowmill.engine.sharding import default_database
-from rowmill.errors import Problem, SpecError, UsageError
+from rowmill.engine import change as engine_change
+from rowmill.engine import reopening
+from rowmill.engine.preparation import prepare_to_change
+from rowmill.engine.reopening import Reopened, prepare_inside
+from rowmill.errors import UsageError
 from rowmill.export.dataset import ExportReport
 from rowmill.export.directory import DirectoryReport
-from rowmill.export.format import Compression, ExportFormat
-from rowmill.export.order import ExportOrder
-from rowmill.graph.shard import ShardOrder
+from rowmill.export.format import Compression, ExportFormat, format_of
+from rowmill.export.order import ExportOrder, Layout, check_csv_safe, chosen_layout
+from rowmill.inspect.difference import Difference, difference
+from rowmill.inspect.hands import BY_HAND, drop_rows, ranges_of, retry_deferred, retry_dropped
+from rowmill.inspect.limits import limit_of
 from rowmill.inspect.opening import open_reader, said_in_words
-from rowmill.remote.opening import open_workers
+from rowmill.inspect.shared_reader import SharedReader
+from rowmill.inspect.steering import steer
 from rowmill.report.page import write_report
-from rowmill.spec.assembling import refuse_shadowed
-from rowmill.spec.executor import ExecutorSettings, executor_settings
-from rowmill.spec.loading import LoadedSpec, load_spec, spec_of_data
-from rowmill.spec.spec import Spec
-from rowmill.store.reading.reader import Reader
-from rowmill.task import FinishedRowGroup
+from rowmill.running import SpecSource, loaded_spec
+from rowmill.running import merge as merge
+from rowmill.running import preview as preview
+from rowmill.running import preview_async as preview_async
+from rowmill.running import run as run
+from rowmill.running import run_async as run_async
+from rowmill.store.reading.listing import VIEWS, Selection, listing
+from rowmill.store.reshape.change import Change
+from rowmill.store.turn.control_request import ControlAnswer
+from rowmill.ui.row import read_row
+from rowmill.ui.row_record import asked_prompt, chosen_columns, row_record
 from rowmill.value.plain_arrow import TooWide, plain_table
 
 if TYPE_CHECKING:
     from rowmill.store.reading.status import Status
     from rowmill.ui.server import PageServer
 
-SpecSource = str | Path | Spec | LoadedSpec | Mapping[str, Any]
-"""A spec file, a loaded spec, or the spec as objects or plain data."""
-OnProgress = Callable[["Status"], None]
-OnRowGroupFinished = Callable[[FinishedRowGroup], None]
 
+class Extension(NamedTuple):
+    """How many rows a run plans, before and after it was extended."""
 
-async def run_async(
-    spec: SpecSource | None,
-    path: str | Path | None = None,
-    *,
-    directory: str | Path | None = None,
-    seed: object = None,
-    parameters: Mapping[str, object] | None = None,
-    accept_changes: bool = False,
-    shard: tuple[int, int] | None = None,
-    rows: range | None = None,
-    on_progress: OnProgress | None = None,
-    progress_interval_s: float = 0.5,
-    on_row_group_finished: OnRowGroupFinished | None = None,
-    executor: str | Mapping[str, Any] | ExecutorSettings | None = None,
-) -> RunReport:
-    """Starts the run of ``spec``, goes on where it stopped, or does nothing when it is complete.
-
-    ``path`` is the run database (default: ``<name>.duckdb`` in the current directory); a ``spec`` of None
-    goes on with the one inside it. Relative paths of a spec that is no file start at ``directory``
-    (default: the current one). ``seed``: the seed rows, as an Arrow table or anything that can hand itself
-    over as one (a frame of pandas or polars); they are kept in the run database. ``parameters``: values for those of
-    the spec. ``accept_changes``: a spec that
-    differs from the one inside the run database replaces it, and what it changes is made again; without it such a spec
-    is refused. ``shard``: ``(3, 16)`` makes only the third of sixteen parts, ``rows``: ``range(0, 500)`` only those
-    rows, in a run database of their own (see :func:`merge`). ``on_progress`` is called about every
-    ``progress_interval_s`` seconds. ``on_row_group_finished`` is
-    called with a :class:`~rowmill.task.FinishedRowGroup` when the commit that finished a row group is durable, also if
-    none of its rows is left; after a crash it may be called again for one (at least once each). Both are called on the
-    event loop; what they raise stops the run. ``executor``: where calls are made, if not where the spec says, in the
-    same words: ``"processes"`` or ``{"kind": "processes", "workers": 4}``.
-    Raises a :class:`~rowmill.errors.RowmillError`.
-    """
-    order = ShardOrder.asked(shard, rows)
-    if spec is None:
-        if path is None:
-            raise UsageError("Neither a spec nor a run database was given.")
-        if parameters:
-            raise UsageError("The spec inside a run database has its values; give parameters together with the spec.")
-        if seed is not None:
-            raise UsageError("The run database holds its seed rows; give seed together with the spec, or leave it out.")
-        loaded, database = None, Path(path)
-    else:
-        loaded = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
-        database = Path(path) if path is not None else default_database(loaded[0], order)
-    with said_in_words():
-        prepared = None
-        if loaded is not None and accept_changes:
-            prepared = await anyio.to_thread.run_sync(prepare_to_change, loaded[0], database, loaded[1])
-        elif loaded is not None:
-            prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded[:2], database)
-        if prepared is not None and loaded is not None and prepared.seed_file is not None:
-            refuse_shadowed(loaded[2], [name for name, _ in prepared.seed_file.columns])
-        if accept_changes and database.exists():
-            changed = prepared if prepared is not None else await anyio.to_thread.run_sync(prepare_inside, database)
-            await anyio.to_thread.run_sync(accept_change, changed, database, time.time())
-        return await invocation.run(
-            prepared,
-            database,
-            on_progress=on_progress,
-            progress_interval_s=progress_interval_s,
-            on_row_group_finished=on_row_group_finished,
-            shard=order,
-            executor=None if executor is None else executor_settings(executor),
-            open_workers=open_workers,
-        )
-
-
-def run(
-    spec: SpecSource | None,
-    path: str | Path | None = None,
-    *,
-    directory: str | Path | None = None,
-    seed: object = None,
-    parameters: Mapping[str, object] | None = None,
-    accept_changes: bool = False,
-    shard: tuple[int, int] | None = None,
-    rows: range | None = None,
-    on_progress: OnProgress | None = None,
-    progress_interval_s: float = 0.5,
-    on_row_group_finished: OnRowGroupFinished | None = None,
-    executor: str | Mapping[str, Any] | ExecutorSettings | None = None,
-) -> RunReport:
-    """:func:`run_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
-    _refuse_event_loop("run_async")
-    return run_on_event_loop(
-        partial(
-            run_async,
-            spec,
-            path,
-            directory=directory,
-            seed=seed,
-            parameters=parameters,
-            accept_changes=accept_changes,
-            shard=shard,
-            rows=rows,
-            on_progress=on_progress,
-            progress_interval_s=progress_interval_s,
-            on_row_group_finished=on_row_group_finished,
-            executor=executor,
-        )
-    )
-
-
-def merge(whole: str | Path, shards: Iterable[str | Path], *, allow_holes: bool = False) -> Merged:
-    """Makes the run database ``whole`` of all shards of a run, which are only read.
-
-    ``allow_holes``: also if shards are missing or unfinished; ``run(None, whole)`` makes the rest. Raises a
-    :class:`~rowmill.errors.RowmillError`; then there is no ``whole``.
-    """
-    with said_in_words():
-        return merging.merge(Path(whole), [Path(shard) for shard in shards], time.time(), allow_holes=allow_holes)
-
-
-async def preview_async(
-    spec: SpecSource,
-    rows: int = 5,
-    *,
-    directory: str | Path | None = None,
-    seed: object = None,
-    parameters: Mapping[str, object] | None = None,
-) -> Preview:
-    """Makes the first ``rows`` rows of a spec, with the requests a run would make for them; writes no file.
-
-    The arguments are those of :func:`run_async`. A notebook shows the result as a table; ``rows`` of it is an Arrow
-    table. Raises what a run raises.
-    """
-    loaded, start, names = await anyio.to_thread.run_sync(_loaded, spec, directory, seed, parameters)
-    prepared = await anyio.to_thread.run_sync(prepare, loaded, start)
-    if prepared.seed_file is not None:
-        refuse_shadowed(names, [name for name, _ in prepared.seed_file.columns])
-    return await engine_preview.preview_async(prepared, rows)
-
-
-def preview(
-    spec: SpecSource,
-    rows: int = 5,
-    *,
-    directory: str | Path | None = None,
-    seed: object = None,
-    parameters: Mapping[str, object] | None = None,
-) -> Preview:
-    """:func:`preview_async` on an event loop of its own. Raises UsageError inside a running one, as in a notebook."""
-    _refuse_event_loop("preview_async")
-    return run_on_event_loop(partial(preview_async, spec, rows, directory=directory, seed=seed, parameters=parameters))
-
-
-def _refuse_event_loop(twin: str) -> None:
-    if _is_in_event_loop():
-        raise UsageError(f"An event loop is running here (a notebook?): use 'await rowmill.{twin}(…)'.")
-
-
-def _is_in_event_loop() -> bool:
-    try:
-        current_token()
-    except NoEventLoopError:
-        return False
-    return True
-
-
-def _loaded(
-    spec: SpecSource, directory: str | Path | None, seed: object, parameters: Mapping[str, object] | None = None
-) -> tuple[Spec, Path, tuple[str, ...]]:
-    """The spec, where its relative paths start, and the names of its parameters."""
-    if isinstance(spec, (str, Path)):
-        spec = load_spec(spec, parameters)
-        parameters = None
-    if parameters and isinstance(spec, (LoadedSpec, Spec)):
-        raise UsageError("A spec that is loaded has its values; give parameters to load_spec, or with a file.")
-    if isinstance(spec, LoadedSpec):
-        return _with_seed(spec.spec, seed), spec.directory, tuple(spec.parameters)
-    start = Path(directory) if directory is not None else Path.cwd()
-    made, names = (spec, ()) if isinstance(spec, Spec) else spec_of_data(spec, start, parameters)
-    return _with_seed(made, seed), start, names
-
-
-def _with_seed(spec: Spec, seed: object) -> Spec:
-    """The spec with seed rows given from Python. Raises SpecError if it names others, or they are no table."""
-    if seed is None:
-        return spec
-    known = spec.seed_dataset
-    if known is not None and known.seed_type != "df":
-        raise SpecError(
-            [Problem("seed_dataset", "The spec names seed data of its own; say seed_type: df, or no seed=.")]
-        )
-    fields = known.model_dump(exclude_unset=True) if known is not None else {}
-    data = {"seed_dataset": {**fields, "seed_type": "df", "df": seed}}
-    seeded = Spec.from_data({"records": 0, **data}).seed_dataset
-    return spec.model_copy(update={"seed_dataset": seeded})
+    records_before: int
+    records: int
 
 
 def _format(name: ExportFormat | str | None) -> ExportFormat | None:
@@ -271,43 +80,131 @@ def _known_to_all(table: pa.Table) -> pa.Table:
 
 
 class RunDatabase:
-    """A run database, open for reading. Close it before a run goes on with the file."""
+    """A run database: what the run holds, and acting on it, whether a process works on it or not.
 
-    def __init__(self, path: Path, reader: Reader) -> None:
+    Threads may share it; their queries run at the same time. While it is open no run can start with the file in this
+    program, so close it before; what acts on the run lets the file go by itself.
+    """
+
+    def __init__(self, path: Path, reader: SharedReader) -> None:
         self.path = path
         self._reader = reader
         self._page: PageServer | None = None
+        self._page_wish: tuple[int, bool, Path | None] | None = None
 
     @classmethod
     def open(cls, path: str | Path) -> RunDatabase:
-        """Opens the file read-only.
+        """Opens the file.
 
         Raises :class:`~rowmill.errors.UsageError` if there is none, :class:`~rowmill.errors.Locked`,
         :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.Damaged`.
         """
-        return cls(Path(path), open_reader(Path(path)))
+        return cls(Path(path), SharedReader(Path(path)))
+
+    # What it holds --------------------------------------------------------------------------------
 
     def status(self) -> Status:
-        """How far the run is; with its ``details``: pace, failures, what it waits for."""
-        return self._reader.detailed_status(time.time())
-
-    def report(self, path: str | Path, force: bool = False) -> None:
-        """Draws the run and its dataset as one HTML file, whole or not at all.
-
-        Raises :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
-        """
-        write_report(self._reader, Path(path), force=force, database=self.path)
+        """How far the run is; with its ``details``: pace, failures, what it waits for. Printed, it is a short table."""
+        with self._reader.reading() as reader:
+            return reader.detailed_status(time.time())
 
     def sql(self, query: str) -> pa.Table:
         """The result of a query over the public views; nothing can be changed this way."""
-        with self._reader.hints(query):
-            return _known_to_all(self._reader.table(query))
+        with self._reader.reading() as reader, reader.hints(query):
+            return _known_to_all(reader.table(query))
 
     def to_arrow(self) -> pa.Table:
         """All finished rows in the order of ``row_id``, in memory."""
-        return _known_to_all(
-            pa.Table.from_batches(self._reader.dataset_batches(), schema=self._reader.dataset_schema())
-        )
+        with self._reader.reading() as reader:
+            return _known_to_all(pa.Table.from_batches(reader.dataset_batches(), schema=reader.dataset_schema()))
+
+    def show(
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        values: bool = False,
+        limit: int | None = 100,
+    ) -> pa.Table:
+        """A ready-made listing: rows, groups, ready, deferred, dropped, attempts, events, usage, resources, …
+
+        ``where``: only rows that meet this condition, in SQL; ``columns``: only these; ``values``: of dropped rows also
+        what they held; ``limit``: None shows all. Raises :class:`~rowmill.errors.UsageError`.
+        """
+        if what not in VIEWS:
+            raise UsageError(f"There is no listing '{what}'; there are: {', '.join(VIEWS)}.")
+        if values and what != "dropped":
+            raise UsageError(
+                f"--values is for dropped rows: 'rowmill show dropped --values'. '{what}' has no more than it shows."
+            )
+        with self._reader.reading() as reader:
+            selection = Selection(where, _names(columns) or (), limit, values)
+            return _known_to_all(listing(reader, what, selection).read_all())
+
+    def show_row(self, row_id: int, *, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """All that is known of one row: values, conversations, attempts, why it was dropped or waits.
+
+        Raises :class:`~rowmill.errors.UsageError` for a row, or a column, that is not there.
+        """
+        with self._reader.reading() as reader:
+            row = read_row(reader, row_id)
+        return row_record(row, chosen_columns(row, _names(columns) or ()))
+
+    def show_prompt(self, row_id: int, column: str) -> dict[str, Any]:
+        """What the model of a column is or was asked for a row: ``messages``, as they were or would be sent.
+
+        Raises :class:`~rowmill.errors.UsageError` where nothing is asked.
+        """
+        with self._reader.reading() as reader:
+            return asked_prompt(reader, row_id, column).as_record()
+
+    def diff(
+        self, other: str | Path | RunDatabase, *, columns: Sequence[str] | None = None, limit: int = 3
+    ) -> Difference:
+        """Where the finished rows of this one and another differ, by ``row_id``, with at most ``limit`` examples each.
+
+        Raises :class:`~rowmill.errors.UsageError` for a column that neither has.
+        """
+        there = other.path if isinstance(other, RunDatabase) else Path(other)
+        with self._reader.reading() as reader, open_reader(there) as others:
+            return difference(reader, others, _names(columns) or (), limit)
+
+    def metrics(self, format: Literal["prometheus", "openmetrics"] = "prometheus") -> str:
+        """The figures of the run for a monitoring system. Needs the extra ``metrics``."""
+        from rowmill.metrics.collector import MetricsFormat, exposition, read_file
+
+        return exposition(lambda: read_file(self.path), MetricsFormat(format)).decode()
+
+    def report(self, path: str | Path, force: bool = False, *, mode: int | None = None) -> None:
+        """Draws the run and its dataset as one HTML file, whole or not at all, with the rights ``mode`` (None: 0600).
+
+        Raises :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
+        """
+        with self._reader.reading() as reader:
+            write_report(reader, Path(path), force=force, database=self.path, mode=mode)
+
+    def ui(self, *, port: int = 0, steer: bool = False, beside: str | Path | None = None) -> str:
+        """The address of a page that shows the run, living or finished, in a browser on this machine.
+
+        The page is served by a thread of this process until the run database is closed; asked for the same again, the
+        address is the same. ``steer``: the page may also act on the run; ``beside``: another run database to compare
+        with. Raises :class:`~rowmill.errors.UsageError` if the port is taken.
+        """
+        from rowmill.ui.server import PageServer  # not for those who never look
+
+        wish = (port, steer, None if beside is None else Path(beside))
+        if self._page is not None and self._page_wish != wish:
+            self._page.close()
+            self._page = None
+        if self._page is None:
+            self._page = PageServer(
+                self.path, port=port, can_steer=steer, beside=wish[2], letting_go=self._reader.let_go
+            )
+            self._page_wish = wish
+        return self._page.url
+
+    # Files of its rows ----------------------------------------------------------------------------
 
     def export(
         self,
@@ -315,25 +212,60 @@ class RunDatabase:
         format: ExportFormat | str | None = None,
         force: bool = False,
         *,
+        layout: Layout | None = None,
         compression: Compression | str | None = None,
         processor: str | None = None,
         split: str | None = None,
+        partition_by: str | None = None,
+        append: bool = False,
         columns: Sequence[str] | None = None,
         where: str | None = None,
-    ) -> ExportReport:
-        """Writes the finished rows to a file, whole or not at all, in bounded memory.
+        csv_safe: bool = False,
+        mode: int | None = None,
+    ) -> ExportReport | DirectoryReport:
+        """Writes the finished rows to a file or a directory, whole or not at all, in bounded memory.
 
-        ``format`` is parquet, jsonl, csv or arrow; None: told by the ending of ``path``. ``processor`` names a
-        ``schema_transform`` of the spec, ``split`` is ``train=0.8,test=0.2``. ``columns``: only these; ``where``: only
-        rows that meet this condition, in SQL. Raises :class:`~rowmill.errors.UsageError` if the file exists (without
-        ``force``) or cannot be written.
+        :param format: parquet, jsonl, csv or arrow; None: told by the ending of ``path``, in a directory parquet.
+        :param force: replaces an existing file, or an earlier export in a directory.
+        :param layout: ``file``; ``files`` of nothing but records, one for each part of the split; ``directory``; or
+            ``huggingface``, with a dataset card. None: what the other arguments need.
+        :param compression: zstd, gzip, none. None: zstd for parquet, gzip for the ending .gz, otherwise none.
+        :param processor: rows in the shape of this ``schema_transform`` of the spec.
+        :param split: ``train=0.8,test=0.2``: a column with the part of each row.
+        :param partition_by: a directory for each value of this column.
+        :param append: adds the rows that the directory does not hold yet.
+        :param columns: only these, in this order.
+        :param where: only rows that meet this condition, in SQL.
+        :param csv_safe: puts ' before texts that a spreadsheet would take for formulas.
+        :param mode: of the files; None: 0600, or as what they replace.
+
+        Raises :class:`~rowmill.errors.UsageError` if the file exists (without ``force``) or cannot be written.
         """
+        target = Path(path)
+        chosen = chosen_layout(layout, needs_directory=append or partition_by is not None)
+        kind = _format(format)
+        if kind is None and chosen == "file":
+            kind = format_of(target)
+        check_csv_safe(csv_safe, kind)
         order = ExportOrder(
-            _format(format), _compression(compression), processor, split, columns=_names(columns), where=where
+            kind,
+            _compression(compression),
+            processor,
+            split,
+            partition_by,
+            chosen,
+            mode,
+            csv_safe,
+            _names(columns),
+            where,
         )
-        return order.to_file(
-            self._reader, Path(path), force=force, database=self.path, protected=self._reader.seed_files()
-        )
+        with self._reader.reading() as reader:
+            protected = reader.seed_files()
+            if chosen == "file":
+                return order.to_file(reader, target, force=force, database=self.path, protected=protected)
+            return order.to_directory(
+                reader, target, append=append, force=force, database=self.path, protected=protected
+            )
 
     def export_directory(
         self,
@@ -350,37 +282,159 @@ class RunDatabase:
         where: str | None = None,
         layout: Literal["files", "directory", "huggingface"] = "directory",
     ) -> DirectoryReport:
-        """Writes the finished rows into a directory, whole or not at all; with ``append`` those it lacks.
+        """:meth:`export` into a directory."""
+        done = self.export(
+            path,
+            format,
+            force,
+            layout=layout,
+            compression=compression,
+            processor=processor,
+            split=split,
+            partition_by=partition_by,
+            append=append,
+            columns=columns,
+            where=where,
+        )
+        assert isinstance(done, DirectoryReport)
+        return done
 
-        ``layout`` ``files``: a file of nothing but records for each part of the split. Otherwise as :meth:`export`.
+    def push_to_hub(
+        self,
+        repository: str,
+        path: str | Path | None = None,
+        *,
+        private: bool = False,
+        hub_endpoint: str | None = None,
+        format: ExportFormat | str | None = None,
+        compression: Compression | str | None = None,
+        processor: str | None = None,
+        split: str | None = None,
+        columns: Sequence[str] | None = None,
+        where: str | None = None,
+        append: bool = False,
+        force: bool = False,
+    ) -> str:
+        """Pushes the finished rows to the Hugging Face hub (``HF_TOKEN``); returns the address of the commit.
+
+        ``path``: a directory that keeps what was pushed; ``private``: a new dataset is; otherwise as :meth:`export`.
         """
         order = ExportOrder(
             _format(format),
             _compression(compression),
             processor,
             split,
-            partition_by,
-            layout,
+            layout="huggingface",
             columns=_names(columns),
             where=where,
         )
-        protected = self._reader.seed_files()
-        return order.to_directory(
-            self._reader, Path(path), append=append, force=force, database=self.path, protected=protected
-        )
+        with self._reader.reading() as reader:
+            _, address = order.to_hub(
+                reader,
+                repository,
+                None if path is None else Path(path),
+                private=private,
+                endpoint=hub_endpoint,
+                append=append,
+                force=force,
+                database=self.path,
+                protected=reader.seed_files(),
+            )
+        return address
 
-    def ui(self, *, port: int = 0, steer: bool = False) -> str:
-        """The address of a page that shows the run, living or finished, in a browser on this machine.
+    # Steering, also while a process works on it ----------------------------------------------------
 
-        The page is served by a thread of this process until the run database is closed; asked again, the address is
-        the same. ``steer``: the page may also act on the run. Raises :class:`~rowmill.errors.UsageError` if the port
-        is taken.
+    def pause(self) -> ControlAnswer:
+        """Hands out no new work: what runs finishes and is kept."""
+        return self._steer("pause")
+
+    def resume(self) -> ControlAnswer:
+        """Lets a paused run go on."""
+        return self._steer("resume")
+
+    def drain(self) -> ControlAnswer:
+        """Finishes what runs, then stops the run."""
+        return self._steer("drain")
+
+    def cancel(self) -> ControlAnswer:
+        """Stops the run now: running calls are cut off, what arrived is kept."""
+        return self._steer("cancel")
+
+    def limit(self, model: str | None, calls: int | None) -> ControlAnswer:
+        """Sets how many calls of a model run at once; None as ``calls``: as many as the spec says.
+
+        ``model``: an alias, a resource of ``show("resources")`` or ``local/threads``; None: all tasks in flight.
         """
-        from rowmill.ui.server import PageServer  # not for those who never look
+        if calls is not None and (type(calls) is not int or calls < 1):
+            raise UsageError(f"N must be a whole number from 1, or None for what the spec says, not {calls!r}.")
+        with self._reader.let_go() as path:
+            found = limit_of(path, model)
+            return steer(path, "limit", {"resource": found.resource, "calls": calls, "spec_calls": found.calls})
 
-        if self._page is None:
-            self._page = PageServer(self.path, port=port, can_steer=steer)
-        return self._page.url
+    def drop(
+        self,
+        rows: str | range | Iterable[int] | None = None,
+        *,
+        where: str | None = None,
+        reason: str = BY_HAND,
+        dry_run: bool = False,
+    ) -> ControlAnswer:
+        """Gives up rows that are worked on: by number (``"3,17,100-199"``, ``[3, 17]``), or ``where``, in SQL."""
+        ranges = None if rows is None else ranges_of(rows)
+        with self._reader.let_go() as path:
+            return drop_rows(path, ranges=ranges, where=where, reason=reason, dry_run=dry_run)
+
+    def retry(
+        self, *, dropped: bool = False, deferred: bool = False, where: str | None = None, dry_run: bool = False
+    ) -> ControlAnswer:
+        """Brings dropped rows back, or ends the waiting of deferred tasks; ``where``: only some, in SQL."""
+        if dropped == deferred:
+            raise UsageError("Say what to retry: 'rowmill retry DATABASE --dropped', or --deferred.")
+        bring_back = retry_deferred if deferred else retry_dropped
+        with self._reader.let_go() as path:
+            return bring_back(path, where, dry_run=dry_run)
+
+    def _steer(self, verb: str) -> ControlAnswer:
+        with self._reader.let_go() as path:
+            return steer(path, verb)
+
+    # Changes, while nobody works on it -------------------------------------------------------------
+
+    def extend(self, records: int, row_group_size: int | None = None, *, dry_run: bool = False) -> Extension:
+        """Plans more rows: ``records`` in all. The next run makes them."""
+        with self._reader.let_go() as path, said_in_words():
+            return Extension(*reopening.extend(path, records, row_group_size, time.time(), dry_run=dry_run))
+
+    def rerun(self, column: str, *, where: str | None = None, dry_run: bool = False) -> Reopened:
+        """Makes a column again, for all rows or some, and with it what depends on it. The next run makes them."""
+        with self._reader.let_go() as path, said_in_words():
+            return reopening.rerun(path, column, where, time.time(), dry_run=dry_run)
+
+    def fork(
+        self,
+        target: str | Path,
+        spec: SpecSource | None = None,
+        *,
+        directory: str | Path | None = None,
+        parameters: Mapping[str, object] | None = None,
+        keep_values: Collection[str] = (),
+    ) -> Change:
+        """Copies this run database to ``target``, under another spec: what it lacks, a run of it makes.
+
+        ``spec``: None is the one inside; otherwise as for :func:`rowmill.run`, as ``keep_values`` is.
+        Returns what the copy makes anew.
+        """
+        if parameters and spec is None:
+            raise UsageError("The spec inside a run database has its values: --set takes --spec, too.")
+        with self._reader.let_go() as path, said_in_words():
+            if spec is None:
+                prepared = prepare_inside(path)
+            else:
+                loaded, start, _ = loaded_spec(spec, directory, None, parameters)
+                prepared = prepare_to_change(loaded, path, start)
+            return engine_change.fork(prepared, path, Path(target), time.time(), keeps=keep_values)
+
+    # ------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Lets the file go, and ends the page. Safe to call twice."""
@@ -396,65 +450,3 @@ class RunDatabase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class AsyncRunDatabase:
-    """The async twin of :class:`RunDatabase`: the same methods, each in a worker thread, one at a time."""
-
-    def __init__(self, database: RunDatabase) -> None:
-        self._database = database
-        self._lock = anyio.Lock()
-
-    @classmethod
-    async def open(cls, path: str | Path) -> AsyncRunDatabase:
-        """As :meth:`RunDatabase.open`."""
-        return cls(await anyio.to_thread.run_sync(RunDatabase.open, path))
-
-    async def status(self) -> Status:
-        """As :meth:`RunDatabase.status`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(self._database.status)
-
-    async def sql(self, query: str) -> pa.Table:
-        """As :meth:`RunDatabase.sql`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(self._database.sql, query)
-
-    async def to_arrow(self) -> pa.Table:
-        """As :meth:`RunDatabase.to_arrow`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(self._database.to_arrow)
-
-    async def report(self, path: str | Path, force: bool = False) -> None:
-        """As :meth:`RunDatabase.report`."""
-        async with self._lock:
-            await anyio.to_thread.run_sync(self._database.report, path, force)
-
-    async def export(self, path: str | Path, *arguments: Any, **options: Any) -> ExportReport:
-        """As :meth:`RunDatabase.export`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(partial(self._database.export, path, *arguments, **options))
-
-    async def export_directory(self, path: str | Path, *arguments: Any, **options: Any) -> DirectoryReport:
-        """As :meth:`RunDatabase.export_directory`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(partial(self._database.export_directory, path, *arguments, **options))
-
-    async def ui(self, *, port: int = 0, steer: bool = False) -> str:
-        """As :meth:`RunDatabase.ui`."""
-        async with self._lock:
-            return await anyio.to_thread.run_sync(partial(self._database.ui, port=port, steer=steer))
-
-    async def close(self) -> None:
-        """As :meth:`RunDatabase.close`."""
-        with anyio.CancelScope(shield=True):
-            async with self._lock:
-                await anyio.to_thread.run_sync(self._database.close)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()

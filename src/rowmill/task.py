@@ -36,8 +36,8 @@ class Task(NamedTuple):
     inputs: Any
     state: Any = None
     """What the last call of an ordered generator returned to be handed back (R10)."""
-    was_deferred: bool = False
-    """It waited in ``deferred_task`` before: its row there goes when the task ends."""
+    deferrals: int = 0
+    """How often it was deferred before, whatever for. Its row in ``deferred_task`` goes when the task ends."""
     regenerations: int = 0
     """How often its value was made before, and found invalid: the request that makes it must differ."""
 
@@ -66,6 +66,10 @@ class Request(NamedTuple):
     """What to keep of it if its task succeeds (``reuse_answers``): answers, each with what stands for its question."""
     finish_reason: str | None = None
     """What the endpoint said its answer ended for; ``length``: at its limit (V7)."""
+    cached_tokens: int = 0
+    """Of ``input_tokens`` those that the server had in its cache."""
+    cache_write_tokens: int = 0
+    """Of ``input_tokens`` those that it wrote into its cache."""
 
 
 class OutcomeKind(StrEnum):

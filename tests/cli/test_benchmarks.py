@@ -81,6 +81,14 @@ def test_the_plan_benchmark_prepares_and_resumes_plans_of_very_different_sizes(t
     assert "1,000,000,000" in printed
 
 
+def test_the_live_benchmark_opens_pages_instead_of_readers(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "live", "--rows", "300", "--pages", "2")
+    alone, watched = report["tables"]["live"]
+    assert (alone["pages"], watched["pages"], watched["readers"]) == (0, 2, 0)
+    _positive(watched, "cells_per_s", "reader_cpu_s")
+    assert "pages" in printed
+
+
 def test_the_live_benchmark_compares_a_run_with_readers_to_one_alone(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "live", "--rows", "300", "--readers", "1")
     alone, watched = report["tables"]["live"]
@@ -119,6 +127,19 @@ def test_json_can_go_to_stdout_with_the_table_beside_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_remote_benchmark_compares_executors_with_this_process_and_with_the_driver_alone(tmp_path: Path) -> None:
+    report, printed = _report(tmp_path, "remote", "--seconds", "0.05", "--without-ray")
+    rows = {(row["work"], row["executor"]): row for row in report["tables"]["remote"]}
+    assert {executor for _, executor in rows} == {"local", "1 process", "2 processes", "driver alone"}
+    for (work, executor), row in rows.items():
+        _positive(row, "calls", "calls_per_s", "times_local", "driver_us")
+        if executor.endswith(("process", "processes")):
+            _positive(row, "worker_us")
+        if work == "HTTP":
+            _positive(row, "bare_us", "share_of_bare")
+    assert "driver µs/call" in printed
+
+
 def test_the_refusal_benchmark_compares_with_the_run_without_the_refusing_endpoint(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "refusal", "--row-groups", "2", "--latency-ms", "5")
     alone, beside = report["tables"]["refusal"]

@@ -12,6 +12,8 @@ import pytest
 from command_line import CommandLine
 from terminal import Terminal
 
+pytestmark = pytest.mark.usefixtures("executed")
+
 _ENDLESS = {
     "one that gives no row": "select count(*) from range(10000000) as a, range(10000000) as b"
     " where a.range + b.range = -1",

@@ -7,7 +7,9 @@ import re
 import signal
 import socket
 import sys
+import time
 import urllib.request
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as families
 from run_state import RunState
 from virtual_run import llm, model, prepared, sampler
 
+import rowmill as package
 from rowmill.errors import UsageError
 from rowmill.metrics.collector import MetricsFormat, exposition, read_file
 from rowmill.metrics.serving import parse_address, serving
@@ -124,6 +127,110 @@ def test_counters_go_on_where_they_stood_when_more_is_asked_for(rowmill: Command
     for key, value in _samples(before).items():
         assert key[0] not in counters or after[key] >= value
     assert _value(_text(quick_run), "rowmill_requests_total", outcome="succeeded") == 25
+
+
+MOODY = """
+name: moody
+records: 1500
+row_group_size: 50
+models:
+  - alias: writer
+    provider: simulated
+    model: moody
+    max_parallel_requests: 16
+    input_usd_per_million_tokens: 1000
+    output_usd_per_million_tokens: 2000
+    simulation: {latency_ms: 20, rate_limited: 0.02, transient: 0.05, rejected: 0.03, retry_after_s: 0.1}
+columns:
+  - {name: colour, column_type: sampler, sampler_type: category, params: {values: [red, green, blue]}}
+  - {name: note, column_type: llm-text, model_alias: writer, prompt: "Describe a {{ colour }} thing."}
+run: {max_cost_usd: 1000, max_tokens: 100000000, max_error_share: 1, backoff_base_s: 0.05}
+"""
+_SUMS = """
+select
+  sum(input_tokens) as sent, sum(output_tokens) as received, sum(cost_usd) as cost,
+  count(*) as requests, sum(duration_ms) / 1000 as took_s
+from attempt where model is not null
+"""
+
+
+def _is_true_to_the_views(database: package.RunDatabase, text: str) -> None:
+    """Every figure that does not depend on the time of asking is what a view says."""
+
+    def rows(query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = database.sql(query).to_pylist()
+        return found
+
+    (run,) = rows("from run_status")
+    for state in ("finished", "dropped"):
+        assert _value(text, "rowmill_rows", state=state) == run[f"rows_{state}"]
+    assert _value(text, "rowmill_rows", state="planned") == run["records"]
+    for state in ("active", "finished"):
+        assert _value(text, "rowmill_row_groups", state=state) == run[f"row_groups_{state}"]
+    assert _value(text, "rowmill_row_groups", state="planned") == run["row_groups"]
+    assert _value(text, "rowmill_run_state", state=run["state"]) == 1
+    assert _value(text, "rowmill_invocations_total") == run["invocations"]
+    committed = run["updated_at"].replace(tzinfo=UTC).timestamp()
+    assert _value(text, "rowmill_last_commit_timestamp_seconds") == pytest.approx(committed, abs=1e-3)
+    assert 0 <= _value(text, "rowmill_last_commit_age_seconds") <= time.time() - committed + 1
+    for column in rows("from progress"):
+        for state in ("done", "skipped", "dropped", "deferred", "waiting"):
+            assert _value(text, "rowmill_cells", column=column["column_name"], state=state) == column[state]
+    for reason in rows("select column_name, reason, error_type, count(*) as n from dropped_row group by all"):
+        labels = {"column": reason["column_name"], "reason": reason["reason"], "error_type": reason["error_type"]}
+        assert _value(text, "rowmill_rows_dropped", **labels) == reason["n"]
+    for waiting in rows("select generator, error_type, count(*) as n from deferred_task group by all"):
+        labels = {"column": waiting["generator"], "error_type": waiting["error_type"]}
+        assert _value(text, "rowmill_tasks_deferred", **labels) == waiting["n"]
+    outcomes = rows("select outcome, count(*) as n from attempt where model is not null group by all")
+    for each in outcomes:
+        assert _value(text, "rowmill_requests_total", outcome=each["outcome"]) == each["n"]
+    assert sum(each["n"] for each in outcomes) == run["requests"]
+    (sums,) = rows(_SUMS)
+    tokens = "rowmill_gen_ai_client_token_usage_total"
+    assert _value(text, tokens, gen_ai_token_type="input") == sums["sent"] == run["input_tokens"]
+    assert _value(text, tokens, gen_ai_token_type="output") == sums["received"] == run["output_tokens"]
+    assert _value(text, "rowmill_cost_usd_total") == pytest.approx(sums["cost"])
+    duration = "rowmill_gen_ai_client_operation_duration_seconds"
+    assert _value(text, f"{duration}_count") == sums["requests"]
+    assert _value(text, f"{duration}_sum") == pytest.approx(sums["took_s"])
+    assert _value(text, "rowmill_budget_left", kind="usd") == pytest.approx(1000 - sums["cost"])
+    spent = sums["sent"] + sums["received"]
+    assert _value(text, "rowmill_budget_left", kind="tokens") == 100_000_000 - spent
+    for resource in rows("from resource where resource like 'simulated%'"):
+        for kind in ("configured", "learned"):
+            labels = {"endpoint": resource["resource"], "kind": kind}
+            assert _value(text, "rowmill_call_limit", **labels) == resource[f"{kind}_limit"]
+
+
+@pytest.mark.slow
+def test_every_figure_is_what_the_views_say_after_a_kill_and_a_restart(rowmill: CommandLine) -> None:
+    (rowmill.directory / "moody.yaml").write_text(MOODY)
+    path = rowmill.directory / "moody.duckdb"
+    run = rowmill.start("run", "moody.yaml")
+    give_up_at = time.monotonic() + 40
+    while not path.exists() or _value(_text(path), "rowmill_rows", state="finished") < 150:
+        assert time.monotonic() < give_up_at
+    run.kill()
+    rowmill.end_of(run)
+    killed = _text(path)
+    assert _value(killed, "rowmill_run_state", state="stopped") == 1
+    assert _value(killed, "rowmill_commit_lag_seconds_count") > 0
+    with package.RunDatabase.open(path) as database:
+        _is_true_to_the_views(database, killed)
+    assert rowmill("run", path).returncode == 3
+    whole = _text(path)
+    with package.RunDatabase.open(path) as database:
+        _is_true_to_the_views(database, whole)
+        (second,) = database.sql("select count(*) as n from attempt where invocation = 2").to_pylist()
+    counters = {metric.exposed for metric in METRICS if metric.kind is Kind.COUNTER}
+    after = _samples(whole)
+    for key, value in _samples(killed).items():
+        assert key[0] not in counters or after[key] >= value
+    lags = "rowmill_commit_lag_seconds_count"
+    assert _value(whole, lags) - _value(killed, lags) == second["n"], (
+        "each call made one request, and each was committed"
+    )
 
 
 def test_a_name_of_any_characters_stays_one_label(tmp_path: Path) -> None:

@@ -228,11 +228,23 @@ def test_a_fork_is_compared_with_its_parent(quick_run: Path) -> None:
         assert page.get("compare", **{"with": "../secret.duckdb"}).status == 400
 
 
+def test_texts_that_differ_late_are_shown_from_where_they_differ(quick_run: Path) -> None:
+    other = quick_run.with_name("other.duckdb")
+    shutil.copy(quick_run, other)
+    for path, end in ((quick_run, "mine"), (other, "theirs")):
+        with duckdb.connect(str(path)) as connection:
+            connection.execute("update state.dataset_row set note = repeat('the same ', 900) || $1", [end])
+    with page_of(quick_run) as page:
+        found = page.get("compare", **{"with": "other.duckdb"}).text
+    assert "the same mine" in found
+    assert "the same theirs" in found
+
+
 # Hostile values ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "path", ["", "rows", "rows?kind=dropped", "sql?q=from+dataset", *(f"row/{n}" for n in range(7))]
+    "path", ["", "rows", "rows?kind=dropped", "sql?q=from+dataset", *(f"row/{n}" for n in range(8))]
 )
 def test_hostile_values_are_text_on_every_page(hostile: Page, path: str) -> None:
     found = hostile.get(path)
@@ -244,8 +256,12 @@ def test_hostile_values_are_text_on_every_page(hostile: Page, path: str) -> None
     assert ">49<" not in found.html
 
 
-def test_signs_that_turn_text_around_stand_as_their_number(hostile: Page) -> None:
+def test_signs_that_turn_text_around_or_cannot_be_seen_stand_as_their_number(hostile: Page) -> None:
     assert "U+202E" in hostile.get("row/3").html
+    for path in ("row/7", "rows", "sql?q=from+dataset"):
+        shown = hostile.get(path).html
+        assert "U+0000" in shown
+        assert "\0" not in shown
 
 
 def test_a_long_value_is_shortened_and_there_whole_on_demand(hostile: Page) -> None:
@@ -339,6 +355,15 @@ def test_a_run_database_gives_the_address_of_its_page_and_ends_it(quick_run: Pat
     with package.RunDatabase.open(quick_run) as database:
         page = Page(database.ui())
         assert database.ui() == page.url
+        assert page.post("act/count", verb="pause").status == 403
+        steering = Page(database.ui(steer=True))
+        assert database.ui(steer=True) == steering.url
+        counted = json.loads(steering.post("act/count", verb="rerun", column="note", where="row_id < 3").content)
+        assert "3 rows wait" in steering.post("act/do", key=counted["key"]).text
+        assert database.status().rows_finished == 17
+        with pytest.raises(ConnectionRefusedError):
+            page.get()
+        page = steering
         assert page.get().status == 200
     with pytest.raises(ConnectionRefusedError):
         page.get()

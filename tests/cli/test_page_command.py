@@ -47,6 +47,30 @@ def test_the_address_is_the_first_line_and_ctrl_c_ends_the_page_at_once(rowmill:
     assert ended.stderr == ""
 
 
+def test_no_process_beside_a_run_has_its_keys(rowmill: CommandLine) -> None:
+    (rowmill.directory / "long.yaml").write_text(LONG)
+    rowmill.environment = {"WRITER_KEY": "sk-very-secret", "ROWMILL_SET_LANGUAGE": "de"}
+    run = rowmill.start("run", "long.yaml", "--ui")
+    assert run.stderr is not None
+    assert "The page of this run" in run.stderr.readline()
+    run.stderr.readline()  # it works
+    children = _children(run.pid)
+    assert len(children) == 2, "the page, and the last resort"
+    for child in children:
+        told = Path(f"/proc/{child}/environ").read_bytes()
+        assert b"PATH=" in told
+        assert b"very-secret" not in told
+        assert b"ROWMILL_SET" not in told
+    run.send_signal(signal.SIGINT)
+    assert rowmill.end_of(run).returncode == 75
+
+
+def _children(parent: int) -> list[int]:
+    found = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat")]
+    parts = [(int(text.split(" ", 1)[0]), text.rpartition(")")[2].split()) for text in found]
+    return [pid for pid, rest in parts if int(rest[1]) == parent]
+
+
 def test_a_run_shows_its_page_and_eight_pages_have_one_reader(rowmill: CommandLine) -> None:
     (rowmill.directory / "long.yaml").write_text(LONG)
     run = rowmill.start("run", "long.yaml", "--ui")

@@ -21,7 +21,7 @@ from loopback_server import ONE_ANSWER, LoopbackHandler, LoopbackServer, serving
 from rowmill.inspect.opening import open_reader
 from rowmill.store.reading.listing import VIEWS, Selection, listing
 
-pytestmark = pytest.mark.usefixtures("sockets", "executed")
+pytestmark = pytest.mark.usefixtures("sockets")
 
 KEY = 'sk-"never"/seen+again=4711'
 SPELLINGS = {KEY, json.dumps(KEY)[1:-1], quote(KEY, safe="")}

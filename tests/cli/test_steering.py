@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 from command_line import CommandLine
+from copied_tables import new_store
 from patient_endpoint import PatientEndpoint, patient_endpoint
+
+from rowmill.engine.preparation import prepare
 
 pytestmark = pytest.mark.usefixtures("sockets")
 
@@ -153,18 +157,9 @@ models: [{alias: writer, provider: simulated, model: quick, max_parallel_request
 columns: [{name: note, column_type: llm-text, model_alias: writer, prompt: "Say yes."}]
 """
     )
-    code = (
-        "import anyio\n"
-        "from pathlib import Path\n"
-        "from rowmill.engine.preparation import prepare\n"
-        "from rowmill.store.run_store import RunStore\n"
-        "prepared = prepare('waiting.yaml')\n"
-        "store = RunStore.open(Path('waiting.duckdb'))\n"
-        "store.create(prepared.blueprint(), 0.0)\n"
-        "store.close()\n"
-    )
-    python = CommandLine(rowmill.directory, command=[*rowmill.command[:1], "-c"])
-    python.output_of(code)
+    prepared = prepare(rowmill.directory / "waiting.yaml")
+    with closing(new_store(prepared, rowmill.directory / "waiting.duckdb")) as store:
+        store.create(prepared.blueprint(), 0.0)
     return rowmill.directory / "waiting.duckdb"
 
 

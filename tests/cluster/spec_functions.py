@@ -10,11 +10,15 @@ import anyio
 import pyarrow as pa
 
 MARK = "the first edition"
+GATE = ""
+"""A file; some rows wait until it is there, so that a run cannot end before a test has done what it is about."""
 
 
 async def slow(row: dict[str, Any]) -> str:
-    """Takes a moment."""
-    await anyio.sleep(0.4)
+    """Takes a moment; one row in ten takes until the gate is open."""
+    await anyio.sleep(0.1)
+    while GATE and row["start"] > 0.9 and not await anyio.Path(GATE).exists():  # noqa: ASYNC110  another process opens it
+        await anyio.sleep(0.5)
     return f"{row['start']:.9f} {MARK}"
 
 

@@ -72,3 +72,29 @@ def test_a_ray_of_its_own_listens_on_this_machine_alone_and_ends_with_the_run(cl
         assert told["listening"]
         assert [place for place in told["listening"] if "127.0.0.1]:" not in place and "127.0.0.1:" not in place] == []
         assert [pid for pid in left_over(temporary) if pid != os.getpid()] == []
+
+
+def test_a_missing_ray_is_said_before_a_cluster_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking takes a process and, where a cluster hangs, a minute."""
+    from rowmill.remote import ray
+
+    def look() -> str:
+        raise AssertionError("looked for a cluster")
+
+    monkeypatch.setattr(ray, "_running_cluster", look)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(UsageError, match=r"pip install 'rowmill\[ray\]'"):
+        anyio.run(partial(ray.connect, RayExecutor(address="auto"), tmp_path, Echo))
+
+
+def test_a_cluster_that_hangs_is_not_taken_for_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rowmill.remote import ray
+
+    def hang(command: list[str], *, timeout: float, **_: object) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr("subprocess.run", hang)
+    with pytest.raises(UsageError, match=r"does not answer within 60 s.*address: local"):
+        ray._running_cluster()

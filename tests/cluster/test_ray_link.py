@@ -269,7 +269,7 @@ def test_a_group_that_no_node_can_take_waits_and_says_for_what(
 
     async def test() -> None:
         async with _launcher(tmp_path, groups={"big": {"num_gpus": 64}}) as launcher:
-            with pytest.raises(CannotLaunch, match="none of the 3 has CPU 1, GPU 64"):
+            with pytest.raises(CannotLaunch, match=r"none of the \d has CPU 1, GPU 64"):
                 await launcher.launch("big-1", "big", _NOWHERE)
 
     _run(test)
@@ -380,11 +380,8 @@ def test_a_runtime_environment_that_cannot_be_made_ends_the_run_with_its_reason(
 
     async def test() -> None:
         async with _launcher(tmp_path, groups=groups) as launcher:
-            with (
-                anyio.fail_after(60),
-                pytest.raises(UsageError, match=r"runtime_env of worker group 'odd'.*no_such_package"),
-            ):
-                await launcher.launch("odd-1", "odd", _NOWHERE)
+            with pytest.raises(UsageError, match=r"runtime_env of worker group 'odd'.*no_such_package"):
+                await _begun(launcher, "odd", "odd")
 
     _run(test)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from provider_simulator import RunningSimulator
@@ -29,17 +28,6 @@ TURN_S = 0.100
 LAST_MOMENTS_S = 0.300
 """How long before a kill the waiting of the process is counted."""
 _PATIENCE_S = 5.0
-
-
-def waited_for_processor_s(pid: int) -> float:
-    """How long the threads of a process have been ready to run without running, in all; 0 where nobody counts it."""
-    total = 0
-    for tally in Path(f"/proc/{pid}/task").glob("*/schedstat"):
-        try:
-            total += int(tally.read_text().split()[1])
-        except (OSError, IndexError):  # the thread has ended, or the kernel does not count
-            continue
-    return total / 1e9
 
 
 @dataclass(frozen=True)

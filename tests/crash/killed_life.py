@@ -15,10 +15,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from asked_again import LAST_MOMENTS_S, AskedAgain, Cost, waited_for_processor_s
+from asked_again import LAST_MOMENTS_S, AskedAgain, Cost
 from fork_server import ForkServer
 from killed_spec import CHANGED_COLUMNS, IN_BARRIER, PAID_COLUMNS, RERUN_COLUMN, content_of, write_specs
 from left_behind import LeftBehind, look
+from processor import waited_for_processor_s
 from provider_simulator import RunningSimulator
 from pyarrow import parquet
 

@@ -115,6 +115,15 @@ fsspec.filesystem("memory").pipe("/bucket/seed.csv", Path("content.csv").read_by
 """
 _FRAME = "frames.DataFrame({'a': list(range(7)), 'b': [f'b{n}' for n in range(7)]})"
 
+_FIRST_RUN = """
+first = {"name": "first", "records": 9, "columns": [
+    {"name": "n", "column_type": "sampler", "sampler_type": "uniform", "params": {"low": 0, "high": 99}},
+    {"name": "words", "column_type": "expression", "sql": "['w' || n, 'v' || n]", "dtype": "VARCHAR[]"},
+]}
+if not Path("first.duckdb").exists():
+    rowmill.run(first, "first.duckdb")
+"""
+
 SEEDS: dict[str, Option] = {
     "local file: csv": _file("seed.csv"),
     "local file: json": _file("seed.json"),
@@ -134,6 +143,17 @@ SEEDS: dict[str, Option] = {
         "a::varchar || b",
         "import pyarrow.parquet as pq\nseed = pq.read_table('seed.parquet')",
         seed_type="df",
+        sampling_strategy="shuffle",
+    ),
+    "another run": _seed(
+        {},
+        "source_row_id || words",
+        _FIRST_RUN,
+        seed_type="run",
+        path="first.duckdb",
+        where="n > 9",
+        columns=["words"],
+        explode="words",
         sampling_strategy="shuffle",
     ),
     "directory listing": _seed(

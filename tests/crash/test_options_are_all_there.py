@@ -67,6 +67,7 @@ ROWS = {
         "exhaustion",
         "explode",
         "URL",
+        "another run",
     ),
     "validators": ("code", "json schema", "SQL predicate", "local callable", "remote", "on_invalid"),
     "models": (
@@ -169,6 +170,8 @@ FIELDS_OF_SEEDS = (
     "types",
     "selection",
     "explode",
+    "where",
+    "columns",
     "sampling_strategy",
 )
 FIELDS_OF_TOOLS = ("tool_alias", "providers", "allow_tools", "max_tool_call_turns", "timeout_s")
@@ -194,8 +197,7 @@ def test_every_column_type_and_sampler_there_is_is_killed() -> None:
 def test_every_seed_type_format_and_validator_there_is_is_killed() -> None:
     seeds = [option.spec["seed_dataset"] for option in OPTIONS["seeds"].values() if "seed_dataset" in option.spec]
     configs = [SeedDatasetConfig.model_validate(seed) for seed in seeds]
-    # Rows of another run are copied as those of a file are, and tests/engine/test_run_seed.py resumes without it.
-    assert {config.seed_type for config in configs} == SEED_READERS.built_in.keys() - {"run"}
+    assert {config.seed_type for config in configs} == SEED_READERS.built_in.keys()
     rollouts = {config.format for config in configs if config.seed_type == "agent_rollout"}
     assert rollouts == {"atif", "claude_code", "codex", "hermes_agent", "pi_coding_agent"}
     made = [option.made for option in OPTIONS["validators"].values()]

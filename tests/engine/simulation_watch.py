@@ -82,7 +82,7 @@ class Watch:
         if getattr(function, "__func__", None) is not Turn.take:
             return function(*args, **kwargs)
         self._turns += 1
-        outcomes, free, now, learned = args
+        outcomes, free, now, learned = args[:4]
         self._before(now, is_draining=not free)  # type: ignore[arg-type]
         self._interrupt("crash before the turn")
         result = function(*args, **kwargs)

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hostile_run import SIMULATED, assert_helps, run_spec, spec_of
 
-from rowmill.errors import BarrierFailed, SqlTooCostly
+from rowmill.errors import BarrierFailed, QueryStopped, RowmillError, SqlTooCostly, UsageError
+from rowmill.inspect.opening import open_reader
 from rowmill.run_database import RunDatabase, run
 from rowmill.store.database import sql_allowance
 from rowmill.store.turn import skipping
@@ -101,6 +102,49 @@ def test_rules_that_are_slow_together_are_decided_over_several_turns(
     asked = {"name": "out", "column_type": "llm-text", "model_alias": "writer", "prompt": "{{ kind }}"}
     ran = run_spec(tmp_path, [_KIND, asked | {"skip": {"when": "{{ kind == 'ab' }}", "value": "none"}}], records=12)
     assert [row["out"] == "none" for row in ran.rows] == [row["kind"] == "ab" for row in ran.rows]
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    """The database of a small run that is over."""
+    run_spec(tmp_path, [_KIND, _TEXT])
+    return tmp_path / "run.duckdb"
+
+
+@pytest.mark.parametrize("sql", [_SLOW, _LARGE], ids=["slow", "large"])
+def test_a_condition_of_an_export_that_costs_too_much_stops_the_export(finished: Path, sql: str) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    target = finished.with_name("out.jsonl")
+    with RunDatabase.open(finished) as opened, pytest.raises(QueryStopped) as caught:
+        opened.export(target, where=sql.format("text"))
+    assert_helps(caught.value, "memory" if sql is _LARGE else "longer than")
+    assert not target.exists()
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+def test_a_condition_on_the_rows_of_another_run_that_costs_too_much_is_refused(finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for sql in (_SLOW, _LARGE):
+        seeds = {"seed_type": "run", "path": str(finished), "where": sql.format("text")}
+        with pytest.raises(RowmillError) as caught:
+            run_spec(tmp_path / "other", [_TEXT | {"name": "more"}], seed_dataset=seeds)
+        assert_helps(caught.value, "memory" if sql is _LARGE else "longer than")
+
+
+_QUESTIONS = {
+    "at once": f"select {_LARGE.format('text')} as is_long from dataset",
+    "later": "select len(range(case when range > 40000 then 4000000000 else 1 end)) as length from range(60000)",
+}
+
+
+@pytest.mark.parametrize("question", _QUESTIONS.values(), ids=_QUESTIONS)
+def test_a_query_that_needs_too_much_memory_ends_in_an_error(finished: Path, question: str) -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    reader = open_reader(finished)
+    with reader, pytest.raises((QueryStopped, UsageError)) as caught, reader.batches(question) as rows:
+        rows.read_all()
+    assert_helps(caught.value, "emory")
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
 
 
 def test_what_may_grow_is_told_from_what_may_not() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 from hostile_run import Ran, assert_helps, run_spec
 
 from rowmill.errors import SpecError
+from rowmill.seeds import text_file
+from rowmill.store.layout import seed_reader
 
 
 def _run(directory: Path, path: str = "seed.csv", column: str = "a", **seed: Any) -> Ran:
@@ -193,3 +197,34 @@ def test_values_that_look_like_code_stay_text(tmp_path: Path) -> None:
     ran = run_spec(tmp_path, columns, seed_dataset={"path": "seed.parquet"})
     assert ran.column("copied") == hostile
     assert len(ran.rows) == 4
+
+
+def test_a_seed_file_that_swells_beyond_all_measure_is_refused_before_it_fills_the_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "_MANY_BYTES", 2**20)
+    (tmp_path / "seed.csv.gz").write_bytes(gzip.compress(b"a\n" + b"x" * (16 * 2**20)))
+    assert_helps(_refused(tmp_path, "seed.csv.gz"), "seed.csv.gz", "unpack it")
+
+
+def test_a_compressed_seed_file_of_data_is_read_whatever_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_file, "_MANY_BYTES", 2**10)
+    rows = "".join(f"{number}\n" for number in range(10_000))
+    (tmp_path / "seed.csv.gz").write_bytes(gzip.compress(f"a\n{rows}".encode()))
+    assert len(_run(tmp_path, "seed.csv.gz").rows) == 4
+
+
+@pytest.mark.parametrize("name", ["seed.csv", "seed.jsonl", "seed.parquet"])
+def test_a_seed_value_longer_than_any_text_may_be_is_refused_with_its_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(seed_reader, "MAX_TEXT", 1000)
+    table = pa.table({"a": ["short", "x" * 1001]})
+    if name == "seed.parquet":
+        pq.write_table(table, tmp_path / name)
+    else:
+        lines = ["a", *table["a"].to_pylist()] if name == "seed.csv" else map(json.dumps, table.to_pylist())
+        (tmp_path / name).write_text("\n".join(lines))
+    assert_helps(_refused(tmp_path, name), name, "'a'", "1,001 bytes in row 2")

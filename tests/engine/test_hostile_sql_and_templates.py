@@ -156,3 +156,20 @@ def test_an_error_in_what_two_conditions_of_a_sampler_share_costs_its_row_alone(
     assert [row["row_id"] for row in ran.rows] == [0, 1]
     assert 5 <= ran.rows[1]["size"] < 6
     assert [row["row_id"] for row in ran.dropped] == [2]
+
+
+@pytest.mark.parametrize("place", ["sql", "skip"])
+def test_sql_that_is_nested_too_deeply_is_a_problem_of_the_spec(tmp_path: Path, place: str) -> None:
+    nested = "case when 1 = 1 then " * 900 + "kind = 'a'" + " end" * 900
+    column: dict[str, Any] = {"name": "out", "column_type": "expression"}
+    of_place = {"sql": nested} if place == "sql" else {"expr": "{{ kind }}", "skip": {"when": nested}}
+    with pytest.raises(SpecError) as caught:
+        run_spec(tmp_path, [_KIND, column | of_place])
+    assert_helps(caught.value, "nested too deeply", "columns.1")
+
+
+def test_the_reason_of_a_drop_is_not_longer_than_people_read(tmp_path: Path) -> None:
+    sql = "strptime(repeat(kind, 100000), repeat('%Y', 100000))"
+    ran = run_spec(tmp_path, [_KIND, {"name": "out", "column_type": "expression", "sql": sql}])
+    assert len(ran.dropped) == 4
+    assert all(len(row["message"]) < 5_000 for row in ran.dropped)

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import re
+import signal
 import threading
+import time
 import urllib.request
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from llama_server import LlamaServer, llama_server, write_random_model
+from command_line import CommandLine
+from llama_server import LlamaServer, llama_server, random_model
 
 import rowmill
 from rowmill.engine.ending import RunReport
 from rowmill.run_database import RunDatabase
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        find_spec("xllamacpp") is None or find_spec("gguf") is None,
-        reason="needs the packages xllamacpp and gguf: pip install xllamacpp gguf",
-    ),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("llama") / "random.gguf"
-    write_random_model(path)
-    return path
+    return random_model(tmp_path_factory.mktemp("llama"))
 
 
 def ran(server: LlamaServer, directory: Path, *columns: dict[str, Any], records: int = 6, **fields: Any) -> RunReport:
+    return rowmill.run(spec_of(server, *columns, records=records, **fields), directory / "run.duckdb")
+
+
+def spec_of(server: LlamaServer, *columns: dict[str, Any], records: int, **fields: Any) -> dict[str, Any]:
     config = {
         "alias": "writer",
         "base_url": server.url,
@@ -41,13 +40,14 @@ def ran(server: LlamaServer, directory: Path, *columns: dict[str, Any], records:
         "inference_parameters": {"max_tokens": 8},
         **fields,
     }
-    spec = {
+    return {
+        "name": "run",
         "records": records,
+        "row_group_size": 20,
         "models": [config],
         "columns": [{"name": "n", "column_type": "sampler", "sampler_type": "uuid"}, *columns],
-        "run": {"max_error_share": 1, "error_window": 10_000},
+        "run": {"max_error_share": 1, "error_window": 10_000, "backoff_base_s": 0.05},
     }
-    return rowmill.run(spec, directory / "run.duckdb")
 
 
 def rows_of(directory: Path, query: str) -> list[dict[str, Any]]:
@@ -83,6 +83,112 @@ def test_a_prompt_beyond_its_context_is_known_as_such(model: Path, tmp_path: Pat
     with llama_server(model) as server:
         assert ran(server, tmp_path, prompt, records=2).exit_code == 3
     assert {row["error_type"] for row in rows_of(tmp_path, "from attempt")} == {"ContextTooLong"}
+
+
+@pytest.mark.parametrize("response_format", ["json_schema", "strict_json_schema"])
+def test_a_schema_and_the_options_of_a_judge_bind_its_answers(
+    response_format: str, model: Path, tmp_path: Path
+) -> None:
+    columns: list[dict[str, Any]] = [
+        {
+            "name": "facts",
+            "column_type": "llm-structured",
+            "model_alias": "writer",
+            "prompt": "What of {{ n }}?",
+            "output_format": {
+                "type": "object",
+                "properties": {"mood": {"enum": ["good", "bad"]}, "is_sure": {"type": "boolean"}},
+                "required": ["mood", "is_sure"],
+                "additionalProperties": False,
+            },
+        },
+        {
+            "name": "judge",
+            "column_type": "llm-judge",
+            "model_alias": "writer",
+            "prompt": "Judge {{ n }}.",
+            "scores": [{"name": "tone", "description": "How it sounds", "options": {1: "rude", 2: "neutral"}}],
+        },
+    ]
+    # Tokens are bytes, and all are as likely: without a hint a text hardly ever ends with its quotation mark.
+    parameters = {"max_tokens": 600, "extra_body": {"logit_bias": {"34": 8}}}
+    with llama_server(model, context=8192) as server:
+        report = ran(server, tmp_path, *columns, response_format=response_format, inference_parameters=parameters)
+    assert (report.exit_code, report.rows_finished) == (0, 6), rows_of(tmp_path, "from dropped_row")
+    for row in rows_of(tmp_path, "select facts, judge.tone.score as score from dataset"):
+        facts = row["facts"] if isinstance(row["facts"], dict) else json.loads(row["facts"])
+        assert facts["mood"] in {"good", "bad"}
+        assert isinstance(facts["is_sure"], bool)
+        assert int(row["score"]) in {1, 2}
+
+
+def test_one_text_that_is_too_long_costs_its_own_row_of_a_batch(model: Path, tmp_path: Path) -> None:
+    topic = {
+        "name": "topic",
+        "column_type": "expression",
+        "sql": "if(n < '4', repeat(n, 200), 'topic ' || n)",
+        "dtype": "str",
+    }
+    vector = {"name": "v", "column_type": "embedding", "target_column": "topic", "model_alias": "writer"}
+    with llama_server(model, "embedding") as server:
+        assert ran(server, tmp_path, topic, vector, records=8, inference_parameters={}).exit_code == 3
+    kept = rows_of(tmp_path, "select n, v from dataset")
+    assert 0 < len(kept) < 8
+    assert all(row["n"] >= "4" and len(row["v"]) == 32 for row in kept)
+    dropped = rows_of(tmp_path, "select n from dropped_row_value")
+    assert len(kept) + len(dropped) == 8
+    assert all(row["n"] < "4" for row in dropped)
+
+
+def test_a_server_that_stands_still_for_a_while_costs_time_and_no_row(model: Path, tmp_path: Path) -> None:
+    answered = threading.Event()
+    with llama_server(model) as server:
+
+        def stop_and_go_on() -> None:
+            answered.wait(30)
+            server.process.send_signal(signal.SIGSTOP)
+            time.sleep(2.5)
+            server.process.send_signal(signal.SIGCONT)
+
+        helper = threading.Thread(target=stop_and_go_on)
+        helper.start()
+        try:
+            spec = spec_of(server, TEXT, records=100, timeout_s=1)
+            report = rowmill.run(spec, tmp_path / "run.duckdb", on_row_group_finished=lambda _: answered.set())
+        finally:
+            answered.set()
+            helper.join(30)
+    assert (report.exit_code, report.rows_finished, report.rows_dropped) == (0, 100, 0)
+    failed = rows_of(tmp_path, "select distinct outcome from attempt where error_type is not null")
+    assert failed == [{"outcome": "transient"}]
+
+
+def test_a_run_that_is_killed_goes_on_and_asks_no_more_again_than_was_in_flight(model: Path, tmp_path: Path) -> None:
+    rowmill_command = CommandLine(tmp_path)
+    try:
+        with llama_server(model) as server:
+            (tmp_path / "spec.json").write_text(json.dumps(spec_of(server, TEXT, records=200)))
+            run = rowmill_command.start("run", "spec.json")
+            give_up_at = time.monotonic() + 40
+            while metrics_of(server)["tokens_predicted_total"] < 8 * 40:
+                assert time.monotonic() < give_up_at
+            run.kill()
+            rowmill_command.end_of(run)
+            kept = rows_of(tmp_path, "select row_id, text from dataset")
+            assert rowmill_command("run", "spec.json").returncode == 0
+            told = metrics_of(server)["tokens_predicted_total"]
+    finally:
+        rowmill_command.close()
+    rows = dict_of(rows_of(tmp_path, "select row_id, text from dataset"))
+    assert len(rows) == 200
+    assert dict_of(kept).items() <= rows.items(), "what was committed stays"
+    (paid,) = rows_of(tmp_path, "select sum(output_tokens) as tokens from attempt")
+    unseen = (told - float(paid["tokens"])) / 8
+    assert 0 <= unseen <= 2 + 20, "calls in flight, and those of the last 50 ms"
+
+
+def dict_of(rows: list[dict[str, Any]]) -> dict[int, str]:
+    return {row["row_id"]: row["text"] for row in rows}
 
 
 def test_vectors_are_the_same_as_numbers_and_as_base64(model: Path, tmp_path: Path) -> None:

@@ -119,3 +119,26 @@ def test_a_group_of_workers_that_is_not_defined_is_named(directory: Path) -> Non
     spec = _spec(_custom("loud", "shout", ["size"], worker_group="gpu"))
     with pytest.raises(SpecError, match="no group of workers 'gpu'"):
         rowmill.run(spec, directory / "run.duckdb", directory=directory, executor="processes")
+
+
+@pytest.mark.slow
+def test_a_call_that_is_cut_off_counts_what_it_asked_wherever_it_is_made(directory: Path) -> None:
+    code = "async def asks(row, params, models) -> str:\n    return (await models['writer'].chat('Well?')).text\n"
+    (directory / "functions.py").write_text(code, encoding="utf-8")
+    slow = {"latency_ms": 60_000}
+    spec = _spec(
+        _custom("asked", "asks", ["size"], model_aliases=["writer"]),
+        records=3,
+        models=[{"alias": "writer", "provider": "simulated", "model": "small", "simulation": slow}],
+        run={"task_timeout_s": 0.5, "max_attempts": 1, "max_error_share": 1.0},
+    )
+    told = []
+    for name, executor in (("local", "local"), ("other", {"kind": "processes", "workers": 1})):
+        rowmill.run(spec, directory / f"{name}.duckdb", directory=directory, executor=executor)
+        with RunDatabase.open(directory / f"{name}.duckdb") as database:
+            attempts = "select model, outcome, error_type, count(*) as times from attempt group by all order by all"
+            told.append(
+                (database.sql(attempts).to_pylist(), database.status().requests, database.status().rows_dropped)
+            )
+    assert told[0] == told[1]
+    assert told[0][1:] == (3, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +100,35 @@ def test_a_second_run_goes_on_and_refuses_a_first_that_has_other_rows_by_now(tmp
     first(tmp_path, 7)
     with pytest.raises(Incompatible, match=r"seed data changed, from 6 to 7 rows: .*first\.duckdb changed"):
         second(tmp_path, seed)
+
+
+KILLED = """
+import os, signal
+import rowmill
+from rowmill.store import run_store
+
+copy = run_store.copy_seed
+
+def copied(*arguments):
+    copy(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+run_store.copy_seed = copied
+rowmill.run({spec!r}, "second.duckdb")
+"""
+
+
+def test_a_run_that_is_killed_while_it_copies_the_rows_of_another_starts_anew(tmp_path: Path) -> None:
+    first(tmp_path)
+    seed = {"seed_type": "run", "path": "first.duckdb", "explode": "tags", "sampling_strategy": "shuffle"}
+    spec = {"name": "second", "records": "all", "seed_dataset": seed, "columns": [MORE]}
+    (tmp_path / "killed.py").write_text(KILLED.format(spec=spec))
+    killed = subprocess.run([sys.executable, "killed.py"], cwd=tmp_path, capture_output=True, timeout=50, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    rows = second(tmp_path, seed)
+    (tmp_path / "second.duckdb").unlink()
+    assert rows == second(tmp_path, seed)
+    assert len(rows) == 15
 
 
 def test_what_cannot_be_taken_of_a_run_is_told(tmp_path: Path) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from datetime import datetime, timedelta
+import uuid
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from help_page import PAGES, block_with
 from hostile_run import Ran, run_spec, run_text
 
 from rowmill.errors import SpecError
+from rowmill.run_database import RunDatabase
 
 
 def sampler(name: str, sampler_type: str, params: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -327,3 +332,39 @@ def test_columns_may_be_named_like_the_variables_of_macros(tmp_path: Path, name:
     rows = ran(tmp_path, column, other, constraints=[constraint], records=50).rows
     assert rows
     assert all(row["other"] > row[name] for row in rows)
+
+
+def test_v4_fields_of_a_person_are_what_the_file_says(tmp_path: Path) -> None:
+    half = uuid.UUID(int=1 << 64)
+    moment = datetime(2026, 1, 31, 23, 30, tzinfo=UTC)
+    fields = {
+        "age": (pa.array([30], pa.uint8()), "BIGINT", 30),
+        "great": (pa.array([2**64 - 1], pa.uint64()), "UBIGINT", 2**64 - 1),
+        "single": (pa.array([0.1], pa.float32()), "DOUBLE", 0.1),
+        "price": (pa.array([Decimal("11.10")]), "DECIMAL(4,2)", Decimal("11.10")),
+        "day": (pa.array([date(2026, 1, 31)], pa.date64()), "DATE", date(2026, 1, 31)),
+        "seen": (
+            pa.array([moment], pa.timestamp("us", "America/New_York")),
+            "TIMESTAMP WITH TIME ZONE",
+            moment,
+        ),
+        "hour": (pa.array([time(10, 30)], pa.time32("s")), "TIME", time(10, 30)),
+        "raw": (pa.array([b"\xff\x00"]), "BLOB", b"\xff\x00"),
+        "id": (pa.array([half.bytes], pa.uuid()), "UUID", str(half)),
+        "home": (
+            pa.array([{"zip": "007", "at": [1.5]}]),
+            'STRUCT(zip VARCHAR, "at" DOUBLE[])',
+            {"zip": "007", "at": [1.5]},
+        ),
+        "kin": (pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32())), "MAP(VARCHAR, BIGINT)", [("a", 1)]),
+        "kind": (pa.array(["x"]).dictionary_encode(), "VARCHAR", "x"),
+    }
+    pq.write_table(pa.table({name: array for name, (array, _, _) in fields.items()}), tmp_path / "people.parquet")
+    made = ran(tmp_path, sampler("who", "person", {"file": "people.parquet"}), records=1)
+    assert made.dropped == []
+    person = made.rows[0]["who"]
+    asked = ", ".join(f"typeof(who.{name}) as {name}" for name in fields)
+    with RunDatabase.open(tmp_path / "run.duckdb") as database:
+        (types,) = database.sql(f"select {asked} from dataset").to_pylist()
+    assert types == {name: kind for name, (_, kind, _) in fields.items()}
+    assert {name: person[name] for name in fields} == {name: value for name, (_, _, value) in fields.items()}

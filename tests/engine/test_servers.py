@@ -24,8 +24,11 @@ from rowmill.errors import EndpointAway, Incompatible, RateLimited, RunStopping,
 from rowmill.graph.endpoint import endpoints
 from rowmill.graph.fingerprint import fingerprint
 from rowmill.inspect.limits import limit_of
+from rowmill.inspect.steering import steer
 from rowmill.providers.servers import Server, Servers
+from rowmill.remote.opening import open_workers
 from rowmill.run_database import RunDatabase
+from rowmill.spec.executor import executor_settings
 from rowmill.spec.spec import Spec
 from rowmill.task import FinishedRowGroup
 
@@ -163,6 +166,40 @@ def test_c6_a_limit_is_set_by_alias_by_url_or_by_name(tmp_path: Path) -> None:
     for asked, resource, calls in (("writer", "openai/small", 8), (other.url, name, 4), (name, name, 4)):
         found = limit_of(database, asked)
         assert (found.resource, found.calls) == (resource, calls)
+
+
+@pytest.mark.parametrize("executor", ["local", pytest.param("processes", marks=pytest.mark.slow)])
+def test_c6_a_limit_of_one_server_holds_from_then_on_in_a_living_run(
+    tmp_path: Path, sockets: Path, executor: str
+) -> None:
+    database, begun = tmp_path / "run.duckdb", threading.Event()
+    with provider_simulator(latency_ms=20) as one, provider_simulator(latency_ms=20) as other:
+        made = spec(one.url, other.url, records=400)
+        settings = executor_settings({"kind": "processes", "workers": 2} if executor == "processes" else executor)
+
+        async def work() -> None:
+            await run(
+                prepare(made, tmp_path),
+                database,
+                environ={"ROWMILL_SKIP_HEALTH_CHECKS": "1"},
+                on_row_group_finished=lambda group: begun.set(),
+                executor=settings,
+                open_workers=open_workers,
+            )
+
+        running = threading.Thread(target=anyio.run, args=(work,))
+        running.start()
+        assert begun.wait(60)
+        found = limit_of(database, one.url)
+        steer(database, "limit", {"resource": found.resource, "calls": 1, "spec_calls": found.calls})
+        before = [each.statistics()["requests"] for each in (one, other)]
+        running.join(60)
+        asked = [each.statistics()["requests"] - so_far for each, so_far in zip((one, other), before, strict=True)]
+    assert sum(asked) > 100
+    # One at a time, of each of two workers at least, beside four: not half of them.
+    assert asked[0] < asked[1] * (0.45 if executor == "local" else 0.75)
+    limits = {row["resource"]: row["configured_limit"] for row in told(database, "from resource")}
+    assert limits[found.resource or ""] == 1
 
 
 @pytest.mark.parametrize(

@@ -319,7 +319,7 @@ def test_p8_an_unfinished_shard_keeps_what_it_has_made_and_deferred(
     assert tasks
     connection = store.connection
     connection.execute(
-        "insert into state.deferred_task values ($g, $r, $i, 2, 'Timeout', 'slow', $at, $at, $at)",
+        "insert into state.deferred_task values ($g, $r, $i, 2, 'Timeout', 'slow', $at, $at, $at, 2)",
         {"g": tasks[0].generator, "r": tasks[0].row_group, "i": tasks[0].row_index, "at": _moment(50)},
     )
     store.close()
@@ -448,7 +448,7 @@ def test_p8_every_table_has_its_way_into_the_whole(spec_of: Callable[..., Prepar
         }
     named = [*MERGED_TABLES, *SHARED_TABLES, *JOINED_TABLES]
     assert len(named) == len(set(named))
-    assert tables - set(named) == {"barrier", "generator_state", "shard"}
+    assert tables - set(named) == {"barrier", "generator_state", "shard", "worker", "worker_group"}
 
 
 def test_p8_more_shards_than_row_groups_leave_some_empty(

@@ -149,6 +149,12 @@ def test_sql_is_judged_in_its_dialect(tmp_path: Path, dialect: str, good: str, b
     assert ran.rows[1]["check"]["error_messages"]
 
 
+def test_sql_that_would_take_the_parser_minutes_is_not_valid(tmp_path: Path) -> None:
+    ran = validated(tmp_path, "code", {"code_lang": "sql:ansi"}, values=["select " + "(" * 100_000, "select 1"])
+    assert [row["check"]["is_valid"] for row in ran.rows] == [False, True]
+    assert "too long to be judged" in ran.rows[0]["check"]["error_messages"]
+
+
 _AT_ONCE = """
 import sys, threading
 from rowmill.generators.validators.sql_code import SqlCodeValidator

@@ -49,7 +49,8 @@ DAMAGES = {
     "R3: done before its inputs": "update state.active_row set done_0 = 2 where row_id = 3",
     "S3: skipped but not done": "update state.active_row set skipped_0 = 1 where row_id = 3",
     "deferred task of a row that does not wait for it": (
-        "insert into state.deferred_task select 1, 1, 1, 1, 'x', 'y', created_at, created_at, created_at from state.run"
+        "insert into state.deferred_task select 1, 1, 1, 1, 'x', 'y', created_at, created_at, created_at, 1"
+        " from state.run"
     ),
     "R6: closed barrier that has not seen every row": (
         "insert into state.barrier select 0, false, created_at, 0, 0 from state.run"
@@ -58,7 +59,7 @@ DAMAGES = {
         "insert into state.barrier select 0, true, created_at, 0, 0 from state.run"
     ),
     "R6: deferred task of a barrier that cannot run": (
-        "insert into state.deferred_task select 0, -1, -1, 1, 'x', 'y', created_at, created_at, created_at"
+        "insert into state.deferred_task select 0, -1, -1, 1, 'x', 'y', created_at, created_at, created_at, 1"
         " from state.run"
     ),
     "R6: row group waits and has work to do, or is due and has none": (
@@ -66,7 +67,7 @@ DAMAGES = {
         " where row_group = 1"
     ),
     "R8: task deferred twice": (
-        "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at"
+        "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at, 1"
         " from state.run, range(2)"
     ),
 }

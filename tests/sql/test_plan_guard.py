@@ -65,7 +65,7 @@ def filled(state_of: StateOf, row_groups: int, rows_per_group: int = 250) -> Run
         state.sql(f"update state.active_row set done_{word} = done_{word} | {bit} where row_id % {CELLS + 1} > {place}")
     state.sql(
         "insert into state.deferred_task select $generator, row_group, row_index, 1, 'Timeout', 'slow',"
-        " $until, $now, $now"
+        " $until, $now, $now, 1"
         f" from state.active_row where row_id % {CELLS + 1} = 0 and row_id % 2 = 0",
         generator=state.number("c0"),
         until=moment(60),

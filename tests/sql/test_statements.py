@@ -21,7 +21,7 @@ from rowmill.store.database.statements import Statement, all_statements, sql_dir
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape import rebuild, regeneration, reopening
 from rowmill.store.reshape.barrier import Barriers
-from rowmill.store.turn import admission, control, journal, recording
+from rowmill.store.turn import admission, commit_lag, control, journal, recording
 
 SOURCE = Path(__file__).parents[2] / "src" / "rowmill"
 
@@ -42,6 +42,8 @@ CONTRACT = {
     "barrier": "column_name state completed_at rows_in rows_out",
     "task_trace": "invocation generator row_group row_index row_id handed_out_at started_at ended_at outcome worker"
     " waiting_ms working_ms",
+    "worker": "name worker_group kind state invocation pid host node joined_at heard_at ended_at in_flight done"
+    " calls_lost reason",
     "task_time": "generator tasks waiting_s working_s longest_s",
     "usage": "model invocation hour requests succeeded failed input_tokens output_tokens cost_usd",
     "resource": "resource configured_limit learned_limit in_flight cooling_until reason",
@@ -94,10 +96,13 @@ def state() -> Iterator[RunState]:
             "done_task": staging.DONE_TASK,
             "skipped_task": staging.TASK_KEY,
             "new_deferral": staging.NEW_DEFERRAL,
+            "new_worker": staging.NEW_WORKER,
+            "new_worker_group": staging.NEW_WORKER_GROUP,
             "new_drop": staging.NEW_DROP,
             "new_cooling": staging.NEW_COOLING,
             "new_attempt": staging.NEW_ATTEMPT,
             "new_task_trace": staging.NEW_TASK_TRACE,
+            "new_commit_lag": commit_lag.NEW_COMMIT_LAG,
             "new_answer": staging.NEW_ANSWER,
             "pulled_task": staging.TASK_KEY,
             "invalid_row": regeneration.INVALID_ROW,

@@ -252,6 +252,16 @@ def test_a_server_that_asks_for_streaming_stops_the_run(body: Any) -> None:
             },
         ),
         (500, {"error": {"message": "x", "code": "insufficient_quota"}}),
+        (403, {"code": 30001, "message": "Sorry, your account balance is insufficient"}),
+        (429, {"code": "x", "error": "Your team has either used all available credits or reached its monthly spending limit."}),
+        (412, {"error": {"message": "Account is suspended, possibly due to reaching the monthly spending limit."}}),
+        (
+            400,
+            {
+                "type": "error",
+                "error": {"type": "invalid_request_error", "message": "You have reached your specified API usage limits."},
+            },
+        ),
         (402, {"error": {"message": "x"}}),
     ],
 )

@@ -233,6 +233,24 @@ def test_only_requests_that_failed_last_are_remembered() -> None:
         assert len(fates._failures) == len(digests)
 
 
+def test_what_becomes_of_a_request_of_a_run_follows_from_its_occasion_alone() -> None:
+    shares = {Fate.TRANSIENT: 0.3, Fate.RATE_LIMITED: 0.2}
+    digests = [number.to_bytes(16, "little") for number in range(200)]
+    occasions = [(digest, f"review\0{row}\0{tries}\0" + "0") for row, digest in enumerate(digests) for tries in (0, 1)]
+    one_process, another = Fates(shares), Fates(shares)
+    forwards = [one_process.decide(*each).fate for each in occasions]
+    backwards = [another.decide(*each).fate for each in reversed(occasions)]
+    assert forwards == backwards[::-1]
+    assert set(forwards) == {Fate.TRANSIENT, Fate.RATE_LIMITED, Fate.ANSWERED}
+    assert forwards[::2] != forwards[1::2]
+
+
+def test_rows_that_ask_the_same_do_not_all_fail_with_one_of_them() -> None:
+    fates = Fates({Fate.TRANSIENT: 0.5})
+    found = {fates.decide(bytes(16), f"review\0{row}\0" + "0\0" + "0").fate for row in range(50)}
+    assert found == {Fate.TRANSIENT, Fate.ANSWERED}
+
+
 @pytest.mark.parametrize("value", [float("nan"), object(), b"bytes"])
 def test_a_request_json_cannot_express_is_rejected(value: Any) -> None:
     async def main() -> None:

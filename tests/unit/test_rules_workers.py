@@ -31,8 +31,10 @@ from rowmill.remote.messages import (
     encode,
 )
 from rowmill.task import OutcomeKind, Task
+from rowmill.worker import GroupFacts, WorkerFacts, WorkerNews
 
 KEY = "sk-very-secret-key"
+REQUEST = ("small", 0.0, 1.0, 7, 0, None, "Cancelled", "given up while waiting for the answer")
 HELLO = Hello(PROTOCOL, "1", "cpython 3.11", 7, "here")
 
 
@@ -89,13 +91,17 @@ class PlayedLink:
 
 
 class PlayedLauncher:
-    """Launches played links; ``hello`` is what they say, ``refuses`` that there is no place for one."""
+    """Launches played links; ``hello`` is what they say, ``refuses`` that there is no place for one.
+
+    ``is_slow``: they say hello when the test has them do so.
+    """
 
     def __init__(self) -> None:
         self.links: list[PlayedLink] = []
         self.avoided: list[Set[str]] = []
         self.hello: Hello | None = None
         self.refuses = False
+        self.is_slow = False
 
     async def launch(self, name: str, group: str, avoid: Set[str]) -> PlayedLink:
         if self.refuses:
@@ -104,6 +110,8 @@ class PlayedLauncher:
         link = PlayedLink(name, f"node-{len(self.links)}")
         if self.hello is not None:
             link._frames = [encode(self.hello)]
+        if self.is_slow:
+            link._frames = []
         self.links.append(link)
         return link
 
@@ -114,22 +122,34 @@ class PlayedLauncher:
 class Played:
     """A crew of played workers, and what it told."""
 
-    def __init__(self, workers: int = 1, **settings: float) -> None:
+    def __init__(self, workers: int = 1, waiting_only: frozenset[int] = frozenset(), **settings: float) -> None:
         self.launcher = PlayedLauncher()
         self.events: list[tuple[str, str, str]] = []
+        self.facts: dict[str, WorkerFacts] = {}
+        self.groups: Sequence[GroupFacts] = ()
         self.ended: list[CallEnding] = []
         self.error: BaseException | None = None
         told = Open("", "{}", "/", {0: "text"}, frozenset(), {"KEY": KEY})
         plan = GroupPlan("default", workers, told, {"text": "digest"}, "1", "cpython 3.11")
-        self.crew = Crew(self.launcher, [plan], CrewSettings(**settings), self._answer, anyio.current_time, self._note)
+        self.crew = Crew(
+            self.launcher,
+            [plan],
+            CrewSettings(**settings),
+            self._answer,
+            anyio.current_time,
+            self._note,
+            waiting_only,
+        )
         self.pool = Pool("local", ResourceLimit(100, 100), 1, 100, 0.0)
         self._numbers = itertools.count(1)
 
     async def _answer(self, question: Question) -> object:
         return question.arguments
 
-    async def _note(self, kind: str, subject: str, detail: str) -> None:
-        self.events.append((kind, subject, detail))
+    async def _note(self, news: WorkerNews) -> None:
+        self.events += [(event.kind, event.subject, event.detail) for event in news.events]
+        self.facts |= {facts.name: facts for facts in news.workers}
+        self.groups = news.groups or self.groups
 
     def submit(self, *row_indices: int, timeout_s: float = 1e9) -> list[int]:
         """One call a row; their numbers."""
@@ -153,11 +173,16 @@ class Played:
         return {ending.call: ending.outcomes[0].kind for ending in self.ended}
 
 
-def play(story: Callable[[Played], Awaitable[None]], workers: int = 1, **settings: float) -> Played:
+def play(
+    story: Callable[[Played], Awaitable[None]],
+    workers: int = 1,
+    waiting_only: frozenset[int] = frozenset(),
+    **settings: float,
+) -> Played:
     """Runs a story on a virtual clock with a crew at work."""
 
     async def main() -> Played:
-        played = Played(workers, **settings)
+        played = Played(workers, waiting_only, **settings)
         async with hire(played.crew, played.launcher), anyio.create_task_group() as group:
             group.start_soon(played.collect)
             await story(played)
@@ -190,17 +215,52 @@ def test_w1_an_ending_counts_once_and_unknown_ones_are_ignored() -> None:
     assert [(ending.call, ending.outcomes[0].values) for ending in played.ended] == [(1, ["made"])]
 
 
-def test_w1_the_ending_of_a_call_that_was_cut_off_is_ignored() -> None:
+def test_w1_a_call_that_is_cut_off_ends_once_with_the_requests_its_worker_tells() -> None:
     async def story(played: Played) -> None:
         first, second = played.submit(1, 2)
         await anyio.sleep(0.1)
         played.crew.cancel([first])
+        await anyio.sleep(0.1)
         link = played.launcher.links[0]
+        assert (link.cancelled, played.ended) == ([first], [])
+        link.say(Results([EndingData(first, 0.0, 1.0, [REQUEST], [("released", None, None)])]))
         link.end(first, second)
         await anyio.sleep(0.1)
-        assert link.cancelled == [first]
 
-    assert play(story).kinds() == {2: OutcomeKind.SUCCEEDED}
+    played = play(story)
+    assert [ending.call for ending in played.ended] == [1, 2]
+    (request,) = played.ended[0].outcomes[0].requests
+    assert (request.input_tokens, request.error_type) == (7, "Cancelled")
+
+
+def test_w1_a_worker_that_does_not_tell_of_a_call_that_was_cut_off_holds_nobody_up() -> None:
+    async def story(played: Played) -> None:
+        (first,) = played.submit(1)
+        await anyio.sleep(0.1)
+        played.crew.cancel([first])
+        await anyio.sleep(1.5)
+        assert played.kinds() == {first: OutcomeKind.RELEASED}
+        played.launcher.links[0].end(first)
+        await anyio.sleep(0.1)
+
+    assert len(play(story).ended) == 1
+
+
+def test_w1_a_call_that_is_cut_off_before_a_worker_has_it_ends_at_once() -> None:
+    async def story(played: Played) -> None:
+        (sent,) = played.submit(1)
+        played.crew.cancel([sent])
+        await anyio.sleep(0.1)
+        assert played.launcher.links[0].calls == []
+        played.launcher.refuses = True
+        played.launcher.links[0].die()
+        await anyio.sleep(0.1)
+        (waits,) = played.submit(2)
+        played.crew.cancel([waits])
+        await anyio.sleep(0.1)
+        assert played.kinds() == {sent: OutcomeKind.RELEASED, waits: OutcomeKind.RELEASED}
+
+    play(story)
 
 
 def test_w2_calls_of_a_worker_that_dies_are_released_and_another_takes_its_place() -> None:
@@ -310,6 +370,91 @@ def test_w5_time_without_a_worker_is_none_of_a_call() -> None:
         assert slot.deadline < float("inf")
 
     play(story)
+
+
+def test_w5_a_run_whose_workers_can_never_be_placed_stops_at_its_start() -> None:
+    async def main() -> tuple[WorkersAway, float]:
+        played = Played(wait_s=100)
+        played.launcher.refuses = True
+        with pytest.raises(WorkersAway) as caught:
+            async with hire(played.crew, played.launcher):
+                raise AssertionError("there is no worker to begin with")
+        return caught.value, anyio.current_time()
+
+    error, took_s = anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    assert error.exit_code == 75
+    assert "no node has room" in str(error)
+    assert 100 <= took_s < 102
+
+
+def test_w5_a_worker_that_was_placed_and_loads_a_model_is_waited_for() -> None:
+    async def main() -> float:
+        played = Played(wait_s=10, start_s=300)
+        async with anyio.create_task_group() as group:
+
+            async def arrive() -> None:
+                await anyio.sleep(200)
+                played.launcher.links[0].say(HELLO)
+
+            played.launcher.is_slow = True
+            group.start_soon(arrive)
+            async with hire(played.crew, played.launcher):
+                return anyio.current_time()
+        raise AssertionError("not reached")
+
+    assert anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}) >= 200
+
+
+def test_w5_since_when_a_group_has_no_worker_and_until_when_it_waits_is_told() -> None:
+    async def story(played: Played) -> None:
+        await anyio.sleep(1)
+        assert [group.empty_since for group in played.groups] == [None]
+        played.launcher.refuses = True
+        died_at = anyio.current_time()
+        played.launcher.links[0].die()
+        await anyio.sleep(5)
+        (group,) = played.groups
+        assert group.empty_since == pytest.approx(died_at, abs=0.5)
+        assert group.waits_until == pytest.approx(died_at + 100, abs=0.5)
+        played.launcher.refuses = False
+        await _beat(played.launcher.links, 30)
+        assert [group.empty_since for group in played.groups] == [None]
+
+    play(story, wait_s=100)
+
+
+def test_where_workers_stand_is_told_when_one_joins_or_is_lost_and_every_two_seconds() -> None:
+    async def story(played: Played) -> None:
+        await anyio.sleep(0.1)
+        assert (played.facts["default-1"].state, played.facts["default-1"].joined_at) == ("ready", 0.0)
+        first, _ = played.submit(1, 2)
+        played.launcher.links[0].end(first)
+        await _beat(played.launcher.links, 2.5)
+        assert (played.facts["default-1"].in_flight, played.facts["default-1"].done) == (1, 1)
+        assert played.facts["default-1"].heard_at == pytest.approx(anyio.current_time(), abs=2.5)
+        played.launcher.links[0].die()
+        await anyio.sleep(0.1)
+        lost = played.facts["default-1"]
+        assert (lost.state, lost.in_flight, lost.calls_lost) == ("lost", 0, 1)
+        assert lost.reason == "its process was ended by SIGKILL"
+        assert lost.ended_at == pytest.approx(anyio.current_time(), abs=0.2)
+        await anyio.sleep(1)
+        assert played.facts["default-2"].state == "ready"
+
+    play(story)
+
+
+def test_w4_a_call_that_only_waits_for_a_model_is_suspected_after_five_lost_workers() -> None:
+    async def story(played: Played) -> None:
+        for lost in range(5):
+            assert len(played.crew.suspects) == 0, lost
+            played.submit(1)
+            await anyio.sleep(0.1)
+            played.launcher.links[-1].die()
+            await anyio.sleep(40)
+        assert len(played.crew.suspects) == 1
+
+    play(story, waiting_only=frozenset({0}))
 
 
 @pytest.mark.parametrize(

@@ -294,3 +294,8 @@ def test_a_hundred_problems_are_listed_and_the_rest_is_counted() -> None:
     message = refusal(json.dumps({"records": 1, "columns": [{} for _ in range(150)]}), "json")
     assert message.count("\n") == 100
     assert message.endswith("… and 50 more problems.")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 100_000, "0x1" + "0" * 100_000, "0o1" + "0" * 5_000])
+def test_a_whole_number_of_more_digits_than_anybody_writes_is_refused(number: str) -> None:
+    assert "a whole number has too many digits" in refusal(f"seed: {number}")

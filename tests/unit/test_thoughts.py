@@ -29,6 +29,11 @@ from rowmill.generators.prompting.thoughts import kinds_named_in, separated
         ("◁think▷a◁/think▷Yes.", "Yes.", "a"),
         ("<|begin_of_thought|>a<|end_of_thought|>Yes.", "Yes.", "a"),
         ("<|channel>thought\na<channel|>Yes.", "Yes.", "a"),
+        ("<unused94>thought\na<unused95>Yes.", "Yes.", "a"),
+        ("<|think|>a<|/think|>Yes.", "Yes.", "a"),
+        ("<longcat_think>a</longcat_think>Yes.", "Yes.", "a"),
+        ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>Yes.<|END_RESPONSE|>", "Yes.", "a"),
+        ("<|START_THINKING|>a<|END_THINKING|>Yes.", "Yes.", "a"),
         (
             "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>b<|end|>"
             "<|start|>assistant<|channel|>final<|message|>Yes.<|return|>",

@@ -12,6 +12,7 @@ _BENCHMARKS = {
     "refusal": "healthy endpoints beside one that answers 429 for ever, over HTTP",
     "plan": "preparing and resuming plans of 10 to 10⁹ row groups",
     "live": "a run alone and with readers that look in loops",
+    "remote": "calls made in this process, in others and on Ray, beside the driver alone",
     "turn": "the turn alone, by outcomes and active rows, with the cost of each statement",
 }
 

@@ -1,7 +1,8 @@
 """What readers cost a living run: durable cells per second alone, and with readers that ask in loops.
 
 Each reader is a process of its own that asks for the status and counts the dataset, again and again without a
-pause. Baseline: the same run with nobody looking.
+pause. With --pages, the page of the run is open so many times instead: one process serves it, once a second to all.
+Baseline: the same run with nobody looking, before each run with readers.
 
 Readers use CPU in two places. Their own processes take cores, if there is none left for the run. The threads that serve
 them take time from the run's process itself: nearly all of a run is Python, which does one thing at a time however
@@ -36,6 +37,7 @@ from .report import Figure, Report, Row, Table
 
 _FIGURES = (
     Figure("readers", "readers"),
+    Figure("pages", "pages"),
     Figure("cells_per_s", "cells/s"),
     Figure("share_of_alone", "of alone", percent=True),
     Figure("expected_cells_per_s", "expected"),
@@ -74,12 +76,48 @@ except RowmillError:
     pass
 print(looks, time.process_time() - cpu_before)
 """
+_PAGES = """
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+from rowmill.errors import RowmillError
+from rowmill.inspect.place import live_place
+from rowmill.ui.server import PageServer
+
+cpu_before = time.process_time()
+database = Path(sys.argv[1])
+place = live_place(database)
+page = PageServer(database)
+looks = []
+print("ready", flush=True)
+give_up_at = time.monotonic() + 30.0
+while not place.has_socket() and time.monotonic() < give_up_at:
+    time.sleep(0.02)
+
+def look():
+    with urllib.request.urlopen(page.url + "news") as news:
+        for line in news:
+            if line.startswith(b"data: "):
+                looks.append(len(line))
+
+for _ in range(int(sys.argv[2])):
+    threading.Thread(target=look, daemon=True).start()
+while place.has_socket():
+    time.sleep(0.05)
+print(len(looks), time.process_time() - cpu_before, flush=True)
+page.close()
+"""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--rows", type=int, default=150_000, help="of the run (default: 150,000)")
     parser.add_argument("--readers", type=int, default=8, help="that look at once (default: 8)")
+    parser.add_argument("--pages", type=int, default=0, help="open pages instead of readers (default: none)")
+    parser.add_argument("--rounds", type=int, default=1, help="alone and with readers in turn (default: 1)")
 
 
 def measure(options: argparse.Namespace) -> Report:
@@ -87,8 +125,12 @@ def measure(options: argparse.Namespace) -> Report:
     report = Report("live")
     found: list[Row] = []
     cells = options.rows * _COLUMNS
-    alone = in_own_process(_case, options.rows, 0)
-    for case in (alone, in_own_process(_case, options.rows, options.readers)):
+    readers, pages = (0, options.pages) if options.pages else (options.readers, 0)
+    cases = [
+        in_own_process(_case, options.rows, *many) for _ in range(options.rounds) for many in ((0, 0), (readers, pages))
+    ]
+    for place, case in enumerate(cases):
+        alone = cases[place - place % 2]
         wanted_s = (alone["cpu_s"] + case["serving_cpu_s"] + case["reader_cpu_s"]) / (os.cpu_count() or 1)
         expected = cells / max(alone["seconds"] + case["serving_cpu_s"], wanted_s)
         case["cells_per_s"] = cells / case["seconds"]
@@ -105,9 +147,10 @@ async def no_op(row: dict[str, Any]) -> str:
     return "x"
 
 
-def _start_reader(database: Path) -> subprocess.Popen[str]:
+def _start_reader(script: str, *arguments: object) -> subprocess.Popen[str]:
     """A process that looks as soon as the run can be asked."""
-    return subprocess.Popen([sys.executable, "-c", _READER, str(database)], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 @contextmanager
@@ -126,7 +169,7 @@ def _serving_cpu() -> Iterator[list[float]]:
         yield found
 
 
-def _case(rows: int, readers: int) -> dict[str, Any]:
+def _case(rows: int, readers: int, pages: int) -> dict[str, Any]:
     names = [f"column_{number}" for number in range(_COLUMNS)]
     columns = [
         {
@@ -140,7 +183,9 @@ def _case(rows: int, readers: int) -> dict[str, Any]:
     prepared = prepared_spec({"name": "live", "records": rows, "columns": columns})
     with tempfile.TemporaryDirectory() as directory:
         database = Path(directory) / "live.duckdb"
-        waiting = [_start_reader(database) for _ in range(readers)]
+        waiting = [_start_reader(_READER, database) for _ in range(readers)]
+        if pages:
+            waiting.append(_start_reader(_PAGES, database, pages))
         for reader in waiting:
             assert reader.stdout is not None
             reader.stdout.readline()  # it is ready
@@ -151,6 +196,7 @@ def _case(rows: int, readers: int) -> dict[str, Any]:
         looked = [reader.communicate()[0].split() for reader in waiting]
     return {
         "readers": readers,
+        "pages": pages,
         "looks": sum(int(words[0]) for words in looked),
         "reader_cpu_s": sum(float(words[1]) for words in looked),
         "serving_cpu_s": sum(serving_cpu_s),

@@ -133,7 +133,7 @@ def measure(options: argparse.Namespace) -> Report:
 def _over_http(latency_ms: int, in_flight: int, jitter: float, seconds: float) -> dict[str, Any]:
     requests = _request_count(latency_ms, in_flight, seconds)
     found: dict[str, Any] = {"provider": "HTTP", **_case(latency_ms, in_flight, requests)}
-    for measured, prefix in ((_engine, ""), (_bare_client, "bare_")):
+    for measured, prefix in ((_engine, ""), (bare_client, "bare_")):
         with http_simulator(latency_ms, {_MODEL: {"latency_jitter": jitter}}) as simulator:
             model = {"provider": "openai", "base_url": simulator.base_url}
             before = process_cpu_s(simulator.pid)
@@ -152,7 +152,7 @@ def _in_this_process(latency_ms: int, in_flight: int, jitter: float, seconds: fl
     model = {"provider": "simulated", "simulation": {"latency_ms": latency_ms, "latency_jitter": jitter}}
     found: dict[str, Any] = {"provider": "in process", **_case(latency_ms, in_flight, requests)}
     found |= in_own_process(_engine, model, latency_ms, in_flight, requests)
-    found |= in_own_process(_bare_client, model, latency_ms, in_flight, requests)
+    found |= in_own_process(bare_client, model, latency_ms, in_flight, requests)
     return _compared(found)
 
 
@@ -232,7 +232,8 @@ def steady_rate(started: Sequence[float], in_flight: int) -> float:
     return whole_waves * len(cycles) / sum(cycles)
 
 
-def _bare_client(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+def bare_client(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+    """The same requests without engine, dispatcher and store: as many loops as may be in flight."""
     allow_many_files(in_flight + 256)
     config = ModelConfig.model_validate({"alias": "writer", "model": _MODEL, **model})
     starts: list[float] = []

@@ -17,12 +17,11 @@ limit 0;
 select {expression} as result;
 
 -- name: kinds_of_functions
--- Kinds of the functions an expression names: scalar, aggregate, table, macro. O(functions).
+-- Kinds of all functions: scalar, aggregate, table, macro. O(functions).
 select
   lower(function_name) as function_name,
   list(distinct function_type) as function_types
 from duckdb_functions()
-where lower(function_name) in (select unnest($names::varchar[]))
 group by lower(function_name);
 
 -- name: bind_expression

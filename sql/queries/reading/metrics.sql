@@ -2,19 +2,39 @@
 Figures for a monitoring system: what the views hold, summed up by labels of few values. Nothing here writes, and nothing names a row.
 */
 
+-- name: requests_by_outcome
+-- Requests per endpoint, model and outcome; of generators that are no longer part of the spec the endpoint is empty. O(attempts).
+select
+  coalesce(g.resource, '') as endpoint,
+  a.model,
+  a.outcome,
+  count(*) as requests
+from state.attempt as a
+left join state.generator as g on a.generator = g.generator
+where a.model is not null
+group by all
+order by all;
+
+-- name: commit_lags
+-- How many results waited at most so many milliseconds for their commit (null: longer), and how long all together. O(invocations).
+select
+  upper_ms,
+  sum(results)::bigint as results,
+  sum(lag_s)::double as lag_s
+from state.commit_lag
+group by all
+order by upper_ms nulls last;
+
 -- name: requests_by_endpoint
--- Requests per endpoint and model, those that gave an answer and those that failed, with tokens, cost and time; of
--- generators that are no longer part of the spec the endpoint is empty. O(sums + attempts not summed up yet).
+-- Tokens and cost of the requests per endpoint and model, and how many answers were cut off. O(sums + attempts not summed up yet).
 select
   coalesce(g.resource, '') as endpoint,
   u.model,
-  sum(u.succeeded)::bigint as succeeded,
-  sum(u.failed)::bigint as failed,
   least(sum(u.input_tokens), 9223372036854775807)::bigint as input_tokens,
   least(sum(u.output_tokens), 9223372036854775807)::bigint as output_tokens,
-  sum(u.cost_usd)::double as cost_usd,
-  sum(u.duration_ms)::double / 1000 as duration_s,
-  sum(u.cut_off)::bigint as cut_off
+  (sum(u.cost_usd) filter (where u.priced > 0))::double as cost_usd,
+  sum(u.cut_off)::bigint as cut_off,
+  least(sum(u.cached_tokens), 9223372036854775807)::bigint as cached_tokens
 from state.usage_sum as u
 left join state.generator as g on u.generator = g.generator
 where u.model is not null
@@ -22,11 +42,14 @@ group by all
 order by all;
 
 -- name: durations_by_endpoint
--- How many requests of each endpoint and model took at most each of $bounds_ms (which rise). O(attempts).
+-- How many requests of each endpoint and model took at most each of $bounds_ms (which rise) and more than the one before,
+-- how many there are, and how long they took together. O(attempts).
 with counted as (
   select
     coalesce(g.resource, '') as endpoint,
     a.model,
+    count(*) as requests,
+    sum(a.duration_ms)::double / 1000 as duration_s,
     histogram(a.duration_ms, $bounds_ms::double[]) as bins
   from state.attempt as a
   left join state.generator as g on a.generator = g.generator
@@ -37,7 +60,9 @@ with counted as (
 select
   endpoint,
   model,
-  list_transform($bounds_ms::double[], lambda bound: coalesce(bins[bound], 0)::bigint) as requests
+  list_transform($bounds_ms::double[], lambda bound: coalesce(bins[bound], 0)::bigint) as within_bounds,
+  requests,
+  duration_s
 from counted
 order by all;
 

@@ -114,6 +114,7 @@ select
   duration_ms,
   input_tokens,
   output_tokens,
+  cached_tokens,
   cost_usd,
   finish_reason
 from main.attempt

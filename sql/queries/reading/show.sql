@@ -134,6 +134,17 @@ from main.admission
 where {predicate}
 limit $limit;
 
+-- name: show_workers
+-- Workers elsewhere, those that work first, then the latest. O(workers).
+select {columns}
+from main.worker
+where {predicate}
+order by
+  ended_at desc nulls first,
+  joined_at desc,
+  name asc
+limit $limit;
+
 -- name: show_invocations
 -- Who worked on this run, the latest first. O(invocations).
 select {columns}

@@ -23,7 +23,9 @@ select
   updated_at,
   reason,
   answers_cut_off,
-  rows_lost
+  rows_lost,
+  cached_tokens,
+  cache_write_tokens
 from main.run_status;
 
 -- name: read_progress
@@ -103,6 +105,25 @@ order by
   count(*) desc,
   generator
 limit $limit;
+
+-- name: read_workers
+-- Groups of workers of the process that works on the run, and how many of them are there. O(workers).
+select
+  g.worker_group,
+  g.kind,
+  g.workers,
+  count(*) filter (where w.state in ('ready', 'quiet')) as ready,
+  coalesce(sum(w.in_flight), 0)::bigint as in_flight,
+  coalesce(sum(w.done), 0)::bigint as done,
+  count(*) filter (where w.state = 'lost') as lost,
+  g.empty_since,
+  g.waits_until
+from state.worker_group as g
+inner join state.invocation as i on g.invocation = i.invocation and i.ended_at is null
+inner join state.seen_state as s on s.state in ('running', 'paused')
+left join main.worker as w on g.invocation = w.invocation and g.worker_group = w.worker_group
+group by all
+order by g.worker_group;
 
 -- name: read_rates
 -- What the newest invocation finished since a moment (microseconds since the epoch), when it began, and how long the run

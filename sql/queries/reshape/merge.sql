@@ -76,7 +76,7 @@ insert into state.{table} by name
 select * from {source}.state.{table};
 
 -- name: merge_invocations
--- The processes that worked on a shard, numbered behind those of the shards before it. O(invocations).
+-- The processes that worked on a shard, and how long their results waited, numbered behind those of the shards before it. O(invocations).
 insert into state.{table} by name
 select t.* replace (t.invocation + $before as invocation)
 from {source}.state.{table} as t;

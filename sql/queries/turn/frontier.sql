@@ -30,7 +30,7 @@ candidate as (
     f.row_index,
     f.row_id,
     f.attempts,
-    f.not_before is not null as was_deferred,
+    f.deferrals,
     c.free,
     row_number() over (partition by f.generator order by f.row_id) as place
   from state.frontier as f
@@ -48,7 +48,7 @@ ordered as (
     c.row_index,
     c.row_id,
     c.attempts,
-    c.was_deferred,
+    c.deferrals,
     c.free,
     s.next_tag + ((c.place - 1) // s.rows_per_call) * s.rows_per_call * s.step as call_tag,
     row_number() over (
@@ -63,7 +63,7 @@ select
   i.row_group,
   i.row_index,
   i.attempts,
-  i.was_deferred,
+  i.deferrals,
   i.row_id,
   {inputs}
 from ordered as i

@@ -54,10 +54,15 @@ using (
   on f.generator = n.generator and f.row_group = n.row_group and f.row_index = n.row_index
 when matched then
   update set
-    attempts = n.attempts, error_type = n.error_type, message = n.message, not_before = n.not_before, deferred_at = $now
+    attempts = n.attempts,
+    error_type = n.error_type,
+    message = n.message,
+    not_before = n.not_before,
+    deferred_at = $now,
+    deferrals = f.deferrals + 1
 when not matched then
-  insert (generator, row_group, row_index, attempts, error_type, message, not_before, deferred_at, first_deferred_at)
-  values (n.generator, n.row_group, n.row_index, n.attempts, n.error_type, n.message, n.not_before, $now, $now);
+  insert (generator, row_group, row_index, attempts, error_type, message, not_before, deferred_at, first_deferred_at, deferrals)
+  values (n.generator, n.row_group, n.row_index, n.attempts, n.error_type, n.message, n.not_before, $now, $now, 1);
 
 -- name: tasks_to_give_up
 -- Deferred tasks whose patience (give_up_after_s, $deferred_before) has run out (F1). O(deferred).

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +16,7 @@ from rowmill.cli.place import is_run_database
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
-    from rowmill.engine.model_check import CheckedModel
-    from rowmill.spec.declaration import ModelUse
-    from rowmill.spec.model import ModelConfig
+    from rowmill.engine.model_check import CheckedModel, ToCheck
 
 
 class CheckFormat(StrEnum):
@@ -76,33 +73,22 @@ def command(
     context.exit(0 if all(each.usable for each in checked) else 1)
 
 
-def _models(
-    spec: Path | None, parameters: dict[str, str]
-) -> tuple[Sequence[ModelConfig], Mapping[str, ModelUse], Path]:
-    """The models, what their aliases are used for, and where relative paths start."""
+def _models(spec: Path | None, parameters: dict[str, str]) -> ToCheck:
+    from rowmill.engine.model_check import ToCheck, models_to_check, own_models_to_check
     from rowmill.engine.preparation import prepare
     from rowmill.spec.loading import load_spec
 
     if spec is None:
-        from rowmill.spec.own_models import own_models, own_models_file
-
-        return own_models(required=True), {}, own_models_file().parent
+        return own_models_to_check()
     if is_run_database(spec):
         from rowmill.cli.place import existing_database
         from rowmill.engine.reopening import prepare_inside
 
-        prepared = prepare_inside(existing_database(spec))
-    else:
-        loaded = load_spec(spec, parameters)
-        if not loaded.spec.columns:
-            return loaded.spec.models, {}, loaded.directory
-        prepared = prepare(loaded)
-    uses: dict[str, ModelUse] = {}
-    for node in prepared.graph.generators:
-        for alias, use in node.declaration.models.items():
-            if uses.get(alias) != "chat":
-                uses[alias] = use
-    return prepared.spec.models, uses, prepared.directory
+        return models_to_check(prepare_inside(existing_database(spec)))
+    loaded = load_spec(spec, parameters)
+    if not loaded.spec.columns:
+        return ToCheck(loaded.spec.models, {}, loaded.directory)
+    return models_to_check(prepare(loaded))
 
 
 def _print(checked: CheckedModel) -> None:

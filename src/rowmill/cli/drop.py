@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.figures import plural
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.cli.steering import answer_option, say_answer
 from rowmill.errors import UsageError
@@ -39,22 +38,15 @@ def command(
       rowmill drop --rows 17,100-199 --reason "source withdrawn" --yes
       rowmill drop --where "row_id in (select row_id from deferred_task where attempts > 2)" --dry-run
     """
-    from rowmill.inspect.selection import live_rows, parsed_ranges
-    from rowmill.inspect.steering import steer
-    from rowmill.store.turn.control_request import ControlAnswer
+    from rowmill.inspect.hands import drop_rows
+    from rowmill.inspect.selection import parsed_ranges
 
-    if (row_ids is None) == (where is None):
-        raise UsageError('Say which rows: --rows 3,17,100-199 or --where "a condition".')
+    ranges = parsed_ranges(row_ids) if row_ids is not None else None
     path = existing_database(database)
-    found = live_rows(path, where=where, ranges=parsed_ranges(row_ids) if row_ids is not None else None)
-    count = sum(last - first + 1 for first, last in found)
-    if not count:
-        nothing = ControlAnswer("already", "No row that is worked on is meant: nothing to drop.")
-        say_answer("drop", nothing, answer_format)
+    if not yes or dry_run:
+        found = drop_rows(path, ranges=ranges, where=where, dry_run=True)
+        if found.rows and not dry_run:
+            raise UsageError(f"{found.message} Add --yes to do it.")
+        say_answer("drop", found, answer_format)
         return
-    if dry_run:
-        say_answer("drop", ControlAnswer("dry_run", f"{plural(count, 'row')} would be dropped.", count), answer_format)
-        return
-    if not yes:
-        raise UsageError(f"{plural(count, 'row')} would be dropped. Add --yes to do it.")
-    say_answer("drop", steer(path, "drop", {"rows": found, "reason": reason}), answer_format)
+    say_answer("drop", drop_rows(path, ranges=ranges, where=where, reason=reason), answer_format)

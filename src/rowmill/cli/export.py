@@ -14,7 +14,6 @@ from rowmill.cli.figures import count, plural
 from rowmill.cli.logs import tell
 from rowmill.cli.output import mode_option
 from rowmill.cli.place import database_argument, existing_database
-from rowmill.errors import UsageError
 from rowmill.export.format import Compression, ExportFormat, format_of
 
 if TYPE_CHECKING:
@@ -93,18 +92,22 @@ def command(
       rowmill export --columns question,answer --where "judge.quality.score >= 3"
       rowmill export --split train=0.9,test=0.1 --layout huggingface --output hub
     """
-    from rowmill.export.order import ExportOrder
+    from rowmill.export.order import ExportOrder, check_csv_safe, chosen_layout
     from rowmill.inspect.opening import open_reader
 
     path = existing_database(database)
     signal.signal(signal.SIGTERM, _clean_up_and_exit)
     needs_directory = append or partition_by is not None
-    chosen = layout or ("huggingface" if repository else "directory" if needs_directory else "file")
-    _check(chosen, output, needs_directory, repository, private or hub_endpoint is not None)
+    chosen = chosen_layout(
+        layout,
+        needs_directory=needs_directory,
+        to_stdout=output == Path("-"),
+        repository=repository,
+        is_of_hub=private or hub_endpoint is not None,
+    )
     if file_format is None and chosen == "file" and output is not None and output != Path("-"):
         file_format = format_of(output)
-    if csv_safe and file_format is not ExportFormat.CSV:
-        raise UsageError("--csv-safe is for files that spreadsheets open: say --format csv, or leave it out.")
+    check_csv_safe(csv_safe, file_format)
     names = tuple(name.strip() for name in columns.split(",")) if columns is not None else None
     order = ExportOrder(file_format, compression, processor, split, partition_by, chosen, mode, csv_safe, names, where)
     with open_reader(path) as reader:
@@ -139,18 +142,6 @@ def command(
     going_on = "the run works on them" if status.state == "running" else f"rowmill run {path} goes on"
     unfinished = f"; {count(left)} not finished yet ({going_on})" if left > 0 else ""
     tell(f"{message}{added}{dropped}{unfinished}.")
-
-
-def _check(layout: Layout, output: Path | None, needs_directory: bool, repository: str | None, is_of_hub: bool) -> None:
-    """Raises UsageError for options that contradict each other."""
-    if layout == "file" and needs_directory:
-        raise UsageError("--append and --partition-by make a directory; leave out --layout file.")
-    if layout != "huggingface" and repository is not None:
-        raise UsageError("--push-to-hub has a layout of its own; leave --layout out.")
-    if repository is None and is_of_hub:
-        raise UsageError("--private and --hub-endpoint belong to --push-to-hub USER/NAME.")
-    if output == Path("-") and layout != "file":
-        raise UsageError("A directory cannot be written to stdout; name an --output.")
 
 
 def _clean_up_and_exit(_signal: int, _frame: FrameType | None) -> None:

@@ -44,7 +44,4 @@ def command(
     change = fork(prepared, source, target, time.time(), keeps=keep_values)
     for line in change.lines():
         tell(f"  {line}")
-    tell(
-        f"{target} is a fork of {source}. {change.price_in_words()}\n"
-        f"Next:\n  rowmill run {target}    makes what it lacks"
-    )
+    tell(f"{target} is a fork of {source}. {change.price()}\nNext:\n  rowmill run {target}    makes what it lacks")

@@ -58,9 +58,25 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
     if status.details is not None and status.state != "finished":
         admission = status.details.admission
         found.append(Fact("admission", escaped(admission.explanation), is_warning=admission.reason == "deferred tasks"))
+    found += _workers(status, now)
     found.append(Fact("row groups", _row_groups(status, now)))
     found.append(Fact("time", _times(status, elapsed_s)))
     return [fact for fact in found if fact.text]
+
+
+def _workers(status: Status, now: datetime) -> list[Fact]:
+    """Who makes the calls, where that is not the process itself; and what the run waits for if nobody is left (W5)."""
+    found = []
+    for group in status.details.workers if status.details is not None else ():
+        name = f"{escaped(group.worker_group)} ({group.kind})"
+        lost = f", {count(group.lost)} lost" if group.lost else ""
+        if group.empty_since is not None and group.waits_until is not None:
+            since, until = moment(_aware(group.empty_since), now), moment(_aware(group.waits_until), now)
+            text = f"{name}: none of {count(group.workers)} is left since {since}{lost}; the run waits until {until}"
+        else:
+            text = f"{name}: {count(group.ready)} of {count(group.workers)} ready{lost}"
+        found.append(Fact("workers", text, is_warning=group.ready == 0))
+    return found
 
 
 def _pace(status: Status, live: LivePace | None) -> str:
@@ -101,8 +117,9 @@ def _time_left(status: Status, now: datetime, live: LivePace | None) -> str:
 def _usage(status: Status) -> str:
     if not status.requests:
         return ""
+    cached = f" ({short_count(status.cached_tokens)} of them from caches)" if status.cached_tokens else ""
     return (
-        f"{plural(status.requests, 'request')}, {short_count(status.input_tokens)} tokens in,"
+        f"{plural(status.requests, 'request')}, {short_count(status.input_tokens)} tokens in{cached},"
         f" {short_count(status.output_tokens)} out, in {plural(status.invocations, 'invocation')}"
     )
 
@@ -118,18 +135,19 @@ def _cut_off(status: Status) -> str:
 
 def _cost(status: Status) -> str:
     bound = status.details.budget.max_cost_usd if status.details is not None else None
+    cost_usd = status.cost_usd or 0.0
     if bound is not None:
-        used = f" ({100 * status.cost_usd / bound:.0f} %)" if bound else ""
-        spent, allowed = beside(status.cost_usd, bound)
+        used = f" ({100 * cost_usd / bound:.0f} %)" if bound else ""
+        spent, allowed = beside(cost_usd, bound)
         return f"{spent} of {allowed}{used}"
-    return money(status.cost_usd) if status.cost_usd else ""
+    return money(cost_usd) if cost_usd else ""
 
 
 def _budget(status: Status, details: Details) -> Fact | None:
     budget = details.budget
     tokens = status.input_tokens + status.output_tokens
     parts = []
-    nearly = budget.max_cost_usd is not None and status.cost_usd >= 0.9 * budget.max_cost_usd
+    nearly = budget.max_cost_usd is not None and (status.cost_usd or 0.0) >= 0.9 * budget.max_cost_usd
     for used, bound, noun in (
         (tokens, budget.max_tokens, "tokens"),
         (status.requests, budget.max_requests, "requests"),

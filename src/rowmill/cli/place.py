@@ -11,10 +11,7 @@ import click
 
 from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
-
-_SUFFIXES = {".duckdb", ".db", ".ddb"}
-_MAGIC = b"DUCK"
-_MAGIC_OFFSET = 8
+from rowmill.store.file.usable import is_run_database as is_run_database
 
 _Function = TypeVar("_Function", bound=Any)
 
@@ -22,20 +19,6 @@ database_argument = click.argument(
     "database", type=click.Path(path_type=Path), required=False, default=None, metavar="[DATABASE]"
 )
 """A run database; left out, the only one in the current directory."""
-
-
-def is_run_database(path: Path) -> bool:
-    """Tells a run database from a spec: by its content, or by its ending when there is no such file."""
-    try:
-        # Opening a pipe would wait for somebody to write into it.
-        if path.is_file():
-            with path.open("rb") as file:
-                file.seek(_MAGIC_OFFSET)
-                if file.read(len(_MAGIC)) == _MAGIC:
-                    return True
-    except OSError:
-        pass
-    return path.suffix.lower() in _SUFFIXES
 
 
 def existing_database(path: Path | None) -> Path:

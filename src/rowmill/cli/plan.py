@@ -17,6 +17,9 @@ from rowmill.cli.spec_problems import listed
 from rowmill.cli.terminal_text import escaped
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rowmill.engine.elsewhere import PlannedGroup
     from rowmill.graph.explanation import Explanation
     from rowmill.store.layout.seed_reader import SeedFile
 
@@ -51,6 +54,7 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
       rowmill plan spec.yaml --format dot | dot -Tsvg -o graph.svg
     """
     from rowmill.cli.estimated import in_words
+    from rowmill.engine.elsewhere import executor_of, planned_groups
     from rowmill.engine.estimate import Estimate, plan_estimate
     from rowmill.engine.preparation import prepare, seed_use
     from rowmill.graph.explanation import dot, explain
@@ -68,6 +72,10 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
         return
     checked = prepared.spec
     explanation = explain(checked, prepared.graph, Plan.fresh(checked.planned_records, checked.row_group_size))
+    settings = executor_of(prepared, None)
+    groups = [] if settings is None else planned_groups(prepared, settings)
+    elsewhere = {name for group in groups for name in group.columns}
+    here = [node.name for node in prepared.graph.generators if node.is_task and node.name not in elsewhere]
     seed_columns = _seed_columns(prepared.seed_file)
     with stdout_kept_for_data():
         estimate = plan_estimate(prepared)
@@ -77,10 +85,12 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
 
         warnings = listed([*prepared.warnings, *([use] if use is not None else [])])
         estimated = {"estimate": estimate.as_json() if isinstance(estimate, Estimate) else None}
-        told = {**explanation.as_json(), **estimated, "seed_columns": seed_columns, "warnings": warnings}
+        told = {**explanation.as_json(), "executor": _executor(checked.run.executor.kind, groups, here), **estimated}
+        told |= {"seed_columns": seed_columns, "warnings": warnings}
         write_exactly(json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     else:
         _print(explanation)
+        _print_executor(checked.run.executor.kind, groups, here)
         if isinstance(estimate, Estimate):
             say(f"\n{in_words(estimate)}")
         elif estimate is not None:
@@ -88,6 +98,23 @@ def command(spec: Path, plan_format: PlanFormat, parameters: dict[str, str], imp
         _print_seed(prepared.seed_file, seed_columns)
         if use is not None:
             say(escaped(use.message))
+
+
+def _executor(kind: str, groups: Sequence[PlannedGroup], here: Sequence[str]) -> dict[str, Any]:
+    """Where calls are made; the fields are a contract."""
+    return {"kind": kind, "groups": [group._asdict() for group in groups], "in_this_process": list(here)}
+
+
+def _print_executor(kind: str, groups: Sequence[PlannedGroup], here: Sequence[str]) -> None:
+    if not groups:
+        return
+    say(f"\nCalls are made elsewhere (executor: {kind}):")
+    for group in groups:
+        threads = f"{plural(group.threads, 'thread')} each" if group.workers > 1 else plural(group.threads, "thread")
+        columns = escaped(", ".join(group.columns))
+        say(f"  {escaped(group.worker_group)}: {plural(group.workers, 'worker')}, {threads}: {columns}")
+    if here:
+        say(f"  in the process of the run: {escaped(', '.join(here))}")
 
 
 def _seed_columns(seed_file: SeedFile | None) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from rowmill.cli.figures import plural
 from rowmill.cli.logs import tell
 from rowmill.cli.place import database_argument, existing_database
 from rowmill.errors import UsageError
@@ -39,34 +38,13 @@ def command(database: Path | None, dropped: bool, deferred: bool, where: str | N
     """
     if dropped == deferred:
         raise UsageError("Say what to retry: 'rowmill retry DATABASE --dropped', or --deferred.")
+    from rowmill.inspect.hands import retry_deferred, retry_dropped
+
     path = existing_database(database)
     if deferred:
-        _retry_deferred(path, where, dry_run=dry_run)
-    else:
-        _retry_dropped(path, where, dry_run=dry_run)
-
-
-def _retry_dropped(path: Path, where: str | None, *, dry_run: bool) -> None:
-    from rowmill.inspect.selection import dropped_rows
-    from rowmill.inspect.steering import steer
-
-    rows = dropped_rows(path, where)
-    which = f" where {where}" if where else ""
-    if not rows:
-        tell(f"{path} has no dropped rows{which}: nothing to bring back.")
-    elif dry_run:
-        tell(f"{len(rows):,} dropped rows{which} would come back.")
-    else:
-        told = steer(path, "retry_dropped", {"rows": rows}).message
-        tell(f"{told}\nNext:\n  rowmill run {path}    tries them again; a process that works on it does it anyway")
-
-
-def _retry_deferred(path: Path, where: str | None, *, dry_run: bool) -> None:
-    from rowmill.inspect.selection import deferred_tasks
-    from rowmill.inspect.steering import steer
-
-    tasks = deferred_tasks(path, where)
-    if dry_run:
-        tell(f"{plural(len(tasks), 'deferred task')} would be ready at once.")
-    else:
-        tell(steer(path, "retry_deferred", {"tasks": tasks}).message)
+        tell(retry_deferred(path, where, dry_run=dry_run).message)
+        return
+    answer = retry_dropped(path, where, dry_run=dry_run)
+    tell(answer.message)
+    if answer.outcome == "applied":
+        tell(f"Next:\n  rowmill run {path}    tries them again; a process that works on it does it anyway")

@@ -15,7 +15,7 @@ from rowmill.cli.address_space import check_address_space
 from rowmill.cli.logs import LogFormat, handler, settings, tell
 from rowmill.cli.parameters import keep_values_option, set_option
 from rowmill.cli.place import is_run_database
-from rowmill.errors import RowmillError, UsageError
+from rowmill.errors import Interrupted, RowmillError, UsageError
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
@@ -114,8 +114,8 @@ def command(
     """Start the run of a spec, go on where it stopped, or say that it is complete.
 
     Without DATABASE, the run database is <name>.duckdb in the current directory. A run database alone
-    goes on with the spec inside it. Interrupt once to stop after the running calls, twice to stop now;
-    the same command goes on.
+    goes on with the spec inside it. Interrupt once to stop after the running calls (75, also before the first one),
+    twice to stop now; the same command goes on.
 
     --shard and --rows make a part of the rows in a run database of their own (by default <name>-3-of-16.duckdb), on
     this machine or another; 'rowmill merge' makes one of them. See 'rowmill help scaling'.
@@ -134,13 +134,18 @@ def command(
     if keep_values and not accept_changes:
         raise UsageError("--keep-values says how a change is accepted: add --accept-changes.")
     order = ShardOrder.asked(shard, rows)
-    prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
-    if accept_changes or purge:
-        _accept(prepared, path, keeps=keep_values, purge=purge, yes=yes)
-    where = _executor(prepared, executor, address, workers)
-    with _served(path, metrics), _page(path) if shows_page else nullcontext():
-        display = None if settings().quiet else _display()
-        report = _run(prepared, path, display, where, resume=resume, order=order)
+    try:
+        prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
+        if accept_changes or purge:
+            _accept(prepared, path, keeps=keep_values, purge=purge, yes=yes)
+        where = _executor(prepared, executor, address, workers)
+        with _served(path, metrics), _page(path) if shows_page else nullcontext():
+            display = None if settings().quiet else _display()
+            report = _run(prepared, path, display, where, resume=resume, order=order)
+    except KeyboardInterrupt:
+        # Later ones are taken by the run itself, until it has ended.
+        tell("Interrupted while no call ran; what is committed stays. The same command goes on.")
+        context.exit(Interrupted.exit_code)
     _summarise(report, spec, database, path)
     context.exit(report.exit_code)
 
@@ -232,7 +237,7 @@ def _accept(prepared: Prepared | None, path: Path, *, keeps: tuple[str, ...], pu
     for line in change.lines():
         tell(f"  {line}")
     if change:
-        tell(change.price_in_words())
+        tell(change.price())
     if purge:
         confirm("Give up the values that were kept of removed and changed columns?", yes)
     elif change.removed:
@@ -243,28 +248,9 @@ def _accept(prepared: Prepared | None, path: Path, *, keeps: tuple[str, ...], pu
 def _executor(
     prepared: Prepared | None, kind: str | None, address: str | None, workers: int | None
 ) -> ExecutorSettings | None:
-    """Where calls are made if not where the spec says; with the settings of the spec where it says the same kind."""
-    if address is not None:
-        in_spec_kind = None if prepared is None else prepared.spec.run.executor.kind
-        if (in_spec_kind if kind is None else kind) != "ray":
-            raise UsageError("--address is that of a Ray cluster: --executor ray --address auto.")
-    elif kind is None and workers is None:
-        return None
-    given = {} if address is None else {"address": address}
-    from rowmill.spec.executor import executor_settings
+    from rowmill.spec.executor import chosen_executor
 
-    if prepared is None:
-        if kind is None:
-            raise UsageError("--workers goes with --executor, or with a spec that says what its executor is.")
-        return executor_settings({"kind": kind, **given} | ({} if workers is None else {"workers": workers}))
-    in_spec = prepared.spec.run.executor
-    fields = in_spec.model_dump(exclude_unset=True) if kind in (None, in_spec.kind) else {}
-    fields |= {"kind": in_spec.kind if kind is None else kind, **given}
-    if workers is not None:
-        if fields["kind"] == "local":
-            raise UsageError("--workers needs workers: --executor processes --workers N.")
-        fields["workers"] = workers
-    return executor_settings(fields)
+    return chosen_executor(None if prepared is None else prepared.spec.run.executor, kind, address, workers)
 
 
 @contextmanager

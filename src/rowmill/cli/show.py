@@ -33,7 +33,7 @@ class ShowFormat(StrEnum):
 
 _LISTINGS = (
     "rows", "groups", "ready", "deferred", "dropped", "attempts", "events", "usage", "resources", "admission",
-    "invocations", "spec", "graph", "columns",
+    "invocations", "workers", "spec", "graph", "columns",
 )  # fmt: skip
 _OF_ONE_ROW = ("row", "prompt")
 _OWN_FORMATS = {"graph": ShowFormat.MERMAID, "spec": ShowFormat.YAML}
@@ -48,6 +48,7 @@ _NOTHING = {
     "usage": "No request was made of a model.",
     "resources": "No task occupies anything.",
     "invocations": "Nobody has worked on this run.",
+    "workers": "All calls were made in the process of the run (run.executor: local).",
 }
 
 
@@ -80,8 +81,8 @@ def command(
     show_format: ShowFormat | None,
 ) -> None:
     """List WHAT of a run: rows, groups, ready, deferred, dropped, attempts, events, usage, resources, admission,
-    invocations, spec, graph or columns (what each column of the dataset holds). 'row ROW_ID' shows all that is known of
-    one row, 'prompt --row ROW_ID --column NAME' what the column's model is or was asked, rendered from the row.
+    invocations, workers, spec, graph or columns (what each column of the dataset holds). 'row ROW_ID' shows all that is
+    known of one row, 'prompt --row ROW_ID --column NAME' what the column's model is or was asked, rendered from it.
 
     Without DATABASE, the only *.duckdb file of the current directory. Each listing is a public view; --where takes any
     SQL condition on its columns. Times are UTC. Why is nothing happening? Ask for admission, resources and deferred.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import say, write_exactly
 from rowmill.cli.terminal_text import escaped, safe
-from rowmill.errors import UsageError
 
 if TYPE_CHECKING:
     from rowmill.ui.cell import Cell, Message
@@ -22,19 +21,15 @@ _INDENT = "  "
 def show_row(database: Path, row_id: int, chosen: Sequence[str], *, as_json: bool) -> None:
     """Writes the row, all its columns or the chosen ones. Raises UsageError for one that is not there."""
     from rowmill.inspect.opening import open_reader
-    from rowmill.spec.nearest import did_you_mean
     from rowmill.ui.row import read_row
+    from rowmill.ui.row_record import chosen_columns, row_record
     from rowmill.value.json_value import json_text
 
     with open_reader(database) as reader:
         row = read_row(reader, row_id)
-    by_name = {column.name: column for column in row.columns}
-    for name in chosen:
-        if name not in by_name:
-            raise UsageError(f"The run has no column '{name}'.{did_you_mean(name, by_name)}")
-    columns = [by_name[name] for name in chosen] if chosen else list(row.columns)
+    columns = chosen_columns(row, chosen)
     if as_json:
-        write_exactly(json_text(_as_json(row, columns), indent=2) + "\n")
+        write_exactly(json_text(row_record(row, columns), indent=2) + "\n")
     else:
         _draw(row, columns)
 
@@ -42,75 +37,22 @@ def show_row(database: Path, row_id: int, chosen: Sequence[str], *, as_json: boo
 def show_prompt(database: Path, row_id: int, column: str, *, as_json: bool) -> None:
     """Writes what the model of a column is or was asked for the row. Raises UsageError where nothing is asked."""
     from rowmill.inspect.opening import open_reader
-    from rowmill.spec.nearest import did_you_mean
-    from rowmill.ui.row import read_row
-    from rowmill.ui.rows import read_spec
+    from rowmill.ui.row_record import asked_prompt
     from rowmill.value.json_value import json_text
 
     with open_reader(database) as reader:
-        row = read_row(reader, row_id)
-        spec = read_spec(reader)
-    found = next((each for each in row.columns if each.name == column), None)
-    if found is None:
-        raise UsageError(f"The run has no column '{column}'.{did_you_mean(column, [c.name for c in row.columns])}")
-    if found.prompt_problem:
-        raise UsageError(f"The prompt of '{column}' for row {row_id} cannot be rendered: {found.prompt_problem}")
-    if not found.prompt:
-        asked = [each.name for each in row.columns if each.prompt]
-        hint = f" Columns that do: {', '.join(asked)}." if asked else ""
-        raise UsageError(f"Column '{column}' ({found.column_type}) asks no model with a prompt.{hint}")
-    config = spec.column_of(column) if spec is not None else None
-    alias = str(getattr(config, "model_alias", ""))
-    model = spec.model_of(alias) if spec is not None else None
-    was_sent = any(each["generator"] == column and each["model"] for each in row.attempts)
-    told = {
-        "row_id": row_id,
-        "column": column,
-        "model_alias": alias,
-        "model": model.model if model is not None else None,
-        "state": found.state,
-        "requests": sum(1 for each in row.attempts if each["generator"] == column and each["model"]),
-        "messages": [{"role": message.role, "content": message.text} for message in found.prompt],
-        "media": list(found.media),
-    }
+        found = asked_prompt(reader, row_id, column)
     if as_json:
-        write_exactly(json_text(told, indent=2) + "\n")
+        write_exactly(json_text(found.as_record(), indent=2) + "\n")
         return
-    state = "sent" if was_sent else "not sent: skipped" if found.state == "skipped" else "not sent yet"
-    if found.state == "done" and not was_sent:
+    state = "sent" if found.requests else "not sent: skipped" if found.state == "skipped" else "not sent yet"
+    if found.state == "done" and not found.requests:
         state = "no request is on record"
-    named = f"{alias} ({told['model']})" if told["model"] else alias
+    named = f"{found.model_alias} ({found.model})" if found.model else found.model_alias
     _head(f"{column} of row {row_id}, model {named}: {state}")
     if found.media:
         say(escaped(f"{_INDENT}before the prompt: media of {', '.join(found.media)}"))
-    _write_messages(found.prompt)
-
-
-def _as_json(row: ShownRow, columns: Sequence[ShownColumn]) -> dict[str, Any]:
-    """The fields are a contract."""
-    return {
-        "row_id": row.row_id,
-        "state": row.place,
-        "row_group": row.row_group,
-        "admitted_at": row.admitted_at,
-        "finished_at": row.finished_at,
-        "columns": {
-            column.name: {
-                "column_type": column.column_type,
-                "type": column.sql_type,
-                "state": column.state,
-                "in_dataset": column.in_dataset,
-                "value": column.value,
-                "messages": [{"role": each.role, "content": each.text} for each in column.prompt],
-                "previous_versions": [version for version, _ in column.previous],
-            }
-            for column in columns
-        },
-        "dropped": row.drop,
-        "deferred": list(row.deferrals),
-        "attempts": list(row.attempts),
-        "tasks": list(row.trace),
-    }
+    _write_messages(found.messages)
 
 
 def _draw(row: ShownRow, columns: Sequence[ShownColumn]) -> None:

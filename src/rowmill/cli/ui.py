@@ -15,6 +15,7 @@ import click
 
 from rowmill.cli.output import write_exactly
 from rowmill.cli.place import database_argument, existing_database
+from rowmill.environment import without_secrets
 from rowmill.errors import InternalError, Locked
 
 _PAGE_ENDS_S = 3.0
@@ -99,7 +100,12 @@ class OpenPage:
         arguments = [sys.executable, "-m", "rowmill", "ui", str(database), "--of-run"]
         # In a session of its own: Ctrl-C lets the run finish its calls, and the page shows that.
         self._process = subprocess.Popen(
-            arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, text=True
+            arguments,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=without_secrets(),
+            text=True,
         )
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()

@@ -393,19 +393,27 @@ class Dispatcher:
             async for batch in workers.endings():
                 for call, outcomes in batch:
                     slot = self._slots.pop(call, None)
-                    if slot is not None:
-                        self._end_call(slot.pool, slot, outcomes)
+                    if slot is None:
+                        continue
+                    if slot.is_cut_off:
+                        slot.journal = list(outcomes[0].requests)
+                        outcomes = self._cut_off(slot)
+                    self._end_call(slot.pool, slot, outcomes)
                 if not self._is_draining:
                     self._start_workers()
         except Interrupted as error:  # no worker is left (W5)
             self.stop = self.stop or error
             self.cancel()
+            for slot in tuple(self._slots.values()):
+                self._end_call(slot.pool, slot, self._cut_off(slot))
+            self._slots.clear()
 
     def _give_up(self, slot: Slot) -> None:
-        """Ends a call nobody waits for; what its worker makes of it is thrown away."""
-        if self._workers is not None and self._slots.pop(slot.call, None) is not None:
+        """Has a call ended that nobody waits for. Its values are thrown away; which requests it made is told soon."""
+        if self._workers is not None and slot.call in self._slots and not slot.is_cut_off:
+            slot.is_cut_off = True
+            slot.deadline = math.inf
             self._workers.cancel([slot.call])
-            self._end_call(slot.pool, slot, self._cut_off(slot))
 
     # How calls end -------------------------------------------------------------------------------------
 

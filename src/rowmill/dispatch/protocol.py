@@ -57,7 +57,14 @@ class Workers(Protocol):
         ...
 
     def cancel(self, calls: Sequence[int]) -> None:
-        """Nobody waits for these calls any more; their endings are not told, whether they have come or not."""
+        """Nobody waits for the values of these calls any more: they are to end at once.
+
+        Each ends within about a second, with the requests it made as far as they are known.
+        """
+        ...
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """From now on at most so many requests at once go to these servers of models, of all workers together (C6)."""
         ...
 
     def endings(self) -> AsyncIterator[Sequence[CallEnding]]:

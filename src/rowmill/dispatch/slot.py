@@ -21,6 +21,7 @@ class Slot:
     __slots__ = (
         "call",
         "deadline",
+        "is_cut_off",
         "journal",
         "limit_at_start",
         "pool",
@@ -53,6 +54,8 @@ class Slot:
         """When it is over time, on the event loop's clock."""
         self.limit_at_start = pool.limit(now)
         self.timed_out = False
+        self.is_cut_off = False
+        """Nobody waits for its values any more: it only ends."""
         self.scope = _Scope(self, cut_off)
 
     def begin(self, now: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -21,11 +21,12 @@ from rowmill.spec.executor import DEFAULT_GROUP, ExecutorSettings, LocalExecutor
 from rowmill.spec.executor import Workers as WorkerSettings
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.spec import Spec
+from rowmill.worker import WorkerNews
 
 _MOST_BY_DEFAULT = 8
 
-NoteEvent = Callable[[str, str, str], Coroutine[Any, Any, None]]
-"""Keeps an event: kind, subject, detail."""
+NoteNews = Callable[[WorkerNews], Coroutine[Any, Any, None]]
+"""Keeps what is new of the workers."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Job:
     known: KnownAnswers
     files: FileDirectory
     wall_clock: Callable[[], float]
-    note_event: NoteEvent
+    note: NoteNews
 
 
 OpenWorkers = Callable[[WorkerSettings, Job], AbstractAsyncContextManager[Workers]]
@@ -76,6 +77,35 @@ def waits_only(prepared: Prepared) -> frozenset[int]:
     )
 
 
+class PlannedGroup(NamedTuple):
+    """A group of workers, and the columns whose calls it makes."""
+
+    worker_group: str
+    workers: int
+    threads: int
+    """Threads for plain functions that each of its workers has."""
+    columns: tuple[str, ...]
+
+
+def planned_groups(prepared: Prepared, settings: WorkerSettings) -> list[PlannedGroup]:
+    """The groups that have something to do. Raises SpecError for columns of a group that there is none of."""
+    check_groups(prepared.spec, settings)
+    group_of = {column.name: column.worker_group for column in prepared.spec.columns}
+    names = [prepared.graph.generators[number].name for number in sorted(made_elsewhere(prepared))]
+    found = []
+    for group, workers in group_sizes(settings).items():
+        columns = tuple(name for name in names if group_of[name] == group)
+        if columns:
+            found.append(PlannedGroup(group, workers, prepared.spec.run.max_local_workers, columns))
+    return found
+
+
+def group_sizes(settings: WorkerSettings) -> dict[str, int]:
+    """How many workers each group has."""
+    sizes = {DEFAULT_GROUP: settings.workers or default_workers()}
+    return sizes | {name: group.workers for name, group in settings.groups.items()}
+
+
 def default_workers() -> int:
     """How many workers the group ``default`` has if nobody says."""
     return min(_MOST_BY_DEFAULT, os.cpu_count() or 1)
@@ -83,7 +113,7 @@ def default_workers() -> int:
 
 def with_more_threads(limits: Mapping[str, int], settings: WorkerSettings) -> dict[str, int]:
     """Limits where each worker has threads of its own."""
-    workers = (settings.workers or default_workers()) + sum(group.workers for group in settings.groups.values())
+    workers = sum(group_sizes(settings).values())
     return {name: limit * workers if name == THREADS else limit for name, limit in limits.items()}
 
 

@@ -29,6 +29,9 @@ class RunReport:
     rows_lost: int = 0
     """Of the dropped rows those that were lost to errors; the others went as the spec, or a person, wanted."""
 
+    def __str__(self) -> str:
+        return "\n".join([self.message, *(f"  {reason}" for reason in self.drop_reasons)])
+
 
 def report_of(
     ending: Ending,

@@ -54,7 +54,7 @@ class LocalExecutor:
         first = tasks[0]
         row_ids = [task.row_id for task in tasks if task.row_id is not None]
         regenerations = [task.regenerations for task in tasks] if any(task.regenerations for task in tasks) else ()
-        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""), regenerations)
+        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""), regenerations, first.deferrals)
         call.requests = journal
         started_at = self._wall_clock()
         try:

@@ -29,6 +29,7 @@ from anyio.lowlevel import current_token
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.engine import last_resort
 from rowmill.engine.last_resort import PATIENCE_S
+from rowmill.environment import without_secrets
 
 _log = logging.getLogger("rowmill.run")
 
@@ -36,6 +37,8 @@ _CUT_OFF = 130
 _SHOW_CURSOR = b"\x1b[?25h"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _QUIT = b"\0"
+_NOBODYS = {"asyncio.runners", "trio._core._ki", "ipykernel.ipkernel"}
+"""Modules whose handlers of SIGINT end what runs, and stand for no wish of the program's."""
 
 
 class Deadline:
@@ -106,6 +109,46 @@ async def obey_signals(dispatcher: Dispatcher, on_drain: Callable[[], None] | No
     deadline.has(_taking_signals(taken))
 
 
+def is_free_to_take_interrupts() -> bool:
+    """Whether Ctrl-C still does what Python, an event loop or a notebook lets it do; only so in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    handler: Any = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        return True
+    while isinstance(handler, partial):
+        handler = handler.func
+    return getattr(handler, "__module__", None) in _NOBODYS
+
+
+async def obey_interrupts(dispatcher: Dispatcher, on_drain: Callable[[], None] | None, until: ExitStack) -> None:
+    """Drains at the first SIGINT, then calls ``on_drain``; cancels at the second. In the main thread of a program.
+
+    The program lives on: the third is its own again, and so is every signal when ``until`` is left. Returns at once.
+    """
+    token = current_token()
+    before = signal.getsignal(signal.SIGINT)
+    taken = 0
+
+    def drain() -> None:
+        dispatcher.drain()
+        _log.warning("Interrupted: stops when the running calls have finished. Once more cuts them off.")
+        if on_drain is not None:
+            on_drain()
+
+    def take(_signal: int, _frame: object) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 2:
+            signal.signal(signal.SIGINT, before)
+        # Not from here: the loop may be in the middle of anything.
+        heed = drain if taken == 1 else dispatcher.cancel
+        threading.Thread(target=_tell, args=(heed, token), daemon=True).start()
+
+    signal.signal(signal.SIGINT, take)
+    until.callback(signal.signal, signal.SIGINT, before)
+
+
 def _tell(heed: Callable[[], None], token: Any) -> None:
     # The loop is over by then: nobody is left to be told.
     with contextlib.suppress(anyio.RunFinishedError):
@@ -161,6 +204,7 @@ def _guarded(signals: int) -> subprocess.Popen[bytes] | None:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             bufsize=0,
+            env=without_secrets(),
             pass_fds=(signals,),
             start_new_session=True,
         )

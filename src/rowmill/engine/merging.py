@@ -29,6 +29,11 @@ from rowmill.store.reshape.merge import Merge, ShardFacts, facts_of
 from rowmill.store.run_store import RunStore
 from rowmill.unfinished_file import CHANGED, unfinished
 
+_MEMORY_MIB = 256
+_MEMORY_OF_COLUMN_MIB = 2
+"""What the engine may hold in memory, and more for each column: copying takes little, all else are pages that it would
+keep for later."""
+
 
 @dataclass(frozen=True, slots=True)
 class Merged:
@@ -68,7 +73,11 @@ def merge(target: Path, shards: Sequence[Path], now: float, *, allow_holes: bool
     with unfinished(target, CHANGED) as made:
         create_private_file(made)
         files = {name: facts.path for name, facts in sources.items()}
-        with Connection(made, sources=files) as connection, engine_errors.mapped("merging the shards"):
+        memory_mib = _MEMORY_MIB + _MEMORY_OF_COLUMN_MIB * len(first.columns)
+        with (
+            Connection(made, sources=files, memory_mib=memory_mib) as connection,
+            engine_errors.mapped("merging the shards"),
+        ):
             merging = Merge(connection, sources, plan, Layout(prepared.graph, prepared.spec.seed))
             if not merging.is_up_to_date():
                 raise Locked("A shard was changed by another process just now. Try again.")

@@ -12,12 +12,14 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import anyio
 
 from rowmill.engine.health import PATIENCE_S, QUESTION, one_token, reason_of
 from rowmill.engine.misdirection import advice_on
+from rowmill.engine.preparation import Prepared
 from rowmill.errors import ProviderError, Rejected, RowmillError
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
@@ -28,6 +30,7 @@ from rowmill.providers.simulated import simulated_picture
 from rowmill.secret import hidden
 from rowmill.spec.declaration import ModelUse
 from rowmill.spec.model import ModelConfig
+from rowmill.spec.own_models import own_models, own_models_file
 
 Taken = Literal["yes", "no", "ignored", "unknown", "not asked"]
 """``ignored``: accepted, and nothing came of it; ``unknown``: no answer to tell from."""
@@ -71,6 +74,29 @@ class CheckedModel:
     def as_json(self) -> dict[str, Any]:
         """All fields, as JSON has them."""
         return asdict(self)
+
+
+class ToCheck(NamedTuple):
+    """Models, what their aliases are used for (chats unless said), and where relative paths start."""
+
+    models: Sequence[ModelConfig]
+    uses: Mapping[str, ModelUse]
+    directory: Path
+
+
+def models_to_check(prepared: Prepared) -> ToCheck:
+    """Those of a spec; an alias that chats anywhere is checked with a chat."""
+    uses: dict[str, ModelUse] = {}
+    for node in prepared.graph.generators:
+        for alias, use in node.declaration.models.items():
+            if uses.get(alias) != "chat":
+                uses[alias] = use
+    return ToCheck(prepared.spec.models, uses, prepared.directory)
+
+
+def own_models_to_check() -> ToCheck:
+    """Those of one's own ``models.yaml``. Raises UsageError or SpecError if there is none."""
+    return ToCheck(own_models(required=True), {}, own_models_file().parent)
 
 
 async def check_each(

@@ -43,6 +43,14 @@ class Reopened:
     """The generators whose cells are made again, in the order of the graph."""
     is_dry: bool = False
 
+    def __str__(self) -> str:
+        be = "would be made" if self.is_dry else "are made"
+        return (
+            f"{plural(self.rows, 'row')}: {', '.join(self.columns)} {be} again."
+            if self.rows
+            else "Nothing to make again."
+        )
+
 
 def retry_dropped(database: Path, where: str | None, now: float, *, dry_run: bool = False) -> Reopened:
     """Takes dropped rows back with every value they had; the next run tries them again.
@@ -146,7 +154,7 @@ def prepare_inside(database: Path) -> Prepared:
 @contextmanager
 def _opened(database: Path) -> Iterator[tuple[RunStore, Prepared]]:
     if not database.exists():
-        raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
+        raise UsageError(f"There is no run database '{database}'. 'rowmill run SPEC {database}' creates it.")
     store = open_store(database)
     try:
         if store.is_new:

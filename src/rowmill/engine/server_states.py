@@ -37,6 +37,12 @@ async def note_servers(several: Sequence[Servers], store: RunStore, writer: Stor
             await writer.call(store.note_rest, state.name, state.rests_for_s, state.reason, now)
 
 
+def limits_of_servers(several: Sequence[Servers], limits: Mapping[str, int]) -> dict[str, int]:
+    """Of these limits those of single servers."""
+    names = {name for servers in several for name in servers.running()}
+    return {name: calls for name, calls in limits.items() if name in names}
+
+
 def obeyed(several: Sequence[Servers], taken: TurnResult) -> TurnResult:
     """The same without the limits people set for single servers, which these keep from now on."""
     if taken.steering is None or not taken.steering.limits:

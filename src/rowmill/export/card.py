@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rowmill.counted import plural
+from rowmill.figures import money
 from rowmill.spec.yaml_writer import dump_yaml
 
 _SIZES = (
@@ -118,7 +119,7 @@ def _body(figures: CardFigures) -> list[str]:
             "|---|---:|---:|---:|---:|",
         ]
         for model in figures.models:
-            cost = "" if model["cost_usd"] is None else f"{model['cost_usd']:,.2f} USD"
+            cost = "" if model["cost_usd"] is None else f"{money(model['cost_usd']).removeprefix('$')} USD"
             lines.append(
                 f"| {_cell(str(model['model']))} | {model['requests']:,} | {model['input_tokens']:,} "
                 f"| {model['output_tokens']:,} | {cost} |"

@@ -46,6 +46,37 @@ _WHOLE = "train"
 """What the only part of a dataset without a split is called on the hub."""
 
 
+def chosen_layout(
+    layout: Layout | None,
+    *,
+    needs_directory: bool,
+    to_stdout: bool = False,
+    repository: str | None = None,
+    is_of_hub: bool = False,
+) -> Layout:
+    """The layout that was asked for, or the one that the other options need.
+
+    ``needs_directory``: rows are added to a directory, or parted into several; ``is_of_hub``: something is said of the
+    hub. Raises UsageError for options that contradict each other.
+    """
+    chosen: Layout = layout or ("huggingface" if repository else "directory" if needs_directory else "file")
+    if chosen == "file" and needs_directory:
+        raise UsageError("--append and --partition-by make a directory; leave out --layout file.")
+    if chosen != "huggingface" and repository is not None:
+        raise UsageError("--push-to-hub has a layout of its own; leave --layout out.")
+    if repository is None and is_of_hub:
+        raise UsageError("--private and --hub-endpoint belong to --push-to-hub USER/NAME.")
+    if to_stdout and chosen != "file":
+        raise UsageError("A directory cannot be written to stdout; name an --output.")
+    return chosen
+
+
+def check_csv_safe(csv_safe: bool, file_format: ExportFormat | None) -> None:
+    """Raises UsageError for another format than CSV."""
+    if csv_safe and file_format is not ExportFormat.CSV:
+        raise UsageError("--csv-safe is for files that spreadsheets open: say --format csv, or leave it out.")
+
+
 class RunReader(GrowingSource, Protocol):
     """The part of ``rowmill.store.reading.reader.Reader`` an order needs."""
 

@@ -133,19 +133,25 @@ class _GroupingWriter(Writer):
         self._held.append(batch)
         self._rows += batch.num_rows
         self._bytes += batch.nbytes
-        if self._rows >= _ROWS_PER_GROUP or self._bytes >= self.gathered_bytes:
+        while self._rows >= _ROWS_PER_GROUP or self._bytes >= self.gathered_bytes:
             self._release()
 
     def _release(self) -> None:
+        """Writes a group of what is held. Rows beyond a group stay, so that it does not matter in what batches they came."""
         if self._held:
-            table = pa.Table.from_batches(self._held, schema=self._schema).combine_chunks()
-            self._held.clear()
-            self._rows = self._bytes = 0
-            self._writer.write_table(table)
+            table = pa.Table.from_batches(self._held, schema=self._schema)
+            self._held = table.slice(_ROWS_PER_GROUP).to_batches()
+            self._rows, self._bytes = max(self._rows - _ROWS_PER_GROUP, 0), sum(batch.nbytes for batch in self._held)
+            self._writer.write_table(self._in_one(table.slice(0, _ROWS_PER_GROUP)))
+
+    def _in_one(self, table: pa.Table) -> pa.Table:
+        """The rows of a group without parts."""
+        return table.combine_chunks()
 
     def finish(self) -> None:
         """Writes the last group and the footer."""
-        self._release()
+        while self._held:
+            self._release()
         self._writer.close()
 
 

@@ -37,19 +37,25 @@ class Call:
     """One call of a generator: who it is for, and the requests made on its behalf.
 
     ``row_ids`` and ``row_group`` say which rows, ``column`` which generator, ``regenerations`` how often each row's
-    value was made before and found invalid; ``requests`` fills while the call runs and becomes rows of ``attempt``
-    whether the call succeeds or not.
+    value was made before and found invalid, ``deferrals`` how often the call was made before and put off; ``requests``
+    fills while the call runs and becomes rows of ``attempt`` whether the call succeeds or not.
     """
 
-    __slots__ = ("column", "regenerations", "requests", "row_group", "row_ids")
+    __slots__ = ("column", "deferrals", "regenerations", "requests", "row_group", "row_ids")
 
     def __init__(
-        self, row_group: int, row_ids: Sequence[int], column: str = "", regenerations: Sequence[int] = ()
+        self,
+        row_group: int,
+        row_ids: Sequence[int],
+        column: str = "",
+        regenerations: Sequence[int] = (),
+        deferrals: int = 0,
     ) -> None:
         self.row_group = row_group
         self.row_ids = row_ids
         self.column = column
         self.regenerations = regenerations
+        self.deferrals = deferrals
         self.requests: list[Request] = []
 
     @property
@@ -62,10 +68,15 @@ class Call:
         """0 for values made for the first time; no two makings of a value have the same number."""
         return sum(self.regenerations)
 
+    @property
+    def occasion(self) -> str:
+        """Which request of the run the next one is: it has the same one in every process, and after a resume."""
+        return f"{self.column}\0{self.draw_id}\0{self.deferrals}\0{len(self.requests)}"
+
     def for_row(self, position: int) -> Call:
         """The part of the call that is about one of its rows; its requests are those of the call."""
         here = slice(position, position + 1)
-        part = Call(self.row_group, self.row_ids[here], self.column, self.regenerations[here])
+        part = Call(self.row_group, self.row_ids[here], self.column, self.regenerations[here], self.deferrals)
         part.requests = self.requests
         return part
 

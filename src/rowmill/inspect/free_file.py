@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakSet
 
 from rowmill.errors import QueryStopped
 from rowmill.inspect.interruptible_call import InterruptibleCall
 from rowmill.store.database.connection import Connection
+from rowmill.store.database.sql_allowance import bounded_memory
+from rowmill.store.reading.reader import query_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +50,7 @@ class FreeFile:
 
     def arrow(self, sql: str, parameters: Mapping[str, Any] | None = None, *, is_question: bool = False) -> pa.Table:
         """See :class:`.Readable`. Raises QueryStopped at the time limit."""
-        with self._borrowed() as connection:
+        with self._borrowed() as connection, _memory_of(sql, is_question):
             return self._asked(
                 connection, lambda: connection.arrow(sql, parameters, is_question=is_question), self._time_limit_s
             )
@@ -61,24 +64,36 @@ class FreeFile:
         with ExitStack() as stack:
             connection = stack.enter_context(self._borrowed())
             began = time.monotonic()
-            reader = self._asked(
-                connection, lambda: connection.batches(sql, parameters, is_question=is_question), self._time_limit_s
-            )
+            with _memory_of(sql, is_question):
+                reader = self._asked(
+                    connection, lambda: connection.batches(sql, parameters, is_question=is_question), self._time_limit_s
+                )
             took_s = time.monotonic() - began
-            rows = self._read(connection, reader, took_s, stack.pop_all())
+            rows = self._read(connection, reader, took_s, partial(_memory_of, sql, is_question), stack.pop_all())
         next(rows)  # it has begun: so the connection is given back, also if nobody ever reads
         self._streams.add(rows)
         return pa.RecordBatchReader.from_batches(reader.schema, rows)
 
     def _read(
-        self, connection: Connection, reader: pa.RecordBatchReader, took_s: float, until_read: ExitStack
+        self,
+        connection: Connection,
+        reader: pa.RecordBatchReader,
+        took_s: float,
+        memory: Callable[[], AbstractContextManager[None]],
+        until_read: ExitStack,
     ) -> Generator[pa.RecordBatch | None, None, None]:
+        import pyarrow as pa
+
         with until_read, reader:
             yield None
             while True:
                 time_left_s = None if self._time_limit_s is None else max(self._time_limit_s - took_s, 0.0)
                 began = time.monotonic()
-                batch = self._asked(connection, lambda: next(reader, None), time_left_s)
+                try:
+                    with memory():
+                        batch = self._asked(connection, lambda: next(reader, None), time_left_s)
+                except (OSError, pa.ArrowException, MemoryError) as error:
+                    raise query_error(error) from error
                 took_s += time.monotonic() - began
                 if batch is None:
                     return
@@ -140,3 +155,8 @@ class FreeFile:
             f"{self.path}, and would keep the next one from starting. Nobody works on the file now: asked again, it "
             "has no limit."
         )
+
+
+def _memory_of(sql: str, is_question: bool) -> AbstractContextManager[None]:
+    """What a query may take: a user's all that is left on the machine, and not more."""
+    return bounded_memory([sql], share=1.0) if is_question else nullcontext()

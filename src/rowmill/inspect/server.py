@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,7 +33,9 @@ from rowmill.inspect.query import Queries, QueryStatistics, RunningQuery
 from rowmill.inspect.serving_share import Turnstile
 from rowmill.inspect.status_board import BoardStatistics, StatusBoard
 from rowmill.store.database.connection import Connection
+from rowmill.store.database.sql_allowance import bounded_memory
 from rowmill.store.file.database_file import file_identity
+from rowmill.store.reading.reader import query_error
 from rowmill.store.reading.snapshot import Snapshot
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.version import VERSION
@@ -69,31 +72,31 @@ class _Service(flight.FlightServerBase):  # type: ignore[misc]  # pyarrow has no
             question = Question.decoded(ticket.ticket)
             query = self.queries.begin(question.key, question.time_limit_s, context)
             try:
-                with query.working(context):
+                with query.working(context), _memory_of(question):
                     snapshot = Snapshot(self._instance, self._running_calls())
                     query.has(snapshot)
                     rows = snapshot.batches(question.sql, question.parameters)
             except BaseException:
                 self.queries.end(query)
                 raise
-        stream = self._stream(query, rows, context)
+        stream = self._stream(query, question, rows, context)
         next(stream)  # it has begun: so it is closed, and the query ended, also if nobody ever reads
         return flight.GeneratorStream(rows.schema, stream)
 
     def _stream(
-        self, query: RunningQuery, rows: pa.RecordBatchReader, context: flight.ServerCallContext
+        self, query: RunningQuery, question: Question, rows: pa.RecordBatchReader, context: flight.ServerCallContext
     ) -> Iterator[pa.RecordBatch | None]:
         try:
             yield None
             with _errors_travel():
                 while True:
                     try:
-                        with query.working(context):
+                        with query.working(context), _memory_of(question):
                             batch = rows.read_next_batch()
                     except StopIteration:
                         return
-                    except (OSError, pa.ArrowException) as error:
-                        raise UsageError(f"The query does not run: {error}") from error
+                    except (OSError, pa.ArrowException, MemoryError) as error:
+                        raise query_error(error) from error
                     yield batch
         finally:
             self.queries.end(query)
@@ -169,3 +172,8 @@ class LiveServer:
         if ending.is_alive():
             _kept_servers.append(self._service)
         self._instance.close()
+
+
+def _memory_of(question: Question) -> AbstractContextManager[None]:
+    """What a query may take of what is left on the machine: the run has to go on beside it."""
+    return bounded_memory([question.sql], share=0.5)

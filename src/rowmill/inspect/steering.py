@@ -80,7 +80,7 @@ def _ask(database: Path, request: ControlRequest) -> ControlAnswer:
 
 def _open(database: Path) -> RunStore:
     if not database.exists():
-        raise UsageError(f"There is no run database {database}. 'rowmill run SPEC' creates one.")
+        raise UsageError(f"There is no run database '{database}'. 'rowmill run SPEC {database}' creates it.")
     store = open_store(database)
     if store.is_new:
         store.close()

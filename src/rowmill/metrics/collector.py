@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC
 from enum import StrEnum
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rowmill.errors import RowmillError, UsageError
 from rowmill.metrics import table
 from rowmill.metrics.table import Kind, Metric
-from rowmill.store.reading.figures import DURATION_BOUNDS_S, Figures
+from rowmill.store.reading.figures import Figures, Spread
 from rowmill.version import VERSION
 
 if TYPE_CHECKING:
@@ -109,26 +110,22 @@ class _Families:
             family.add_metric([*((self._run,) if names_run else ()), *labels], value)
         yield family
 
-    def histogram(
-        self, metric: Metric, samples: list[tuple[tuple[str, ...], tuple[int, ...], int, float]]
-    ) -> Iterator[Family]:
-        """A histogram: the counts between :data:`DURATION_BOUNDS_S`, the count of all, their sum."""
+    def histogram(self, metric: Metric, samples: list[tuple[tuple[str, ...], Spread]]) -> Iterator[Family]:
+        """A histogram of how figures spread."""
         from prometheus_client.core import HistogramMetricFamily
 
         if not samples:
             return
         family = HistogramMetricFamily(metric.name, metric.meaning, labels=[table.RUN, *metric.labels])
-        for labels, within, total, whole in samples:
-            below, buckets = 0, []
-            for bound, count in zip(DURATION_BOUNDS_S, within, strict=True):
-                below += count
-                buckets.append((str(bound), below))
-            family.add_metric([self._run, *labels], [*buckets, ("+Inf", total)], whole)
+        for labels, spread in samples:
+            below = accumulate(spread.within)
+            buckets = [(str(bound), count) for bound, count in zip(spread.bounds, below, strict=True)]
+            family.add_metric([self._run, *labels], [*buckets, ("+Inf", spread.count)], spread.total)
         yield family
 
 
 def _metrics(figures: Figures) -> Iterator[Family]:
-    status, endpoints = figures.status, figures.endpoints
+    status = figures.status
     details = status.details
     families = _Families(status.name)
     one = families.with_samples
@@ -154,19 +151,10 @@ def _metrics(figures: Figures) -> Iterator[Family]:
     yield from one(table.DEFERRED, [((column, kind), tasks) for column, kind, tasks in figures.deferred])
     yield from one(table.INVOCATIONS, [((), status.invocations)])
     yield from one(
-        table.REQUESTS,
-        [
-            ((each.endpoint, each.model, outcome), getattr(each, outcome))
-            for each in endpoints
-            for outcome in ("succeeded", "failed")
-        ],
+        table.REQUESTS, [((endpoint, model, outcome), count) for endpoint, model, outcome, count in figures.requests]
     )
     yield from families.histogram(
-        table.DURATION,
-        [
-            ((each.endpoint, each.model), each.within, each.succeeded + each.failed, each.duration_s)
-            for each in endpoints
-        ],
+        table.DURATION, [((endpoint, model), spread) for endpoint, model, spread in figures.durations]
     )
     yield from one(
         table.TOKENS, _by_model(figures, "input_tokens", "input") + _by_model(figures, "output_tokens", "output")
@@ -190,14 +178,24 @@ def _metrics(figures: Figures) -> Iterator[Family]:
             for each in status.resources
         ],
     )
+    if figures.lags is not None:
+        yield from families.histogram(table.COMMIT_LAG, [((), figures.lags)])
     yield from one(table.COMMITTED_AT, [((), status.updated_at.replace(tzinfo=UTC).timestamp())])
     yield from one(table.COMMIT_AGE, [((), max((now - status.updated_at).total_seconds(), 0.0))])
     if details is None:
         return
+    yield from one(
+        table.WORKERS,
+        [
+            ((group.worker_group, state), number)
+            for group in details.workers
+            for state, number in (("planned", group.workers), ("ready", group.ready), ("lost", group.lost))
+        ],
+    )
     if details.pace.seconds_left is not None:
         yield from one(table.SECONDS_LEFT, [((), details.pace.seconds_left)])
     used = {
-        "usd": (details.budget.max_cost_usd, status.cost_usd),
+        "usd": (details.budget.max_cost_usd, status.cost_usd or 0.0),
         "tokens": (details.budget.max_tokens, status.input_tokens + status.output_tokens),
         "requests": (details.budget.max_requests, status.requests),
     }
@@ -210,6 +208,13 @@ def _by_model(figures: Figures, what: str, *labels: str) -> list[tuple[tuple[str
     """The sum over endpoints of one figure, for each model."""
     models = sorted({each.model for each in figures.endpoints})
     return [
-        ((model, *labels), math.fsum(getattr(each, what) for each in figures.endpoints if each.model == model))
+        ((model, *labels), math.fsum(known))
         for model in models
+        if (
+            known := [
+                value
+                for each in figures.endpoints
+                if each.model == model and (value := getattr(each, what)) is not None
+            ]
+        )
     ]

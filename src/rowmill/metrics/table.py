@@ -52,7 +52,10 @@ DROPPED = Metric(
 DEFERRED = Metric("rowmill_tasks_deferred", Kind.GAUGE, "Tasks that wait for another try.", ("column", "error_type"))
 INVOCATIONS = Metric("rowmill_invocations", Kind.COUNTER, "Processes that worked on the run.")
 REQUESTS = Metric(
-    "rowmill_requests", Kind.COUNTER, "Requests that ended: succeeded or failed.", ("endpoint", _MODEL, "outcome")
+    "rowmill_requests",
+    Kind.COUNTER,
+    "Requests that ended, by the outcome the view `attempt` shows.",
+    ("endpoint", _MODEL, "outcome"),
 )
 DURATION = Metric(
     "rowmill_gen_ai_client_operation_duration_seconds",
@@ -72,6 +75,17 @@ LIMIT = Metric(
 COOLING = Metric(
     "rowmill_endpoint_cooling_seconds", Kind.GAUGE, "How long an endpoint still rests; 0 if it does not.", ("endpoint",)
 )
+WORKERS = Metric(
+    "rowmill_workers",
+    Kind.GAUGE,
+    "Workers elsewhere while a run works: planned, ready, and lost since it began.",
+    ("worker_group", "state"),
+)
+COMMIT_LAG = Metric(
+    "rowmill_commit_lag_seconds",
+    Kind.HISTOGRAM,
+    "How long results waited from their arrival to their commit (D2).",
+)
 COMMITTED_AT = Metric("rowmill_last_commit_timestamp_seconds", Kind.GAUGE, "When the run last committed (epoch).")
 COMMIT_AGE = Metric("rowmill_last_commit_age_seconds", Kind.GAUGE, "How long ago that was.")
 SECONDS_LEFT = Metric("rowmill_seconds_left", Kind.GAUGE, "Until the run is done; missing while nobody can tell.")
@@ -82,5 +96,6 @@ BUDGET_LEFT = Metric("rowmill_budget_left", Kind.GAUGE, "What is left of them; n
 
 METRICS = (
     UP, BUILD, STATE, ROWS, ROW_GROUPS, CELLS, DROPPED, DEFERRED, INVOCATIONS, REQUESTS, DURATION, TOKENS, COST,
-    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET, BUDGET_LEFT,
+    CUT_OFF, IN_FLIGHT, LIMIT, COOLING, WORKERS, COMMIT_LAG, COMMITTED_AT, COMMIT_AGE, SECONDS_LEFT, BUDGET,
+    BUDGET_LEFT,
 )  # fmt: skip

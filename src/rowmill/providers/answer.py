@@ -55,7 +55,7 @@ def read_answer(payload: bytes, endpoint: str, model: str, *, with_tools: bool =
         failed = document.get("error") or choice.get("error")
     except (LookupError, TypeError, AttributeError):
         raise _without_choice(document, payload, endpoint, model) from None
-    usage = token_usage(document.get("usage"), _INPUT_TOKENS, _OUTPUT_TOKENS)
+    usage = token_usage(_usage_of(document), _INPUT_TOKENS, _OUTPUT_TOKENS)
     reasoning = reasoning_of(message)
     refusal = _refusal_of(message)
     text = content if type(content) is str else text_of(content)
@@ -105,6 +105,14 @@ def _tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
             text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
             found.append(ToolCall(str(one.get("id") or f"call_{position}"), function["name"], text))
     return tuple(found)
+
+
+def _usage_of(document: Any) -> Any:
+    """The usage of an answer; llama.cpp says beside it, among its timings, what was in its cache."""
+    usage, timings = document.get("usage"), document.get("timings")
+    if type(usage) is dict and type(timings) is dict:
+        return {**usage, "cache_n": timings.get("cache_n")}
+    return usage
 
 
 def _without_choice(document: Any, payload: bytes, endpoint: str, model: str) -> ProviderError:

@@ -24,6 +24,9 @@ class ChatRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Inference parameters sent as they are: temperature, top_p, max_tokens, seed, stop, …"""
     timeout_s: float = 60.0
+    occasion: str = ""
+    """Which request of a run this is: its column, its row, how often it was put off, its place in its call. Empty if
+    nobody knows. What a simulated model does follows from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class EmbeddingRequest:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Sent as they are: dimensions, encoding_format, …"""
     timeout_s: float = 60.0
+    occasion: str = ""
+    """As of a chat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,8 @@ class ImageRequest:
     """Ask in a chat, not at the address for pictures."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     timeout_s: float = 60.0
+    occasion: str = ""
+    """As of a chat."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,9 +92,15 @@ _CONTEXT_TOO_LONG = re.compile(
 )
 """What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, llama.cpp, gateways."""
 _TOO_LONG = frozenset({400, 413, 422, 500})
-_CREDIT_TOO_LOW = re.compile(r"credit balance is too low", re.IGNORECASE)
+_SPENT = (
+    r"credit balance is too low|specified api usage limits|monthly (usage|spend(ing)?) limit"
+    r"|used all (of )?(your |its |the )?available credits"
+)
+_CREDIT_TOO_LOW = re.compile(_SPENT, re.IGNORECASE)
+"""What means money whatever the status: of Anthropic, xAI, Fireworks."""
 _NO_CREDIT_WORDS = re.compile(
-    r"credit balance is too low|insufficient (account )?(balance|credits?|funds)|billing (hard )?limit|out of credits"
+    rf"{_SPENT}|insufficient (account )?(balance|credits?|funds)|balance is (insufficient|not enough)|余额不足"
+    r"|billing (hard )?limit|out of credits"
     r"|not enough credits|account is not active, please check your billing|spend(ing)? limit (has been |was )?reached",
     re.IGNORECASE,
 )
@@ -248,7 +254,7 @@ def _needs_payment(status: int, error: Mapping[str, Any], detail: str, *, has_wa
         # Gemini says the same words of a quota that is back in a minute.
         heals = has_wait or error.get("status") == "RESOURCE_EXHAUSTED"
         return bool(_NO_CREDIT_WORDS.search(detail) or (not heals and _EXCEEDED_QUOTA.search(detail)))
-    return status == 400 and bool(_CREDIT_TOO_LOW.search(detail))
+    return status in (400, 412) and bool(_CREDIT_TOO_LOW.search(detail))
 
 
 def _is_stream(payload: bytes) -> bool:

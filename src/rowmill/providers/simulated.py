@@ -2,8 +2,10 @@
 
 The answer depends on model, messages and parameters alone: the same in every process, whatever went
 wrong before. So does whether a request is refused for good, together with the seed. 429s and 5xx also
-depend on how often this request failed in this process, so that retries get through in the end and a
-run can be repeated exactly. ``tools/provider_simulator.py`` serves the same behaviour over HTTP.
+depend on the row and on how often its task was tried, so that retries get through in the end, and a run
+can be repeated exactly: in one process or several, in one piece or after a kill.
+``tools/provider_simulator.py`` serves the same behaviour over HTTP, where nobody says which row a request
+is for: it counts how often each failed.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ class Fates:
     """Decides the fate of each request, in the shares given and in an order fixed by the seed.
 
     ``rejected`` is the share of requests refused every time they are made; the others fail by chance
-    each time. Only requests that failed last time are remembered, so memory does not grow with those
-    answered. Latency is spread evenly over ``latency_ms`` ± the share ``latency_jitter``.
+    each time. Of requests without an occasion, those that failed last time are remembered, so memory does
+    not grow with those answered. Latency is spread evenly over ``latency_ms`` ± the share ``latency_jitter``.
     """
 
     def __init__(
@@ -85,22 +87,30 @@ class Fates:
         self._is_constant = not (self._thresholds or rejected or latency_jitter)
         self._failures: dict[bytes, int] = {}
 
-    def decide(self, digest: bytes) -> Decision:
-        """The fate of one more request with this digest (:func:`request_digest`)."""
+    def decide(self, digest: bytes, occasion: str = "") -> Decision:
+        """The fate of a request with this digest (:func:`request_digest`) on this occasion.
+
+        Without an occasion: of one more request with this digest.
+        """
         if self._is_constant:
             return Decision(Fate.ANSWERED, self._latency_s)
         failures = self._failures.get(digest, 0)
         fate = Fate.ANSWERED
         if self._rejected and self._chances(digest, b"always")[0] < self._rejected:
             fate = Fate.REJECTED
-        chance, position = self._chances(digest, b"%d" % failures)
+        purpose = occasion.encode("utf-8", "surrogatepass") if occasion else b"%d" % failures
+        chance, position = self._chances(digest, purpose)
         if fate is Fate.ANSWERED:
             fate = next((fate for threshold, fate in self._thresholds if chance < threshold), Fate.ANSWERED)
-            if fate is not Fate.ANSWERED:
-                self._failures[digest] = failures + 1
-            elif failures:
-                del self._failures[digest]
+            if not occasion:
+                self._remember(digest, 0 if fate is Fate.ANSWERED else failures + 1)
         return Decision(fate, self._latency_s * (1.0 + self._jitter * (2.0 * position - 1.0)))
+
+    def _remember(self, digest: bytes, failures: int) -> None:
+        if failures:
+            self._failures[digest] = failures
+        else:
+            self._failures.pop(digest, None)
 
     def _chances(self, digest: bytes, purpose: bytes) -> tuple[float, float]:
         """Two numbers from 0 up to 1, uniform over digests and independent between purposes."""
@@ -132,7 +142,7 @@ class SimulatedProvider:
         Raises :class:`RateLimited`, :class:`Transient` (also when the latency exceeds
         ``request.timeout_s``) or :class:`Rejected`.
         """
-        digest = await self._decided(request.messages, request.parameters, request.timeout_s)
+        digest = await self._decided(request.messages, request.parameters, request)
         return simulated_answer(
             digest,
             request.messages,
@@ -144,21 +154,27 @@ class SimulatedProvider:
 
     async def embed(self, request: EmbeddingRequest) -> EmbeddingAnswer:
         """The same for the vectors of some texts."""
-        await self._decided(request.texts, request.parameters, request.timeout_s)
+        await self._decided(request.texts, request.parameters, request)
         return simulated_embeddings(self._model, request.texts, request.parameters)
 
     async def draw(self, request: ImageRequest) -> ImageAnswer:
         """The same for a small picture."""
         asked = [request.prompt, *request.parts]
-        digest = await self._decided(asked, request.parameters, request.timeout_s)
+        digest = await self._decided(asked, request.parameters, request)
         return simulated_picture(digest, request.prompt)
 
-    async def _decided(self, asked: Sequence[Any], parameters: Mapping[str, Any], timeout_s: float) -> bytes:
+    async def _decided(
+        self,
+        asked: Sequence[Any],
+        parameters: Mapping[str, Any],
+        request: ChatRequest | EmbeddingRequest | ImageRequest,
+    ) -> bytes:
         """The digest of a request, after the simulated latency; raises if it shall fail."""
         if self._closed:
             raise InternalError(f"the provider of model {self._model!r} was asked after it was closed")
         digest = request_digest(self._model, asked, parameters)
-        fate, latency_s = self._fates.decide(digest)
+        fate, latency_s = self._fates.decide(digest, request.occasion)
+        timeout_s = request.timeout_s
         if latency_s > timeout_s:
             await anyio.sleep(timeout_s)
             raise Transient(f"{self._model} gave no answer within {timeout_s:g} s (simulated)", "Timeout")

@@ -80,6 +80,7 @@ _CACHED = (
     "cache_read_input_tokens",  # Anthropic
     "prompt_cache_hit_tokens",  # DeepSeek
     "cached_tokens",  # Moonshot
+    "cache_n",  # llama.cpp
 )
 _WRITTEN = ("cache_creation_input_tokens", "prompt_tokens_details.cache_write_tokens")
 

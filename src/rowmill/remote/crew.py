@@ -40,11 +40,16 @@ from rowmill.remote.messages import (
 )
 from rowmill.remote.plain import call_data, error_data, error_of, outcomes_of
 from rowmill.task import Outcome, OutcomeKind, TaskKey
+from rowmill.worker import GroupFacts, WorkerEvent, WorkerFacts, WorkerNews
 
 QUIET_S = 2.0
 """After so much silence a worker gets no new calls (W2)."""
 _LOOK_S = 0.25
+_NEWS_S = 2.0
+"""How often it is kept where the workers stand, when nothing happens."""
 _CALLS_IN_A_FRAME = 256
+_CUT_OFF_S = 1.0
+"""So long a worker may take to tell of a call that was cut off."""
 _LOSSES_TO_SUSPECT = 2
 _LOSSES_OF_WAITING = 5
 """Calls that only wait for a model share their worker's fate, and rarely cause it."""
@@ -79,22 +84,8 @@ class GroupPlan:
     """What it must find its code to be (W6)."""
     version: str
     python: str
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerStatistics:
-    """Where a worker stands."""
-
-    name: str
-    group: str
-    state: str
-    """starting, ready, quiet or lost."""
-    pid: int | None
-    host: str
-    node: str
-    calls: int
-    done: int
-    """Calls that ended on it."""
+    kind: str = ""
+    """What its workers are: for people."""
 
 
 class _Worker:
@@ -105,15 +96,22 @@ class _Worker:
         self.group = group
         self.hello: Hello | None = None
         self.node = ""
+        self.is_placed = False
+        """It has been started somewhere; it may not be ready yet."""
         self.is_ready = False
+        self.joined_at: float | None = None
         self.calls: dict[int, Slot] = {}
         self.outgoing: list[CallData] = []
         self.cancels: list[int] = []
+        self.cut_off: dict[int, float] = {}
+        """Calls it is to end, and since when."""
         self.answers: list[Answer] = []
+        self.limits: Mapping[str, int] = {}
         self.wake = anyio.Event()
         self.heard_at = 0.0
         self.offset_s = math.inf
         self.done = 0
+        self.calls_lost = 0
         self.scope = anyio.CancelScope()
         self.reason = ""
 
@@ -133,6 +131,8 @@ class _Group:
         """It takes nothing but suspects, one at a time."""
         self.empty_since: float | None = None
         self.has_said_so = False
+        self.last_reason = ""
+        """Why the last one did not get ready."""
         self.first_ready = anyio.Event()
 
 
@@ -146,14 +146,14 @@ class Crew:
         settings: CrewSettings,
         answer: Answerer,
         wall_clock: Callable[[], float],
-        note_event: Callable[[str, str, str], Coroutine[Any, Any, None]],
+        note: Callable[[WorkerNews], Coroutine[Any, Any, None]],
         waiting_only: frozenset[int] = frozenset(),
     ) -> None:
         self._launcher = launcher
         self._settings = settings
         self._answer = answer
         self._wall_clock = wall_clock
-        self._note_event = note_event
+        self._note = note
         self._waiting_only = waiting_only
         self._groups = [_Group(plan) for plan in groups]
         self._group_of = {number: group for group in self._groups for number in group.plan.open.generators}
@@ -167,10 +167,15 @@ class Crew:
         self._fatal: BaseException | None = None
         self._numbers = itertools.count(1)
         self._tasks: TaskGroup | None = None
+        self._limits: dict[str, int] = {}
+        """Requests at once to servers of models, of each worker."""
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
-        self._untold: deque[tuple[str, str, str]] = deque()
+        self._untold: list[WorkerEvent] = []
+        self._gone: list[WorkerFacts] = []
+        self._told: dict[str, WorkerFacts] = {}
+        self._told_groups: Sequence[GroupFacts] = ()
         self._has_untold = anyio.Event()
 
     # What the dispatcher uses --------------------------------------------------------------------------
@@ -195,12 +200,50 @@ class Crew:
 
     def cancel(self, calls: Sequence[int]) -> None:
         """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        now = anyio.current_time()
         for call in calls:
-            worker = self._slots.pop(call, None)
-            if worker is not None and worker.calls.pop(call, None) is not None:
+            if call not in self._slots:
+                continue
+            worker = self._slots[call]
+            if worker is None:
+                self._end_waiting(call)
+            elif any(data.call == call for data in worker.outgoing):
+                worker.outgoing = [data for data in worker.outgoing if data.call != call]
+                self._end_unheard(worker, call)
+            elif call in worker.calls:
                 worker.cancels.append(call)
+                worker.cut_off.setdefault(call, now)
                 worker.tell()
-                self._route(worker.group)
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one request."""
+        if not limits:
+            return
+        workers = sum(group.plan.workers for group in self._groups)
+        self._limits |= {name: max(1, calls // workers) for name, calls in limits.items()}
+        for worker in self._ready():
+            worker.limits = dict(self._limits)
+            worker.tell()
+
+    def _end_waiting(self, call: int) -> None:
+        """Ends a call that waits for a worker."""
+        del self._slots[call]
+        waiting = [slot for group in self._groups for slot in (*group.waiting, *group.suspects)]
+        self._end_released(next(slot for slot in waiting if slot.call == call), "")
+
+    def _end_unheard(self, worker: _Worker, call: int) -> None:
+        """Ends a call that was cut off, and of which its worker tells nothing."""
+        slot = worker.calls.pop(call, None)
+        worker.cut_off.pop(call, None)
+        if slot is not None and self._slots.pop(call, None) is not None:
+            self._end_released(slot, worker.name)
+            self._route(worker.group)
+
+    def _end_released(self, slot: Slot, worker: str) -> None:
+        self._ended.append(
+            CallEnding(slot.call, [Outcome(OutcomeKind.RELEASED, task, worker=worker) for task in slot.tasks])
+        )
+        self._news.set()
 
     async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         """See :class:`~rowmill.dispatch.protocol.Workers`."""
@@ -214,28 +257,48 @@ class Crew:
                 self._news = anyio.Event()
                 await self._news.wait()
 
-    def statistics(self) -> tuple[WorkerStatistics, ...]:
-        """Where each worker stands. May be asked from any thread."""
-        now = self._last_look
+    def statistics(self) -> tuple[WorkerFacts, ...]:
+        """Where each worker stands, of those that have been started."""
         return tuple(
-            WorkerStatistics(
-                worker.name,
-                group.plan.name,
-                self._state(worker, now),
-                worker.hello.pid if worker.hello else None,
-                worker.hello.host if worker.hello else "",
-                worker.node,
-                len(worker.calls),
-                worker.done,
-            )
+            self._facts(worker, self._state(worker))
             for group in self._groups
-            for worker in tuple(group.workers)
+            for worker in group.workers
+            if worker.hello is not None
         )
 
-    def _state(self, worker: _Worker, now: float) -> str:
+    def _facts(self, worker: _Worker, state: str) -> WorkerFacts:
+        now = self._wall_clock()
+        hello = worker.hello
+        heard_at = None if not worker.is_ready else now - (anyio.current_time() - worker.heard_at)
+        return WorkerFacts(
+            worker.name,
+            worker.group.plan.name,
+            worker.group.plan.kind,
+            state,
+            hello.pid if hello else None,
+            hello.host if hello else "",
+            worker.node,
+            worker.joined_at,
+            heard_at,
+            now if state == "lost" else None,
+            0 if state == "lost" else len(worker.calls),
+            worker.done,
+            worker.calls_lost,
+            worker.reason[:500] if state == "lost" else "",
+        )
+
+    @staticmethod
+    def _state(worker: _Worker) -> str:
         if not worker.is_ready:
             return "starting"
-        return "quiet" if now - worker.heard_at > QUIET_S else "ready"
+        return "quiet" if anyio.current_time() - worker.heard_at > QUIET_S else "ready"
+
+    def _group_facts(self, group: _Group) -> GroupFacts:
+        since = None
+        if group.empty_since is not None and group.has_said_so:
+            since = self._wall_clock() - (anyio.current_time() - group.empty_since)
+        until = None if since is None else since + self._settings.wait_s
+        return GroupFacts(group.plan.name, group.plan.kind, group.plan.workers, since, until)
 
     # Routing -------------------------------------------------------------------------------------------
 
@@ -292,8 +355,10 @@ class Crew:
         offset_s = worker.offset_s if abs(worker.offset_s) > _CLOCKS_AGREE_S else 0.0
         for ending in message.endings:
             slot = worker.calls.pop(ending.call, None)
+            if worker.cut_off:
+                worker.cut_off.pop(ending.call, None)
             if slot is None or self._slots.pop(ending.call, None) is None:
-                continue  # cut off, late, or told twice (W1)
+                continue  # late, or told twice (W1)
             worker.done += 1
             if self._losses:
                 for task in slot.tasks:
@@ -324,6 +389,7 @@ class Crew:
         for call, slot in calls.items():
             if self._slots.pop(call, None) is None:
                 continue
+            worker.calls_lost += 1
             keys = [task.key for task in slot.tasks]
             is_to_blame = len(keys) == 1 and keys[0] in self._suspects and worker is worker.group.reserved
             most = _LOSSES_OF_WAITING if slot.tasks[0].generator in self._waiting_only else _LOSSES_TO_SUSPECT
@@ -365,7 +431,7 @@ class Crew:
             for _ in range(group.plan.workers):
                 self._start(self._keep, group)
         self._start(self._watch)
-        self._start(self._note_events)
+        self._start(self._tell_news)
         for group in self._groups:
             await group.first_ready.wait()
         if self._fatal is not None:
@@ -411,22 +477,41 @@ class Crew:
                 await anyio.sleep(min(_LONGEST_BACK_OFF_S, 0.25 * 2.0 ** min(failures, 10)))
 
     def _tell(self, kind: str, subject: str, detail: str) -> None:
-        self._untold.append((kind, subject, detail))
+        self._untold.append(WorkerEvent(self._wall_clock(), kind, subject, detail))
         self._has_untold.set()
 
-    async def _note_events(self) -> None:
-        """Has events kept in the order in which they happened."""
+    async def _tell_news(self) -> None:
+        """Has kept what happened, in its order and at once, and every now and then where the workers stand."""
         while True:
-            self._has_untold = anyio.Event()
-            while self._untold:
-                await self._note_event(*self._untold.popleft())
-            await self._has_untold.wait()
+            with anyio.move_on_after(_NEWS_S):
+                await self._has_untold.wait()
+            try:
+                await self.tell_news()
+            except RowmillError as error:  # F7: the run stops
+                self._fail(error)
+                return
+
+    async def tell_news(self) -> None:
+        """Has kept what is new."""
+        self._has_untold = anyio.Event()
+        events, self._untold = self._untold, []
+        gone, self._gone = self._gone, []
+        workers = [facts for facts in (*gone, *self.statistics()) if self._told.get(facts.name) != facts]
+        groups = [self._group_facts(group) for group in self._groups]
+        if not (events or workers or groups != self._told_groups):
+            return
+        await self._note(WorkerNews(events, workers, groups if groups != self._told_groups else ()))
+        self._told_groups = groups
+        self._told = {facts.name: facts for facts in workers if facts.ended_at is None}
 
     def _tell_loss(self, worker: _Worker) -> None:
+        if worker.hello is not None:
+            self._gone.append(self._facts(worker, "lost"))
         if worker.is_ready:
             _log.warning("Worker %s is lost: %s", worker.name, worker.reason)
             self._tell("worker lost", worker.name, worker.reason[:500])
         else:
+            worker.group.last_reason = worker.reason
             _log.warning("Worker %s did not get ready: %s", worker.name, worker.reason)
 
     async def _live(self, worker: _Worker) -> None:
@@ -437,6 +522,7 @@ class Crew:
                     link = await self._launcher.launch(
                         worker.name, worker.group.plan.name, frozenset(self._silent_nodes)
                     )
+                    worker.is_placed = True
                     await self._introduce(worker, link)
             except TimeoutError:
                 raise LinkLost(f"it was not ready after {self._settings.start_s:g} s (run.executor.start_s)") from None
@@ -493,6 +579,10 @@ class Crew:
     def _join(self, worker: _Worker) -> None:
         group = worker.group
         worker.is_ready = True
+        worker.joined_at = self._wall_clock()
+        if self._limits:
+            worker.limits = dict(self._limits)
+            worker.tell()
         worker.heard_at = anyio.current_time()
         group.empty_since = None
         group.has_said_so = False
@@ -507,17 +597,15 @@ class Crew:
         while True:
             await worker.wake.wait()
             worker.wake = anyio.Event()
-            while worker.outgoing or worker.cancels or worker.answers:
+            while worker.outgoing or worker.cancels or worker.answers or worker.limits:
                 calls, worker.outgoing = (
                     worker.outgoing[:_CALLS_IN_A_FRAME],
                     worker.outgoing[_CALLS_IN_A_FRAME:],
                 )
                 cancels, worker.cancels = worker.cancels, []
                 answers, worker.answers = worker.answers, []
-                if cancels:
-                    gone = set(cancels)
-                    calls = [call for call in calls if call.call not in gone]
-                await link.send(encode(Work(calls, cancels, answers)))
+                limits, worker.limits = worker.limits, {}
+                await link.send(encode(Work(calls, cancels, answers, limits)))
             if self._is_closing:
                 await link.send(encode(Drain()))
                 await link.wait_ended()
@@ -554,6 +642,8 @@ class Crew:
                     worker.heard_at += late_s
                 continue
             for worker in self._ready():
+                for call in [call for call, since in worker.cut_off.items() if now - since > _CUT_OFF_S]:
+                    self._end_unheard(worker, call)
                 silent_s = now - worker.heard_at
                 if silent_s > self._settings.silence_s:
                     worker.reason = f"it was silent for {silent_s:.1f} s (run.executor.silence_s)"
@@ -567,13 +657,25 @@ class Crew:
         return [worker for group in self._groups for worker in group.workers if worker.is_ready]
 
     def _look_after(self, group: _Group, now: float) -> None:
-        if group.empty_since is None or not group.first_ready.is_set():
+        if group.empty_since is None:
+            return
+        is_over = now - group.empty_since > self._settings.wait_s
+        if not group.first_ready.is_set():
+            # One that was placed may load a model: it has start_s for that.
+            if is_over and not any(worker.is_placed for worker in group.workers):
+                self._fail(
+                    WorkersAway(
+                        f"No worker of group '{group.plan.name}' got ready within {self._settings.wait_s:g} s "
+                        f"(run.executor.wait_s): {group.last_reason or 'none could be placed'}. Nothing was begun. See "
+                        "that there is room for them, then run again."
+                    )
+                )
             return
         if not group.has_said_so:
             group.has_said_so = True
             _log.warning("No worker of group '%s' is left: its calls wait for one.", group.plan.name)
             self._tell("no worker left", group.plan.name, "its calls wait for one")
-        if now - group.empty_since > self._settings.wait_s:
+        if is_over:
             self._fail(
                 WorkersAway(
                     f"No worker of group '{group.plan.name}' was left for {self._settings.wait_s:g} s "
@@ -598,6 +700,7 @@ async def hire(crew: Crew, launcher: Launcher) -> AsyncIterator[Crew]:
         try:
             await crew.work(tasks)
             yield crew
+            await crew.tell_news()
         except anyio.get_cancelled_exc_class():
             raise
         except BaseException as error:  # noqa: BLE001  raised again below, as itself and not as one of a group

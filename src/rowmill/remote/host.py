@@ -26,6 +26,7 @@ from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
+from rowmill.providers.servers import Servers
 from rowmill.remote.code_digest import code_digests
 from rowmill.remote.messages import (
     BEAT_S,
@@ -73,6 +74,7 @@ class Host:
         self._is_opened = anyio.Event()
         self._is_drained = anyio.Event()
         self._executor: LocalExecutor | None = None
+        self._servers: Sequence[Servers] = ()
         self._waiting: deque[CallData] = deque()
         self._idle: list[anyio.Event] = []
         self._running: dict[int, anyio.CancelScope] = {}
@@ -97,6 +99,8 @@ class Host:
         elif isinstance(message, Work):
             for answer in message.answers:
                 self._answered(answer)
+            for name, calls in message.limits.items():
+                any(servers.set_limit(name, calls) for servers in self._servers)
             self._cancel(message.cancels)
             self._start(message.calls)
 
@@ -135,6 +139,7 @@ class Host:
         environ = dict(os.environ)
         keys = KeyRing(environ, directory)
         models = await stack.enter_async_context(open_models(spec, keys, time.time, open_provider, _Answers(self)))
+        self._servers = models.servers
         tools = await stack.enter_async_context(open_tools(spec, told.generators.values(), directory, environ))
         runtime = InvocationRuntime(
             directory, models.by_alias, _Files(self), spec, tools, told.arrow_types, told.casts_values
@@ -167,7 +172,8 @@ class Host:
         """Makes one call after another, until one of them is cut off."""
         assert self._executor is not None, "calls start when the worker is ready"
         scope = anyio.CancelScope()
-        call = -1
+        data: CallData | None = None
+        journal: list[Request] = []
         with scope:
             while True:
                 if not self._waiting:
@@ -176,24 +182,35 @@ class Host:
                     await event.wait()
                     continue
                 data = self._waiting.popleft()
-                call = data.call
-                self._running[call] = scope
-                journal: list[Request] = []
+                self._running[data.call] = scope
+                journal = []
                 outcomes = await self._executor.execute(tasks_of(data), journal)
-                del self._running[call]
-                self._endings.append(_travelling(call, outcomes))
+                del self._running[data.call]
+                self._endings.append(_travelling(data.call, outcomes))
                 self._has_news.set()
-        self._running.pop(call, None)
+        if data is not None and self._running.pop(data.call, None) is not None:
+            self._tell_cut_off(data, journal)
 
     def _cancel(self, calls: Sequence[int]) -> None:
         if not calls:
             return
         gone = set(calls)
-        self._waiting = deque(data for data in self._waiting if data.call not in gone)
+        for data in [data for data in self._waiting if data.call in gone]:
+            self._waiting.remove(data)
+            self._tell_cut_off(data, [])
         for call in calls:
             scope = self._running.get(call)
             if scope is not None:
                 scope.cancel()
+
+    def _tell_cut_off(self, data: CallData, journal: list[Request]) -> None:
+        """Ends a call that nobody waits for, with the requests it made: they cost."""
+        outcomes = [
+            Outcome(OutcomeKind.RELEASED, task, requests=journal if place == 0 else ())
+            for place, task in enumerate(tasks_of(data))
+        ]
+        self._endings.append(ending_data(data.call, outcomes))
+        self._has_news.set()
 
     # What is told --------------------------------------------------------------------------------------
 

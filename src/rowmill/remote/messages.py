@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from rowmill.errors import InternalError
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Raised whenever a message changes."""
 
 CallId = int
@@ -96,8 +96,8 @@ class CallData(NamedTuple):
     generator: int
     row_group: int
     state: Any
-    rows: Sequence[tuple[int | None, int | None, int, Any, int]]
-    """Per task: row index, row_id, attempts, inputs, regenerations."""
+    rows: Sequence[tuple[int | None, int | None, int, Any, int, int]]
+    """Per task: row index, row_id, attempts, inputs, deferrals, regenerations."""
 
 
 class EndingData(NamedTuple):
@@ -131,11 +131,13 @@ class Answer(NamedTuple):
 
 
 class Work(NamedTuple):
-    """To a worker: calls to make, calls nobody waits for any more, answers to what it asked."""
+    """To a worker: calls to make, calls nobody waits for any more, answers to what it asked, limits from now on."""
 
     calls: Sequence[CallData] = ()
     cancels: Sequence[CallId] = ()
     answers: Sequence[Answer] = ()
+    limits: Mapping[str, int] = {}
+    """Servers of models, and how many requests this worker may have under way at each (C6)."""
 
 
 class Results(NamedTuple):

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from rowmill.engine.elsewhere import Job, check_groups, default_workers
+from rowmill.engine.elsewhere import Job, check_groups, group_sizes
 from rowmill.errors import UsageError
 from rowmill.remote.code_digest import code_digests
 from rowmill.remote.crew import Crew, CrewSettings, GroupPlan, hire
@@ -17,7 +17,7 @@ from rowmill.remote.host import Host, python_version
 from rowmill.remote.link import Launcher
 from rowmill.remote.messages import Open, Question
 from rowmill.remote.processes import ProcessLauncher
-from rowmill.spec.executor import DEFAULT_GROUP, ProcessesExecutor, RayExecutor, Workers
+from rowmill.spec.executor import ProcessesExecutor, RayExecutor, Workers
 from rowmill.version import VERSION
 
 _NAMED = re.compile(r"\$\{([A-Za-z_]\w*)\}")
@@ -41,7 +41,7 @@ async def open_workers(settings: Workers, job: Job) -> AsyncIterator[Crew]:
         CrewSettings(settings.silence_s, settings.start_s, settings.wait_s),
         answers.answer,
         job.wall_clock,
-        job.note_event,
+        job.note,
         job.waiting_only,
     )
     async with hire(crew, launcher):
@@ -67,10 +67,9 @@ async def _launcher(settings: Workers, job: Job, keys: dict[str, str]) -> Launch
 
 def _plans(settings: Workers, job: Job, keys: dict[str, str]) -> list[GroupPlan]:
     columns = {column.name: column.worker_group for column in job.spec.columns}
-    sizes = {DEFAULT_GROUP: settings.workers or default_workers()}
-    sizes |= {name: group.workers for name, group in settings.groups.items()}
     plans = []
-    for group, workers in sizes.items():
+    kind = "ray" if isinstance(settings, RayExecutor) else "processes"
+    for group, workers in group_sizes(settings).items():
         generators = {number: name for number, name in job.generators.items() if columns[name] == group}
         if not generators:
             continue
@@ -88,7 +87,7 @@ def _plans(settings: Workers, job: Job, keys: dict[str, str]) -> list[GroupPlan]
             log_level=logging.getLogger("rowmill").getEffectiveLevel(),
         )
         digests = code_digests(job.spec, set(generators.values()) - by_value.keys(), job.directory)
-        plans.append(GroupPlan(group, workers, told, digests, VERSION, python_version()))
+        plans.append(GroupPlan(group, workers, told, digests, VERSION, python_version(), kind))
     return plans
 
 

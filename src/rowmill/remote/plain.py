@@ -36,15 +36,17 @@ class RemoteError(Exception):
 def call_data(call: int, tasks: Sequence[Task]) -> CallData:
     """A call as it travels."""
     first = tasks[0]
-    rows = [(task.row_index, task.row_id, task.attempts, task.inputs, task.regenerations) for task in tasks]
+    rows = [
+        (task.row_index, task.row_id, task.attempts, task.inputs, task.deferrals, task.regenerations) for task in tasks
+    ]
     return CallData(call, first.generator, first.row_group, first.state, rows)
 
 
 def tasks_of(call: CallData) -> list[Task]:
     """The tasks of a call that arrived."""
     return [
-        Task(call.generator, call.row_group, index, row_id, attempts, inputs, call.state, False, regenerations)
-        for index, row_id, attempts, inputs, regenerations in call.rows
+        Task(call.generator, call.row_group, index, row_id, attempts, inputs, call.state, deferrals, regenerations)
+        for index, row_id, attempts, inputs, deferrals, regenerations in call.rows
     ]
 
 

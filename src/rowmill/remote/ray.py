@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib.util
 import logging
 import os
 import queue
@@ -71,6 +72,12 @@ _UNACKNOWLEDGED = 32
 _PART = 64 << 10
 """Bytes of an argument that certainly travels in memory."""
 _LOCAL_OBJECT_STORE = 200 << 20
+
+
+def _check_installed() -> None:
+    """Before anything else: looking for a cluster takes a process and, where one hangs, a minute."""
+    if "ray" not in sys.modules and importlib.util.find_spec("ray") is None:
+        raise UsageError(f"executor: ray needs the package ray, which is not installed. Install it: {INSTALL}")
 
 
 def _import_ray() -> Any:
@@ -346,6 +353,7 @@ async def connect(settings: RayExecutor, directory: Path, end: MakeEnd) -> RayLa
     ``directory`` is the spec's; ``end`` a class that every worker can import. Raises UsageError if there is no ray, no
     such cluster, or no code.
     """
+    _check_installed()
     address = _address(settings.address)
     code = await anyio.to_thread.run_sync(
         packed, directory, settings.working_dir, settings.py_modules, settings.excludes
@@ -417,13 +425,16 @@ def _running_cluster() -> str:
     """The cluster this machine belongs to, or ``local``. A process of its own looks: a Ray that listens on loopback
     alone and one that is part of a cluster differ in what must be set before ray is imported."""
     looking = "import ray; ray.init('auto', log_to_driver=False); print(ray.get_runtime_context().gcs_address)"
-    with contextlib.suppress(subprocess.TimeoutExpired):
+    try:
         looked = subprocess.run(
             [sys.executable, "-c", looking], capture_output=True, text=True, check=False, timeout=_CONNECT_S
         )
-        if looked.returncode == 0:
-            return looked.stdout.split()[-1]
-    return "local"
+    except subprocess.TimeoutExpired:
+        raise UsageError(
+            f"This machine seems to belong to a Ray cluster that does not answer within {_CONNECT_S:g} s. Mend it "
+            "('ray status'), name another with 'address: host:6379', or start one of this run alone: 'address: local'."
+        ) from None
+    return looked.stdout.split()[-1] if looked.returncode == 0 else "local"
 
 
 def _check_variables(settings: RayExecutor) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rowmill.seeds.agreement import check_agreement
-from rowmill.seeds.location import Location
+from rowmill.seeds.location import Openable
 from rowmill.seeds.text_file import decoded, malformed, open_text
 from rowmill.seeds.text_rows import RowPlaces, TextRows, doubled
 
@@ -36,7 +36,7 @@ _FIELDS = {
 }
 
 
-def read_csv_files(location: Location, names: Sequence[str]) -> TextRows:
+def read_csv_files(location: Openable, names: Sequence[str]) -> TextRows:
     """The rows of all files as texts, columns matched by name. Raises SpecError with file and line, OSError."""
     places = RowPlaces()
     tables: list[pa.Table] = []

@@ -101,6 +101,10 @@ class _Reading:
             line = self._line(len(rows), position)
             if "" in row:
                 raise malformed(name, line, "a field has no name.")
+            if odd := next((each for each in row if _has_surrogate(each)), None):
+                raise malformed(
+                    name, line, f"the name {odd!r} holds half of a surrogate pair, which is not valid Unicode."
+                )
             found.update(dict.fromkeys(row))
             if twice := doubled([*dict.fromkeys([*self._kinds, *found])]):
                 message = (

@@ -16,7 +16,15 @@ from rowmill.spec.seed import SeedDatasetConfig
 _EXTRA = "pip install 'rowmill[{extra}]'"
 
 
-class Location(Protocol):
+class Openable(Protocol):
+    """Where files can be read."""
+
+    def open(self, name: str) -> BinaryIO:
+        """The content of a file. Raises OSError."""
+        ...
+
+
+class Location(Openable, Protocol):
     """A file system as far as seed data needs one. Names are what :meth:`matches` and :meth:`under` return."""
 
     filesystem: Any
@@ -28,10 +36,6 @@ class Location(Protocol):
 
     def under(self) -> list[tuple[str, str]]:
         """Name and relative path of the files of the configuration's directory that fit its pattern, sorted."""
-        ...
-
-    def open(self, name: str) -> BinaryIO:
-        """The content of a file. Raises OSError."""
         ...
 
     def mark(self, name: str) -> str:

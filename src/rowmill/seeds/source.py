@@ -18,6 +18,7 @@ from rowmill.seeds.directory import CONTENTS_SCHEMA, LISTING_SCHEMA, file_conten
 from rowmill.seeds.location import Location, open_location
 from rowmill.seeds.reader import SeedReader
 from rowmill.seeds.rollout.reading import ROLLOUT_SCHEMA, read_rollouts
+from rowmill.seeds.text_rows import doubled
 from rowmill.spec.seed import SeedDatasetConfig
 
 _MOST_DIGITS = 38
@@ -140,9 +141,10 @@ def plain_table(table: pa.Table) -> pa.Table:
     """The same rows in :func:`plain_schema`. Raises SpecError for values the engine would round, or has no type for."""
     wanted = plain_schema(table.schema)
     columns = []
-    for each, given in zip(wanted, table.columns, strict=True):
+    for each, own, given in zip(wanted, table.schema, table.columns, strict=True):
         try:
-            column = given if given.type.equals(each.type) else given.cast(each.type)
+            _check_field(own)
+            column = _cast(given, each.type)
             _check_kept(column)
         except (pa.ArrowException, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
@@ -152,14 +154,33 @@ def plain_table(table: pa.Table) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=wanted)
 
 
+def _cast(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The column in that type. Raises ArrowException for a value that has no place in it."""
+    if pa.types.is_dictionary(column.type):
+        # Arrow itself does not look values up in a dictionary of text views, which is what polars gives.
+        chunks = [chunk.dictionary.cast(kind).take(chunk.indices) for chunk in column.chunks]
+        return pa.chunked_array(chunks, kind)
+    if column.type.equals(kind):
+        return column
+    try:
+        return column.cast(kind)
+    except pa.ArrowNotImplementedError:  # of types inside of others, such as lists of polars' categories
+        return pa.chunked_array([pa.array(chunk.to_pylist(), kind) for chunk in column.chunks], kind)
+
+
 def _plain_type(kind: pa.DataType) -> pa.DataType:
     types = pa.types
     if types.is_null(kind):
         return pa.string()
     if types.is_float16(kind):
         return pa.float32()
-    if types.is_decimal256(kind):
-        return pa.decimal128(min(kind.precision, _MOST_DIGITS), min(kind.scale, _MOST_DIGITS))
+    if types.is_decimal(kind) and (kind.scale < 0 or types.is_decimal256(kind)):
+        digits, scale = kind.precision - min(kind.scale, 0), max(kind.scale, 0)
+        return pa.decimal128(min(digits, _MOST_DIGITS), min(scale, _MOST_DIGITS))
+    if types.is_date64(kind):
+        return pa.date32()
+    if types.is_string_view(kind):
+        return pa.string()
     if types.is_duration(kind):
         return pa.duration("us")
     if types.is_dictionary(kind):
@@ -180,6 +201,9 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind
 
 
+_EXTENSION_NAME = b"ARROW:extension:name"
+_GEOMETRY = "geoarrow."
+"""Types whose stored values the engine has a type for."""
 _KNOWN_EXTENSIONS = frozenset({"arrow.json", "arrow.uuid", "arrow.bool8", "arrow.opaque"})
 """Types of Arrow's own that the engine takes for what they are."""
 
@@ -192,14 +216,35 @@ def foreign_type(kind: pa.DataType) -> str | None:
     return next((name for name in found if name is not None), None)
 
 
+def _check_field(given: pa.Field) -> None:
+    """Raises ValueError for a type of somebody else's that Arrow itself does not know, and for names that are no names.
+
+    What is stored for such a type may be anything: polars hands over the addresses of Python's objects.
+    """
+    name = (given.metadata or {}).get(_EXTENSION_NAME, b"").decode(errors="replace")
+    if name and name not in _KNOWN_EXTENSIONS and not name.startswith(_GEOMETRY):
+        raise ValueError(_foreign(name))
+    kind = given.type
+    if isinstance(kind, pa.BaseExtensionType):
+        return
+    inner = [kind.field(position) for position in range(kind.num_fields)]
+    if pa.types.is_struct(kind) and (twice := doubled([each.name for each in inner])):
+        raise ValueError(f"it has more than one field named {', '.join(map(repr, twice))}.")
+    for each in inner:
+        _check_field(each)
+
+
+def _foreign(name: str) -> str:
+    return f"{name} is a type of another library; hand the values over as numbers, texts or times of Arrow."
+
+
 def _check_kept(column: pa.ChunkedArray) -> None:
     """Raises ArrowInvalid or ValueError for values that have no place in the engine's type of the column."""
     kind = column.type
     foreign = foreign_type(kind)
     if foreign is not None:
-        raise ValueError(
-            f"{foreign} is a type of another library; hand the values over as numbers, texts or times of Arrow."
-        )
+        raise ValueError(_foreign(foreign))
+    _check_keys(column)
     if pa.types.is_timestamp(kind) and kind.unit in {"s", "ms"}:
         column.cast(pa.timestamp("us", kind.tz))
     elif pa.types.is_interval(kind):
@@ -209,3 +254,35 @@ def _check_kept(column: pa.ChunkedArray) -> None:
         raise ValueError("structs without fields hold nothing; leave the column out.")
     elif pa.types.is_union(kind):
         raise ValueError("values of a union have no type in common; write them as text or JSON.")
+
+
+def _check_keys(column: pa.ChunkedArray) -> None:
+    """Raises ValueError for a map that has a key twice: one of its values would be lost."""
+    if not _has_map(column.type):
+        return
+    for row, value in enumerate(column.to_pylist()):
+        key = _doubled_key(value, column.type)
+        if key is not None:
+            raise ValueError(f"row {row + 1:,} has a map with the key {key} twice.")
+
+
+def _has_map(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        return False
+    return pa.types.is_map(kind) or any(_has_map(kind.field(position).type) for position in range(kind.num_fields))
+
+
+def _doubled_key(value: Any, kind: pa.DataType) -> str | None:
+    """The first key that a map in a value has twice, as a text; None without."""
+    if value is None or not _has_map(kind):
+        return None
+    if pa.types.is_map(kind):
+        keys = [repr(key) for key, _ in value]
+        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+        found = [_doubled_key(each, kind.item_type) for _, each in value]
+        return twice or next(filter(None, found), None)
+    if pa.types.is_struct(kind):
+        found = [_doubled_key(value[field.name], field.type) for field in kind]
+    else:
+        found = [_doubled_key(each, kind.value_type) for each in value]
+    return next(filter(None, found), None)

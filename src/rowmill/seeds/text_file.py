@@ -11,10 +11,14 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from rowmill.errors import Problem, SpecError
-from rowmill.seeds.location import Location
+from rowmill.seeds.location import Openable
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_OTHER_ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_OTHER_ENCODINGS = ((b"\xff\xfe\0\0", "UTF-32"), (b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+_MANY_BYTES = 256 * 2**20
+"""From here on a compressed file is looked at for how much it grows …"""
+_MOST_SWOLLEN = 100
+"""… which is three to thirty times for data, and hundreds for one letter again and again."""
 
 
 def malformed(name: str, line: int | None, what: str) -> SpecError:
@@ -24,18 +28,20 @@ def malformed(name: str, line: int | None, what: str) -> SpecError:
 
 
 @contextmanager
-def open_text(location: Location, name: str) -> Iterator[BinaryIO]:
+def open_text(location: Openable, name: str) -> Iterator[BinaryIO]:
     """The bytes of a file without compression and byte-order mark. Raises SpecError, OSError."""
     with location.open(name) as raw:
         try:
             content = _decompressed(raw, name)
-            start = content.read(3)
+            is_compressed = content is not raw
+            start = content.read(4)
             for mark, encoding in _OTHER_ENCODINGS:
                 if start.startswith(mark):
                     raise malformed(name, 1, f"the file is {encoding}, not UTF-8. Save it as UTF-8.")
-            if start == BYTE_ORDER_MARK:
-                start = b""
-            yield cast(BinaryIO, io.BufferedReader(_Rest(start, content), 1 << 20))
+            start = start.removeprefix(BYTE_ORDER_MARK)
+            yield cast(
+                BinaryIO, io.BufferedReader(_Rest(start, content, raw if is_compressed else None, name), 1 << 20)
+            )
         except (EOFError, gzip.BadGzipFile, pa.ArrowException) as error:
             raise malformed(name, None, f"the compressed file cannot be read: {error}") from error
 
@@ -60,12 +66,15 @@ def _decompressed(raw: BinaryIO, name: str) -> BinaryIO:
 
 
 class _Rest(io.RawIOBase):
-    """A stream whose first bytes were read already."""
+    """A stream whose first bytes were read already, and which does not swell beyond all measure."""
 
-    def __init__(self, start: bytes, rest: BinaryIO) -> None:
+    def __init__(self, start: bytes, rest: BinaryIO, compressed: BinaryIO | None, name: str) -> None:
         super().__init__()
         self._start = start
         self._rest = rest
+        self._compressed = compressed
+        self._name = name
+        self._bytes = 0
 
     def readable(self) -> bool:
         return True
@@ -75,4 +84,15 @@ class _Rest(io.RawIOBase):
         data = self._start[: len(view)] or self._rest.read(len(view))
         self._start = self._start[len(view) :]
         view[: len(data)] = data
+        self._bytes += len(data)
+        if self._compressed is not None and self._bytes > _MANY_BYTES:
+            swollen = self._bytes // max(self._compressed.tell(), 1)
+            if swollen > _MOST_SWOLLEN:
+                raise malformed(
+                    self._name,
+                    None,
+                    f"unpacked it grows more than {_MOST_SWOLLEN} times, which is not like data: reading stopped after "
+                    f"{self._bytes >> 20:,} MiB. If it is what you mean, unpack it and name the file without "
+                    "compression.",
+                )
         return len(data)

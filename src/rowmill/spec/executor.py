@@ -15,7 +15,7 @@ from pydantic import (
     field_validator,
 )
 
-from rowmill.errors import Problem, SpecError
+from rowmill.errors import Problem, SpecError, UsageError
 from rowmill.spec.column import Items, StrictModel
 from rowmill.spec.problems import failing
 from rowmill.spec.runtime_environment import RuntimeEnvironment
@@ -197,3 +197,31 @@ def executor_settings(value: object) -> ExecutorSettings:
     except ValidationError as error:
         problems = [Problem(".".join(["executor", *map(str, each["loc"])]), each["msg"]) for each in error.errors()]
         raise SpecError(problems) from error
+
+
+def chosen_executor(
+    in_spec: ExecutorSettings | None, kind: str | None, address: str | None, workers: int | None
+) -> ExecutorSettings | None:
+    """Where calls are made if not where the spec says; with the settings of the spec where it says the same kind.
+
+    ``in_spec``: what the spec says; None: it is the one inside the run database. Returns None where nothing else is
+    wanted. Raises UsageError or SpecError.
+    """
+    if address is not None:
+        in_spec_kind = None if in_spec is None else in_spec.kind
+        if (in_spec_kind if kind is None else kind) != "ray":
+            raise UsageError("--address is that of a Ray cluster: --executor ray --address auto.")
+    elif kind is None and workers is None:
+        return None
+    given = {} if address is None else {"address": address}
+    if in_spec is None:
+        if kind is None:
+            raise UsageError("--workers goes with --executor, or with a spec that says what its executor is.")
+        return executor_settings({"kind": kind, **given} | ({} if workers is None else {"workers": workers}))
+    fields = in_spec.model_dump(exclude_unset=True) if kind in (None, in_spec.kind) else {}
+    fields |= {"kind": in_spec.kind if kind is None else kind, **given}
+    if workers is not None:
+        if fields["kind"] == "local":
+            raise UsageError("--workers needs workers: --executor processes --workers N.")
+        fields["workers"] = workers
+    return executor_settings(fields)

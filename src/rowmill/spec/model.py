@@ -156,7 +156,8 @@ class SimulationConfig(StrictModel):
     retry_after_s: Annotated[float, Field(strict=True, ge=0, le=86_400, allow_inf_nan=False)] | None = None
     """What a 429 asks for. None: it does not say."""
     seed: Annotated[int, Field(strict=True)] = 0
-    """Which requests fail, and what answers say, follows from it and the prompt: equal requests share their fate."""
+    """Which requests fail follows from it, the prompt, the row and how often the row was tried; what answers say, from
+    the prompt. It is the same in every process."""
     answer: str | None = None
     """The text of every answer, as it stands (no template). None: made up from the prompt."""
     output_tokens: Annotated[int, Field(strict=True, ge=1, le=1_000_000)] = 32

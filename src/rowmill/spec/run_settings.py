@@ -39,7 +39,7 @@ class RunSettings(StrictModel):
     max_parked_rows: Annotated[int, _count(1, 10**12)] = 1_000_000
     """Rows that may wait for an endpoint that rests, outside the working set (A7)."""
     max_local_workers: Annotated[int, _count(1, 1024)] = 4
-    """Threads for sync functions."""
+    """Threads for sync functions. Where calls are made by workers elsewhere, each of them has so many."""
     max_attempts: Annotated[int, _count(1, 1000)] = 4
     """Tries of a task that fails transiently before its row is dropped (F2)."""
     give_up_after_s: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -374,10 +374,22 @@ def _arrow_table(value: object) -> pa.Table:
             "Expected an Arrow table, or a frame that can hand itself over as one (pandas, polars), "
             f"not {type(value).__name__}."
         )
+    objects = [str(name) for name, kind in _kinds(value) if str(kind) == "Object"]
+    if objects:
+        raise ValueError(
+            f"Column {objects[0]!r} of the {type(value).__name__} holds objects of Python, of which Arrow gets nothing "
+            "but their addresses; hand the values over as numbers, texts or times."
+        )
     try:
         return _without_index(pa.RecordBatchReader.from_stream(value).read_all())
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"The {type(value).__name__} cannot be handed over as Arrow: {error}") from error
+
+
+def _kinds(value: object) -> Iterable[tuple[Any, Any]]:
+    """Names and types of the columns of a polars frame; nothing of other frames."""
+    schema = getattr(value, "schema", None)
+    return schema.items() if isinstance(schema, Mapping) else ()
 
 
 def _without_index(table: pa.Table) -> pa.Table:

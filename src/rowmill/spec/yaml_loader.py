@@ -34,6 +34,8 @@ MAX_SPELLINGS = 100
 """Values told of whose spelling is not kept."""
 
 _TAG = "tag:yaml.org,2002:"
+_MOST_DIGITS = 1000
+"""Of a whole number. Python reads longer ones to another base than ten, and cannot write them."""
 _PLAIN_TAGS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "seq", "map"))
 _TOO_DEEP = Problem("", f"The spec is nested too deeply (more than {MAX_DEPTH} levels).")
 _OPENING_TOKENS = (
@@ -191,12 +193,14 @@ def _is_merge(key: Node) -> bool:
 def _scalar(node: ScalarNode) -> str | int | float | bool | None:
     text, kind = node.value, node.tag.removeprefix(_TAG)
     try:
+        if kind == "int" and len(text) > _MOST_DIGITS:
+            raise ValueError("what nobody could be shown again")
         if kind == "int":
             return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
         if kind == "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
     except ValueError:
-        is_long = len(text) > 1000
+        is_long = len(text) > _MOST_DIGITS
         reason = "a whole number has too many digits" if is_long else f"{ascii(text)[:60]} is no number"
         raise _NotPlain(node.start_mark.line + 1, reason) from None
     if kind == "bool":

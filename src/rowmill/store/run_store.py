@@ -12,13 +12,14 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
 from rowmill.counted import plural
-from rowmill.errors import Damaged, Incompatible, Untouched
+from rowmill.errors import Damaged, Incompatible, InternalError, Untouched
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.graph.shard import Shard
@@ -47,8 +48,10 @@ from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.skipping import SkipCondition
 from rowmill.store.turn.turn import Turn
+from rowmill.store.turn.workers import keep_workers
 from rowmill.unfinished_file import CHANGED, remove_left_behind
 from rowmill.version import VERSION
+from rowmill.worker import WorkerNews
 
 _log = logging.getLogger("rowmill.run")
 
@@ -86,6 +89,7 @@ class RunStore:
         self.is_new = is_new
         self._invocation: int | None = None
         self._drop_log: DropLog | None = None
+        self._turn: Turn | None = None
 
     @classmethod
     def open(cls, path: Path) -> RunStore:
@@ -134,7 +138,7 @@ class RunStore:
         segments = plan.segments if blueprint.shard is None else blueprint.shard.cut(plan)
         with engine_errors.mapped("creating the run database"):
             with self._connection.transaction():
-                schema.create_tables(self._connection, layout, list(seed_file.columns) if seed_file else [], moment)
+                self._create_tables(layout, list(seed_file.columns) if seed_file else [], moment)
                 if seed_file is not None and seed_rows is not None:
                     content = seed_content_of(self._connection, seed_file, seed_rows)
                     copy_seed(self._connection, seed_file, seed_rows, blueprint.spec.seed)
@@ -158,6 +162,9 @@ class RunStore:
                     self._connection.execute(sql.insert_shard.text, asdict(blueprint.shard))
             self._connection.checkpoint()
         self.is_new = False
+
+    def _create_tables(self, layout: Layout, seed_columns: list[tuple[str, str]], moment: datetime) -> None:
+        schema.create_tables(self._connection, layout, seed_columns, moment)
 
     def _insert_segments(self, segments: Sequence[PlanSegment], first: int) -> None:
         for position, segment in enumerate(segments, start=first):
@@ -245,7 +252,7 @@ class RunStore:
         if change:
             raise Incompatible(
                 f"{self._connection.path} was made from another spec: {'; '.join(change.lines())}. "
-                f"{change.price_in_words()} Nothing was changed. "
+                f"{change.price()} Nothing was changed. "
                 "'--accept-changes' goes on with the new spec; the old spec, or another file for "
                 "a new dataset, leave this one as it is."
             )
@@ -274,7 +281,7 @@ class RunStore:
             path = self._connection.path
             raise Incompatible(
                 f"{path} was made with other code than there is now: {'; '.join(change.lines())}. "
-                f"{change.price_in_words()} Nothing was changed. "
+                f"{change.price()} Nothing was changed. "
                 f"Put the code back as it was, or: 'rowmill run {path} --accept-changes' goes on "
                 "with the code of now."
             )
@@ -375,7 +382,7 @@ class RunStore:
         sampled = [node for node in graph.generators if isinstance(node.declaration.sql, (SamplerCall, SampledValue))]
         create_sampler_macros(self._connection, map(layout.expression, sampled))
         has_seed = any(node.declaration.column_type == "seed-dataset" for node in graph.generators)
-        return Turn(
+        self._turn = Turn(
             self._connection,
             layout,
             spec.run,
@@ -387,6 +394,7 @@ class RunStore:
             drop_log=self._drop_log,
             is_shard=self.shard() is not None,
         )
+        return self._turn
 
     def end(self, reason: str, now: float) -> None:
         """Signs this process out. The run is ``stopped`` with the reason unless it is finished."""
@@ -394,6 +402,9 @@ class RunStore:
         if self._drop_log is not None:
             self._drop_log.say()
         with engine_errors.mapped("signing out"), self._connection.transaction():
+            if self._turn is not None:
+                self._turn.lags.write()
+                self._connection.clear_staged()
             self._connection.execute(sql.stop_run.text, {"reason": reason, "now": moment})
             self._connection.execute(
                 sql.end_invocation.text, {"invocation": self._invocation, "reason": reason, "now": moment}
@@ -437,6 +448,15 @@ class RunStore:
         """Writes an event. Belongs into the caller's transaction."""
         parameters = {"now": from_epoch(now), "kind": kind, "subject": subject, "detail": detail}
         self._connection.execute(sql.insert_event.text, parameters)
+
+    def note_workers(self, news: WorkerNews) -> None:
+        """Writes down what is new of workers elsewhere, and what happened to them."""
+        if self._invocation is None:
+            raise InternalError("workers were told of before the invocation began")
+        with engine_errors.mapped("noting where the workers stand"), self._connection.transaction():
+            for event in news.events:
+                self.note(event.kind, event.subject, event.detail, event.at)
+            keep_workers(self._connection, self._invocation, news)
 
     @property
     def connection(self) -> Connection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +37,15 @@ class _Ready:
 class Steering:
     """Verbs of one run, each in two steps. Used by one thread at a time."""
 
-    def __init__(self, database: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        database: Path,
+        clock: Callable[[], float] = time.monotonic,
+        letting_go: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
+        """``letting_go``: within it this process does not hold the file for reading."""
         self._database = database
+        self._letting_go = letting_go
         self._clock = clock
         self._ready: dict[str, _Ready] = {}
 
@@ -55,7 +63,8 @@ class Steering:
         }.get(verb)
         if counting is None:
             raise UsageError(f"The page knows no verb '{verb}'.")
-        words, do = counting(verb, wish)
+        with self._letting_go():
+            words, do = counting(verb, wish)
         if do is None:
             return Count(words, None)
         now = self._clock()
@@ -71,7 +80,8 @@ class Steering:
         ready = self._ready.pop(key, None)
         if ready is None or ready.until <= self._clock():
             raise UsageError("This was done already, or was asked too long ago: count again. Nothing was changed.")
-        return ready.do()
+        with self._letting_go():
+            return ready.do()
 
     def _simple(self, verb: str, _wish: Mapping[str, str]) -> tuple[str, Callable[[], str] | None]:
         words = {

@@ -15,7 +15,7 @@ from rowmill.inspect.difference import compared_ranges, dataset_types
 from rowmill.store.database.statements import statements_of
 from rowmill.store.reading.listing import Selection, listing
 from rowmill.store.reading.reader import Reader
-from rowmill.ui.cell import SHORT, Cell, Cells, shortened
+from rowmill.ui.cell import LONG, SHORT, Cell, Cells, shortened
 from rowmill.ui.rows import read_spec
 from rowmill.value.python_value import python_rows, python_values
 
@@ -26,6 +26,10 @@ _COUNTING_S = 12.0
 """So long all rows are counted; of more rows the counts are of those that were reached."""
 _ENDINGS = ("*.duckdb", "*.db", "*.ddb")
 _MOST_NEIGHBOURS = 200
+_SEEN = 80
+"""Characters of a text in the table that are seen for certain."""
+_BEFORE = 30
+"""So many stand before the first one that differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ def compare(here: Reader, there: Reader, after: int, *, only_changed: bool) -> C
             reached = part.last
             break
     shown = page[:PAGE_ROWS]
+    common.sort(key=lambda name: not counts[name])  # those that differ are what somebody looks for
     return Comparison(
         columns=[ComparedColumn(name, counts[name]) for name in common],
         only_here=[name for name in types_here if name not in types_there],
@@ -133,29 +138,42 @@ def _rows(
 ) -> list[ComparedRow]:
     if not row_ids:
         return []
-    sides = [_cells(reader, types, common, row_ids) for reader, types in ((here, types_here), (there, types_there))]
-    return [
-        ComparedRow(
-            row_id,
-            [
-                (mine, other, name in changed_of[row_id])
-                for name, mine, other in zip(common, sides[0][row_id], sides[1][row_id], strict=True)
-            ],
-        )
-        for row_id in row_ids
-    ]
+    changed = set().union(*changed_of.values())
+    mine, others = (
+        _values(reader, types, common, row_ids, changed) for reader, types in ((here, types_here), (there, types_there))
+    )
+    shown_here, shown_there = Cells(read_spec(here)), Cells(read_spec(there))
+    rows = []
+    for row_id in row_ids:
+        cells = []
+        for name, value, other in zip(common, mine[row_id], others[row_id], strict=True):
+            differs = name in changed_of[row_id]
+            if differs and isinstance(value, str) and isinstance(other, str):
+                value, other = _from_their_difference(value, other)
+            cell = shown_here.short(name, types_here[name], value)
+            cells.append((cell, shown_there.short(name, types_there[name], other), differs))
+        rows.append(ComparedRow(row_id, cells))
+    return rows
 
 
-def _cells(
-    reader: Reader, types: dict[str, str], columns: Sequence[str], row_ids: Sequence[int]
-) -> dict[int, list[Cell]]:
-    read = ", ".join(["row_id", *(shortened(name, types[name], SHORT) for name in columns)])
+def _values(
+    reader: Reader, types: dict[str, str], columns: Sequence[str], row_ids: Sequence[int], changed: set[str]
+) -> dict[int, list[Any]]:
+    """The values of rows, by row: no more of them than is shown, and of columns that differ enough to see where."""
+    lengths = {name: LONG if name in changed else SHORT for name in columns}
+    read = ", ".join(["row_id", *(shortened(name, types[name], lengths[name]) for name in columns)])
     wanted = f"row_id in ({', '.join(map(str, row_ids))})"
     query = sql.rows_above.fill(columns=read, view="main.dataset", predicate=wanted)
     table = reader.table(query, {"first": row_ids[0], "last": row_ids[-1], "limit": len(row_ids)})
-    cells = Cells(read_spec(reader))
-    found: dict[int, list[Cell]] = {}
     values: list[list[Any]] = [python_values(column) for column in table.columns]
-    for row in zip(*values, strict=True):
-        found[row[0]] = [cells.short(name, types[name], value) for name, value in zip(columns, row[1:], strict=True)]
-    return found
+    return {row[0]: list(row[1:]) for row in zip(*values, strict=True)}
+
+
+def _from_their_difference(one: str, other: str) -> tuple[str, str]:
+    """Two texts, from a little before the first character that differs where that would not be seen otherwise."""
+    pairs = enumerate(zip(one, other, strict=False))
+    same = next((place for place, (mine, its) in pairs if mine != its), min(len(one), len(other)))
+    if same <= _SEEN:
+        return one, other
+    start = same - _BEFORE
+    return f"…{one[start:]}", f"…{other[start:]}"

@@ -134,7 +134,7 @@ def _budget(status: Status) -> list[Tile]:
     budget = status.details.budget if status.details is not None else None
     tokens = status.input_tokens + status.output_tokens
     bounds = [
-        ("cost", status.cost_usd, budget.max_cost_usd if budget is not None else None, money),
+        ("cost", status.cost_usd or 0.0, budget.max_cost_usd if budget is not None else None, money),
         ("tokens", tokens, budget.max_tokens if budget is not None else None, short_count),
         ("budget of requests", status.requests, budget.max_requests if budget is not None else None, short_count),
     ]
@@ -144,8 +144,8 @@ def _budget(status: Status) -> list[Tile]:
             part = min(used / bound, 1.0) if bound else 1.0
             found.append(Tile(label, shown(used), f"of {shown(bound)}", part, is_warning=part >= 0.9))
         elif label == "cost" and used:
-            per_row = status.cost_usd / status.rows_finished * 1000 if status.rows_finished else 0.0
-            found.append(Tile(label, money(status.cost_usd), f"{money(per_row)} per 1,000 rows" if per_row else ""))
+            per_row = used / status.rows_finished * 1000 if status.rows_finished else 0.0
+            found.append(Tile(label, money(used), f"{money(per_row)} per 1,000 rows" if per_row else ""))
     if budget is not None and budget.deadline is not None:
         found.append(Tile("deadline", budget.deadline))
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from rowmill.value.json_value import json_text
 from rowmill.value.shown import shown
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+LettingGo = Callable[[], AbstractContextManager[object]]
 
 _SILENCE_S = 15.0
 """After so long without news an open page is sent a sign of life, which also finds out who has gone."""
@@ -47,12 +49,14 @@ _LARGEST_NUMBER = 2**62
 class Pages:
     """The pages of one run database."""
 
-    def __init__(self, database: Path, *, can_steer: bool, beside: Path | None) -> None:
+    def __init__(
+        self, database: Path, *, can_steer: bool, beside: Path | None, letting_go: LettingGo = nullcontext
+    ) -> None:
         self._database = database
         self._door = Door(database)
         self.pulse = Pulse(self._door)
         self._beside = beside
-        self._steering = Steering(database) if can_steer else None
+        self._steering = Steering(database, letting_go=letting_go) if can_steer else None
         self._listeners: set[asyncio.Task[Any]] = set()
 
     def routes(self, start: str) -> list[web.RouteDef]:
@@ -347,7 +351,7 @@ class Pages:
             "can_steer": self._steering is not None,
             "quoted": lambda text: quote(str(text), safe=""),
         }
-        return _html(rendered(template, **facts, **values), status)
+        return _html(rendered(template, **facts, **values), _status(request, status))
 
 
 def _answering(handler: Handler) -> Handler:
@@ -360,10 +364,15 @@ def _answering(handler: Handler) -> Handler:
         except RowmillError as error:
             if "text/html" in request.headers.get("Accept", ""):
                 base = f"/{request.match_info['token']}"
-                return _html(rendered("problem.html", problem=str(error), base=base), 400)
+                return _html(rendered("problem.html", problem=str(error), base=base), _status(request, 400))
             return web.Response(status=400, text=str(error))
 
     return answer
+
+
+def _status(request: web.Request, status: int) -> int:
+    """A page that says what was wrong is an answer to a browser, which would complain of it on its console."""
+    return 200 if "text/html" in request.headers.get("Accept", "") else status
 
 
 def _html(content: bytes, status: int = 200) -> web.Response:

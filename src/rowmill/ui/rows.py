@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rowmill.errors import SpecError, UsageError
+from rowmill.generators.prompting.image import ImageColumn
+from rowmill.generators.prompting.prompt_column import PromptColumn
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.spec import Spec
 from rowmill.store.database.statements import Statement, statements_of
@@ -29,6 +31,8 @@ _SEARCH_S = 8.0
 """So long a page looks for rows that meet a condition before it shows what it found."""
 _MOST_COLUMNS = 60
 """Of a wide dataset; others can be chosen."""
+_MANY_COLUMNS = 8
+"""From more on, those that models made come first: they are what somebody looks for, and the others fill a screen."""
 _LEFT_OUT = "__trace"
 """Columns of conversations are for the page of a row, unless they are chosen."""
 
@@ -40,12 +44,19 @@ class Kind:
     view: str
     table: str
     title: str
+    first: tuple[str, ...] = ("row_id",)
+    """The columns that come first unless somebody chooses."""
 
 
 KINDS = {
     "finished": Kind("dataset", "state.dataset_row", "Finished"),
     "live": Kind("live_row", "main.live_row", "Live"),
-    "dropped": Kind("dropped_row", "state.dropped_row", "Dropped"),
+    "dropped": Kind(
+        "dropped_row",
+        "state.dropped_row",
+        "Dropped",
+        ("row_id", "column_name", "reason", "error_type", "message", "attempts", "dropped_at"),
+    ),
 }
 
 
@@ -92,7 +103,8 @@ def read_page(reader: Reader, wish: Wish) -> Page:
     """The page. Raises UsageError for an unknown column, and in the engine's words for a condition that is wrong."""
     kind = KINDS[wish.kind]
     types = [(row["column_name"], row["data_type"]) for row in _table(reader, sql.columns_of_view, view=kind.view)]
-    shown = _chosen(types, wish.columns)
+    spec = read_spec(reader)
+    shown = _chosen(types, wish.columns) if wish.columns else _first_ones(types, kind, spec)
     read = shown if any(name == "row_id" for name, _ in shown) else [("row_id", "BIGINT"), *shown]
     columns = ", ".join(shortened(name, sql_type, SHORT) for name, sql_type in read)
     # On lines of its own, so that a comment in the condition ends with it.
@@ -107,7 +119,7 @@ def read_page(reader: Reader, wish: Wish) -> Page:
         found = search.run()
     except UsageError as error:
         raise _with_hint(error, wish) from error
-    cells = Cells(read_spec(reader))
+    cells = Cells(spec)
     values = [python_values(found[name]) for name, _ in read] if found is not None else []
     rows = []
     for row in zip(*values, strict=True):
@@ -193,13 +205,21 @@ def _with_hint(error: UsageError, wish: Wish) -> UsageError:
 
 
 def _chosen(types: list[tuple[str, str]], wanted: Sequence[str]) -> list[tuple[str, str]]:
-    if not wanted:
-        return [each for each in types if not each[0].endswith(_LEFT_OUT)][:_MOST_COLUMNS]
     known = dict(types)
     for name in wanted:
         if name not in known:
             raise UsageError(f"There is no column '{name}'.{did_you_mean(name, list(known))}")
     return [(name, known[name]) for name in wanted]
+
+
+def _first_ones(types: list[tuple[str, str]], kind: Kind, spec: Spec | None) -> list[tuple[str, str]]:
+    """What is shown unless somebody chooses, the most telling ones first."""
+    first = list(kind.first)
+    if spec is not None and len(types) > _MANY_COLUMNS:
+        first += [column.name for column in spec.columns if isinstance(column, (PromptColumn, ImageColumn))]
+    place = {name: number for number, name in enumerate(first)}
+    kept = [each for each in types if not each[0].endswith(_LEFT_OUT)]
+    return sorted(kept, key=lambda each: place.get(each[0], len(place)))[:_MOST_COLUMNS]
 
 
 def _table(reader: Reader, query: Statement, **parameters: object) -> list[dict[str, Any]]:

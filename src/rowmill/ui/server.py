@@ -6,14 +6,14 @@ import asyncio
 import socket
 import threading
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from aiohttp import web
 
 from rowmill.errors import UsageError
 from rowmill.ui.guard import Guard, new_token, set_headers
-from rowmill.ui.routes import Pages
+from rowmill.ui.routes import LettingGo, Pages
 
 _LONGEST_LINE = 65_536
 """Of a request: a query stands in its address."""
@@ -24,8 +24,17 @@ _STOP_S = 2.0
 class PageServer:
     """Serves the page of one run database until it is closed. ``url`` is its whole address, with the token."""
 
-    def __init__(self, database: Path, *, port: int = 0, can_steer: bool = False, beside: Path | None = None) -> None:
-        """Begins to serve. ``port`` 0: any free one; ``beside``: another run database to compare with.
+    def __init__(
+        self,
+        database: Path,
+        *,
+        port: int = 0,
+        can_steer: bool = False,
+        beside: Path | None = None,
+        letting_go: LettingGo = nullcontext,
+    ) -> None:
+        """Begins to serve. ``port`` 0: any free one; ``beside``: another run database to compare with; ``letting_go``:
+        within it this process does not hold the file, so that what is changed can be.
 
         Raises UsageError if the port is taken.
         """
@@ -38,6 +47,7 @@ class PageServer:
         self._database = database
         self._can_steer = can_steer
         self._beside = beside
+        self._letting_go = letting_go
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._has_started: Future[None] = Future()
@@ -55,7 +65,7 @@ class PageServer:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        pages = Pages(self._database, can_steer=self._can_steer, beside=self._beside)
+        pages = Pages(self._database, can_steer=self._can_steer, beside=self._beside, letting_go=self._letting_go)
         application = web.Application(middlewares=[self._guard.middleware])
         application.on_response_prepare.append(set_headers)
         # Every route is under the token, also the figures for a monitoring system.

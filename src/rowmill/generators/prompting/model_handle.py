@@ -99,7 +99,7 @@ class ModelHandle:
                 answer = _with_known_reason(read(kept[key]))
                 self._record(call, self._wall_clock(), None, None, is_reused=True, reason=answer.finish_reason)
                 return answer
-        request = ChatRequest(messages, merged, self._config.timeout_s)
+        request = ChatRequest(messages, merged, self._config.timeout_s, call.occasion)
         started_at, given = await self._asked(call, lambda provider: provider.chat(request))
         answer = _with_known_reason(given)
         used = TokenUsage(answer.input_tokens, answer.output_tokens, answer.note)
@@ -151,7 +151,7 @@ class ModelHandle:
         if not isinstance(self._provider, Embedder):
             raise RunStopping(f"Provider '{self._config.provider}' makes no embeddings", "NoEmbeddings")
         parameters = self._config.inference_parameters.embedding_parameters()
-        request = EmbeddingRequest(texts, parameters, self._config.timeout_s)
+        request = EmbeddingRequest(texts, parameters, self._config.timeout_s, call.occasion)
         started_at, answer = await self._asked(call, lambda provider: cast(Embedder, provider).embed(request))
         used = TokenUsage(answer.input_tokens, 0, answer.note)
         if self._estimates and not used.input_tokens:
@@ -167,7 +167,7 @@ class ModelHandle:
         given = self._config.inference_parameters.extra_body
         again = self._another_seed(call.regeneration) if call.regeneration else {}
         parameters = self._drawn(call) if in_chat else {**given, **again}
-        request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s)
+        request = ImageRequest(prompt, parts, in_chat, parameters, self._config.timeout_s, call.occasion)
         started_at, answer = await self._asked(call, lambda provider: cast(Illustrator, provider).draw(request))
         counts = answer.input_tokens, answer.output_tokens
         cached = answer.cached_tokens, answer.cache_write_tokens
@@ -295,6 +295,8 @@ class ModelHandle:
                 message=message,
                 is_reused=is_reused,
                 finish_reason=reason,
+                cached_tokens=cached[0],
+                cache_write_tokens=cached[1],
             )
         )
 

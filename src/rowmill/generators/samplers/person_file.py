@@ -1,17 +1,16 @@
 """The sampler ``person``: people of a parquet or csv file the user names, such as a Nemotron-Personas dataset.
 
 The people that fit the parameters are counted in the order of the file, and a row takes the one its number points to.
-The columns that are used are held in memory while a run goes on.
+The columns that are used are held in memory while a run goes on. Values are what the file says (V4): the types of a
+csv file are guessed as those of seed data are.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,9 +18,17 @@ from pydantic import Field
 
 from rowmill.generators.samplers.drawn_parameters import DrawnParameters, ParametersProblem, RowSampler
 from rowmill.generators.samplers.faker_person import OLDEST, AgeRange, Cities, Sex
+from rowmill.generators.samplers.people import (
+    UnreadablePeople,
+    digest_of,
+    kept_values,
+    opened_people,
+    quoted,
+    sql_type_of,
+)
 from rowmill.spec.column import Items
-from rowmill.spec.name import fold
 from rowmill.spec.nearest import did_you_mean
+from rowmill.value.python_value import python_rows
 
 _TRAITS = frozenset(
     {
@@ -49,7 +56,8 @@ class PersonParameters(DrawnParameters):
     """One of the people of a file who fit."""
 
     file: Annotated[str, Field(min_length=1)]
-    """A parquet or csv file with a person a row and a column ``age``; relative paths start at the spec's directory."""
+    """A parquet or csv file (also ``.tsv``, ``.csv.gz``, ``.csv.zst``) with a person a row and a column ``age``; relative
+    paths start at the spec's directory. A csv file is read as [seed data](seeds.md#values-and-types) is."""
     locale: str = "en_US"
     """Compared with the file's column ``locale``; if it has none, all its people have this one."""
     sex: Sex | None = None
@@ -64,19 +72,21 @@ class PersonParameters(DrawnParameters):
     """Also the columns ``persona``, ``…_persona`` and other traits."""
 
     def sampler(self, directory: Path | None) -> RowSampler:
-        return _FilePeople(self._people(directory))
+        return self._people(directory)
 
     def sql_type_in(self, directory: Path | None) -> str:
-        schema = _opened(self._path(directory)).schema
-        names = [fold(name) for name in schema.names]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise ParametersProblem(f"'{self.file}' has two columns named '{twice}'.", "file")
-        fields = ", ".join(f"{_quoted(name)} {_sql_type(kind)}" for name, kind in self._columns(schema).items())
-        return f"STRUCT({fields})"
+        columns = self._columns(self._opened(directory).schema)
+        return f"STRUCT({', '.join(f'{quoted(name)} {sql_type_of(kind)}' for name, kind in columns.items())})"
 
     def content(self, directory: Path | None) -> dict[str, Any]:
-        return {"file_sha256": _digest(*_identity(self._path(directory)))}
+        return {"file_sha256": digest_of(self._path(directory))}
+
+    def _opened(self, directory: Path | None) -> Any:
+        path = self._path(directory)
+        try:
+            return opened_people(path)
+        except UnreadablePeople as error:
+            raise ParametersProblem(f"'{self.file}' cannot be read as {error.kind}: {error}", "file") from error
 
     def _path(self, directory: Path | None) -> Path:
         path = (directory or Path()) / Path(self.file).expanduser()
@@ -106,6 +116,10 @@ class PersonParameters(DrawnParameters):
                 field = f"select_field_values.{name}" if name in (self.select_field_values or {}) else "file"
                 hint = did_you_mean(name, schema.names) or f" It has: {', '.join(schema.names[:20])}."
                 raise ParametersProblem(f"'{self.file}' has no column '{name}', which is asked for.{hint}", field)
+        age = schema.field("age").type
+        if not (pa.types.is_integer(age) or pa.types.is_floating(age) or pa.types.is_decimal(age)):
+            message = f"The ages in '{self.file}' are no numbers: the column 'age' is {sql_type_of(age)}."
+            raise ParametersProblem(message, "file")
         return wanted
 
     def _fitting(self, schema: pa.Schema) -> Any:
@@ -118,15 +132,15 @@ class PersonParameters(DrawnParameters):
 
     def check_sampler(self, directory: Path | None) -> None:
         """Counts who fits, without reading more of them than that takes."""
-        opened = _opened(self._path(directory))
+        opened = self._opened(directory)
         fits = self._fitting(opened.schema)
         with self._reading():
             count = opened.count_rows(filter=fits)
         if not count:
             raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
 
-    def _people(self, directory: Path | None) -> pa.Table:
-        opened = _opened(self._path(directory))
+    def _people(self, directory: Path | None) -> _FilePeople:
+        opened = self._opened(directory)
         columns = self._columns(opened.schema)
         with self._reading():
             read = [name for name in opened.schema.names if name in columns]
@@ -135,7 +149,13 @@ class PersonParameters(DrawnParameters):
             raise ParametersProblem(f"Nobody in '{self.file}' fits the parameters; ask for less.", "")
         if "locale" not in people.column_names:
             people = people.append_column("locale", pa.array([self.locale] * people.num_rows))
-        return pa.table({name: _as_kept(people.column(name)) for name in columns})
+        kept = {}
+        for name in columns:
+            try:
+                kept[name] = kept_values(people.column(name))
+            except pa.ArrowException as error:
+                raise ParametersProblem(f"'{self.file}', column '{name}': {error}", "file") from error
+        return _FilePeople(pa.table(kept))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -143,11 +163,6 @@ class PersonParameters(DrawnParameters):
             yield
         except (pa.ArrowException, OSError) as error:
             raise ParametersProblem(f"'{self.file}' cannot be read: {error}", "file") from error
-
-
-def _as_kept(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Kinds that are kept as text become text."""
-    return column.cast(pa.string()) if _sql_type(column.type) == "VARCHAR" else column
 
 
 class _FilePeople:
@@ -160,55 +175,8 @@ class _FilePeople:
         count = self._people.num_rows
         # 128 bits scaled to the count: every person is as likely as the other to 1 in 2^100.
         chosen = [(number * count) >> 128 for number in numbers]
-        people: list[dict[str, Any]] = self._people.take(chosen).to_pylist()
-        return people
+        return list(python_rows(self._people.take(chosen)))
 
 
 def _is_persona(name: str) -> bool:
     return name == "persona" or name.endswith("_persona") or name in _TRAITS
-
-
-def _opened(path: Path) -> Any:
-    from pyarrow import dataset  # a tenth of a second, which only specs with such a column pay
-
-    kind = "csv" if path.suffix.lower() == ".csv" else "parquet"
-    try:
-        return dataset.dataset(path, format=kind)
-    except (pa.ArrowException, OSError) as error:
-        raise ParametersProblem(f"'{path}' cannot be read as {kind}: {error}", "file") from error
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-_SQL_TYPES = (
-    (pa.types.is_boolean, "BOOLEAN"),
-    (pa.types.is_integer, "BIGINT"),
-    (pa.types.is_floating, "DOUBLE"),
-    (pa.types.is_date, "DATE"),
-    (pa.types.is_timestamp, "TIMESTAMP"),
-)
-
-
-def _sql_type(kind: pa.DataType) -> str:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return f"{_sql_type(kind.value_type)}[]"
-    return next((sql_type for is_kind, sql_type in _SQL_TYPES if is_kind(kind)), "VARCHAR")
-
-
-class _Identity(NamedTuple):
-    path: Path
-    size: int
-    modified_ns: int
-
-
-def _identity(path: Path) -> _Identity:
-    status = path.stat()
-    return _Identity(path, status.st_size, status.st_mtime_ns)
-
-
-@lru_cache(maxsize=16)
-def _digest(path: Path, size: int, modified_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,9 @@ from rowmill.task import Row
 MISSING = "SQL code is judged by sqlfluff, which is not installed: pip install 'rowmill[validators]'."
 _LOADING = Lock()
 """sqlfluff fills a dialect when it is first asked for, and fails in a thread that asks meanwhile."""
+_WORD = re.compile(r"\w+|[^\w\s]")
+_MOST_WORDS = 10_000
+"""The parser takes a millisecond or more for each, and nothing stops it."""
 _NO_SCALE = re.compile(r"\bDECIMAL\(\d+\)", re.IGNORECASE)
 
 
@@ -54,6 +57,8 @@ class SqlCodeValidator(Validator):
 def _verdict(linter: Any, code: Any) -> Verdict:
     if code is None or not str(code).strip():
         return {"is_valid": False, "error_messages": "There is no code."}
+    if sum(1 for _ in _WORD.finditer(str(code))) > _MOST_WORDS:
+        return {"is_valid": False, "error_messages": f"More than {_MOST_WORDS:,} words: too long to be judged."}
     try:
         faults = [violation.desc() for violation in linter.parse_string(str(code)).violations]
     except RecursionError:

@@ -139,8 +139,11 @@ class Connection:
         read_only: bool = False,
         threads: int | None = None,
         sources: Mapping[str, Path] | None = None,
+        memory_mib: int | None = None,
     ) -> None:
         """Opens ``path``, or a private in-memory database for None; ``sources`` are attached, to be read by name.
+
+        ``memory_mib``: what the engine may hold in memory; None: as much as it thinks right.
 
         Raises :class:`~rowmill.errors.WrongVersion`, :class:`~rowmill.errors.Locked`,
         :class:`~rowmill.errors.Damaged`, :class:`~rowmill.errors.Incompatible` or :class:`~rowmill.errors.UsageError`.
@@ -151,6 +154,8 @@ class Connection:
         config: dict[str, Any] = {**_HARDENED, **_NO_CHECKPOINTS, **_SAME_EVERYWHERE}
         if threads is not None:
             config["threads"] = threads
+        if memory_mib is not None:
+            config["memory_limit"] = f"{memory_mib}MiB"
         sources = sources or {}
         for file in (path, *sources.values()):
             if file is not None:

@@ -75,11 +75,14 @@ def check_question(connection: Queryable, query: str) -> None:
     if kind not in {"SELECT", "EXPLAIN"}:
         raise UsageError(_ONLY_READS.format(kind=kind))
     text = _EXPLAIN.sub("", found[0].query, count=1) if kind == "EXPLAIN" else query
-    tree = json.loads(connection.execute(named.parse_query.text, {"query": text})[0][0])
-    if tree.get("error"):
-        raise UsageError(_ONLY_READS.format(kind=kind))
-    for part in _walk(tree):
-        _check_part(part)
+    try:
+        tree = json.loads(connection.execute(named.parse_query.text, {"query": text})[0][0])
+        if tree.get("error"):
+            raise UsageError(_ONLY_READS.format(kind=kind))
+        for part in _walk(tree):
+            _check_part(part)
+    except RecursionError:
+        raise UsageError("The query is nested too deeply.") from None
 
 
 _ONLY_READS = "{kind} would write or change settings; SQL on a run database only reads."

@@ -75,11 +75,11 @@ def allowance(
     allow. ``is_large``: over a whole dataset, which the engine may sort and keep in memory as far as its own limit lets
     it.
     """
-    allowed_s = LONGEST_S + rows * ROW_S if longest_s is None else longest_s
-    watched = _watch.begin(connection, allowed_s)
-    has_limit = may_grow(texts) and _space.take(is_large=is_large)
+    allowed_s = time_for(rows) if longest_s is None else longest_s
+    share, most_bytes = (1.0, None) if is_large else (0.5, MOST_BYTES)
     try:
-        yield
+        with bounded_time(connection, allowed_s) as watched, bounded_memory(texts, share, most_bytes):
+            yield
     except duckdb.InterruptException as error:
         if not watched.has_fired:
             raise
@@ -90,10 +90,35 @@ def allowance(
         raise SqlTooCostly(f"{what}: the engine cannot evaluate the SQL: {fault}. {_MEND}") from error
     except (duckdb.OutOfMemoryException, MemoryError) as error:
         raise SqlTooCostly(f"{what}: the SQL needs more memory than it may take. {_MEND}") from error
+
+
+def time_for(rows: int) -> float:
+    """How long a statement over so many rows may take, in seconds."""
+    return LONGEST_S + rows * ROW_S
+
+
+@contextmanager
+def bounded_time(connection: Interruptible, longest_s: float) -> Iterator[Watched]:
+    """Interrupts what a connection does inside once its time is up; the value tells whether that was so."""
+    watched = _watch.begin(connection, longest_s)
+    try:
+        yield watched
+    finally:
+        _watch.end(watched)
+
+
+@contextmanager
+def bounded_memory(texts: Iterable[str], share: float, most_bytes: int | None = None) -> Iterator[None]:
+    """Bounds how much more memory the process may take while SQL inside runs, which may be anybody's; not its time.
+
+    ``share``: of what the machine has left; ``most_bytes``: not more than that, either.
+    """
+    has_limit = may_grow(texts) and _space.take(share, most_bytes)
+    try:
+        yield
     finally:
         if has_limit:
             _space.give_back()
-        _watch.end(watched)
 
 
 _MEND = (
@@ -103,8 +128,8 @@ _MEND = (
 )
 
 
-class _Watched:
-    """One statement that is watched."""
+class Watched:
+    """One statement that is watched. ``has_fired``: its time was up."""
 
     def __init__(self, connection: Interruptible, deadline: float) -> None:
         self.connection = connection
@@ -117,13 +142,13 @@ class _Watch:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._watched: list[_Watched] = []
+        self._watched: list[Watched] = []
         self._wakes_at: float | None = None
         self._thread: threading.Thread | None = None
 
-    def begin(self, connection: Interruptible, longest_s: float) -> _Watched:
+    def begin(self, connection: Interruptible, longest_s: float) -> Watched:
         """Watches the statement that a connection is about to run."""
-        watched = _Watched(connection, time.monotonic() + longest_s)
+        watched = Watched(connection, time.monotonic() + longest_s)
         with self._changed:
             self._watched.append(watched)
             if self._thread is None or not self._thread.is_alive():  # the child of a fork has no thread
@@ -133,7 +158,7 @@ class _Watch:
                 self._changed.notify()
         return watched
 
-    def end(self, watched: _Watched) -> None:
+    def end(self, watched: Watched) -> None:
         """The statement has ended: from here on it is not interrupted."""
         with self._changed:
             self._watched.remove(watched)
@@ -159,14 +184,14 @@ class _Space:
         self._users = 0
         self._before = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
 
-    def take(self, *, is_large: bool) -> bool:
+    def take(self, share: float, most_bytes: int | None) -> bool:
         """Lowers the limit, unless somebody did. False: this machine does not say how much is in use."""
         with self._lock:
             if not self._users:
                 used, left = _used_bytes(), _available_bytes()
                 if used is None or left is None:
                     return False
-                more = left if is_large else max(_LEAST_BYTES, min(MOST_BYTES, left // 2))
+                more = max(_LEAST_BYTES, min(int(left * share), most_bytes or left))
                 self._before = resource.getrlimit(resource.RLIMIT_AS)
                 soft, hard = self._before
                 if soft == resource.RLIM_INFINITY or used + more < soft:

@@ -33,6 +33,8 @@ NEW_ATTEMPT = pa.schema(
         ("output_tokens", pa.int64()),
         ("cost_usd", pa.float64()),
         ("finish_reason", pa.string()),
+        ("cached_tokens", pa.int64()),
+        ("cache_write_tokens", pa.int64()),
     ]
 )
 NEW_TASK_TRACE = pa.schema(
@@ -45,6 +47,33 @@ NEW_TASK_TRACE = pa.schema(
         ("ended_at", pa.timestamp("us")),
         ("outcome", pa.string()),
         ("worker", pa.string()),
+    ]
+)
+NEW_WORKER = pa.schema(
+    [
+        ("name", pa.string()),
+        ("worker_group", pa.string()),
+        ("kind", pa.string()),
+        ("state", pa.string()),
+        ("pid", pa.int32()),
+        ("host", pa.string()),
+        ("node", pa.string()),
+        ("joined_at", pa.timestamp("us")),
+        ("heard_at", pa.timestamp("us")),
+        ("ended_at", pa.timestamp("us")),
+        ("in_flight", pa.int64()),
+        ("done", pa.int64()),
+        ("calls_lost", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
+NEW_WORKER_GROUP = pa.schema(
+    [
+        ("worker_group", pa.string()),
+        ("kind", pa.string()),
+        ("workers", pa.int64()),
+        ("empty_since", pa.timestamp("us")),
+        ("waits_until", pa.timestamp("us")),
     ]
 )
 NEW_ANSWER = pa.schema([("answer_key", pa.decimal128(38, 0)), ("answer", pa.string())])

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rowmill.errors import UsageError
-from rowmill.unfinished_file import COPIED, remove_left_behind
+from rowmill.unfinished_file import CHANGED, COPIED, remove_left_behind
 
 _LONGEST_NAME_BYTES = 235
 """File systems take 255; the engine and we put endings behind the name."""
@@ -23,6 +23,9 @@ _TAKEN_BY_ENGINE = "?\\"
 """Signs in a path that the engine reads as parts of an address, wherever they stand."""
 EXAMINED = "examined.duckdb"
 _DOCTOR = ".doctor-"
+_SUFFIXES = {".duckdb", ".db", ".ddb"}
+_MAGIC = b"DUCK"
+_MAGIC_OFFSET = 8
 _PATIENCE_S = 1.0
 _BETWEEN_LOOKS_S = 0.02
 
@@ -47,6 +50,20 @@ def check_usable(path: Path) -> None:
         raise UsageError(f"{path} is {_kind(found.st_mode)}, no ordinary file. Name a file for the run database.")
 
 
+def is_run_database(path: Path) -> bool:
+    """Tells a run database from a spec: by its content, or by its ending when there is no such file."""
+    try:
+        # Opening a pipe would wait for somebody to write into it.
+        if path.is_file():
+            with path.open("rb") as file:
+                file.seek(_MAGIC_OFFSET)
+                if file.read(len(_MAGIC)) == _MAGIC:
+                    return True
+    except OSError:
+        pass
+    return path.suffix.lower() in _SUFFIXES
+
+
 def check_directory(path: Path) -> None:
     """Raises UsageError if there is no directory for a new ``path``."""
     directory = path.parent
@@ -60,8 +77,9 @@ def several_names(path: Path) -> UsageError | None:
         return None
     deadline = time.monotonic() + _PATIENCE_S
     while (links := _links(path)) > 1 and (links := links - _examined(path)) > 1:
-        # A new file has two names for a moment, and for longer if its process was killed then.
-        remove_left_behind(path.resolve(), COPIED)
+        # A new file, also of a fork or a merge, has two names for a moment, and for longer if its process was killed.
+        for ending in (COPIED, CHANGED):
+            remove_left_behind(path.resolve(), ending)
         if time.monotonic() > deadline:
             return UsageError(
                 f"{path} has {links} names (hard links). The log of a run database belongs to one name: what is done "

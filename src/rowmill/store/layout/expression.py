@@ -20,14 +20,15 @@ from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.literal import literal
 from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.statements import statements_of
-from rowmill.store.layout.implicit_cast import ImplicitCast, types_of
+from rowmill.store.layout.implicit_cast import LONGEST_BINDING_S, ImplicitCast, types_of
 from rowmill.store.layout.reserved_names import reserved_name_hint
 from rowmill.store.layout.sql_functions import is_repeatable
 
 sql = statements_of("layout/expression")
 
 
-_LONGEST_BINDING_S = 5.0
+_kinds: dict[str, Sequence[str]] = {}
+"""By name of a function, all in lower case: scalar, aggregate, table, macro."""
 _COSTLY_CONSTANT = (
     "A part of the SQL that names no column takes too long or needs too much memory. Make what it builds smaller."
 )
@@ -55,6 +56,12 @@ class ExpressionAnalyst:
 
         ``over_dataset``: it may have window functions and name row_id, which is not among the columns returned.
         """
+        try:
+            return self._analysed(text, over_dataset)
+        except RecursionError:
+            return SqlAnalysis((), "The SQL is nested too deeply: split it over several columns.")
+
+    def _analysed(self, text: str, over_dataset: bool) -> SqlAnalysis:
         tree = self._tree(text)
         if tree.get("error"):
             hint = reserved_name_hint(text, self._parses)
@@ -77,7 +84,10 @@ class ExpressionAnalyst:
         return "" if self._parses(text) else reserved_name_hint(text, self._parses)
 
     def _parses(self, text: str) -> bool:
-        return not self._tree(text).get("error")
+        try:
+            return not self._tree(text).get("error")
+        except RecursionError:
+            return True
 
     def _tree(self, text: str) -> dict[str, Any]:
         tree: dict[str, Any] = json.loads(self._connection.execute(sql.parse_expression.text, {"text": text})[0][0])
@@ -88,7 +98,7 @@ class ExpressionAnalyst:
         nulls = ", ".join(f"cast(null as {sql_type}) as {quote(name)}" for name, sql_type in columns.items())
         try:
             bound = expression if over_dataset else f"try({expression})"
-            with allowance(self._connection, expression, [expression], longest_s=_LONGEST_BINDING_S):
+            with allowance(self._connection, expression, [expression], longest_s=LONGEST_BINDING_S):
                 self._connection.execute(sql.bind_expression.fill(expression=bound, typed_nulls=nulls or "null"))
         except SqlTooCostly:
             return _COSTLY_CONSTANT
@@ -140,12 +150,17 @@ class ExpressionAnalyst:
                 return _REFUSED_CLASSES[part["class"]]
         return self._function_problem(expression, over_dataset)
 
+    def _kinds_of_functions(self) -> Mapping[str, Sequence[str]]:
+        """Of every function of the engine. They are asked for once in a process: that takes as long as to open it."""
+        if not _kinds:
+            _kinds.update(self._connection.execute(sql.kinds_of_functions.text))
+        return _kinds
+
     def _function_problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
         calls = [(str(part["function_name"]).lower(), part) for part in _walk(expression) if "function_name" in part]
         if not calls:
             return None
-        names = sorted({name for name, _ in calls})
-        kinds = dict(self._connection.execute(sql.kinds_of_functions.text, {"names": names}))
+        kinds = self._kinds_of_functions()
         for name, part in sorted(calls, key=lambda call: call[0]):
             if not is_repeatable(name, len(part.get("arguments") or ())):
                 return (

@@ -28,9 +28,11 @@ from typing import NamedTuple
 
 import duckdb
 
+from rowmill.errors import SqlTooCostly
 from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import SqlExpression, ValueOverDataset
 from rowmill.store.database.connection import Connection, quote
+from rowmill.store.database.sql_allowance import allowance
 from rowmill.store.database.statements import statements_of
 
 sql = statements_of("layout/expression")
@@ -51,6 +53,10 @@ _NUMBER_TEXT = r"\s*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?\s*"
 _WHOLE_TEXT = r"\s*[+-]?[0-9]+([.]0*)?\s*"
 _NO_NANOSECONDS = f"not regexp_matches({_V}, '[.][0-9]{{6}}[0-9]*[1-9]')"
 _NEVER = "false"
+
+
+LONGEST_BINDING_S = 5.0
+"""How long the engine may take to bind an expression: it evaluates what names no column then."""
 
 
 class ImplicitCast(NamedTuple):
@@ -110,8 +116,10 @@ def types_of(connection: Connection, expressions: list[str], columns: Mapping[st
     if not expressions:
         return []
     try:
-        return list(connection.types(_bound(", ".join(f"({text}\n)" for text in expressions), columns)))
-    except duckdb.Error:
+        # The engine evaluates what names no column as it binds.
+        with allowance(connection, "A type", expressions, longest_s=LONGEST_BINDING_S):
+            return list(connection.types(_bound(", ".join(f"({text}\n)" for text in expressions), columns)))
+    except (duckdb.Error, SqlTooCostly):
         if len(expressions) == 1:
             return [None]
     return [each for text in expressions for each in types_of(connection, [text], columns)]

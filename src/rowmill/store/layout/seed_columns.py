@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from rowmill.errors import Problem, SpecError
 from rowmill.seeds.guess import Guess, guess_type
-from rowmill.seeds.said import MisfitError, read_as
+from rowmill.seeds.said import MisfitError, is_spelling, read_as
 from rowmill.seeds.text_rows import RowPlaces
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.seed import ANY_COLUMN, SeedDatasetConfig
@@ -134,21 +135,43 @@ def _nested(engine: SeedEngine, column: pa.ChunkedArray, sql_type: str) -> pa.Ch
         if text is None:
             continue
         try:
-            is_same = back is not None and _plain(json.loads(text)) == _plain(json.loads(back))
-        except ValueError:
+            is_same = back is not None and _is_same(_read(text), _read(back), sql_type)
+        except (ValueError, ArithmeticError):  # no JSON, or a number beyond all bounds
             is_same = False
         if not is_same:
             raise MisfitError(row, text, "as JSON it is no such value, or would be another one")
     return values
 
 
-def _plain(value: Any) -> Any:
-    """A JSON value to compare: a field that is null may as well be missing, and true is not 1."""
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return (bool, value) if isinstance(value, bool) else value
+class _Number(NamedTuple):
+    """A number as it is spelled."""
+
+    text: str
+
+
+def _read(text: str) -> Any:
+    return json.loads(text, parse_int=_Number, parse_float=_Number)
+
+
+def _is_same(said: Any, back: Any, sql_type: str) -> bool:
+    """Do both JSON values say the same? A field that is null may as well be missing, and true is not 1."""
+    if isinstance(said, dict) and isinstance(back, dict):
+        said, back = ({name: each for name, each in side.items() if each is not None} for side in (said, back))
+        return said.keys() == back.keys() and all(_is_same(each, back[name], sql_type) for name, each in said.items())
+    if isinstance(said, _Number) and isinstance(back, _Number):
+        return _is_same_number(said.text, back.text, sql_type)
+    if isinstance(said, list) and isinstance(back, list):
+        return len(said) == len(back) and all(_is_same(*pair, sql_type) for pair in zip(said, back, strict=True))
+    return type(said) is type(back) and bool(said == back)
+
+
+def _is_same_number(said: str, back: str, sql_type: str) -> bool:
+    """As for a column of its own: a float is said in the shortest way, or with some of the digits it really has."""
+    if Decimal(said) == Decimal(back):
+        return True
+    if "DECIMAL" in sql_type or not ("DOUBLE" in sql_type or "FLOAT" in sql_type):
+        return False
+    return is_spelling(said, float(back))
 
 
 def _is_nested(sql_type: str) -> bool:

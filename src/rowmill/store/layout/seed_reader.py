@@ -7,8 +7,9 @@ columns are described; those rows are at hand when they are asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +24,7 @@ from rowmill.seeds.source import SeedSource, open_source, plain_table, unreadabl
 from rowmill.seeds.text_rows import doubled
 from rowmill.spec.name import fold
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.rendering_budget import MAX_TEXT
 from rowmill.spec.seed import SeedDatasetConfig
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statements_of
@@ -149,6 +151,7 @@ def selected_rows(config: SeedDatasetConfig, source: SeedSource, rows: pa.Table)
     """Those of all rows of a source that are used, as :func:`read_seed` gives them."""
     if rows.num_rows == 0:
         raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
+    _check_lengths(rows, source)
     if config.selection is not None:
         rows = rows.slice(*config.selection.bounds(rows.num_rows))
     if config.explode is not None:
@@ -157,6 +160,35 @@ def selected_rows(config: SeedDatasetConfig, source: SeedSource, rows: pa.Table)
             message = f"All lists of the seed column '{config.explode}' are empty: no seed row is left."
             raise SpecError([Problem("seed_dataset.explode", message)])
     return rows.append_column("row_id", pa.array(range(rows.num_rows), type=pa.int64()))
+
+
+def _check_lengths(rows: pa.Table, source: SeedSource) -> None:
+    """Raises SpecError for a value so long that nothing could be made of it."""
+    for name in rows.column_names:
+        column = rows[name]
+        for first, chunk in zip(_starts(column), column.chunks, strict=True):
+            texts = chunk.storage if isinstance(chunk, pa.ExtensionArray) else chunk
+            if texts.nbytes <= MAX_TEXT or not _is_text(texts.type):
+                continue
+            lengths = pc.binary_length(texts)
+            longest = pc.max(lengths).as_py() or 0
+            if longest > MAX_TEXT:
+                row = first + pc.index(lengths, longest).as_py() + 1
+                message = (
+                    f"{source.title}: column '{name}' holds a value of {longest:,} bytes in row {row:,}; the longest "
+                    f"that can be used has {MAX_TEXT:,}."
+                )
+                raise SpecError([Problem(_place(source), message)])
+
+
+def _starts(column: pa.ChunkedArray) -> Iterator[int]:
+    """The number of the first row of each chunk."""
+    return accumulate((len(chunk) for chunk in column.chunks[:-1]), initial=0)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    tests = pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary
+    return any(test(kind) for test in tests)
 
 
 def copy_seed(connection: Connection, seed_file: SeedFile, rows: pa.Table, seed: int) -> int:
@@ -278,8 +310,11 @@ class _Description:
         assert source.location is not None
         first: dict[str, str] | None = None
         for name in source.names:
-            check_parquet_columns(source.location, name)
             found = self._engine.describe(table_function("read_parquet", [name]))
+            check_parquet_columns(source.location, name, self._said(list(found)))
+            if variants := [column for column, sql_type in found.items() if "VARIANT" in sql_type]:
+                message = f"{name}: column {variants[0]!r} is {found[variants[0]]}. Write it as JSON, which is kept."
+                raise SpecError([Problem("seed_dataset.path", message)])
             if first is None:
                 first = found
             check_agreement(first, found, source.names[0], name)

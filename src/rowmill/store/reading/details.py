@@ -21,6 +21,7 @@ from rowmill.store.reading.status import (
     RecentRequests,
     Status,
     TaskTime,
+    WorkersStatus,
     read_drop_reasons,
 )
 
@@ -46,6 +47,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             admission=AdmissionStatus(*connection.execute(sql.read_admission.text)[0]),
             budget=BudgetStatus(*connection.execute(sql.read_budget.text)[0]),
             task_times=tuple(TaskTime(*row) for row in connection.execute(sql.read_task_times.text)),
+            workers=tuple(WorkersStatus(*row) for row in connection.execute(sql.read_workers.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
             cut_off=tuple(CutOff(*row) for row in connection.execute(sql.cut_off_answers.text, {"limit": _REASONS})),
         )

@@ -13,24 +13,34 @@ sql = statements_of("reading/metrics")
 
 DURATION_BOUNDS_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """Upper bounds of the durations of requests: those OpenTelemetry's conventions for generative AI advise."""
+_FIRST_VERSION_WITH_LAGS = 19
+"""The schema version from which on a run database has them."""
 
 
 @dataclass(frozen=True, slots=True)
 class EndpointFigures:
-    """The requests made of a model of an endpoint, in all invocations. An endpoint no column uses any more is empty."""
+    """What the requests to a model of an endpoint used, in all invocations. The endpoint is empty if no column uses
+    it any more."""
 
-    within: tuple[int, ...]
-    """How many took at most each of :data:`DURATION_BOUNDS_S` and more than the one before it."""
     endpoint: str
     model: str
-    succeeded: int
-    failed: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float
-    duration_s: float
-    """Of all together."""
+    cost_usd: float | None
     cut_off: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How figures spread over ranges: how many lie in each, how many there are, and their sum."""
+
+    bounds: tuple[float, ...]
+    """Upper bounds of the ranges, rising; what is above the last one is only part of the count."""
+    within: tuple[int, ...]
+    """How many are at most each bound, and more than the one before it."""
+    count: int
+    total: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,29 +49,48 @@ class Figures:
 
     status: Status
     endpoints: tuple[EndpointFigures, ...]
+    requests: tuple[tuple[str, str, str, int], ...]
+    """Endpoint, model, outcome, requests."""
+    durations: tuple[tuple[str, str, Spread], ...]
+    """Endpoint, model, seconds their requests took."""
+    lags: Spread | None
+    """Seconds that results waited for their commit; None while nothing is known of it."""
     deferred: tuple[tuple[str, str, int], ...]
     """Generator, kind of error, tasks."""
     dropped: tuple[tuple[str, str, str, int], ...]
     """Column, reason, kind of error, rows."""
 
 
-def read_figures(connection: Queryable, status: Status) -> Figures:
-    """Reads the figures that go with a status. O(attempts + dropped rows + deferred tasks)."""
+def read_figures(connection: Queryable, status: Status, version: int) -> Figures:
+    """Reads the figures that go with a status, of a file of that schema version.
+
+    O(attempts + dropped rows + deferred tasks).
+    """
     with engine_errors.mapped("reading figures"):
         bounds_ms = [bound * 1000 for bound in DURATION_BOUNDS_S]
-        within = {
-            (endpoint, model): tuple(requests)
-            for endpoint, model, requests in connection.execute(
-                sql.durations_by_endpoint.text, {"bounds_ms": bounds_ms}
-            )
-        }
-        none = (0,) * len(DURATION_BOUNDS_S)
+        durations = connection.execute(sql.durations_by_endpoint.text, {"bounds_ms": bounds_ms})
         return Figures(
             status=status,
-            endpoints=tuple(
-                EndpointFigures(within.get((row[0], row[1]), none), *row)
-                for row in connection.execute(sql.requests_by_endpoint.text)
+            endpoints=tuple(EndpointFigures(*row) for row in connection.execute(sql.requests_by_endpoint.text)),
+            requests=tuple(connection.execute(sql.requests_by_outcome.text)),
+            durations=tuple(
+                (endpoint, model, Spread(DURATION_BOUNDS_S, tuple(within), count, total))
+                for endpoint, model, within, count, total in durations
             ),
+            lags=_lags(connection) if version >= _FIRST_VERSION_WITH_LAGS else None,
             deferred=tuple(connection.execute(sql.deferred_by_reason.text)),
             dropped=tuple(connection.execute(sql.dropped_by_reason.text)),
         )
+
+
+def _lags(connection: Queryable) -> Spread | None:
+    rows = connection.execute(sql.commit_lags.text)
+    if not rows:
+        return None
+    ranges = [(upper_ms / 1000, results) for upper_ms, results, _ in rows if upper_ms is not None]
+    return Spread(
+        bounds=tuple(bound for bound, _ in ranges),
+        within=tuple(results for _, results in ranges),
+        count=sum(results for _, results, _ in rows),
+        total=sum(lag_s for _, _, lag_s in rows),
+    )

@@ -35,6 +35,7 @@ VIEWS = {
     "resources": "resource",
     "admission": "admission",
     "invocations": "invocation",
+    "workers": "worker",
     "spec": "spec_version",
     "graph": "graph",
     "columns": "column_statistics",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from rowmill.errors import Damaged, InternalError, RowmillError, SpecError, UsageError
+from rowmill.errors import Damaged, InternalError, QueryStopped, RowmillError, SpecError, UsageError
 from rowmill.store.database.connection import Connection, column_list
+from rowmill.store.database.sql_allowance import bounded_time, time_for
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout import schema
@@ -89,7 +90,7 @@ class Reader:
 
         status = self.detailed_status(now)
         with self._as_far_as_views_go():
-            return read_figures(self._connection, status)
+            return read_figures(self._connection, status, self._version)
 
     def attempts_from(self, first: int, limit: int) -> list[AttemptRecord]:
         """The attempts with the numbers ``first`` to ``first + limit - 1``, as far as they are there. O(limit)."""
@@ -182,13 +183,28 @@ class Reader:
         # On lines of its own, so that a comment in the condition ends with it.
         query = named.dataset_row_ids_where.fill(predicate=f"(\n{condition}\n)")
         try:
-            return self.table(query)["row_id"].combine_chunks()
+            return self._of_all_rows(query, condition)["row_id"].combine_chunks()
         except UsageError as error:
             from rowmill.store.layout.expression import hint_for_condition  # not for a status, which is to be quick
 
             raise UsageError(
                 f"The condition {condition!r} cannot be used. {error}{hint_for_condition(condition)}"
             ) from error
+
+    def _of_all_rows(self, query: str, condition: str) -> pa.Table:
+        """The result of a query with a user's condition over the dataset. Nobody may be there to stop it: it has a time
+        limit, on a free file too. Raises QueryStopped at its end, and what :meth:`table` does."""
+        _, _, rows = self._connection.execute(named.finished_row_bounds.text)[0]
+        with bounded_time(self._connection, time_for(rows)) as watched:
+            try:
+                return self.table(query)
+            except UsageError as error:
+                if not watched.has_fired:
+                    raise
+                raise QueryStopped(
+                    f"The condition {condition!r} took longer than {time_for(rows):,.0f} s and was stopped. Make it "
+                    "cheaper: bound the texts and lists it builds or compares."
+                ) from error
 
     def only(self, row_ids: pa.Array, columns: Sequence[str] | None = None) -> SomeRows:
         """The finished rows among ``row_ids`` (which are in order), as another source of rows."""
@@ -211,7 +227,8 @@ class Reader:
             columns = self._column_list(None)
             types = self._connection.execute(named.dataset_types.text)
             predicate = f"(\n{condition}\n)" if condition is not None else "true"
-            summary = self.table(named.dataset_summary.fill(columns=columns, predicate=predicate))
+            query = named.dataset_summary.fill(columns=columns, predicate=predicate)
+            summary = self._of_all_rows(query, condition or predicate)
         figures = [column[0].as_py() for column in summary.columns]
         return [
             {"column_name": name, "column_type": sql_type, "distinct": min(distinct, filled), "filled": filled}
@@ -316,7 +333,7 @@ def open_file(path: Path) -> tuple[Connection, int]:
     process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
     """
     if not path.exists():
-        raise UsageError(f"There is no run database {path}. 'rowmill run SPEC' creates one.")
+        raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
     connection = Connection(path, read_only=True)
     try:
         if schema.is_new(connection):
@@ -330,10 +347,15 @@ def open_file(path: Path) -> tuple[Connection, int]:
         raise
 
 
-def query_error(error: duckdb.Error) -> RowmillError:
-    """What a failing query of a user means, in the engine's words without its stack."""
-    text = str(error).strip()
-    if engine_errors.is_corruption(error):
+def query_error(error: Exception) -> RowmillError:
+    """What a failing query of a user means, in the engine's words without its stack and its advice."""
+    text = str(error).strip().partition("\n\nPossible solutions:")[0].partition("\n\nStack Trace:")[0]
+    if isinstance(error, (duckdb.OutOfMemoryException, MemoryError)):
+        return QueryStopped(
+            "The query was stopped: it needs more memory than it may take. Bound what it builds (the length of lists "
+            "and texts), or ask for fewer rows."
+        )
+    if isinstance(error, duckdb.Error) and engine_errors.is_corruption(error):
         return Damaged(f"The run database is damaged: {text}. 'rowmill doctor FILE' says what can be done.")
     if isinstance(error, duckdb.PermissionException):
         return UsageError(f"The query may only read this run database: {text.splitlines()[0]}")

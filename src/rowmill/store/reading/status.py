@@ -142,6 +142,26 @@ class TaskTime:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersStatus:
+    """A group of workers of the process that works on the run: who makes its calls elsewhere. Times are UTC."""
+
+    worker_group: str
+    kind: str
+    workers: int
+    """How many it is to have."""
+    ready: int
+    in_flight: int
+    done: int
+    """Calls that ended on them, those that were lost since included."""
+    lost: int
+    """Workers that were lost."""
+    empty_since: datetime | None
+    """Since when none is left; None if one is (W5)."""
+    waits_until: datetime | None
+    """When the run stops for it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetStatus:
     """The bounds the spec sets; None where it sets none."""
 
@@ -167,6 +187,8 @@ class Details:
     """The columns with the most answers that were cut off."""
     task_times: tuple[TaskTime, ...] = ()
     """Of a traced run, the slowest generator first; else empty."""
+    workers: tuple[WorkersStatus, ...] = ()
+    """Of a run that works, where calls are made elsewhere; else empty."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -182,12 +204,13 @@ class Details:
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),
+            workers=tuple(WorkersStatus(**each) for each in values.get("workers", ())),
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The run at one moment. Times are UTC without zone, costs in US dollars."""
+    """The run at one moment. Times are UTC without zone, costs in US dollars, None where no price is known."""
 
     name: str
     state: str
@@ -201,7 +224,7 @@ class Status:
     requests: int
     input_tokens: int
     output_tokens: int
-    cost_usd: float
+    cost_usd: float | None
     started_at: datetime | None
     updated_at: datetime
     reason: str | None
@@ -213,6 +236,10 @@ class Status:
     """Answers that ended at the limit of their length, in all invocations."""
     rows_lost: int = 0
     """Of the dropped rows those that were lost to errors; the others went as the spec, or a person, wanted."""
+    cached_tokens: int = 0
+    """Of the tokens sent those that servers had in their caches, as far as they say."""
+    cache_write_tokens: int = 0
+    """Of the tokens sent those that servers wrote into their caches, as far as they say."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
@@ -221,6 +248,12 @@ class Status:
         resources = tuple(ResourceStatus(**resource) for resource in values["resources"])
         details = Details.from_values(values["details"]) if values["details"] is not None else None
         return cls(**{**values, "columns": columns, "resources": resources, "details": details})
+
+    def __str__(self) -> str:
+        """The status as a short table."""
+        from rowmill.store.reading.status_text import status_text
+
+        return status_text(self)
 
     def _repr_html_(self) -> str:
         """The status for a notebook."""

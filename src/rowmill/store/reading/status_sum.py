@@ -34,14 +34,23 @@ def status_sum(statuses: Sequence[Status]) -> Status:
         requests=total("requests"),
         input_tokens=total("input_tokens"),
         output_tokens=total("output_tokens"),
-        cost_usd=sum(each.cost_usd for each in statuses),
+        cost_usd=_known_sum([each.cost_usd for each in statuses]),
         started_at=min(started, default=None),
         updated_at=max(each.updated_at for each in statuses),
         reason=None,
         columns=tuple(_columns(statuses)),
         resources=tuple(_resources(statuses)),
         answers_cut_off=total("answers_cut_off"),
+        rows_lost=total("rows_lost"),
+        cached_tokens=total("cached_tokens"),
+        cache_write_tokens=total("cache_write_tokens"),
     )
+
+
+def _known_sum(costs: Iterable[float | None]) -> float | None:
+    """The sum of the costs that are known; None if none is."""
+    known = [cost for cost in costs if cost is not None]
+    return sum(known) if known else None
 
 
 def _columns(statuses: Iterable[Status]) -> Iterable[ColumnProgress]:

@@ -46,7 +46,7 @@ class Change:
     """How the rows of the seed data differ, if they do."""
     kept: tuple[str, ...] = ()
     """Changed as well, but their values stay, and with them what they are needed for."""
-    price: Price | None = None
+    costs: Price | None = None
     """What it takes; None if nothing differs and nobody asked."""
     stored: tuple[tuple[str, str], ...] = ()
     """Name and fingerprint of every generator in the run database."""
@@ -95,16 +95,19 @@ class Change:
     @property
     def remade(self) -> tuple[Remade, ...]:
         """What is made again, and what is made for the first time in rows that are there."""
-        return () if self.price is None else self.price.again
+        return () if self.costs is None else self.costs.again
 
     @property
     def is_untouched(self) -> bool:
         """Whether no value was made under anything that changes."""
-        return bool(self) and self.price is not None and self.price.is_untouched
+        return bool(self) and self.costs is not None and self.costs.is_untouched
 
-    def price_in_words(self) -> str:
-        """What accepting the change takes."""
-        return "Nothing would be generated again." if self.price is None else self.price.in_words()
+    def price(self) -> str:
+        """What accepting the change takes, in words."""
+        return "Nothing would be generated again." if self.costs is None else self.costs.in_words()
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines(), self.price()])
 
 
 def compare(
@@ -164,7 +167,7 @@ def compare(
     if not (change or is_priced):
         return change
     has_shard = bool(connection.execute(sql.knows_of_shards.text)[0][0] and connection.execute(sql.read_shard.text))
-    price = price_of(
+    costs = price_of(
         connection,
         graph,
         added=change.added,
@@ -174,7 +177,7 @@ def compare(
         records=None if has_shard else spec.planned_records,
         max_cost_usd=spec.run.max_cost_usd,
     )
-    return replace(change, price=price)
+    return replace(change, costs=costs)
 
 
 def _generators_of(graph: Graph, columns: Collection[str]) -> set[str]:

@@ -32,11 +32,12 @@ SHARED_TABLES = ("generator", "column_def", "dependency", "seed_content", "seed_
 """Tables that are the same in every shard."""
 _SEED_ROWS = "seed_row"
 JOINED_TABLES = (
-    "run", "spec_version", "plan_segment", "invocation", "attempt", "task_trace", "usage_total", "dropped_row",
-    "retired_generator", "answer", "resource", "refusal", "pause", "limit_by_hand", "schema_version", _SEED_ROWS,
+    "run", "spec_version", "plan_segment", "invocation", "commit_lag", "attempt", "task_trace", "usage_total",
+    "dropped_row", "retired_generator", "answer", "resource", "refusal", "pause", "limit_by_hand", "schema_version",
+    _SEED_ROWS,
 )  # fmt: skip
 """Tables with a rule of their own. What is left has no row in a shard, or none in a whole: ``barrier``,
-``generator_state``, ``shard``."""
+``generator_state``, ``shard``, ``worker``, ``worker_group``."""
 _JOINED = (sql.merge_answers, sql.merge_resources, sql.merge_refusals, sql.merge_pause, sql.merge_limits_by_hand)
 _GENERATOR_MAP = pa.schema([("generator", pa.int32()), ("renamed", pa.int32())])
 _NEW_RETIRED = pa.schema([("generator", pa.int32()), ("name", pa.string())])
@@ -210,7 +211,8 @@ class Merge:
                 mapped.append((number, retired.setdefault(name, -1 - len(retired))))
             connection.stage("generator_map", _table(_GENERATOR_MAP, mapped))
             parameters = {"before": before}
-            connection.execute(sql.merge_invocations.fill(table="invocation", **slots), parameters)
+            for table in ("invocation", "commit_lag"):
+                connection.execute(sql.merge_invocations.fill(table=table, **slots), parameters)
             for table in ("attempt", "task_trace"):
                 connection.execute(sql.merge_calls.fill(table=table, **slots), parameters)
             connection.execute(sql.merge_dropped_rows.fill(**slots))

@@ -40,7 +40,7 @@ _ROW_GROUPS = [
 ]
 
 COPIED_TABLES = (
-    "spec_version", "invocation", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
+    "spec_version", "invocation", "commit_lag", "plan_segment", "resource", "event", "unannounced_row_group", "answer",
     "control_request", "pause", "limit_by_hand", "refusal", "older_rule", "shard",
 )  # fmt: skip
 """Tables that do not depend on the spec."""
@@ -49,9 +49,9 @@ REBUILT_TABLES = (
     "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "task_trace",
     "dropped_row", "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
     "admitted_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
-    "schema_version", "deferred_task",
+    "schema_version", "deferred_task", "worker", "worker_group",
 )  # fmt: skip
-"""Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts."""
+"""Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts. So are workers."""
 
 _GENERATOR_MAP = pa.schema([("generator", pa.int32()), ("renamed", pa.int32()), ("is_kept", pa.bool_())])
 _NEW_RETIRED = pa.schema([("generator", pa.int32()), ("name", pa.string())])

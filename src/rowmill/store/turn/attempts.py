@@ -82,6 +82,8 @@ class Attempts:
             request.output_tokens,
             request.cost_usd,
             request.finish_reason,
+            request.cached_tokens,
+            request.cache_write_tokens,
         )
 
 

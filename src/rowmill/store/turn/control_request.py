@@ -45,6 +45,9 @@ class ControlAnswer:
     message: str
     rows: int = 0
 
+    def __str__(self) -> str:
+        return self.message
+
 
 @dataclass
 class PendingRequest:

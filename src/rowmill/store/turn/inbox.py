@@ -107,7 +107,7 @@ class Inbox:
                 kind = outcome.kind
             ends = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
             key = task.key
-            self.done.append(*key, ends and task.was_deferred)
+            self.done.append(*key, ends and task.deferrals > 0)
             if is_barrier and kind is OutcomeKind.SUCCEEDED:
                 self.over_dataset.append(outcome)
             elif kind is OutcomeKind.SUCCEEDED:

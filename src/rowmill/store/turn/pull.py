@@ -114,7 +114,7 @@ class Pull:
         tasks: list[Task] = []
         started: dict[int, int] = {}
         for row in rows:
-            generator, row_group, row_index, attempts, was_deferred, row_id = row[:6]
+            generator, row_group, row_index, attempts, deferrals, row_id = row[:6]
             if row_index >= 0:
                 inputs = {name: row[place] for name, place in inputs_of[generator]}
                 task = Task(generator, row_group, row_index, row_id, attempts, inputs)
@@ -122,7 +122,7 @@ class Pull:
                 task = self._batch(generator, row_group, attempts)
             else:
                 task = Task(generator, row_group, None, None, attempts, self._barriers.task_rows(generator))
-            tasks.append(task._replace(was_deferred=True) if was_deferred else task)
+            tasks.append(task._replace(deferrals=deferrals) if deferrals else task)
             started[generator] = started.get(generator, 0) + 1
         self._share.charge(started)
         return self._regeneration.number(tasks)

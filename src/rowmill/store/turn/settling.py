@@ -7,11 +7,12 @@ changed in this turn.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import duckdb
 
-from rowmill.errors import GeneratorError
+from rowmill.errors import GeneratorError, SqlTooCostly
 from rowmill.graph.graph import GeneratorNode
 from rowmill.spec.declaration import SampledValue, SeedColumn, SqlExpression, Strategy
 from rowmill.store.database.connection import Connection, quote
@@ -28,6 +29,7 @@ from rowmill.value.shown import with_values
 sql = statements_of("turn/settle")
 
 _EXPLAINED_ROWS = 20
+_LONGEST_EXPLANATION_S = 5.0
 _SHOWN = 80
 
 
@@ -188,7 +190,7 @@ class Settling:
                     message = self._reason(expression, row_id)
                 else:
                     kind, message = self._sampling_reason(sampled, node.name, row_id)
-            failed.append(FailedCell(node.number, row_group, row_index, kind, message))
+            failed.append(FailedCell(node.number, row_group, row_index, kind, clean(message)))
         return failed
 
     def _expression_reason(self, node: GeneratorNode, text: str, expression: str, row_id: int) -> tuple[str, str]:
@@ -197,7 +199,10 @@ class Settling:
         with Connection(None, threads=1) as scratch:
             scratch.stage("failing_row", row)
             try:
-                value, of = scratch.execute(sql.value_and_type_for_row.fill(expression=f"({text}\n)"))[0]
+                with _explaining(scratch, node.name, text):
+                    value, of = scratch.execute(sql.value_and_type_for_row.fill(expression=f"({text}\n)"))[0]
+            except SqlTooCostly as error:
+                return "SqlError", str(error)
             except duckdb.Error as error:
                 return "SqlError", str(error).strip().splitlines()[0]
         if value is None:
@@ -217,7 +222,10 @@ class Settling:
             create_sampler_macros(scratch, [expression])
             scratch.stage("failing_row", row)
             try:
-                scratch.execute(sql.evaluate_for_row.fill(expression=expression))
+                with _explaining(scratch, column, expression):
+                    scratch.execute(sql.evaluate_for_row.fill(expression=expression))
+            except SqlTooCostly as error:
+                return "SqlError", str(error)
             except duckdb.Error as error:
                 return "SqlError", str(error).strip().splitlines()[0]
         return "ConstraintNotMet", value.unmet
@@ -231,10 +239,18 @@ class Settling:
         with Connection(None, threads=1) as scratch:
             scratch.stage("failing_row", row)
             try:
-                scratch.execute(sql.evaluate_for_row.fill(expression=expression))
+                with _explaining(scratch, "The expression", expression):
+                    scratch.execute(sql.evaluate_for_row.fill(expression=expression))
+            except SqlTooCostly as error:
+                return str(error)
             except duckdb.Error as error:
                 return str(error).strip().splitlines()[0]
         return "The expression failed among other rows, but not for this row alone."
+
+
+def _explaining(scratch: Connection, what: str, expression: str) -> AbstractContextManager[None]:
+    """What finding out why one row failed may take."""
+    return allowance(scratch, what, [expression], longest_s=_LONGEST_EXPLANATION_S)
 
 
 def _judged(node: GeneratorNode) -> str:

@@ -19,6 +19,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     admission     row groups enter, are parked and come back                            (A1 to A7)
     refusals      custom functions that are rate limited block and park as endpoints do (A4, A7)
     acceptance    rows are planned in the place of dropped ones                         (P6)
+    commit_lag    how long results waited for their commit                             (D2)
     ledger        what the turn has found out so far, and which reason to stop wins
 
 Time comes in as a parameter; nothing here looks at a clock or draws a random number.
@@ -26,7 +27,7 @@ Time comes in as a parameter; nothing here looks at a clock or draws a random nu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import duckdb
@@ -48,6 +49,7 @@ from rowmill.store.reshape.reopening import Reopening, RowKey
 from rowmill.store.turn.acceptance import Acceptance, TooFewAccepted
 from rowmill.store.turn.admission import Admission, count_row_groups
 from rowmill.store.turn.attempts import Attempts, clean
+from rowmill.store.turn.commit_lag import CommitLags
 from rowmill.store.turn.control import Control, RowHands
 from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
@@ -115,6 +117,8 @@ class Turn:
         self._admission = Admission(connection, layout, settings, seed_rows, self._refusals)
         self._pull = Pull(connection, layout, self._in_flight, self._barriers, self._regeneration)
         self._trace = Trace(connection, invocation, is_on=settings.trace)
+        self.lags = CommitLags(connection, invocation)
+        """What was measured of this invocation's commits; the turns write it, and whoever signs out."""
         self._journal = Journal(connection)
         self._outages = Outages()
         self.control = Control(connection, is_living=True)
@@ -135,17 +139,20 @@ class Turn:
         free: Mapping[str, int],
         now: float,
         learned: Mapping[str, int] | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> TurnResult:
         """One turn: everything the outcomes mean, and up to ``free`` new tasks per resource.
 
         ``now`` is seconds since the epoch; ``learned`` the limits of resources that changed (C2). An empty ``free``
-        writes outcomes without letting anything new in: that is how a run ends. Raises WriteFailed or
-        InternalError; then nothing of the turn is written.
+        writes outcomes without letting anything new in: that is how a run ends. ``clock`` says when the commit was,
+        for the lag of its results. Raises WriteFailed or InternalError; then nothing of the turn is written.
         """
         ledger = TurnLedger(from_epoch(now), self._last)
         try:
             with self._connection.transaction():
                 self._move_on(ledger, outcomes, free, learned or {})
+            if clock is not None:
+                self.lags.committed(outcomes, clock())
             self.control.committed(ledger)
             if ledger.ready_barrier is not None and ledger.stop is None and self._hands_out(free, ledger):
                 self._run_barrier(ledger.ready_barrier, ledger)
@@ -429,8 +436,12 @@ class Turn:
         now = ledger.now
         if ledger.complete:
             self._connection.execute(sql.finish_run.text, {"now": now})
-        elif is_patient or self._touched_at is None or abs(now - self._touched_at) >= _TOUCH_INTERVAL:
+            return
+        is_due = self._touched_at is None or abs(now - self._touched_at) >= _TOUCH_INTERVAL
+        if is_patient or is_due:
             self._connection.execute(sql.touch_run.text, {"now": now})
+        if is_due:
+            self.lags.write()
             self._touched_at = now
 
     def _contradiction(self) -> str:

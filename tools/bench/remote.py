@@ -1,0 +1,295 @@
+"""Calls made elsewhere: chained no-op columns, requests over HTTP, and a function that computes; in the process of the
+run, in one and two processes beside it, and by one and two actors of Ray, where that is installed.
+
+*driver alone* is the engine with workers that cost nothing: every call has ended as soon as it was handed over, and
+endings come in batches. It is the most that one driver can do.
+
+The time goes from the moment all workers are ready to the end of the run. CPU is that of the driver and of all workers
+together, per call. Of HTTP the endpoint's CPU and the bare client stand beside (``tools/benchmark provider`` says what
+that is): both share the cores with driver and workers.
+
+The function that computes takes 5 ms of CPU. Two processes need two idle cores to make twice as many calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import textwrap
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from rowmill.dispatch.protocol import CallEnding, Workers
+from rowmill.dispatch.slot import Slot
+from rowmill.engine.elsewhere import Job
+from rowmill.engine.ending import RunReport
+from rowmill.engine.event_loop import run_on_event_loop
+from rowmill.engine.invocation import work
+from rowmill.engine.preparation import Prepared, prepare
+from rowmill.engine.writer import WriterThread
+from rowmill.remote.opening import open_workers
+from rowmill.spec.executor import Workers as WorkerSettings
+from rowmill.spec.executor import executor_settings
+from rowmill.spec.spec import Spec
+from rowmill.store.run_store import RunStore
+from rowmill.task import Outcome, OutcomeKind, TaskKey
+
+from .gauge import allow_many_files, in_own_process, process_cpu_s
+from .provider import bare_client
+from .report import Figure, Report, Row, Table
+from .simulator import http_simulator
+
+_MODEL = "bench"
+_IN_FLIGHT = {"no-op": 1024, "HTTP": 512, "CPU-bound": 64}
+_LATENCY_MS = 20
+_AIMED_AT_PER_S = {"no-op": 20_000, "HTTP": 2_500, "CPU-bound": 300}
+_LEAST = {"no-op": 3_000, "HTTP": 2_048, "CPU-bound": 50}
+_COLUMNS = {"no-op": 3, "HTTP": 1, "CPU-bound": 1}
+_ALONE = "driver alone"
+_PATIENCE_S = 120.0
+_FUNCTIONS = """
+import time
+
+async def no_op(row) -> int:
+    return 1
+
+def compute(row) -> int:
+    until = time.thread_time() + 0.005
+    count = 0
+    while time.thread_time() < until:
+        count += 1
+    return 1
+"""
+_FIGURES = (
+    Figure("work", "work"),
+    Figure("executor", "executor"),
+    Figure("calls", "calls"),
+    Figure("calls_per_s", "calls/s"),
+    Figure("times_local", "× local", 2),
+    Figure("share_of_bare", "of bare", percent=True),
+    Figure("driver_us", "driver µs/call", 1),
+    Figure("worker_us", "workers µs/call", 1),
+    Figure("endpoint_us", "endpoint µs", 1),
+    Figure("bare_us", "bare client µs", 1),
+)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of this benchmark."""
+    parser.add_argument("--seconds", type=float, default=3.0, help="aimed at per case (default: 3)")
+    parser.add_argument("--work", choices=[*_IN_FLIGHT], action="append", help="only this work (repeatable)")
+    parser.add_argument("--without-ray", action="store_true", help="leave Ray out, though it is installed")
+
+
+def measure(options: argparse.Namespace) -> Report:
+    """Runs case after case, the driver of each in a process of its own."""
+    report = Report("remote")
+    executors: dict[str, Mapping[str, Any] | None] = {
+        "local": {"kind": "local"},
+        "1 process": {"kind": "processes", "workers": 1},
+        "2 processes": {"kind": "processes", "workers": 2},
+    }
+    if find_spec("ray") is None:
+        report.notes.append("Ray is not installed here: pip install 'rowmill[ray]'.")
+    elif not options.without_ray:
+        actors = {"kind": "ray", "address": "local", "num_cpus": 0.5}
+        executors |= {"1 Ray actor": {**actors, "workers": 1}, "2 Ray actors": {**actors, "workers": 2}}
+    executors[_ALONE] = None
+    rows: list[Row] = []
+    for kind in options.work or _IN_FLIGHT:
+        calls = max(_LEAST[kind], int(_AIMED_AT_PER_S[kind] * options.seconds))
+        found = [_case(kind, name, executor, calls) for name, executor in executors.items()]
+        _compare(kind, calls, found)
+        rows += found
+    report.tables.append(Table("remote", "Calls made here and elsewhere", _FIGURES, rows))
+    report.notes.append("Time is from the moment all workers are ready to the end of the run.")
+    return report
+
+
+def _case(kind: str, name: str, executor: Mapping[str, Any] | None, calls: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"work": kind, "executor": name}
+    if kind != "HTTP":
+        return found | in_own_process(_run, kind, executor, calls, "")
+    with http_simulator(_LATENCY_MS, {_MODEL: {}}) as simulator:
+        before = process_cpu_s(simulator.pid)
+        found |= in_own_process(_run, kind, executor, calls, simulator.base_url)
+        after = process_cpu_s(simulator.pid)
+    if before is not None and after is not None and executor is not None:
+        found["endpoint_us"] = (after - before) / calls * 1e6
+    return found
+
+
+def _compare(kind: str, calls: int, found: Sequence[dict[str, Any]]) -> None:
+    bare: dict[str, Any] = {}
+    if kind == "HTTP":
+        with http_simulator(_LATENCY_MS, {_MODEL: {}}) as simulator:
+            model = {"provider": "openai", "base_url": simulator.base_url}
+            bare = in_own_process(bare_client, model, _LATENCY_MS, _IN_FLIGHT[kind], calls)
+    for row in found:
+        row["times_local"] = row["calls_per_s"] / found[0]["calls_per_s"]
+        if bare:
+            row["bare_us"] = bare["bare_cpu_us"]
+            row["share_of_bare"] = row["calls_per_s"] / bare["bare_per_s"]
+
+
+def _spec(kind: str, calls: int, url: str) -> dict[str, Any]:
+    in_flight = _IN_FLIGHT[kind]
+    columns: list[dict[str, Any]] = [{"name": "start", "column_type": "sampler", "sampler_type": "uuid"}]
+    if kind == "HTTP":
+        prompt = "Write about {{ start }}."
+        columns.append({"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": prompt})
+    else:
+        function = "functions:no_op" if kind == "no-op" else "functions:compute"
+        for number in range(_COLUMNS[kind]):
+            columns.append(
+                {
+                    "name": f"column_{number}",
+                    "column_type": "custom",
+                    "generator_function": function,
+                    "required_columns": [columns[-1]["name"]],
+                    **({"max_rows_per_call": 1} if kind == "CPU-bound" else {}),
+                }
+            )
+    rows = calls // _COLUMNS[kind]
+    model = {"alias": "writer", "model": _MODEL, "base_url": url, "max_parallel_requests": in_flight}
+    return {
+        "name": "remote",
+        "records": rows,
+        "row_group_size": min(500, rows),
+        "run": {"max_in_flight": in_flight},
+        **({"models": [model]} if url else {}),
+        "columns": columns,
+    }
+
+
+def _run(kind: str, executor: Mapping[str, Any] | None, calls: int, url: str) -> dict[str, Any]:
+    allow_many_files(_IN_FLIGHT[kind] + 256)
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        (directory / "functions.py").write_text(textwrap.dedent(_FUNCTIONS), encoding="utf-8")
+        prepared = prepare(Spec.from_data(_spec(kind, calls, url)), directory)
+        measured = _Measured()
+        run_on_event_loop(partial(_work, prepared, directory / "remote.duckdb", executor, measured))
+    calls = prepared.spec.planned_records * _COLUMNS[kind]
+    return {
+        "calls": calls,
+        "calls_per_s": calls / measured.seconds,
+        "driver_us": measured.driver_cpu_s / calls * 1e6,
+        "worker_us": measured.worker_cpu_s / calls * 1e6 if measured.worker_cpu_s else None,
+    }
+
+
+class _Measured:
+    """What a run cost from the moment its workers were ready."""
+
+    def __init__(self) -> None:
+        self.pids: Sequence[int] = ()
+        self.seconds = self.driver_cpu_s = self.worker_cpu_s = 0.0
+
+    def begin(self) -> None:
+        """The dispatcher starts."""
+        self._workers = self._cpu_of_workers()
+        self._driver = time.process_time()
+        self._at = time.perf_counter()
+
+    def end(self) -> None:
+        """The run is over; its workers are there still."""
+        self.seconds = time.perf_counter() - self._at
+        self.driver_cpu_s = time.process_time() - self._driver
+        self.worker_cpu_s = self._cpu_of_workers() - self._workers
+
+    def _cpu_of_workers(self) -> float:
+        return sum(process_cpu_s(pid) or 0.0 for pid in self.pids)
+
+
+async def _work(prepared: Prepared, database: Path, executor: Mapping[str, Any] | None, measured: _Measured) -> None:
+    settings = executor_settings(dict(executor) if executor is not None else "processes")
+    opened = _opened_alone if executor is None else open_workers
+
+    @asynccontextmanager
+    async def all_ready(wanted: WorkerSettings, job: Job) -> AsyncIterator[Workers]:
+        async with opened(wanted, job) as workers:
+            if executor is not None:
+                measured.pids = await _ready(workers, wanted.workers or 1)
+            yield workers
+            measured.end()
+
+    async with WriterThread() as writer:
+        store = await writer.call(RunStore.open, database)
+        try:
+            report: RunReport = await work(
+                store,
+                writer,
+                prepared,
+                wall_clock=time.time,
+                environ={},
+                executor=settings,
+                open_workers=all_ready,
+                on_dispatcher=lambda dispatcher: measured.begin(),
+            )
+        finally:
+            await writer.call(store.close)
+    if not measured.seconds:  # in the process of the run
+        measured.end()
+    if report.rows_finished != prepared.spec.planned_records:
+        raise RuntimeError(f"The run is not complete: {report.message}")
+
+
+async def _ready(workers: Any, count: int) -> list[int]:
+    """The processes of all workers, when they are ready."""
+    with anyio.fail_after(_PATIENCE_S):
+        while True:
+            pids = [facts.pid for facts in workers.statistics() if facts.state == "ready"]
+            if len(pids) == count:
+                return pids
+            await anyio.sleep(0.01)
+
+
+@asynccontextmanager
+async def _opened_alone(settings: WorkerSettings, job: Job) -> AsyncIterator[Workers]:
+    yield _Nobody({number: 1 if name.startswith("column") else "made" for number, name in job.generators.items()})
+
+
+class _Nobody:
+    """Workers that cost nothing: what is submitted has ended when the event loop comes round."""
+
+    suspects: Set[TaskKey] = frozenset()
+
+    def __init__(self, values: Mapping[int, Any]) -> None:
+        self._values = values
+        self._ended: list[CallEnding] = []
+        self._news = anyio.Event()
+
+    def submit(self, slots: Sequence[Slot]) -> None:
+        """See :class:`rowmill.dispatch.protocol.Workers`."""
+        started_at, now = time.time(), anyio.current_time()
+        for slot in slots:
+            slot.begin(now)
+            value = [self._values[slot.tasks[0].generator]]
+            outcomes = [
+                Outcome(OutcomeKind.SUCCEEDED, task, value, None, (), started_at, 0.0, None, "nobody")
+                for task in slot.tasks
+            ]
+            self._ended.append(CallEnding(slot.call, outcomes))
+        self._news.set()
+
+    def cancel(self, calls: Sequence[int]) -> None:
+        """See :class:`rowmill.dispatch.protocol.Workers`: none runs for long enough."""
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        """See :class:`rowmill.dispatch.protocol.Workers`: nobody is asked."""
+
+    async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
+        """See :class:`rowmill.dispatch.protocol.Workers`."""
+        while True:
+            await self._news.wait()
+            self._news = anyio.Event()
+            batch, self._ended = self._ended, []
+            yield batch
