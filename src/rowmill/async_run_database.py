@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -275,10 +275,18 @@ class AsyncRunDatabase:
         *,
         directory: str | Path | None = None,
         parameters: Mapping[str, object] | None = None,
+        keep_values: Collection[str] = (),
     ) -> Change:
         """As :meth:`RunDatabase.fork`."""
         return await self._one_at_a_time(
-            partial(self._database.fork, target, spec, directory=directory, parameters=parameters)
+            partial(
+                self._database.fork,
+                target,
+                spec,
+                directory=directory,
+                parameters=parameters,
+                keep_values=keep_values,
+            )
         )
 
     async def close(self) -> None:

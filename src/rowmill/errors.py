@@ -8,6 +8,7 @@
     ├── StateError                the run database is not as it must be
     │   ├── Locked                another process holds it (exit code 4, names the pid)
     │   ├── Incompatible          run database and spec do not fit (exit code 5)
+    │   │   └── Untouched         but no value was made under what differs: a run takes the change over
     │   ├── Damaged               the file cannot be trusted (exit code 6)
     │   └── WriteFailed           a turn could not be committed: disk full, file gone (exit code 1)
     ├── ProviderError             a model endpoint said no
@@ -104,6 +105,10 @@ class Incompatible(StateError):
     """The run database and the spec, or this version of Rowmill, do not fit."""
 
     exit_code = 5
+
+
+class Untouched(Incompatible):
+    """Spec and run database differ, but no value was made under what differs."""
 
 
 class Damaged(StateError):

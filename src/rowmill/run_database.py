@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
@@ -417,10 +417,12 @@ class RunDatabase:
         *,
         directory: str | Path | None = None,
         parameters: Mapping[str, object] | None = None,
+        keep_values: Collection[str] = (),
     ) -> Change:
         """Copies this run database to ``target``, under another spec: what it lacks, a run of it makes.
 
-        ``spec``: None is the one inside; otherwise as for :func:`rowmill.run`. Returns what the copy makes anew.
+        ``spec``: None is the one inside; otherwise as for :func:`rowmill.run`, as ``keep_values`` is.
+        Returns what the copy makes anew.
         """
         if parameters and spec is None:
             raise UsageError("The spec inside a run database has its values: --set takes --spec, too.")
@@ -430,7 +432,7 @@ class RunDatabase:
             else:
                 loaded, start, _ = loaded_spec(spec, directory, None, parameters)
                 prepared = prepare_to_change(loaded, path, start)
-            return engine_change.fork(prepared, path, Path(target), time.time())
+            return engine_change.fork(prepared, path, Path(target), time.time(), keeps=keep_values)
 
     # ------------------------------------------------------------------------------------------------
 

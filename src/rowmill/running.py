@@ -6,7 +6,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -61,6 +61,7 @@ async def run_async(
     seed: object = None,
     parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
+    keep_values: Collection[str] = (),
     purge: bool = False,
     resume: bool = False,
     shard: tuple[int, int] | None = None,
@@ -85,7 +86,8 @@ async def run_async(
         polars); they are kept in the run database.
     :param parameters: values for those of the spec (``--set``).
     :param accept_changes: a spec that differs from the one inside the run database replaces it, and what it changes is
-        made again; without it such a spec is refused.
+        made again; without it such a spec is refused. Without a spec: likewise for functions that changed.
+    :param keep_values: columns that keep their values although what makes them changed, and with them what needs them.
     :param purge: also gives up values that were kept of removed and changed columns.
     :param resume: goes on with a run that was paused; otherwise it stays paused.
     :param shard: ``(3, 16)`` makes only the third of sixteen parts, in a run database of its own (see :func:`merge`).
@@ -118,6 +120,8 @@ async def run_async(
         if path is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {path} {spec}")
         spec, path = None, spec
+    if keep_values and not accept_changes:
+        raise UsageError("--keep-values says how a change is accepted: add --accept-changes.")
     if spec is None:
         if path is None:
             raise UsageError("Neither a spec nor a run database was given.")
@@ -125,8 +129,6 @@ async def run_async(
             raise UsageError("The spec inside a run database has its values; give parameters together with the spec.")
         if seed is not None:
             raise UsageError("The run database holds its seed rows; give seed together with the spec, or leave it out.")
-        if accept_changes or purge:
-            raise UsageError("--accept-changes and --purge take the spec to go on with: rowmill run SPEC DATABASE.")
         loaded, database = None, Path(path)
     else:
         loaded = await anyio.to_thread.run_sync(loaded_spec, spec, directory, seed, parameters)
@@ -139,9 +141,10 @@ async def run_async(
             prepared = await anyio.to_thread.run_sync(prepare_to_run, *loaded[:2], database)
         if prepared is not None and loaded is not None and prepared.seed_file is not None:
             refuse_shadowed(loaded[2], [name for name, _ in prepared.seed_file.columns])
-        if prepared is not None and (accept_changes or purge) and database.exists():
-            accept = partial(accept_change, purge=purge)
-            await anyio.to_thread.run_sync(accept, prepared, database, time.time())
+        if (accept_changes or purge) and database.exists():
+            changed = prepared if prepared is not None else await anyio.to_thread.run_sync(prepare_inside, database)
+            accept = partial(accept_change, purge=purge, keeps=keep_values)
+            await anyio.to_thread.run_sync(accept, changed, database, time.time())
         where = _executor(prepared, executor, address, workers)
         if metrics is not None:
             place = meanwhile.enter_context(_metrics(database, metrics))
@@ -171,6 +174,7 @@ def run(
     seed: object = None,
     parameters: Mapping[str, object] | None = None,
     accept_changes: bool = False,
+    keep_values: Collection[str] = (),
     purge: bool = False,
     resume: bool = False,
     shard: tuple[int, int] | None = None,
@@ -197,6 +201,7 @@ def run(
             seed=seed,
             parameters=parameters,
             accept_changes=accept_changes,
+            keep_values=keep_values,
             purge=purge,
             resume=resume,
             shard=shard,

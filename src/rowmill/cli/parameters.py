@@ -1,4 +1,4 @@
-"""The option ``--set``: values for the parameters of a spec."""
+"""Options of commands that take a spec: values for its parameters, and what a change leaves as it is."""
 
 from __future__ import annotations
 
@@ -32,4 +32,14 @@ def set_option(function: _Function) -> _Function:
         callback=_given,
         metavar="NAME=VALUE",
         help="The value of a parameter of the spec; may be given several times.",
+    )(function)
+
+
+def keep_values_option(function: _Function) -> _Function:
+    """Adds ``--keep-values`` to a command that accepts a changed spec; the command receives ``keep_values``."""
+    return click.option(
+        "--keep-values",
+        multiple=True,
+        metavar="COLUMN",
+        help="Of a column that changed: its values stay, and what depends on it; may be given several times.",
     )(function)

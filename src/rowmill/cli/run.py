@@ -13,7 +13,7 @@ import click
 
 from rowmill.cli.address_space import check_address_space
 from rowmill.cli.logs import LogFormat, handler, settings, tell
-from rowmill.cli.parameters import set_option
+from rowmill.cli.parameters import keep_values_option, set_option
 from rowmill.cli.place import is_run_database
 from rowmill.errors import Interrupted, RowmillError, UsageError
 
@@ -63,6 +63,7 @@ def _rows(context: click.Context, parameter: click.Parameter, text: str | None) 
 @click.option(
     "--accept-changes", is_flag=True, help="Go on with a changed spec: make again what it changes, and nothing else."
 )
+@keep_values_option
 @click.option("--purge", is_flag=True, help="Also give up values that were kept of removed and changed columns.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @set_option
@@ -97,6 +98,7 @@ def command(
     spec: Path,
     database: Path | None,
     accept_changes: bool,
+    keep_values: tuple[str, ...],
     purge: bool,
     yes: bool,
     shows_page: bool,
@@ -129,11 +131,13 @@ def command(
     from rowmill.graph.shard import ShardOrder
 
     check_address_space()
+    if keep_values and not accept_changes:
+        raise UsageError("--keep-values says how a change is accepted: add --accept-changes.")
     order = ShardOrder.asked(shard, rows)
     try:
         prepared, path = _what(spec, database, parameters, order, needs_seed=accept_changes or purge, yes=yes)
         if accept_changes or purge:
-            _accept(prepared, path, purge=purge, yes=yes)
+            _accept(prepared, path, keeps=keep_values, purge=purge, yes=yes)
         where = _executor(prepared, executor, address, workers)
         with _served(path, metrics), _page(path) if shows_page else nullcontext():
             display = None if settings().quiet else _display()
@@ -219,7 +223,7 @@ def _check_new(database: Path) -> None:
         )
 
 
-def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) -> None:
+def _accept(prepared: Prepared | None, path: Path, *, keeps: tuple[str, ...], purge: bool, yes: bool) -> None:
     """Makes the run database one of the changed spec, after saying what that means."""
     import time
 
@@ -231,7 +235,7 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
         return
     if prepared is None:
         prepared = prepare_inside(path)
-    change = look_at_change(prepared, path)
+    change = look_at_change(prepared, path, keeps=keeps)
     for line in change.lines():
         tell(f"  {line}")
     if change:
@@ -240,7 +244,7 @@ def _accept(prepared: Prepared | None, path: Path, *, purge: bool, yes: bool) ->
         confirm("Give up the values that were kept of removed and changed columns?", yes)
     elif change.removed:
         confirm(f"Take {', '.join(change.removed)} out of the dataset? The values are kept until --purge.", yes)
-    accept_change(prepared, path, time.time(), purge=purge)
+    accept_change(prepared, path, time.time(), purge=purge, keeps=keeps)
 
 
 def _executor(

@@ -31,8 +31,8 @@ def open_run(store: RunStore, prepared: Prepared | None, order: ShardOrder | Non
         inside = prepare_stored(stored.text, stored.directory, store.seed_columns())
         store.check_code(inside.spec, inside.graph)
         return inside
-    store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     store.plan().extended(_wanted_rows(store, prepared.spec), prepared.spec.row_group_size)
+    store.check_fits(prepared.spec, prepared.graph, prepared.seed_file)
     return prepared
 
 

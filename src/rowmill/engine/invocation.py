@@ -35,6 +35,7 @@ from rowmill.engine.binding import (
     task_columns,
     traits_of,
 )
+from rowmill.engine.change import accept_change
 from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
@@ -45,12 +46,13 @@ from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.preparation import Prepared
+from rowmill.engine.reopening import prepare_inside
 from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import rest_reason, shard_of
 from rowmill.engine.steady_clock import SteadyClock
 from rowmill.engine.writer import StoreWriter, WriterThread
-from rowmill.errors import Interrupted, RowmillError, UsageError, WriteFailed
+from rowmill.errors import Interrupted, RowmillError, Untouched, UsageError, WriteFailed
 from rowmill.generators.file_directory import FileDirectory, files_of
 from rowmill.generators.prompting.answer_directory import AnswerDirectory
 from rowmill.generators.protocol import Generator
@@ -107,10 +109,56 @@ async def run(
     ``resume``: also if the run is paused. ``shard``: only those rows of a new run; one that goes on must be made of
     them. ``executor``, ``otel``: in the place of the spec's fields of these names; without ``open_workers`` calls are
     always made in this process. A run that is refused, or whose models do not answer, is not extended, resumed or
-    changed. Raises RowmillError: SpecError, Locked, Incompatible, Damaged, WriteFailed, what stopped the run
-    (RunStopping), or what a callback raised.
+    changed; only what no value was made under is taken over before. Raises RowmillError: SpecError, Locked,
+    Incompatible, Damaged, WriteFailed, what stopped the run (RunStopping), or what a callback raised.
     """
-    environ = os.environ if environ is None else environ
+    once = partial(
+        _run,
+        prepared,
+        database,
+        on_progress=on_progress,
+        progress_interval_s=progress_interval_s,
+        handle_signals=handle_signals,
+        takes_interrupts=takes_interrupts,
+        on_drain=on_drain,
+        on_row_group_finished=on_row_group_finished,
+        environ=os.environ if environ is None else environ,
+        resume=resume,
+        shard=shard,
+        executor=executor,
+        otel=otel,
+        open_workers=open_workers,
+    )
+    try:
+        return await once()
+    except Untouched as change:
+        _log.info("%s The run goes on with it.", change)
+        await anyio.to_thread.run_sync(_take_over, prepared, database)
+    return await once()
+
+
+def _take_over(prepared: Prepared | None, database: Path) -> None:
+    """A change under which nothing was made needs nobody's consent."""
+    accept_change(prepared if prepared is not None else prepare_inside(database), database, time.time())
+
+
+async def _run(
+    prepared: Prepared | None,
+    database: Path,
+    *,
+    on_progress: Progress | None,
+    progress_interval_s: float,
+    handle_signals: bool,
+    takes_interrupts: bool,
+    on_drain: Callable[[], None] | None,
+    on_row_group_finished: Callable[[FinishedRowGroup], None] | None,
+    environ: Mapping[str, str],
+    resume: bool,
+    shard: ShardOrder | None,
+    executor: ExecutorSettings | None,
+    otel: OtelSettings | None,
+    open_workers: OpenWorkers | None,
+) -> RunReport:
     deadline = Deadline()
     async with AsyncExitStack() as afterwards, AsyncExitStack() as stack:
         if handle_signals:  # the process is ours to end

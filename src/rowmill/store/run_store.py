@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from rowmill.counted import plural
-from rowmill.errors import Damaged, Incompatible, InternalError
+from rowmill.errors import Damaged, Incompatible, InternalError, Untouched
 from rowmill.graph.graph import Graph
 from rowmill.graph.plan import Plan, PlanSegment
 from rowmill.graph.shard import Shard
@@ -248,10 +248,13 @@ class RunStore:
     def check_fits(self, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> None:
         """Raises Incompatible if this database was made from a spec, or seed data, that shapes values differently."""
         change = compare(self._connection, spec, graph, seed_file)
+        if change.is_untouched:
+            raise Untouched(f"Nothing was made yet under what changed: {'; '.join(change.lines())}.")
         if change:
             raise Incompatible(
-                f"{self._connection.path} was made from another spec: {'; '.join(change.lines())}. {change.price()} "
-                "Nothing was changed. '--accept-changes' goes on with the new spec; the old spec, or another file for "
+                f"{self._connection.path} was made from another spec: {'; '.join(change.lines())}. "
+                f"{change.price()} Nothing was changed. "
+                "'--accept-changes' goes on with the new spec; the old spec, or another file for "
                 "a new dataset, leave this one as it is."
             )
 
@@ -273,11 +276,14 @@ class RunStore:
     def check_code(self, spec: Spec, graph: Graph) -> None:
         """Raises Incompatible if the spec inside this database would now make other values: its functions changed."""
         change = compare(self._connection, spec, graph)
+        if change.is_untouched:
+            raise Untouched(f"Nothing was made yet under what changed: {'; '.join(change.lines())}.")
         if change:
             path = self._connection.path
             raise Incompatible(
-                f"{path} was made with other code than there is now: {'; '.join(change.lines())}. {change.price()} "
-                f"Nothing was changed. Put the code back as it was, or: 'rowmill run {path} --accept-changes' goes on "
+                f"{path} was made with other code than there is now: {'; '.join(change.lines())}. "
+                f"{change.price()} Nothing was changed. "
+                f"Put the code back as it was, or: 'rowmill run {path} --accept-changes' goes on "
                 "with the code of now."
             )
 

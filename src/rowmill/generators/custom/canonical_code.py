@@ -298,9 +298,8 @@ class _Writer:
             if name in scope.bound:
                 # Before it is bound in a class body, a name there is the module's.
                 return f"{name}|{self._names.token(name)}" if scope.is_class and self._names.is_own(name) else name
-        if not self._names.is_own(name):
-            if name in _RUNS_TEXT or name in _BY_TEXT or name in _LOOKS_AT_CODE:
-                self._names.cannot_follow()
+        if name in (_RUNS_TEXT | _BY_TEXT | _LOOKS_AT_CODE) and not self._names.is_own(name):
+            self._names.cannot_follow()
         return self._names.token(name)
 
     def _note_attribute(self, attribute: str) -> None:

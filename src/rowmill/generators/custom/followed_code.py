@@ -1,6 +1,6 @@
 """What a function is made of: its own code, and what it refers to in its module and in modules beside the spec.
 
-Read from source, never imported, so that who looks at a spec, runs it, or makes its calls elsewhere (W6) finds the same.
+Read from source, never imported: who looks at a spec, runs it, or makes its calls elsewhere (W6) finds the same.
 
 - Functions, classes and constants count when the function refers to them, directly or through others. Of a module
   that lies beside the spec those that are imported count; anything installed counts by its name alone.
@@ -89,9 +89,7 @@ class _Module:
     @cached_property
     def imports(self) -> list[ast.Import | ast.ImportFrom]:
         """All that it imports as it is imported itself."""
-        return [
-            each for statement in self.statements for each in _executed(statement) if isinstance(each, _IMPORTS)
-        ]
+        return [each for statement in self.statements for each in _executed(statement) if isinstance(each, _IMPORTS)]
 
     @cached_property
     def stars(self) -> list[ast.ImportFrom]:
@@ -249,9 +247,7 @@ class _Following:
         """Writes statements nobody refers to and that may shape values all the same; whether there were any."""
         before = len(self._texts)
         for module in [*self._touched]:
-            needed = {
-                name for owner, name in self._numbers if owner == module.name and module.is_variable(name)
-            }
+            needed = {name for owner, name in self._numbers if owner == module.name and module.is_variable(name)}
             for place, statement in enumerate(module.statements):
                 if (module.name, place) in self._statements or _is_main(statement):
                     continue

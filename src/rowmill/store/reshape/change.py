@@ -6,35 +6,23 @@ Nothing else is: values of unchanged columns stay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from rowmill.counted import plural
-from rowmill.figures import money
+from rowmill.errors import UsageError
 from rowmill.graph.fingerprint import earlier_fingerprint, fingerprint
 from rowmill.graph.graph import Graph
-from rowmill.spec.declaration import LOCAL_RESOURCES, Declaration, SeedColumn, Strategy
+from rowmill.spec.declaration import Declaration, SeedColumn
+from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
 from rowmill.store.layout.seed_content import seed_difference
 from rowmill.store.layout.seed_reader import SeedFile
+from rowmill.store.reshape.price import Price, Remade, price_of
 
 sql = statements_of("reshape/change", "run")
-
-
-@dataclass(frozen=True, slots=True)
-class Remade:
-    """A column that would be made again, or for the first time."""
-
-    name: str
-    cells: int
-    """How many cells, as far as rows were made already."""
-    requests: int
-    """About how many requests to a model that takes; 0 for a column that asks none."""
-    cost_usd: float | None
-    """About what they cost, in US dollars; None if nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +44,10 @@ class Change:
     """The old and the new seed of the run, if they differ."""
     seed_data: str | None = None
     """How the rows of the seed data differ, if they do."""
-    remade: tuple[Remade, ...] = ()
+    kept: tuple[str, ...] = ()
+    """Changed as well, but their values stay, and with them what they are needed for."""
+    costs: Price | None = None
+    """What it takes; None if nothing differs and nobody asked."""
     stored: tuple[tuple[str, str], ...] = ()
     """Name and fingerprint of every generator in the run database."""
 
@@ -65,6 +56,7 @@ class Change:
             self.added
             or self.changed
             or self.removed
+            or self.kept
             or self.shown
             or self.hidden
             or self.renumbered
@@ -91,6 +83,7 @@ class Change:
         lines += [f"column {name!r} is new" for name in self.added]
         if self.seeds is None:
             lines += [f"column {name!r} changed" for name in self.changed]
+        lines += [f"column {name!r} changed, and keeps its values" for name in self.kept]
         lines += [f"column {name!r} needs a column that changes" for name in self.downstream]
         lines += [f"column {name!r} is gone" for name in self.removed]
         lines += [f"column {name!r} is marked 'drop'" for name in self.hidden]
@@ -99,34 +92,38 @@ class Change:
             lines.append("the columns have another order")
         return lines
 
-    def __str__(self) -> str:
-        return "\n".join([*self.lines(), self.price()])
+    @property
+    def remade(self) -> tuple[Remade, ...]:
+        """What is made again, and what is made for the first time in rows that are there."""
+        return () if self.costs is None else self.costs.again
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether no value was made under anything that changes."""
+        return bool(self) and self.costs is not None and self.costs.is_untouched
 
     def price(self) -> str:
         """What accepting the change takes, in words."""
-        if self.is_free:
-            return "Nothing would be generated again."
-        cells = sum(column.cells for column in self.remade)
-        if not cells:
-            return "No cell of these columns was made yet: nothing would be generated twice."
-        requests = sum(column.requests for column in self.remade)
-        parts = ", ".join(
-            f"{column.name!r} for {plural(column.cells, 'row')}" for column in self.remade if column.cells
-        )
-        text = f"Would be generated: {parts}"
-        if requests:
-            costs = [column.cost_usd for column in self.remade if column.requests]
-            known = [cost for cost in costs if cost is not None]
-            text += f"; about {plural(requests, 'request')}"
-            if known:
-                text += f" and {money(sum(known))}" + ("" if len(known) == len(costs) else " or more")
-        return f"{text}. All other values stay."
+        return "Nothing would be generated again." if self.costs is None else self.costs.in_words()
+
+    def __str__(self) -> str:
+        return "\n".join([*self.lines(), self.price()])
 
 
-def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFile | None = None) -> Change:
+def compare(
+    connection: Connection,
+    spec: Spec,
+    graph: Graph,
+    seed_file: SeedFile | None = None,
+    *,
+    keeps: Collection[str] = (),
+    is_priced: bool = False,
+) -> Change:
     """What ``spec``, with the seed data as it is now, would change in the run database.
 
-    O(columns), with a change also O(live rows + attempts). Raises SpecError if changed seed files cannot be read.
+    ``keeps``: columns that keep their values although what makes them changed. ``is_priced``: what is still to do is
+    of interest also if nothing changed. O(columns), with a change also O(live rows + attempts). Raises SpecError if
+    changed seed files cannot be read, UsageError for a column whose values cannot be kept.
     """
     with engine_errors.mapped("comparing the run database with the spec"):
         stored = {name: (number, digest) for number, name, digest in connection.execute(sql.stored_generators.text)}
@@ -149,12 +146,14 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
             changed.append(node.number)
         else:
             renumbered = renumbered or known[0] != node.number
-    roots = {*added, *changed}
+    kept = [number for number in changed if graph.generators[number].name in _generators_of(graph, keeps)]
+    roots = {*added, *changed} - {*kept}
     downstream = [number for number in graph.downstream(roots) if number not in roots]
+    _check_kept(connection, graph, keeps, kept, {*roots, *downstream})
     flags = {output.name: not output.drop for output in graph.outputs if output.name in was_shown}
     change = Change(
         added=_names(graph, added),
-        changed=_names(graph, changed),
+        changed=_names(graph, [number for number in changed if number not in kept]),
         removed=tuple(stored),
         downstream=_names(graph, downstream),
         shown=tuple(name for name, shows in flags.items() if shows and not was_shown[name]),
@@ -163,10 +162,55 @@ def compare(connection: Connection, spec: Spec, graph: Graph, seed_file: SeedFil
         seeds=seeds,
         seed_data=seed_data,
         stored=digests,
+        kept=_names(graph, kept),
     )
-    if change.is_free:
+    if not (change or is_priced):
         return change
-    return _with_price(connection, graph, change, sorted({*roots, *downstream}))
+    has_shard = bool(connection.execute(sql.knows_of_shards.text)[0][0] and connection.execute(sql.read_shard.text))
+    costs = price_of(
+        connection,
+        graph,
+        added=change.added,
+        remade={*change.changed, *change.downstream},
+        removed={*change.removed, *change.kept},
+        shows_otherwise=bool(change.shown or change.hidden or change.renumbered),
+        records=None if has_shard else spec.planned_records,
+        max_cost_usd=spec.run.max_cost_usd,
+    )
+    return replace(change, costs=costs)
+
+
+def _generators_of(graph: Graph, columns: Collection[str]) -> set[str]:
+    """The generators of these columns. Raises UsageError for one that is not there."""
+    known = [output.name for output in graph.outputs]
+    for name in columns:
+        if name not in known:
+            raise UsageError(f"There is no column '{name}'.{did_you_mean(name, known)} It has: {', '.join(known)}.")
+    return {graph.generator_of_column(name).name for name in columns}
+
+
+def _check_kept(
+    connection: Connection, graph: Graph, keeps: Collection[str], kept: Sequence[int], remade: Collection[int]
+) -> None:
+    """Raises UsageError where values would be kept that do not belong to what is there then."""
+    types = {name: (sql_type, strategy) for name, sql_type, strategy in connection.execute(sql.stored_types.text)}
+    for name in keeps:
+        node = graph.generator_of_column(name)
+        needed = [graph.generators[number].name for number in node.upstream if number in remade]
+        if needed:
+            raise UsageError(
+                f"Column '{name}' needs '{needed[0]}', which is made again: values that are kept would not belong to "
+                f"it. Keep those of '{needed[0]}', too, or of neither."
+            )
+        if node.number not in kept:
+            raise UsageError(f"Column '{name}' did not change: there is nothing to accept, and its values stay anyway.")
+        for output in node.columns:
+            if types.get(output.name) != (output.sql_type, str(node.strategy)):
+                was = "not there" if output.name not in types else " as ".join(types[output.name])
+                raise UsageError(
+                    f"The values of column '{output.name}' cannot be kept: it was {was}, and is {output.sql_type} as "
+                    f"{node.strategy} now."
+                )
 
 
 def is_known_by(declaration: Declaration, digest: str) -> bool:
@@ -186,33 +230,6 @@ def renew_fingerprints(connection: Connection, graph: Graph) -> None:
         with engine_errors.mapped("renewing fingerprints"), connection.transaction():
             for number, digest in renewed.items():
                 connection.execute(sql.update_fingerprint.text, {"generator": number, "fingerprint": digest})
-
-
-def _with_price(connection: Connection, graph: Graph, change: Change, numbers: Sequence[int]) -> Change:
-    together = [node.name for node in graph.generators if node.declaration.max_rows_per_call > 1]
-    with engine_errors.mapped("estimating the cost of a change"):
-        settled = {name: (cells, made) for name, cells, made in connection.execute(sql.settled_cells.text)}
-        spent = {name: rest for name, *rest in connection.execute(sql.spent_per_generator.text, {"together": together})}
-    most = max((cells for cells, _ in settled.values()), default=0)
-    asked = sum(requests for requests, _, _ in spent.values())
-    costs = [cost for _, cost, _ in spent.values() if cost is not None]
-    average = sum(costs) / asked if costs and asked else None
-    remade = []
-    for number in numbers:
-        node = graph.generators[number]
-        count, made = settled.get(node.name, (most, most))
-        asks = node.strategy is not Strategy.SQL and node.declaration.resource not in LOCAL_RESOURCES
-        requests, cost = 0, None
-        if asks and count and node.name in spent:
-            had_requests, had_cost, had_cells = spent[node.name]
-            requests = round(had_requests / had_cells * made)
-            cost = had_cost / had_cells * made if had_cost is not None else None
-        elif asks:
-            requests = count
-        if requests and cost is None and average is not None:
-            cost = average * requests
-        remade.append(Remade(node.name, count, requests, cost))
-    return replace(change, remade=tuple(remade))
 
 
 def _names(graph: Graph, numbers: Sequence[int]) -> tuple[str, ...]:

@@ -105,9 +105,11 @@ class Rebuild:
             self._copy_rows()
             if not self._purge:
                 self._retain(version)
-            connection.execute(
-                sql.insert_event.text, {"now": moment, "kind": event, "subject": "spec", "detail": detail[:2000]}
-            )
+            events = [(event, "spec", detail[:2000])]
+            events += [("values kept", name, "made before what makes them changed") for name in self._change.kept]
+            for kind, subject, told in events:
+                parameters = {"now": moment, "kind": kind, "subject": subject, "detail": told}
+                connection.execute(sql.insert_event.text, parameters)
         connection.checkpoint()
 
     def _copy_seed_rows(self, seed_rows: pa.Table | None) -> None:
@@ -139,7 +141,7 @@ class Rebuild:
             return True
         seed_file = self._blueprint.seed_file
         is_kept = seed_file is not None and seed_file.is_kept
-        return not is_kept and not is_seed.isdisjoint(self._change.made_again)
+        return not is_kept and not is_seed.isdisjoint({*self._change.made_again, *self._change.kept})
 
     def _copy_renumbered(self) -> None:
         """Attempts, drops and states of generators, under the numbers these have now."""
