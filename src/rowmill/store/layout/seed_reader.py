@@ -162,7 +162,8 @@ def selected_rows(config: SeedDatasetConfig, source: SeedSource, rows: pa.Table)
     """Those of all rows of a source that are used, as :func:`read_seed` gives them."""
     if rows.num_rows == 0 and not config.follow:
         raise SpecError([Problem(_place(source), f"{source.title} holds no rows.")])
-    _check_lengths(rows, source)
+    if rows.num_rows:
+        _check_lengths(rows, source)
     if config.selection is not None:
         rows = rows.slice(*config.selection.bounds(rows.num_rows))
     if config.explode is not None:
