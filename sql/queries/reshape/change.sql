@@ -65,7 +65,7 @@ select distinct g.name
 from state.dropped_row as d
 inner join state.known_generator as g on d.generator = g.generator;
 
--- name: planned_rows
+-- name: planned_and_dropped_rows
 -- How many rows are planned, and how many of them were dropped. O(row groups).
 select
   records,

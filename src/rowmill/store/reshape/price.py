@@ -117,7 +117,7 @@ def price_of(
         settled = {name: (cells, made) for name, cells, made in connection.execute(sql.settled_cells.text)}
         found = connection.execute(sql.spent_per_generator.text, {"together": together})
         dropped = {name for (name,) in connection.execute(sql.generators_that_dropped.text)}
-        planned, rows_dropped = connection.execute(sql.planned_rows.text)[0]
+        planned, rows_dropped = connection.execute(sql.planned_and_dropped_rows.text)[0]
         spent_usd = float(connection.execute(sql.used_so_far.text)[0][2])
         share = float(connection.execute(sql.budget_share.text)[0][0])
     spent = {name: _Spent(*rest) for name, *rest in found}
