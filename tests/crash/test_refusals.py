@@ -64,8 +64,8 @@ _REFUSALS = [
     Refusal("run wrong.yaml run.duckdb", 2, "colums"),
     Refusal("run wrong.yaml run.duckdb --accept-changes --yes", 2, "colums"),
     # A call that makes no sense
-    Refusal("run run.duckdb --accept-changes", 2, "take the spec"),
-    Refusal("run run.duckdb --purge --yes", 2, "take the spec"),
+    Refusal("run run.duckdb --accept-changes --keep-values nothing", 2, "nothing"),
+    Refusal("run run.duckdb --purge", 2, "--yes"),
     Refusal("run run.duckdb first.yaml", 2, "the spec comes first"),
     Refusal("run nowhere.duckdb", 2, "There is no run database"),
     Refusal("run nowhere.yaml", 2, "nowhere.yaml"),

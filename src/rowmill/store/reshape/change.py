@@ -146,7 +146,8 @@ def compare(
             changed.append(node.number)
         else:
             renumbered = renumbered or known[0] != node.number
-    kept = [number for number in changed if graph.generators[number].name in _generators_of(graph, keeps)]
+    to_keep = _generators_of(graph, keeps)
+    kept = [number for number in changed if graph.generators[number].name in to_keep]
     roots = {*added, *changed} - {*kept}
     downstream = [number for number in graph.downstream(roots) if number not in roots]
     _check_kept(connection, graph, keeps, kept, {*roots, *downstream})
