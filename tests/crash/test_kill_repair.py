@@ -1,6 +1,6 @@
 """``doctor --repair`` that is killed with -9, up to four times in a row, ends as one that was not (D5).
 
-``test_crash_in_repair`` stops it at every statement and file; here real processes die, so that what only the file system
+``test_crash_in_repair`` stops it at every statement and file. Here real processes die, so that what only the file system
 knows is left behind, too: locks, names of one file that are two, a log beside a file that was renamed.
 """
 
