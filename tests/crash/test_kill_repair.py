@@ -1,7 +1,7 @@
 """``doctor --repair`` that is killed with -9, up to four times in a row, ends as one that was not (D5).
 
-``test_crash_in_repair`` stops it at every statement and file. Here real processes die, so that what only the file system
-knows is left behind, too: locks, names of one file that are two, a log beside a file that was renamed.
+``test_crash_in_repair`` stops it at every statement and file. Here real processes die, so that what only the file
+system knows is left behind, too: locks, names of one file that are two, a log beside a file that was renamed.
 """
 
 from __future__ import annotations
