@@ -30,6 +30,7 @@ def test_what_has_to_be_mended_comes_before_bounds_that_only_have_to_be_raised()
         Stop.SKIP_RULE_FAILED,
         Stop.BUDGET_REACHED,
         Stop.TOO_FEW_ACCEPTED,
+        Stop.NOTHING_TO_FOLLOW,
     ]
 
 
