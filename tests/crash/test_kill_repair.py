@@ -21,8 +21,9 @@ from rowmill.store.file.log import read_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-_FILES = 4
+_KILLS = 8
 _KILLS_A_FILE = 4
+_MOST_FILES = 30
 _REPAIR = ["doctor", "run.duckdb", "--repair"]
 
 
@@ -53,18 +54,22 @@ def test_a_repair_that_is_killed_four_times_in_a_row_is_done_again_and_ends_with
     died = 0
     with fork_server() as server:
         alone = _damaged(tmp_path / "alone", killed)
-        began = time.monotonic()
         assert server.wait(server.start(_REPAIR, alone, alone / "errors.txt"), 60) == 0
-        took_s = time.monotonic() - began
         expected = _results(alone / "run.duckdb")
-        for number in range(_FILES):
+        took_s = 10.0
+        for number in range(_MOST_FILES):
             directory = _damaged(tmp_path / f"file-{number}", killed)
             for _ in range(_KILLS_A_FILE):
+                began = time.monotonic()
                 repairing = server.start(_REPAIR, directory, directory / "errors.txt")
-                server.wait(repairing, moments.uniform(0, took_s))
+                if server.wait(repairing, moments.uniform(0, took_s)) is not None:
+                    took_s = min(took_s, time.monotonic() - began)
+                    break  # it was over: there is nothing left to repair
                 died += server.kill(repairing) == -9
             code = server.wait(server.start(_REPAIR, directory, directory / "errors.txt"), 60)
             assert code == 0, (directory / "errors.txt").read_text()
             assert diagnose(directory / "run.duckdb").verdict == "healthy"
             assert _results(directory / "run.duckdb") == expected
-    assert died >= _FILES, "most repairs were over before they were killed"
+            if died >= _KILLS:
+                break
+    assert died >= _KILLS, "most repairs were over before they were killed"

@@ -255,13 +255,13 @@ def _write_specs(directory: Path, specs: Specs) -> None:
 
 
 def everything_in(directory: Path) -> dict[str, bytes | str]:
-    """What lies in a directory and those in it: names, contents, where links lead."""
+    """What lies in a directory and those in it: names, contents, where links lead. Not what Python compiled of it."""
     return {
         str(path.relative_to(directory)): (
             str(path.readlink()) if path.is_symlink() else "directory" if path.is_dir() else path.read_bytes()
         )
         for path in directory.rglob("*")
-        if path.is_symlink() or path.is_dir() or path.is_file()
+        if (path.is_symlink() or path.is_dir() or path.is_file()) and "__pycache__" not in path.parts
     }
 
 
