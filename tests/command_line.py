@@ -22,7 +22,7 @@ from fork_server import ForkServer, fork_server
 _TIMEOUT_S = 45.0
 _ROWMILL = (sys.executable, "-m", "rowmill")
 _AT_THE_BEGINNING = dict(os.environ)
-_SET_BY_LIBRARIES = ("_RJEM_MALLOC_CONF", "RAY_CLIENT_MODE")
+_SET_BY_LIBRARIES = ("_RJEM_MALLOC_CONF", "RAY_")
 """What polars and ray write into the environment when a test imports them, for themselves alone."""
 _READ_WHEN_USED = (
     *("ROWMILL_", "PYTEST_", "GUARDED_KEY", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR"),

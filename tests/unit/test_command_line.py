@@ -92,8 +92,8 @@ def test_a_forked_command_says_and_ends_with_what_an_executed_one_does(directory
 
 def test_a_command_is_forked_unless_its_start_would_differ(directory: Path) -> None:
     def forks(**environment: str) -> bool:
-        rowmill = CommandLine(directory, environment=environment)
-        return rowmill._may_be_forked(rowmill._environment())
+        # Whatever tests before this one left in the environment of this process: that is what is added to.
+        return CommandLine(directory)._may_be_forked({**command_line._AT_THE_BEGINNING, **environment})
 
     assert forks()
     assert forks(ROWMILL_QUIET="1", NO_COLOR="1")

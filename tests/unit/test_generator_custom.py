@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import py_compile
 import sys
 import threading
 from collections.abc import Mapping
@@ -404,3 +405,14 @@ def test_a_decorator_refuses_a_text_where_a_list_belongs() -> None:
 def test_a_function_given_in_python_is_written_by_its_name() -> None:
     column = CustomColumn(name="made", generator_function=plain)
     assert column.model_dump(mode="json")["generator_function"] == f"{__name__}:plain"
+
+
+def test_nothing_compiled_is_left_beside_a_spec_or_taken_for_its_source(tmp_path: Path) -> None:
+    """Python takes a compiled file for that of a source with the same second and size."""
+    source = tmp_path / "functions.py"
+    source.write_text("def say(row):\n    return 1\n")
+    py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    source.write_text("import helper\ndef say(row):\n    return helper.NUMBER\n")
+    (tmp_path / "helper.py").write_text("NUMBER = 2\n")
+    assert load_function("functions:say", tmp_path).function({}) == 2
+    assert [file.name.split(".")[0] for file in (tmp_path / "__pycache__").iterdir()] == ["functions"]

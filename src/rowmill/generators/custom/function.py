@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.util
 import inspect
 import sys
@@ -13,7 +14,7 @@ import textwrap
 import threading
 import types
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,7 +241,7 @@ def import_module(name: str, directory: Path | None) -> types.ModuleType:
     a ``functions.py``; it can import its neighbours while it is being imported. ``sys.path`` is as before
     when this returns.
     """
-    with _import_lock, _first_on_path(directory):
+    with _import_lock, _first_on_path(directory), _without_compiled_files():
         file = directory / f"{name}.py" if directory is not None and name.isidentifier() else None
         if file is not None and file.is_file():
             return _load_file(name, file.resolve())
@@ -262,12 +263,31 @@ def _first_on_path(directory: Path | None) -> Iterator[None]:
             sys.path.remove(entry)
 
 
+@contextlib.contextmanager
+def _without_compiled_files() -> Iterator[None]:
+    """Leaves no ``__pycache__`` beside a spec: Python takes a compiled file for one that was edited within a second."""
+    before = sys.dont_write_bytecode
+    sys.dont_write_bytecode = True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
+class _FileAsItIs(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time, whatever lies compiled beside it."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        """Raises OSError, as for a source that is no file: then nothing compiled is asked for, or kept."""
+        raise OSError(f"{path} is read as it is")
+
+
 def _load_file(name: str, file: Path) -> types.ModuleType:
     digest = hashlib.sha256(str(file).encode() + b"\0" + file.read_bytes()).hexdigest()
     unique = f"{name}@{digest[:16]}"
     if unique in sys.modules:
         return sys.modules[unique]
-    spec = importlib.util.spec_from_file_location(unique, file)
+    spec = importlib.util.spec_from_file_location(unique, file, loader=_FileAsItIs(unique, str(file)))
     if spec is None or spec.loader is None:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name)
     module = importlib.util.module_from_spec(spec)
