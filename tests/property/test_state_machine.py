@@ -172,12 +172,12 @@ class RunMachine(RuleBasedStateMachine):
         capacity = {}
         if free is not None:
             capacity = {name: 0 if self.cooling.get(name, 0.0) > now else free for name in self.state.prepared.limits}
-        was_parked, next_group = self.parked(), self.model.next_group
+        was_outside, next_group = self.outside(), self.model.next_group
         result = self.state.take(outcomes, after_s=after_s, free=capacity)
         self.last_turn_s = now
         self.apply(outcomes, now)
         self.follow_admission()
-        came_in = {*range(next_group, self.model.next_group), *(was_parked - self.parked())}
+        came_in = {*range(next_group, self.model.next_group), *(was_outside - self.outside())}
         self.check_hand_out(result.tasks, capacity, now, came_in if result.again else set())
         assert result.complete == self.model.is_complete()
 
@@ -253,6 +253,10 @@ class RunMachine(RuleBasedStateMachine):
             ]
             assert len(taken) <= free
             assert not left or len(taken) == free
+
+    def outside(self) -> set[int]:
+        """The row groups that were admitted and are not worked on: they can come in again."""
+        return self.parked()
 
     def parked(self) -> set[int]:
         return {group for (group,) in self.state.sql("select row_group from row_group where state = 'parked'")}

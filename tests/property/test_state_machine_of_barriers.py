@@ -141,6 +141,9 @@ class BarrierMachine(RunMachine):
         self.model.resting.difference_update(came_back)
         super().follow_admission()
 
+    def outside(self) -> set[int]:
+        return super().outside() | self.model.resting
+
     # What must hold after every step --------------------------------------------------------------
 
     @invariant()
