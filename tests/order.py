@@ -1,4 +1,4 @@
-"""In which order tests are run: those that may take long begin first, so that no process is left with one at the end."""
+"""In which order tests are run: what may take long begins first, so that no process is left with it at the end."""
 
 from __future__ import annotations
 

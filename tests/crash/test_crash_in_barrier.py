@@ -216,7 +216,7 @@ def crash_everywhere(
     with process(counted, records) as one:
         doing(one, None)
         statements = one.connection.statements
-    for number in budget.some_of(range(1, statements + 1), 20.0, least=9):
+    for number in budget.some_of(range(1, statements + 1), 10.0, least=9):
         crashed, path = directory / f"crashed{number}.duckdb", directory / f"run{number}.duckdb"
         shutil.copyfile(source, crashed)
         asked = asked_before.copy()

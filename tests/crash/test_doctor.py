@@ -586,7 +586,7 @@ def test_a_repair_that_is_killed_at_any_moment_can_be_done_again(
     assert rowmill("doctor", "run.duckdb", "--repair").returncode == 0
     took_s = time.monotonic() - began
     moments = random.Random(budget.seed)
-    for _ in budget.rounds(20.0, least=4):
+    for _ in budget.rounds(10.0, least=4):
         for file in tmp_path.glob("*run.duckdb*"):
             if file.is_file():
                 file.unlink()
