@@ -18,6 +18,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from rowmill.deferral import asked_wait_s, cool_down_s
+from rowmill.dispatch.loop_clock import loop_clock
 from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits, Workers
 from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
@@ -326,12 +327,12 @@ class Dispatcher:
 
     async def _work(self, pool: Pool) -> None:
         """A worker's life: one call after another, until one of them is cancelled."""
-        worker = Worker()
+        worker, clock = Worker(), loop_clock()
         try:
             with worker.scope:
                 yields = False
                 while True:
-                    now = anyio.current_time()
+                    now = clock()
                     room = self._max_in_flight - self._running_tasks
                     rests = yields or self._is_draining or self._is_paused
                     rests = rests or (self._workers is not None and self._is_for_workers(pool))
@@ -438,8 +439,9 @@ class Dispatcher:
             elif isinstance(outcome.error, Unavailable):
                 asked_s = asked_wait_s(outcome.error.retry_after_s, 0.0)
                 pool.unavailable(anyio.current_time(), asked_s, is_certain=outcome.error.is_certain)
+        if not self._outcomes:
+            self._arrived.set()
         self._outcomes.extend(outcomes)
-        self._arrived.set()
 
     def _cut_off(self, worker: Worker | Slot) -> list[Outcome]:
         """The outcomes of a call that was cancelled: over its deadline, or because the run ends."""
