@@ -12,14 +12,16 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import anyio
 
-from rowmill.engine.health import PATIENCE_S, QUESTION, one_token, reason_of
+from rowmill.engine.health import PATIENCE_S, ask, one_token, reason_of
 from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import Prepared
+from rowmill.engine.scheme import watched
 from rowmill.errors import ProviderError, Rejected, RowmillError
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
@@ -139,7 +141,7 @@ async def _checked(config: ModelConfig, use: ModelUse, keys: KeyRing, *, quick: 
     checked = replace(checked, tried=True)
     try:
         model = ModelHandle(config.model_copy(update={"reuse_answers": False}), provider)
-        checked = await _reached(checked, model, use)
+        checked = await _reached(checked, model, use, keys)
         if checked.reachable or use == "image":
             checked = await _described(checked, provider, use)
         if checked.usable and use == "chat" and not quick:
@@ -154,17 +156,16 @@ async def _checked(config: ModelConfig, use: ModelUse, keys: KeyRing, *, quick: 
     return replace(checked, limits={name: hidden(value)[:100] for name, value in sorted(limits.items())})
 
 
-async def _reached(checked: CheckedModel, model: ModelHandle, use: ModelUse) -> CheckedModel:
+async def _reached(
+    checked: CheckedModel, model: ModelHandle, use: ModelUse, environ: Mapping[str, str]
+) -> CheckedModel:
     if use == "image":
         is_here = model.config.provider == "simulated"
         return replace(checked, reachable=is_here, usable=is_here)
     began = time.monotonic()
     try:
         with anyio.fail_after(PATIENCE_S):
-            if use == "embedding":
-                await model.embed(["OK"], Call(0, [0]))
-            else:
-                await _ask_for_one_token(model)
+            await watched(partial(ask, model, use), checked.base_url, environ)
     except Rejected as error:
         if error.error_type in _NOT_SENT:
             return replace(checked, tried=False, problem=reason_of(error))
@@ -181,15 +182,6 @@ async def _reached(checked: CheckedModel, model: ModelHandle, use: ModelUse) -> 
             problem=reason_of(error).rstrip(".") + "." + advice,
         )
     return replace(checked, reachable=True, usable=True, latency_ms=round((time.monotonic() - began) * 1000, 1))
-
-
-async def _ask_for_one_token(model: ModelHandle) -> None:
-    try:
-        await model.chat(QUESTION, Call(0, [0]), one_token(model.config))
-    except Rejected as error:
-        if error.error_type not in ("HTTP 400", "HTTP 422"):
-            raise
-        await model.chat(QUESTION, Call(0, [0]))
 
 
 async def _described(checked: CheckedModel, provider: Provider, use: ModelUse) -> CheckedModel:
