@@ -1,7 +1,8 @@
 """Schemes: whether a server speaks TLS where its address says so, and none where it does not.
 
 The wrong one fails in many ways: a handshake nobody answers, a connection that is closed, a line that is no HTTP. All
-of them look as if they would pass, and none does. So the server itself is tried: a handshake, then a line in plain HTTP.
+of them look as if they would pass, and none does. So the server itself is tried: a handshake, then a line in plain
+HTTP.
 """
 
 from __future__ import annotations
