@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import say, stdout_kept_for_data, write_exactly
 from rowmill.cli.parameters import set_option
@@ -32,7 +33,7 @@ class CheckFormat(StrEnum):
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(CheckFormat, case_sensitive=False),
+    type=Choice(CheckFormat, case_sensitive=False),
     default=CheckFormat.TEXT.value,
     show_default=True,
     help="How to write what was found.",
