@@ -22,10 +22,10 @@ class OnRay:
         "worker stopped, driver killed": 1,
     }
 
-    def __init__(self, cluster: RayCluster, workers: int) -> None:
+    def __init__(self, cluster: RayCluster, workers: int, patience: Mapping[str, float]) -> None:
         self._cluster = cluster
-        self.environ = cluster.environ
-        self.executor: Mapping[str, Any] = {"kind": "ray", "workers": workers, "silence_s": 2.5}
+        self.environ: Mapping[str, str] = cluster.environ
+        self.executor: Mapping[str, Any] = {"kind": "ray", "workers": workers, **patience}
 
     def workers(self, driver: int) -> list[int]:
         """See ``kill_elsewhere.Place``."""

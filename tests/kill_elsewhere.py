@@ -25,12 +25,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from copied_database import copy_of_database
 from fork_server import ForkServer, fork_server
 from provider_simulator import RunningSimulator, provider_simulator
-from scenario import copy_of_database
 
 from rowmill.engine.doctor import diagnose
 from rowmill.run_database import RunDatabase
+from rowmill.store.run_store import RunStore
 
 RECORDS = 480
 WORKERS = 2
@@ -41,6 +42,10 @@ _KILLS_OF_A_RUN = 5
 _WORKERS_OF_A_DRIVER = 2
 """Lost on purpose: a task that was to lose a third one would be to blame for it (W4)."""
 _SILENCE_S = 2.5
+PATIENCE = {"silence_s": _SILENCE_S, "start_s": 20.0}
+"""One that stands still before it is ready is given up after ``start_s``."""
+_ANSWERS_IN_A_WINDOW = 64
+"""In 50 ms, at most (D2): 32 requests at once, of 25 ms each."""
 _SHARE_IN_START_UP = 0.25
 """Of the drivers' lives whose first disturbance may come before there is work."""
 _BETWEEN = 0.2
@@ -88,7 +93,7 @@ class Place(Protocol):
 class OnThisMachine:
     """Workers that are processes beside the run."""
 
-    executor: Mapping[str, Any] = {"kind": "processes", "workers": WORKERS, "silence_s": _SILENCE_S}
+    executor: Mapping[str, Any] = {"kind": "processes", "workers": WORKERS, **PATIENCE}
     environ: Mapping[str, str] = {}
     kinds: Mapping[str, float] = {
         "worker killed": 4,
@@ -100,7 +105,11 @@ class OnThisMachine:
 
     def workers(self, driver: int) -> list[int]:
         """See :class:`Place`."""
-        return [pid for pid, told in _commands() if told[1:3] == ["-m", "rowmill.remote.processes"] and told[4] == str(driver)]
+        return [
+            pid
+            for pid, told in _commands()
+            if told[1:3] == ["-m", "rowmill.remote.processes"] and told[4] == str(driver)
+        ]
 
     def kill_node_of(self, worker: int) -> None:
         """See :class:`Place`: the machine itself is the only node."""
@@ -167,31 +176,37 @@ def disturb(
     """
     began = time.monotonic()
     report = DisturbanceReport(str(place.executor["kind"]), seed)
-    with fork_server({**os.environ, **place.environ, "ROWMILL_SKIP_HEALTH_CHECKS": "1"}) as server:
-        with provider_simulator(latency_ms=25) as simulator:
-            whole = _Run(directory / "undisturbed", server, simulator, place, records)
-            took_s = whole.to_its_end()
-            expected = whole.content()
-            problems = _problems_of_expected(expected, records)
-            report.problems += problems
-            while report.kills < kills and not is_enough(report.kills) and not report.problems:
-                simulator.reset()
-                number = report.runs
-                run = _Run(directory / f"run_{number}", server, simulator, place, records)
-                moments = random.Random(f"{seed} {number}")
-                left = min(_KILLS_OF_A_RUN, kills - report.kills)
-                report.problems += [
-                    f"run {number}: {problem}" for problem in run.disturbed(moments, took_s, left, report.done, expected)
-                ]
-                report.runs += 1
-                answered = int(simulator.statistics()["requests"])
-                report.answered += answered
-                report.repeated.append(answered - records)
-                report.seconds = time.monotonic() - began
-                if not report.problems:
-                    shutil.rmtree(directory / f"run_{number}")
-                if on_run is not None:
-                    on_run(report)
+    with (
+        fork_server({**os.environ, **place.environ, "ROWMILL_SKIP_HEALTH_CHECKS": "1"}) as server,
+        provider_simulator(latency_ms=25) as simulator,
+    ):
+        whole = _Run(directory / "undisturbed", server, simulator, place, records)
+        took_s = whole.to_its_end()
+        expected = whole.content()
+        report.problems += _problems_of_expected(expected, records)
+        while report.kills < kills and not is_enough(report.kills) and not report.problems:
+            simulator.reset()
+            number = report.runs
+            run = _Run(directory / f"run_{number}", server, simulator, place, records)
+            moments = random.Random(f"{seed} {number}")
+            left, before = min(_KILLS_OF_A_RUN, kills - report.kills), report.kills
+            report.problems += [
+                f"run {number}: {problem}" for problem in run.disturbed(moments, took_s, left, report.done, expected)
+            ]
+            report.runs += 1
+            answered = int(simulator.statistics()["requests"])
+            report.answered += answered
+            report.repeated.append(answered - records)
+            bound = (report.kills - before) * (_IN_FLIGHT + _ANSWERS_IN_A_WINDOW)
+            if report.repeated[-1] > bound:
+                report.problems.append(
+                    f"run {number}: {report.repeated[-1]} requests were answered in vain, D2 allows {bound}"
+                )
+            report.seconds = time.monotonic() - began
+            if not report.problems:
+                shutil.rmtree(directory / f"run_{number}")
+            if on_run is not None:
+                on_run(report)
     report.seconds = time.monotonic() - began
     return report
 
@@ -320,9 +335,12 @@ class _Run:
         if not self._database.exists():
             return problems
         copied = copy_of_database(self._database, self._directory / "copy.duckdb")
+        with (store := RunStore.open(copied)).connection:
+            if store.is_new:  # killed before there was anything
+                return problems
         diagnosis = diagnose(copied)
         problems += [f"{one.check}: {one.message}" for one in diagnosis.findings if one.state != "ok"]
-        if not problems and diagnosis.findings:
+        if not problems:
             found = _content(copied)
             for what in ("dataset", "dropped", "attempts"):
                 wrong = Counter(found[what]) - Counter(expected[what])
@@ -360,7 +378,12 @@ def _spec(url: str, records: int, executor: Mapping[str, Any]) -> dict[str, Any]
         "columns": [
             {"name": "start", "column_type": "sampler", "sampler_type": "uniform", "params": {"low": 0, "high": 1}},
             {"name": "words", "column_type": "llm-text", "model_alias": "writer", "prompt": "Of {{ start }}."},
-            {"name": "digest", **custom, "generator_function": "functions:digest", "required_columns": ["start", "words"]},
+            {
+                "name": "digest",
+                **custom,
+                "generator_function": "functions:digest",
+                "required_columns": ["start", "words"],
+            },
             {
                 "name": "place",
                 **custom,
@@ -381,10 +404,12 @@ def _content(database: Path) -> dict[str, Any]:
 
         return {
             "dataset": rows("from dataset order by row_id"),
-            "dropped": rows("select row_id, column_name, reason, error_type, attempts from dropped_row order by row_id"),
+            "dropped": rows(
+                "select row_id, column_name, reason, error_type, attempts from dropped_row order by row_id"
+            ),
             "attempts": rows(
-                "select generator, row_id, attempt, outcome, error_type, model, input_tokens, output_tokens from attempt"
-                " order by all"
+                "select generator, row_id, attempt, outcome, error_type, model, input_tokens, output_tokens"
+                " from attempt order by all"
             ),
             "usage": rows(
                 "select model, sum(requests), sum(succeeded), sum(failed), sum(input_tokens), sum(output_tokens)"
@@ -400,9 +425,9 @@ def place_of(kind: str) -> Iterator[Place]:
     if kind == "processes":
         yield OnThisMachine()
         return
-    from ray_place import OnRay
     from ray_cluster import ray_cluster
+    from ray_place import OnRay
 
     node = {"num_cpus": 2}
     with ray_cluster([node, node]) as cluster:
-        yield OnRay(cluster, workers=WORKERS)
+        yield OnRay(cluster, WORKERS, PATIENCE)
