@@ -35,6 +35,7 @@ from rowmill.dispatch.settings import DispatchSettings
 from rowmill.engine.binding import bind_generators
 from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.execution import LocalExecutor
+from rowmill.engine.loop_clock import loop_clock
 from rowmill.engine.preparation import Prepared
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.spec.declaration import LOCAL
@@ -224,5 +225,6 @@ async def _dispatch(prepared: Prepared, store: MemoryStore) -> None:
         {name: ResourceLimit(limit, limit) for name, limit in prepared.limits.items()},
         DispatchSettings(max_in_flight=prepared.spec.run.max_in_flight),
         wall_clock=time.time,
+        loop_clock=loop_clock(),
     )
     await dispatcher.run()

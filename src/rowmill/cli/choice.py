@@ -19,5 +19,4 @@ class Choice(click.Choice[Any]):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             words = [str(each.value if isinstance(each, Enum) else each) for each in self.choices]
-            error.message += did_you_mean(str(value), words)
-            raise
+            self.fail(error.message + did_you_mean(str(value), words), param, ctx)

@@ -18,7 +18,6 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from rowmill.deferral import asked_wait_s, cool_down_s
-from rowmill.dispatch.loop_clock import loop_clock
 from rowmill.dispatch.pool import Pool, ResourceLimit, Worker
 from rowmill.dispatch.protocol import Executor, TakeTurn, Traits, Workers
 from rowmill.dispatch.settings import DispatchSettings, DispatchStatistics, Ending
@@ -46,6 +45,7 @@ class Dispatcher:
         settings: DispatchSettings,
         *,
         wall_clock: Callable[[], float],
+        loop_clock: Callable[[], float] = anyio.current_time,
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
         starts_paused: bool = False,
         workers: Workers | None = None,
@@ -55,13 +55,15 @@ class Dispatcher:
 
         ``workers`` make the calls of the generators ``elsewhere``; ``executor`` those of all others.
 
-        ``wall_clock`` gives seconds since the epoch. ``on_finished`` is called after the commit of each finished
+        ``wall_clock`` gives seconds since the epoch, ``loop_clock`` what :func:`anyio.current_time` gives: workers look
+        at it once a call. ``on_finished`` is called after the commit of each finished
         row group; what it raises stops the run (F8). ``starts_paused``: nothing starts before :meth:`resume`.
         """
         self._executor = executor
         self._take_turn = take_turn
         self._settings = settings
         self._wall_clock = wall_clock
+        self._loop_clock = loop_clock
         self._on_finished = on_finished
         self._timeouts = [trait.timeout_s if trait and trait.timeout_s else math.inf for trait in traits]
         self._max_rows = [trait.max_rows_per_call if trait else 1 for trait in traits]
@@ -327,7 +329,7 @@ class Dispatcher:
 
     async def _work(self, pool: Pool) -> None:
         """A worker's life: one call after another, until one of them is cancelled."""
-        worker, clock = Worker(), loop_clock()
+        worker, clock = Worker(), self._loop_clock
         try:
             with worker.scope:
                 yields = False
