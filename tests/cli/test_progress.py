@@ -88,6 +88,29 @@ def test_the_percentage_beside_the_finished_rows_is_theirs() -> None:
     assert overview.facts(status, NOW)[0].text == "33 of 100 finished (33 %), 60 dropped"
 
 
+def _before_a_barrier(note_done: int) -> Status:
+    best = ColumnProgress("best", "best", "dataset", 100, 0, 0, 0, 0, 100)
+    return replace(a_status(0, note_done), columns=(*a_status(0, note_done).columns, best))
+
+
+def test_the_progress_of_a_run_whose_rows_wait_for_a_column_over_all_is_that_of_its_cells() -> None:
+    status = _before_a_barrier(80)
+    line = progress_line(status, Pace(0.0, 2.5, 75.0))
+    assert line.startswith("0/100 rows (60 % of the cells; rows wait for 'best'), 2.5 cells/s, ETA 1:15")
+    facts = {fact.label: fact.text for fact in overview.facts(status, NOW)}
+    assert facts["waiting"] == "60 % of the cells are made, rows wait for column 'best', which looks at all of them"
+    assert facts["waiting"] in str(status)
+    assert facts["waiting"] in status._repr_html_().replace("&#39;", "'").replace("&#x27;", "'")
+    assert facts["waiting"] in " ".join(_drawn(status).replace("│", "").split())
+
+
+def test_nothing_waits_for_a_barrier_that_was_made() -> None:
+    status = _before_a_barrier(100)
+    made = replace(status, columns=tuple(replace(each, done=100, waiting=0) for each in status.columns))
+    assert (status.barrier_note == "", made.barrier_note == "") == (False, True)
+    assert replace(status, state="finished").barrier_note == ""
+
+
 def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(panel(status, NOW, width, height, Pace(2.0, 2.5, 75.0), 61.0))

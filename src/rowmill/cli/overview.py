@@ -45,6 +45,7 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
             f"{count(status.rows_finished)} of {count(status.records)} finished ({finished}),"
             f" {count(status.rows_dropped)} dropped",
         ),
+        Fact("waiting", escaped(status.barrier_note)),
         Fact("pace", _pace(status, live)),
         Fact("time left", _time_left(status, now, live)),
         Fact("usage", _usage(status)),

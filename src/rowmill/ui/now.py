@@ -78,13 +78,13 @@ def now_facts(look: Look) -> dict[str, Any]:
 
 def _tiles(status: Status, now: datetime) -> list[Tile]:
     settled = status.rows_finished + status.rows_dropped
+    ahead = status.barrier_ahead
+    note, part = f"{share(settled, status.records)} settled", settled / status.records if status.records else 1.0
+    if ahead is not None:
+        part = status.cells_settled / status.cells
+        note = f"{share(status.cells_settled, status.cells)} of the cells made, rows wait for '{ahead.column_name}'"
     found = [
-        Tile(
-            "rows finished",
-            count(status.rows_finished),
-            f"of {count(status.records)}, {share(settled, status.records)} settled",
-            settled / status.records if status.records else 1.0,
-        ),
+        Tile("rows finished", count(status.rows_finished), f"of {count(status.records)}, {note}", part),
         Tile(
             "rows dropped",
             count(status.rows_dropped),
