@@ -56,26 +56,57 @@ order by
 limit $limit;
 
 -- name: show_dropped
--- The dropped rows and their reasons. O(dropped).
+-- The dropped rows and their reasons, those that were lost to errors first. O(dropped).
 select {columns}
-from main.dropped_row
+from (
+  select
+    row_id,
+    row_group,
+    row_index,
+    column_name,
+    reason,
+    reason in ('rejected', 'retries_exhausted', 'given_up') as lost,
+    * exclude (row_id, row_group, row_index, column_name, reason)
+  from main.dropped_row
+)
 where {predicate}
-order by row_id
+order by
+  lost desc,
+  row_id asc
 limit $limit;
 
 -- name: show_dropped_values
--- The dropped rows and their reasons with what they held. O(dropped).
+-- The same with what they held. O(dropped).
 select {columns}
 from (
   select
     d.*,
     v.* exclude (row_id)
-  from main.dropped_row as d
+  from (
+    select
+      row_id,
+      row_group,
+      row_index,
+      column_name,
+      reason,
+      reason in ('rejected', 'retries_exhausted', 'given_up') as lost,
+      * exclude (row_id, row_group, row_index, column_name, reason)
+    from main.dropped_row
+  ) as d
   left join main.dropped_row_value as v on d.row_id = v.row_id
 ) as d
 where {predicate}
-order by row_id
+order by
+  lost desc,
+  row_id asc
 limit $limit;
+
+-- name: dropped_counts
+-- How many rows were dropped, and how many of them were lost to errors. O(dropped).
+select
+  rows_dropped,
+  rows_lost
+from main.run_status;
 
 -- name: show_attempts
 -- The requests and failed calls, the latest first. O(attempts).
