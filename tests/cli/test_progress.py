@@ -228,6 +228,16 @@ def test_budgets_that_are_nearly_used_up_are_marked() -> None:
     assert (budget.text, budget.is_warning) == ("1,050 of 1,000 tokens, 25 of 27 requests", True)
 
 
+@pytest.mark.parametrize(
+    ("spent", "text"),
+    [(4.99, "$4.99 of $5.00 (99 %)"), (5.0, "$5.00 of $5.00 (100 %)"), (5.04, "$5.04 of $5.00 (101 %)"),
+     (5.003, "$5.003 of $5.000 (100 %)"), (0.0, "$0.00 of $5.00 (0 %)")],
+)  # fmt: skip
+def test_a_budget_is_used_up_by_its_figures_and_its_share_alike(spent: float, text: str) -> None:
+    facts = overview.facts(replace(detailed_status(), cost_usd=spent), NOW)
+    assert next(fact.text for fact in facts if fact.label == "cost") == text
+
+
 def test_a_time_of_another_day_comes_with_its_date_and_every_time_with_its_zone() -> None:
     facts = {fact.label: fact.text for fact in overview.facts(detailed_status(), NOW)}
     assert facts["row groups"].endswith("entered 2026-11-19 23:59 UTC")

@@ -111,7 +111,7 @@ from main.run_status;
 -- name: show_attempts
 -- The requests and failed calls, the latest first. O(attempts).
 select {columns}
-from main.attempt
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.attempt)
 where {predicate}
 order by number desc
 limit $limit;
@@ -119,7 +119,7 @@ limit $limit;
 -- name: show_attempts_between
 -- Those of a range of their numbers, for reading all of them slice by slice. O(slice).
 select {columns}
-from main.attempt
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.attempt)
 where number >= $first and number <= $last and {predicate}
 order by number desc;
 
@@ -142,7 +142,7 @@ limit $limit;
 -- name: show_usage
 -- Requests, tokens and cost by model, invocation and hour. O(attempts).
 select {columns}
-from main.usage
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.usage)
 where {predicate}
 order by
   model,
