@@ -104,6 +104,12 @@ def test_the_progress_of_a_run_whose_rows_wait_for_a_column_over_all_is_that_of_
     assert facts["waiting"] in " ".join(_drawn(status).replace("│", "").split())
 
 
+def test_dropped_rows_are_no_progress_of_those_that_wait_for_a_column_over_all() -> None:
+    status = _before_a_barrier(80)
+    columns = tuple(replace(each, done=max(each.done - 60, 0), dropped=60) for each in status.columns)
+    assert replace(status, columns=columns).barrier_note.startswith("50 % of the cells are made, ")
+
+
 def test_nothing_waits_for_a_barrier_that_was_made() -> None:
     status = _before_a_barrier(100)
     made = replace(status, columns=tuple(replace(each, done=100, waiting=0) for each in status.columns))

@@ -114,7 +114,7 @@ def progress_line(status: Status, pace: Pace) -> str:
     if ahead is None:
         far = share(status.rows_finished, status.records)
     else:
-        far = f"{share(status.cells_settled, status.cells)} of the cells; rows wait for '{ahead.column_name}'"
+        far = f"{status.cells_made} of the cells; rows wait for '{ahead.column_name}'"
     parts = [f"{count(status.rows_finished)}/{count(status.records)} rows ({far})"]
     if pace.cells_per_s:
         parts.append(f"{rate(pace.cells_per_s)} cells/s")

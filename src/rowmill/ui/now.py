@@ -83,7 +83,7 @@ def _tiles(status: Status, now: datetime) -> list[Tile]:
     note, part = f"{share(settled, status.records)} settled", settled / status.records if status.records else 1.0
     if ahead is not None:
         part = status.cells_settled / status.cells
-        note = f"{share(status.cells_settled, status.cells)} of the cells made, rows wait for '{ahead.column_name}'"
+        note = f"{status.cells_made} of the cells made, rows wait for '{ahead.column_name}'"
     found = [
         Tile("rows finished", count(status.rows_finished), f"of {count(status.records)}, {note}", part),
         Tile(
