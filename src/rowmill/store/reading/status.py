@@ -282,7 +282,8 @@ class Status:
         ahead = self.barrier_ahead
         if ahead is None:
             return ""
-        return f"{self.cells_made} of the cells are made, rows wait for column '{ahead.column_name}', which looks at all of them"
+        waits = f"rows wait for column '{ahead.column_name}', which looks at all of them"
+        return f"{self.cells_made} of the cells are made, {waits}"
 
     def __str__(self) -> str:
         """The status as a short table."""
