@@ -137,10 +137,8 @@ def _judged(score: Score, given: object) -> dict[str, Any]:
     found = given.get("score")
     chosen = _chosen(score, found)
     if chosen is None:
-        options = ", ".join(str(option) for option in score.options)
-        raise UnusableAnswer(
-            f"The score of '{score.name}' is {str(found).strip()[:80]!r}; it must be one of {options}."
-        )
+        options, shown = ", ".join(map(str, score.options)), str(found).strip()[:80]
+        raise UnusableAnswer(f"The score of '{score.name}' is {shown!r}; it must be one of {options}.")
     reasoning = given.get("reasoning")
     if not isinstance(reasoning, str):
         raise UnusableAnswer(f"The 'reasoning' of '{score.name}' is missing.")
@@ -168,7 +166,7 @@ def _without_exponent(number: WrittenNumber) -> str:
 
 
 def _plain(character: str) -> str:
-    """A character as it is commonly written: ``3`` for ``３`` and ``٣``. What is raised, lowered, or a fraction stays."""
+    """A character as it is commonly written: ``3`` for ``３``. What is raised, lowered or a fraction stays."""
     if character.isdecimal():
         return str(unicodedata.decimal(character))
     if unicodedata.decomposition(character).startswith(_MEANING_IN_FORM):
