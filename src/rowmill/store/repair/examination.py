@@ -78,7 +78,7 @@ def file_names(connection: Connection, column: str) -> set[str]:
 
 
 def retained_file_names(connection: Connection, column: str) -> set[str]:
-    """The names of files in values of a column from before a change of the spec: retained, or that rows may get back."""
+    """The names of files in a column's values from before a change of the spec: retained, or that may come back."""
     tables = [table for (table,) in connection.execute(sql.retained_tables.text) if table.rpartition("@")[0] == column]
     places = [f"retained.{quote(table)}" for table in tables]
     if connection.execute(sql.has_earlier_values.text, {"column": column})[0][0]:

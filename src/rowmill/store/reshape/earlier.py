@@ -7,24 +7,19 @@ before the change, the cell has its earlier value and no call is made (V8). That
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
-from rowmill.store.reshape.change import Change
+from rowmill.store.reshape.change import Change, spareable
 from rowmill.store.reshape.renumbering import Renumbering
 
 sql = statements_of("reshape/earlier")
 
 _ROWS = ("dataset_row", "active_row", "parked_row", "dropped_row_value")
-
-
-def can_be_spared(graph: Graph, change: Change) -> tuple[GeneratorNode, ...]:
-    """The generators that a change has made again, if at all, for nothing but their inputs."""
-    return tuple(node for node in _unchanged(graph, change) if node.name in change.downstream)
 
 
 def keep_earlier_rows(
@@ -36,7 +31,7 @@ def keep_earlier_rows(
     made under. Belongs into the transaction of a rebuild. O(rows).
     """
     known = _Known(connection)
-    nodes = [node for node in _unchanged(layout.graph, change) if known.has(node, layout.graph)]
+    nodes = [node for node in spareable(layout.graph, change) if known.has(node, layout.graph)]
     again = [node for node in nodes if node.name in change.downstream]
     for table in _ROWS:
         _keep(connection, layout, renumbering, again, table, str(version))
@@ -70,19 +65,6 @@ def _keep(
             has_any=" or ".join(f"({bits}) <> 0" for bits in done),
         )
     )
-
-
-def _unchanged(graph: Graph, change: Change) -> Iterable[GeneratorNode]:
-    """Spareable generators that did not change, and do not look into files that are made again under their old names."""
-    again = {node.number for node in graph.generators if node.name in change.made_again}
-    pictures = [number for number in again if graph.generators[number].declaration.column_type == "image"]
-    other = {*graph.downstream(pictures)}
-    changed = {*change.added, *change.changed, *change.kept}
-    return [
-        node
-        for node in graph.generators
-        if node.number in graph.spareable and node.number not in other and node.name not in changed
-    ]
 
 
 class _Known:
