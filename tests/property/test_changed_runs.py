@@ -1,4 +1,4 @@
-"""Any change of a spec, any number of times and at any moment: the run ends as a fresh one, and asks for little (V8)."""
+"""Any change of a spec, at any moment, any number of times: the run ends as a fresh one and asks for little (V8)."""
 
 from __future__ import annotations
 
