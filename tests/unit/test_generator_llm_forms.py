@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from scripted_provider import ScriptedProvider, handle
 
 from rowmill.errors import GeneratorError, Transient
+from rowmill.generators.json_schema import outermost
 from rowmill.generators.prompting.llm_judge import LlmJudgeColumn
 from rowmill.generators.prompting.llm_structured import LlmStructuredColumn
 from rowmill.generators.protocol import Call
@@ -368,6 +369,18 @@ def test_null_and_absent_are_null(rest: str) -> None:
 def test_a_null_that_is_the_whole_answer_is_null() -> None:
     schema = {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]}
     assert asked(answers("null"), "llm-structured", output_format=schema) == [None]
+
+
+def test_an_answer_that_is_nested_too_deeply_is_corrected() -> None:
+    deep = '{"a": ' + "[" * 900 + "]" * 900 + "}"
+    schema = {"type": "object", "properties": {"a": {}}}
+    assert asked(answers(deep, '{"a": 1}'), "llm-structured", output_format=schema) == [{"a": "1"}]
+
+
+def test_reading_the_schema_takes_no_time_however_its_unions_are_nested() -> None:
+    unions = {f"d{n}": {"oneOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 4} for n in range(14)} | {"d14": {"type": "integer"}}
+    kinds, _ = outermost({"$defs": unions, "$ref": "#/$defs/d0"})
+    assert set(kinds) == {int, float}
 
 
 # llm-judge ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, write_listing, write_source
 from rowmill.cli.place import existing_database
@@ -53,7 +54,7 @@ _NOTHING = {
 
 
 @click.command()
-@click.argument("what", type=click.Choice([*_LISTINGS, *_OF_ONE_ROW]), metavar="WHAT")
+@click.argument("what", type=Choice([*_LISTINGS, *_OF_ONE_ROW]), metavar="WHAT")
 @click.argument("words", nargs=-1, type=click.Path(path_type=Path), metavar="[ROW_ID] [DATABASE]")
 @click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas, in this order.")
@@ -66,7 +67,7 @@ _NOTHING = {
 @click.option(
     "--format",
     "show_format",
-    type=click.Choice(ShowFormat, case_sensitive=False),
+    type=Choice(ShowFormat, case_sensitive=False),
     help="How to write the listing. Default: table, but Mermaid for graph and YAML for spec.",
 )
 def command(
