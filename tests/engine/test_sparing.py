@@ -10,7 +10,6 @@ import pytest
 from virtual_run import EPOCH, Finished, custom, expression, llm, model, prepared
 
 from rowmill.engine.change import accept_change, fork, look_at_change
-from rowmill.engine.doctor import diagnose, sweep
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.reopening import extend, rerun, retry_dropped
 from rowmill.errors import GeneratorError
@@ -410,26 +409,6 @@ def test_an_invalid_row_that_is_tried_again_is_made_again(run: Run, database: Pa
 # What is made again all the same ------------------------------------------------------------------------
 
 
-def test_what_looks_at_a_picture_that_is_drawn_again_is_made_again(run: Run, database: Path) -> None:
-    """A new picture has the name of the old one. Pictures of the same prompt stay, and so do their files."""
-
-    def drawn(mood: str) -> Prepared:
-        picture = {"name": "picture", "column_type": "image", "model_alias": "writer", "prompt": "{{ mood }}"}
-        seen = [{"modality": "image", "column_name": "picture"}]
-        look = llm("look", "What is it?", multi_modal_context=seen)
-        return spec(database, expression("mood", mood, "str"), picture, look)
-
-    run(drawn(Moods.FIRST), database).store.close()
-    changed = drawn(Moods.MENDED)
-    accept_change(changed, database, EPOCH + 100, purge=True)
-    assert sweep(database) == 0
-    again = run(changed, database, starts_at_s=200)
-    assert requests(again) == {"picture": 3, "look": ROWS}
-    assert again.dataset() == run(changed).dataset()
-    again.store.close()
-    assert {finding.state for finding in diagnose(database).findings} == {"ok"}
-
-
 @pytest.mark.slow
 def test_what_a_verdict_may_have_made_again_is_made_again(run: Run, database: Path) -> None:
     check = {
@@ -450,3 +429,27 @@ def test_what_a_verdict_may_have_made_again_is_made_again(run: Run, database: Pa
     again = accepted(run, database, made(Moods.MENDED))
     assert requests(again) == {"a": 3, "b": 3, "c": ROWS, "d": ROWS}
     assert again.dataset() == run(made(Moods.MENDED)).dataset()
+
+
+@pytest.mark.slow
+def test_rows_that_a_barrier_lets_come_back_are_spared_as_well(run: Run, database: Path) -> None:
+    """Rows 3 and 10 were equal to others when they were compared; after the change they are not, and come back."""
+
+    def unique(mood: str) -> Prepared:
+        one_of = {"name": "one", "column_type": "deduplicate", "columns": ["mood"]}
+        return spec(
+            database,
+            expression("mood", mood, "str"),
+            llm("a", "Write about {{ number }}{{ mood[:0] }}"),
+            one_of,
+            llm("b", "Shorten {{ a }}", requires=["one"]),
+        )
+
+    first = run(unique("if(number in (3, 10), 'mood 1', 'mood ' || number)"), database)
+    assert len(first.dataset()) == ROWS - 2
+    first.store.close()
+    changed = unique("'mood ' || number")
+    again = accepted(run, database, changed)
+    assert again.dataset() == run(changed).dataset()
+    assert requests(again) == {"a": 2, "b": 2}
+    assert is_decided(again)

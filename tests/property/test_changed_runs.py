@@ -20,7 +20,7 @@ Column = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 _ROWS = 10
-_SKIPS = (None, None, "length({0}) % 3 = 0", "{{{{ {0} | length % 4 == 1 }}}}", "{0} is null")
+_SKIPS = (None, None, "length({0}) % 3 = 0", "{{{{ ({0} | string | length) % 4 == 1 }}}}", "{0} is null")
 
 
 async def plain(row: Mapping[str, Any]) -> str:
@@ -71,6 +71,8 @@ class _Chain:
     def _column(name: str, kind: str, needs: list[str], variant: int, skip: str | None, spreads: bool) -> Column:
         fields: Column = {"propagate_skip": spreads}
         said = " ".join(f"{{{{ {need} }}}}" for need in needs)
+        if kind == "sql" and skip is not None and "{{" in skip:
+            skip = None  # what is evaluated in the database has no such rule
         if skip is not None and kind != "verdict":
             fields["skip"] = {"when": skip.format(needs[-1] if "{{" in skip else f"{needs[-1]}::varchar")}
         if kind == "sql":

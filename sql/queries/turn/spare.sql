@@ -5,7 +5,11 @@ of a cell is handed out before it is decided.
 */
 
 -- name: has_earlier_rows
--- Earlier values of rows that live. O(earlier rows).
+-- Are there earlier rows? O(1).
+select exists (from state.earlier_row);
+
+-- name: has_earlier_rows_of_living
+-- Are there earlier rows of rows that live? O(earlier rows).
 select exists (
   select e.row_id
   from state.earlier_row as e

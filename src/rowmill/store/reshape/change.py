@@ -185,10 +185,11 @@ def compare(
 def spareable(graph: Graph, change: Change) -> list[GeneratorNode]:
     """The generators of which a change makes a cell again, if at all, for nothing but its inputs (V8).
 
-    Not those that look at pictures it has drawn again: the files have the names they had.
+    Not those that look at pictures it has drawn again, or that a barrier may have drawn again: the files have the
+    names they had.
     """
-    again = (graph.generator_of_name(name).number for name in change.made_again)
-    drawn = [number for number in again if graph.generators[number].declaration.column_type == "image"]
+    pictures = (node for node in graph.generators if node.declaration.column_type == "image")
+    drawn = [node.number for node in pictures if graph.barriers or node.name in change.made_again]
     others = {*change.added, *change.changed, *change.kept, *_names(graph, graph.downstream(drawn))}
     return [node for node in graph.generators if node.number in graph.spareable and node.name not in others]
 

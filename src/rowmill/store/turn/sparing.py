@@ -24,11 +24,16 @@ class Sparing:
         self._layout = layout
         self._is_decided = layout.per_word("done_# = 0", " and ")
         self._has_any = False
+        self._has_decided = False
         self.look()
 
     def look(self) -> None:
-        """Learns whether there are earlier rows of rows that live: at the start, and when rows come back."""
-        self._has_any = bool(self._connection.execute(sql.has_earlier_rows.text)[0][0])
+        """Learns whether there are earlier rows of rows that live: at the start, and when rows come back.
+
+        Where a barrier may bring dropped rows back at any time, those count as well.
+        """
+        statement = sql.has_earlier_rows if self._layout.graph.barriers else sql.has_earlier_rows_of_living
+        self._has_any = bool(self._connection.execute(statement.text)[0][0])
 
     def with_spareable(self, nodes: tuple[GeneratorNode, ...]) -> Iterable[GeneratorNode]:
         """These generators, and those of which a cell may be spared, in topological order."""
@@ -54,17 +59,17 @@ class Sparing:
             same_inputs=layout.same_inputs(node, "e", "n"),
         )
         spared = int(self._connection.execute(statement)[0][0])
-        self._connection.execute(
-            sql.decide_cells.fill(
-                forgotten=layout.forgotten([node.number]),
-                has_value=layout.contains("e.done", [node.number]),
-                upstream_done=layout.contains("n.done", node.upstream),
-            )
+        decided = sql.decide_cells.fill(
+            forgotten=layout.forgotten([node.number]),
+            has_value=layout.contains("e.done", [node.number]),
+            upstream_done=layout.contains("n.done", node.upstream),
         )
+        self._has_decided = bool(self._connection.execute(decided)[0][0]) or self._has_decided
         return spared
 
     def forget_decided(self) -> None:
         """Forgets earlier rows that have nothing left to decide."""
-        if self._has_any:
+        if self._has_decided:
+            self._has_decided = False
             self._connection.execute(sql.forget_decided_rows.fill(is_decided=self._is_decided))
             self.look()
