@@ -64,6 +64,14 @@ def _nothing_is_left_open() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _what_users_were_told_is_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs tell and remember of a user stays out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
 
