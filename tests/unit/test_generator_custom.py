@@ -414,5 +414,8 @@ def test_nothing_compiled_is_left_beside_a_spec_or_taken_for_its_source(tmp_path
     py_compile.compile(str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     source.write_text("import helper\ndef say(row):\n    return helper.NUMBER\n")
     (tmp_path / "helper.py").write_text("NUMBER = 2\n")
-    assert load_function("functions:say", tmp_path).function({}) == 2
+    try:
+        assert load_function("functions:say", tmp_path).function({}) == 2
+    finally:
+        sys.modules.pop("helper", None)
     assert [file.name.split(".")[0] for file in (tmp_path / "__pycache__").iterdir()] == ["functions"]
