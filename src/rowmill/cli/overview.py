@@ -50,6 +50,7 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
         Fact("time left", _time_left(status, now, live)),
         Fact("usage", _usage(status)),
         Fact("cut off", _cut_off(status), is_warning=True),
+        Fact("kept", _kept(status)),
         Fact("cost", _cost(status)),
     ]
     if status.details is not None:
@@ -134,6 +135,13 @@ def _cut_off(status: Status) -> str:
     found = status.details.cut_off if status.details is not None else ()
     named = ", ".join(f"{escaped(each.column_name)}: {count(each.answers)}" for each in found)
     return f"{plural(status.answers_cut_off, 'answer')} ended at max_tokens" + (f" ({named})" if named else "")
+
+
+def _kept(status: Status) -> str:
+    """How many cells a change of the spec left as they were, though something they need was made again."""
+    found = status.details.kept if status.details is not None else ()
+    named = ", ".join(f"{escaped(each.column_name)}: {count(each.cells)}" for each in found)
+    return f"{plural(sum(each.cells for each in found), 'cell')} whose inputs are as before ({named})" if found else ""
 
 
 def _cost(status: Status) -> str:

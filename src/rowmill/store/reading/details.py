@@ -16,6 +16,7 @@ from rowmill.store.reading.status import (
     CutOff,
     DeferralReason,
     Details,
+    KeptCells,
     OldestRowGroup,
     PaceStatus,
     RecentRequests,
@@ -51,6 +52,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             follows=followed[0][0] if followed else None,
             workers=tuple(WorkersStatus(*row) for row in connection.execute(sql.read_workers.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
+            kept=tuple(KeptCells(*row) for row in connection.execute(sql.kept_cells.text)),
             cut_off=tuple(CutOff(*row) for row in connection.execute(sql.cut_off_answers.text, {"limit": _REASONS})),
         )
 

@@ -82,6 +82,14 @@ class CutOff:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptCells:
+    """How many cells of a column kept their value in the last change, as their inputs came out as before (V8)."""
+
+    column_name: str
+    cells: int
+
+
+@dataclass(frozen=True, slots=True)
 class RecentRequests:
     """What one endpoint did of late: requests that ended, how many of them gave an answer, and how long they took."""
 
@@ -186,6 +194,8 @@ class Details:
     """When this was read (UTC)."""
     cut_off: tuple[CutOff, ...] = ()
     """The columns with the most answers that were cut off."""
+    kept: tuple[KeptCells, ...] = ()
+    """Columns with cells that were not made again since the spec changed last, as their inputs came out as before."""
     task_times: tuple[TaskTime, ...] = ()
     """Of a traced run, the slowest generator first; else empty."""
     follows: str | None = None
@@ -206,6 +216,7 @@ class Details:
             budget=BudgetStatus(**values["budget"]),
             read_at=values["read_at"],
             cut_off=tuple(CutOff(**each) for each in values.get("cut_off", ())),
+            kept=tuple(KeptCells(**each) for each in values.get("kept", ())),
             task_times=tuple(TaskTime(**each) for each in values["task_times"]),
             follows=values.get("follows"),
             workers=tuple(WorkersStatus(**each) for each in values.get("workers", ())),
