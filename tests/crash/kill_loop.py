@@ -12,6 +12,8 @@ After every kill a copy of the file and its log is opened as the next process wo
 committed value is the one it was, and no more answers are lost than were given in the last commit window (see
 ``asked_again.py``). No request whose result was committed is ever asked again. In the end the dataset is that of a run
 nobody interrupted, made at once with the same plan.
+
+``--executor processes`` and ``--executor ray`` do something else: see ``kill_elsewhere.py``.
 """
 
 from __future__ import annotations
@@ -30,9 +32,10 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parent.parent
 if __name__ == "__main__":
-    sys.path.insert(0, str(TESTS))
+    sys.path[:0] = [str(TESTS), str(TESTS / "cluster")]
 
 from fork_server import ForkServer, fork_server  # noqa: E402
+from kill_elsewhere import DisturbanceReport, disturb, place_of  # noqa: E402
 from killed_life import KILLS_OF_A_LIFE, Life, Surroundings, Tally  # noqa: E402
 from killed_spec import content_of, make_plan_at_once, write_specs  # noqa: E402
 from provider_simulator import RunningSimulator, provider_simulator  # noqa: E402
@@ -169,6 +172,26 @@ def _show_progress(report: KillReport) -> None:
     )
 
 
+def _disturb(directory: Path, executor: str, kills: int, seed: int, records: int) -> int:
+    """Runs whose calls are made elsewhere."""
+    try:
+        with place_of(executor) as place:
+            report = disturb(directory, place, kills=kills, seed=seed, records=records, on_run=_show_disturbances)
+    except BaseException:
+        shutil.rmtree(directory)
+        raise
+    print("\n".join(report.lines()))
+    if report.problems:
+        print(f"What is left of it is in {directory}", file=sys.stderr)
+        return 1
+    shutil.rmtree(directory)
+    return 0
+
+
+def _show_disturbances(report: DisturbanceReport) -> None:
+    print(f"{report.kills} kills, {report.runs} runs, {report.seconds:.0f} s", file=sys.stderr, flush=True)
+
+
 def main() -> int:
     """The command ``tools/crash_loop``."""
     parser = argparse.ArgumentParser(
@@ -179,6 +202,12 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20, metavar="N", help="how often to kill (default 20)")
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="fixes the moments (default: a new one)")
+    parser.add_argument(
+        "--executor",
+        choices=["local", "processes", "ray"],
+        default="local",
+        help="where calls are made (default local); elsewhere, workers and nodes are killed and stopped too",
+    )
     parser.add_argument("--records", type=int, default=RECORDS, help=f"rows of each run database (default {RECORDS})")
     parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a request takes (default 100)")
     parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=f"requests at once (default {IN_FLIGHT})")
@@ -186,6 +215,8 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     directory = Path(tempfile.mkdtemp(prefix="rowmill-crash-loop-"))
+    if options.executor != "local":
+        return _disturb(directory, options.executor, options.kills, seed, options.records)
     try:
         report = kill_loop(
             directory,

@@ -8,7 +8,6 @@ across crashes, as real endpoints would.
 from __future__ import annotations
 
 import copy
-import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import pyarrow as pa
+from copied_database import copy_of_database as copy_of_database
 from crashing_connection import CrashingConnection
 
 from rowmill.engine.binding import skip_conditions
@@ -284,17 +284,6 @@ class Driver:
         finally:
             self._turn = original
             self.connection.forget_staged()
-
-
-def copy_of_database(source: Path, target: Path) -> Path:
-    """What a process killed now leaves behind: the file, its log and its kept blocks, copied while they are open."""
-    shutil.copyfile(source, target)
-    for ending in (".wal", ".undo"):
-        beside, copied = (path.with_name(path.name + ending) for path in (source, target))
-        copied.unlink(missing_ok=True)
-        if beside.exists():
-            shutil.copyfile(beside, copied)
-    return target
 
 
 def contradictions(connection: Connection) -> list[tuple[Any, ...]]:

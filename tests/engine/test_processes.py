@@ -103,12 +103,14 @@ def test_w8_a_key_reaches_functions_but_not_the_environment_a_worker_starts_with
 
 def test_w7_a_worker_ends_when_its_driver_lets_go_of_it() -> None:
     async def main() -> tuple[int, int | None]:
-        link = await ProcessLauncher(dict(os.environ)).launch("one", "default", frozenset())
+        launcher = ProcessLauncher(dict(os.environ))
+        link = await launcher.launch("one", "default", frozenset())
         hello = decode(await link.receive())
         assert isinstance(hello, Hello)
         link._frames.close()
         with anyio.fail_after(30):
             await link.wait_ended()
+        await launcher.aclose()
         return hello.pid, link._process.pid
 
     told, started = anyio.run(main)

@@ -31,6 +31,7 @@ import ctypes
 import os
 import re
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -75,6 +76,13 @@ def disconnected_once(row) -> int:
 def forked(row) -> int:
     if row["number"] == 17 and os.fork() == 0:
         time.sleep(3600)
+    return row["number"] * 2
+
+def spawns(row) -> int:
+    _note(row)
+    if row["number"] == 17:
+        (HERE / "child").write_text(str(subprocess.Popen(["sleep", "3600"]).pid))
+    _wait_for("go", row, 17)
     return row["number"] * 2
 
 def segfaults(row) -> int:
@@ -207,14 +215,21 @@ def _eventually(is_so: Callable[[], bool], within_s: float, otherwise: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("function", "noticed_s"), [("killed_once", 0.5), ("disconnected_once", 2.5 + 1.0), ("frozen_once", 2.5 + 1.0)]
+    ("function", "workers", "silence_s", "noticed_s"),
+    [
+        ("killed_once", 2, 2.5, 0.5),
+        ("disconnected_once", 2, 2.5, 2.5 + 1.0),
+        ("frozen_once", 2, 6.0, 6.0 + 1.0),
+        ("frozen_once", 1, 2.5, 2.5 + 1.0),
+    ],
 )
 def test_w2_a_worker_that_is_lost_is_noticed_and_replaced_and_no_attempt_is_charged(
-    directory: Path, function: str, noticed_s: float
+    directory: Path, function: str, workers: int, silence_s: float, noticed_s: float
 ) -> None:
     waited = waited_for_processor_s(os.getpid())
-    with _file_when_joined(WORKERS + 1, directory / "back"):
-        report = rowmill.run(_spec(function), directory / "run.duckdb", directory=directory)
+    spec = _spec(function, workers=workers, silence_s=silence_s)
+    with _file_when_joined(workers + 1, directory / "back"):
+        report = rowmill.run(spec, directory / "run.duckdb", directory=directory)
     waited = waited_for_processor_s(os.getpid()) - waited  # what a loaded machine takes is no fault of the run
     died_at = datetime.fromtimestamp(float((directory / "died").read_text()), UTC)
     with RunDatabase.open(directory / "run.duckdb") as database:
@@ -222,6 +237,11 @@ def test_w2_a_worker_that_is_lost_is_noticed_and_replaced_and_no_attempt_is_char
         (lost_at,) = _events(database, "worker lost")
         *_, back_at = _events(database, "worker joined")
         attempts = database.sql("from attempt").to_pylist()
+    print(
+        f"noticed after {(lost_at - died_at).total_seconds():.2f} s, another one worked after "
+        f"{(back_at - lost_at).total_seconds():.2f} s more, {_repeated(directory)} calls were made again; "
+        f"the run waited {waited:.2f} s for a processor"
+    )
     assert attempts == []
     assert (lost_at - died_at).total_seconds() <= noticed_s + waited
     assert 0 < (back_at - lost_at).total_seconds() <= 3.0 + 2 * waited
@@ -300,6 +320,25 @@ def test_w7_workers_end_with_a_driver_that_is_killed_and_the_same_command_goes_o
         assert _rows(database) == EXPECTED
     if function == "gated":
         assert _repeated(directory) <= IN_FLIGHT + 30  # what was in flight, and what the last window held
+
+
+def test_w7_what_a_function_started_ends_with_a_driver_that_is_killed(directory: Path) -> None:
+    (directory / "spec.json").write_text(json.dumps(_spec("spawns")))
+    driver = _start(directory, os.environ)
+    try:
+        told = directory / "child"
+        _eventually(lambda: told.exists() and bool(told.read_text()), 40, "nothing was started")
+    finally:
+        driver.kill()
+        driver.communicate()
+    _eventually(lambda: _is_gone(int(told.read_text())), 5, "what a function started outlives the run")
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def _start(directory: Path, environ: Mapping[str, str], *options: str) -> subprocess.Popen[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import faulthandler
+import logging
 import os
 import resource
 import select
@@ -21,6 +22,8 @@ from pathlib import Path
 import anyio
 
 from rowmill.engine.event_loop import run_on_event_loop
+from rowmill.environment import without_secrets
+from rowmill.remote import orphans
 from rowmill.remote.link import CannotLaunch, LinkLost
 
 _LENGTH = struct.Struct("<Q")
@@ -28,6 +31,8 @@ _READ = 1 << 18
 _LOOK_S = 0.2
 _DIE_WITH_PARENT = 1
 """PR_SET_PDEATHSIG of Linux."""
+
+_log = logging.getLogger("rowmill.workers")
 
 
 class FrameSocket:
@@ -94,9 +99,13 @@ class ProcessLink:
 
     node = ""
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], sock: socket.socket, on_end: Callable[[int], None] = lambda group: None
+    ) -> None:
+        """``on_end`` is told the process group when nothing of it is left."""
         self._process = process
         self._frames = FrameSocket(sock)
+        self._on_end = on_end
 
     async def send(self, frame: bytes) -> None:
         """See :class:`~rowmill.remote.link.Link`."""
@@ -135,6 +144,7 @@ class ProcessLink:
             os.killpg(self._process.pid, signal.SIGKILL)  # with what its functions started
         self._process.kill()
         self._frames.close()
+        self._on_end(self._process.pid)
         with anyio.move_on_after(1, shield=True):
             await self.wait_ended()
 
@@ -151,6 +161,7 @@ class ProcessLauncher:
         """``environ``: theirs, without keys (W8)."""
         self._environ = {**environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
         self._memory_mib = memory_mib or 0
+        self._guard: subprocess.Popen[str] | None = None
 
     async def launch(self, name: str, group: str, avoid: Set[str]) -> ProcessLink:
         """See :class:`~rowmill.remote.link.Launcher`."""
@@ -169,10 +180,37 @@ class ProcessLauncher:
             raise CannotLaunch(f"no process can be started: {error}") from error
         finally:
             theirs.close()
-        return ProcessLink(process, ours)
+        self._tell_guard(f"+{process.pid}")
+        return ProcessLink(process, ours, lambda group: self._tell_guard(f"-{group}"))
 
     async def aclose(self) -> None:
-        """See :class:`~rowmill.remote.link.Launcher`: it holds nothing."""
+        """See :class:`~rowmill.remote.link.Launcher`."""
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+
+    def _tell_guard(self, line: str) -> None:
+        """Tells the guard of orphans, which begins with the first worker."""
+        try:
+            if self._guard is None:
+                self._guard = _guard_of_orphans()
+            if self._guard.stdin is not None and not self._guard.stdin.closed:
+                self._guard.stdin.write(f"{line}\n")
+        except OSError as error:
+            _log.info("Nothing ends what functions in workers started, should this process be killed: %s", error)
+
+
+def _guard_of_orphans() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(Path(orphans.__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        bufsize=1,
+        env=without_secrets(),
+        start_new_session=True,
+    )
 
 
 # The worker's side ---------------------------------------------------------------------------------------

@@ -1,0 +1,28 @@
+"""Workers, nodes and drivers on a Ray cluster, killed and stopped at seeded moments until runs are complete (W, D1)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from budget import Budget
+from kill_elsewhere import PATIENCE, WORKERS, disturb
+from ray_cluster import RayCluster
+from ray_place import OnRay
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+KILLS = 100
+
+
+def test_runs_whose_workers_nodes_and_drivers_are_killed_end_as_if_nobody_had_disturbed_them(
+    cluster: RayCluster, tmp_path: Path, budget: Budget
+) -> None:
+    """``tools/crash_loop --executor ray --kills N --seed S`` kills as often as one likes."""
+    is_enough = budget.enough(40.0, least=5, what="kills")
+    report = disturb(tmp_path, OnRay(cluster, WORKERS, PATIENCE), kills=KILLS, seed=budget.seed, is_enough=is_enough)
+    is_enough(report.kills)
+    text = "\n".join(report.lines())
+    print(text)
+    assert not report.problems, text
+    assert report.kills >= 5, text
