@@ -405,7 +405,7 @@ def _content(database: Path) -> dict[str, Any]:
         return {
             "dataset": rows("from dataset order by row_id"),
             "dropped": rows(
-                "select row_id, column_name, reason, error_type, attempts from dropped_row order by row_id"
+                "select row_id, column_name, reason, error_type, message, attempts from dropped_row order by row_id"
             ),
             "attempts": rows(
                 "select generator, row_id, attempt, outcome, error_type, model, input_tokens, output_tokens"

@@ -666,8 +666,8 @@ class Crew:
                 self._fail(
                     WorkersAway(
                         f"No worker of group '{group.plan.name}' got ready within {self._settings.wait_s:g} s "
-                        f"(run.executor.wait_s): {group.last_reason or 'none could be placed'}. Nothing was begun. See "
-                        "that there is room for them, then run again."
+                        f"(run.executor.wait_s): {group.last_reason or 'none could be placed'}. Nothing was begun. "
+                        "See to that, then run again."
                     )
                 )
             return
