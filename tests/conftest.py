@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from budget import Budget, factor
 from hypothesis import settings
+from order import longest_first
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 
@@ -63,12 +64,21 @@ def _nothing_is_left_open() -> Iterator[None]:
         gc.collect()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _what_users_were_told_is_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What runs tell and remember of a user stays out of the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = longest_first(items)
     if config.getoption("long"):
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)

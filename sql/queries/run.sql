@@ -3,10 +3,13 @@ Creating, opening and closing a run: who works on it, on what spec, under which 
 invocation, never per turn.
 */
 
--- name: insert_schema_version
--- Records the layout this database has. O(1).
+-- name: insert_schema_versions
+-- Records which changes of the layout this database has. O(changes).
 insert into state.schema_version (version, rowmill_version, migrated_at)
-values ($version, $rowmill_version, $now);
+select
+  unnest($versions::integer[]) as version,
+  $rowmill_version,
+  $now;
 
 -- name: newest_schema_version
 -- The layout's version; no row if the tables are there but creation did not finish. O(1).

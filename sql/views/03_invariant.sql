@@ -252,6 +252,24 @@ group by
 having count(*) > 1 or count(f.row_group) > 0
 union all
 select
+  'V8: earlier value of a cell that is made',
+  e.row_id::varchar,
+  'row group ' || e.row_group || ', from spec version ' || e.spec_version
+from state.earlier_row as e
+inner join (
+  select
+    row_id,
+    {set_columns}
+  from state.live_row
+  union all
+  select
+    row_id,
+    {set_columns}
+  from state.dataset_row
+) as r on e.row_id = r.row_id
+where {is_made_of_e}
+union all
+select
   'D4: sums of usage that are not those of the attempts',
   null,
   s.attempts || ' attempts summed up, ' || a.attempts || ' there'

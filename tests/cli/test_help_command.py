@@ -95,7 +95,7 @@ def test_links_are_shown_as_what_to_type() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("colums",), "There is no help topic 'colums'. Did you mean 'columns'? Topics: spec, models,"),
+        (("colums",), "There is no help topic 'colums'. Did you mean 'rowmill help columns'? Topics: spec, models,"),
         (("attempt",), "Did you mean 'rowmill help views attempt'?"),
         (("zzz",), "There is no help topic 'zzz'. Topics: spec,"),
         (("columns", "llm-juge"), "no entry 'llm-juge'. Did you mean 'llm-judge'? It has: Every column,"),

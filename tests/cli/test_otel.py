@@ -172,7 +172,23 @@ def test_without_a_collector_the_run_is_complete_and_a_warning_says_what_is_miss
     monkeypatch.setattr(spans, "_TIMEOUT_S", 0.2)
     monkeypatch.setattr(spans, "_LAST_PATIENCE_S", 2.0)
     assert rowmill.run(_spec(url), tmp_path / "x.duckdb").exit_code == 0
-    assert "The dataset is not concerned" in caplog.text
+    (said,) = [each.getMessage() for each in caplog.records if each.name == "rowmill.otel"]
+    assert "The dataset is not concerned" in said
+
+
+def test_the_end_of_a_run_takes_a_collector_that_never_took_anything_to_be_dead(
+    collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = tmp_path / "x.duckdb"
+    assert rowmill.run({**_spec(collector), "run": {}}, database).exit_code == 0
+    monkeypatch.setattr(spans, "_LAST_PATIENCE_S", threading.TIMEOUT_MAX)
+    monkeypatch.setattr(spans, "_DEAD_AFTER_S", 0.01)
+    with collector.taking:
+        spans.SpanSender(database, OtelSettings(endpoint=collector.url), 0).finish()
+        with rowmill.RunDatabase.open(database) as free:
+            assert free.status().state == "finished"
+    (said,) = [each.getMessage() for each in caplog.records if each.name == "rowmill.otel"]
+    assert "The last spans were not sent" in said
 
 
 def test_the_second_interrupt_does_not_wait_for_a_collector_that_hangs(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from subprocess import Popen
+from typing import Any
 
 import duckdb
 import pytest
@@ -347,24 +349,37 @@ def test_a_run_of_an_older_schema_is_shown_before_it_is_migrated(browser: Browse
 # Acting on a living run ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def living(tmp_path: Path) -> Iterator[tuple[Page, Popen[str], RunDatabase]]:
+@contextlib.contextmanager
+def living_run(directory: Path, fates: str, settings: str) -> Iterator[tuple[Page, Popen[str], RunDatabase]]:
     """A page that may act, beside a run that works."""
-    rowmill = CommandLine(tmp_path)
-    (tmp_path / "slow.yaml").write_text(SLOW.replace("latency_ms: 40", "latency_ms: 40, rejected: 0.05") + ERRORS)
+    rowmill = CommandLine(directory)
+    (directory / "slow.yaml").write_text(
+        SLOW.replace("latency_ms: 40", f"latency_ms: 40, {fates}") + f"run: {{max_error_share: 1{settings}}}\n"
+    )
     run = rowmill.start("run", "slow.yaml")
     try:
-        with page_of(tmp_path / "slow.duckdb", can_steer=True) as page:
+        with page_of(directory / "slow.duckdb", can_steer=True) as page:
             give_up_at = time.monotonic() + _PATIENCE_S
             while "running" not in page.get("sql", q="select state from run_status").text:
                 assert time.monotonic() < give_up_at
-            with RunDatabase.open(tmp_path / "slow.duckdb") as database:
+            with RunDatabase.open(directory / "slow.duckdb") as database:
                 yield page, run, database
     finally:
         rowmill.close()
 
 
-ERRORS = "run: {max_error_share: 1}\n"
+@pytest.fixture
+def living(tmp_path: Path) -> Iterator[tuple[Page, Popen[str], RunDatabase]]:
+    """One that loses some rows."""
+    with living_run(tmp_path, "rejected: 0.05", "") as found:
+        yield found
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[tuple[Page, Popen[str], RunDatabase]]:
+    """One whose failed tasks wait for an hour."""
+    with living_run(tmp_path, "transient: 0.3", ", backoff_base_s: 3600, backoff_max_s: 7200") as found:
+        yield found
 
 
 def act(browser: Browser, verb: str, **fields: str) -> tuple[str, str]:
@@ -436,3 +451,29 @@ def test_every_verb_acts_on_a_living_run_after_its_count(
     assert "would be made again" in counted
     assert "rowmill run" in said
     assert all("/act/count" in said for said in browser.console()), "but the refusals"
+
+
+def test_deferred_tasks_are_tried_at_once_when_the_page_asks_for_it(
+    browser: Browser, waiting: tuple[Page, Popen[str], RunDatabase]
+) -> None:
+    page, _run, database = waiting
+
+    def first(query: str) -> Any:
+        return database.sql(query).to_pylist()[0]
+
+    browser.visit(page.url, 1280)
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while (found := first("select count(*) as n, min(row_id) as row_id from deferred_task"))["n"] < 5:
+        assert time.monotonic() < give_up_at
+    again = "select count(*) as n from attempt where attempt > 1"
+    assert first(again)["n"] == 0
+    counted, said = act(browser, "hurry", where="row_id = -1")
+    assert (counted, said) == ("No deferred task is meant.", "")
+    counted, _ = act(browser, "hurry", where=f"row_id = {found['row_id']}")
+    assert counted == "1 deferred task would be ready at once."
+    while first(again)["n"] < 1:
+        assert time.monotonic() < give_up_at
+    counted, _ = act(browser, "hurry", where="")
+    assert counted.endswith("deferred tasks would be ready at once.")
+    while first(again)["n"] < 5:
+        assert time.monotonic() < give_up_at

@@ -107,9 +107,9 @@ def test_p8_the_scripts_of_the_page_make_what_one_run_makes_through_a_kill(
     whole = rowmill("run", "spec.yaml", "whole.duckdb")
     assert rowmill("run", "merged.duckdb").returncode == whole.returncode
     assert told(directory / "merged.duckdb") == told(directory / "whole.duckdb")
-    merged, whole = (_pictures(directory / f"{name}.duckdb") for name in ("merged", "whole"))
-    assert merged == whole
-    assert len(merged) > 50
+    of_merged, of_whole = (_pictures(directory / f"{name}.duckdb") for name in ("merged", "whole"))
+    assert of_merged == of_whole
+    assert len(of_merged) > 50
     assert "orphan" not in rowmill.output_of("doctor", "merged.duckdb").lower()
 
 

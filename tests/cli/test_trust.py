@@ -31,12 +31,32 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_a_script_is_told_in_one_line_and_goes_on(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_script_is_told_in_one_line_once_and_goes_on(spec: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["run", str(spec)]) == 0
-    told = [line for line in capsys.readouterr().err.splitlines() if "New to you" in line]
-    assert len(told) == 1
-    assert "the function functions:size" in told[0]
-    assert not (spec.parent / "state").exists()
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "New to you" in line]
+    assert "the function functions:size" in told
+    assert stat.S_IMODE((spec.parent / "state" / "rowmill" / "told").stat().st_mode) == 0o600
+    assert execute(["run", str(spec), "again.duckdb"]) == 0
+    assert "New to you" not in capsys.readouterr().err
+
+
+def test_who_was_told_in_a_script_is_still_asked_on_a_terminal(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert execute(["run", str(spec)]) == 0
+    assert not (spec.parent / "state" / "rowmill" / "trusted").exists()
+    monkeypatch.setattr("sys.stdin", _Terminal("n\n"))
+    assert execute(["run", str(spec), "again.duckdb"]) == 2
+    assert "the function functions:size" in capsys.readouterr().err
+
+
+def test_a_script_that_can_keep_nothing_is_told_each_time(
+    spec: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(spec))  # a file: nothing can be made below it
+    for database in ("first.duckdb", "second.duckdb"):
+        assert execute(["run", str(spec), database]) == 0
+        assert "New to you" in capsys.readouterr().err
 
 
 def test_who_says_no_has_run_nothing(

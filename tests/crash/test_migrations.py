@@ -169,12 +169,12 @@ def test_a_database_of_every_version_that_is_migrated_has_the_catalog_of_a_new_o
     assert seed_file is not None
     seed = ", ".join(f'"{name}" {sql_type}' for name, sql_type in seed_file.columns)
     with Connection(path) as connection, connection.transaction():
-        schema.migrate_tables(connection, layout, 1, from_epoch(NOW))
+        schema.migrate_tables(connection, layout, [1], from_epoch(NOW))
         connection.script(fill_script(script("spec_tables", "wide.sql"), **layout.table_slots))
         connection.script(fill_script(script("spec_tables", "seed.sql"), seed_columns=seed))
         for number, _ in schema.migrations():
             if 1 < number <= version:
-                schema.migrate_tables(connection, layout, number, from_epoch(NOW))
+                schema.migrate_tables(connection, layout, [number], from_epoch(NOW))
     with Connection(path) as connection:
         migration.apply(connection, layout, version, {}, "nowhere", from_epoch(NOW))
         assert catalog(connection) == fresh_catalog(tmp_path / "new.duckdb", specs)

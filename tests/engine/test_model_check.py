@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 from loopback_server import LoopbackHandler, LoopbackServer, serving
 
+from rowmill.cli.check_models import print_checked
 from rowmill.cli.main import rowmill
 from rowmill.engine.model_check import CheckedModel, check_each
 from rowmill.providers.key_ring import KeyRing
@@ -123,7 +124,37 @@ def test_nobody_there_and_no_key_are_problems_of_their_model_alone() -> None:
         found = checked(f"http://127.0.0.1:{unused.getsockname()[1]}/v1")
     assert (found.reachable, found.usable) == (False, False)
     assert "Nobody listens on port" in str(found.problem)
-    assert "'NOT_SET' is not set" in str(checked("http://127.0.0.1:9/v1", api_key="${NOT_SET}").problem)
+    assert found.tried
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ({"api_key": "${NOT_SET}"}, "'NOT_SET' is not set"),
+        ({"api_key_command": ["false"]}, "The api_key_command 'false' ended with"),
+        ({"ca_file": "missing.pem", "base_url": "https://127.0.0.1:9/v1"}, "The ca_file"),
+    ],
+)
+def test_a_model_that_nothing_was_asked_of_is_not_called_unreachable(
+    fields: dict[str, Any], problem: str, capsys: Any
+) -> None:
+    found = checked(fields.pop("base_url", "http://127.0.0.1:9/v1"), **fields)
+    assert (found.tried, found.reachable, found.usable) == (False, False, False)
+    assert problem in str(found.problem)
+    print_checked(found)
+    assert ": not tried\n" in capsys.readouterr().out
+
+
+def test_a_model_of_pictures_whose_server_lists_nothing_was_not_tried() -> None:
+    found = checked("http://127.0.0.1:9/v1", use="image")
+    assert (found.tried, found.reachable, found.usable) == (False, False, False)
+    assert "Pictures cost too much to try one" in str(found.problem)
+
+
+def test_a_simulated_model_of_pictures_is_in_this_process() -> None:
+    config = ModelConfig.model_validate({"alias": "painter", "provider": "simulated", "model": "small"})
+    (found,) = anyio.run(lambda: check_each([config], {"painter": "image"}, KeyRing({}), quick=True))
+    assert (found.tried, found.usable) == (True, True)
 
 
 def test_the_command_says_so_and_ends_with_1_if_one_cannot_be_used(tmp_path: Any, monkeypatch: Any) -> None:

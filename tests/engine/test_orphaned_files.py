@@ -12,7 +12,7 @@ from rowmill.cli import main
 from rowmill.engine.change import accept_change, fork
 from rowmill.engine.doctor import DoctorFinding, diagnose, sweep
 from rowmill.engine.invocation import run
-from rowmill.engine.preparation import prepare
+from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.reopening import extend, rerun
 from rowmill.generators.file_directory import files_of
 from rowmill.run_database import RunDatabase
@@ -131,3 +131,40 @@ def test_files_of_a_column_that_was_removed_are_kept_as_long_as_its_values_are(t
 def test_a_run_without_pictures_has_no_files_to_look_at(tmp_path: Path) -> None:
     database = made(tmp_path)
     assert [finding for finding in diagnose(database).findings if finding.check == "files"] == []
+
+
+@pytest.mark.slow
+def test_pictures_of_the_same_prompt_stay_and_what_looks_at_others_is_made_again(tmp_path: Path) -> None:
+    """A picture that is drawn again has the name it had, so that nobody can tell by it (V8)."""
+
+    def drawn(mood: str) -> Prepared:
+        columns = [
+            {"name": "kind", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["a", "b"]}},
+            {"name": "mood", "column_type": "expression", "sql": mood},
+            PICTURE | {"prompt": "{{ mood }}"},
+            {
+                "name": "look",
+                "column_type": "llm-text",
+                "model_alias": "painter",
+                "prompt": "What is it?",
+                "multi_modal_context": [{"modality": "image", "column_name": "picture"}],
+            },
+        ]
+        data = {"records": 8, "row_group_size": 4, "models": [MODEL], "columns": columns}
+        return prepare(Spec.from_data(data), tmp_path)
+
+    database = tmp_path / "run.duckdb"
+    anyio.run(run, drawn("kind"), database)
+    changed = drawn("if(kind = 'a', 'c', kind)")
+    accept_change(changed, database, 1_900_000_000.0, purge=True)
+    assert sweep(database) == 0
+    assert found(database).state == "ok"
+    anyio.run(run, changed, database)
+    with RunDatabase.open(database) as opened:
+        asked = opened.sql(
+            "select generator, count(*) as rows from attempt where invocation > 1 group by all order by all"
+        ).to_pylist()
+        redrawn = opened.sql("select count(*) as rows from dataset where kind = 'a'").to_pylist()[0]["rows"]
+    assert 0 < redrawn < 8
+    assert asked == [{"generator": "look", "rows": 8}, {"generator": "picture", "rows": redrawn}]
+    assert found(database).state == "ok"

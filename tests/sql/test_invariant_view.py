@@ -66,6 +66,9 @@ DAMAGES = {
         "update state.admitted_row_group set state = 'waiting', came_from = 'active', rows_parked = 1"
         " where row_group = 1"
     ),
+    "V8: earlier value of a cell that is made": (
+        "insert into state.earlier_row by name select 1 as spec_version, * from state.active_row where row_id = 0"
+    ),
     "R8: task deferred twice": (
         "insert into state.deferred_task select 0, 1, 1, 1, 'x', 'y', created_at, created_at, created_at, 1"
         " from state.run, range(2)"

@@ -15,6 +15,7 @@ from every import every
 from run_state import RunState
 from virtual_run import custom, expression, prepared, sampler
 
+from rowmill.graph.graph import GeneratorNode
 from rowmill.store.database import staging
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import Statement, all_statements, sql_directory, statements_of
@@ -180,9 +181,10 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
             "evaluate_constant": "1 + 1",
         }.get(statement.name, layout.expression(sql_node)),
         "target": "dataset_row",
-        "table": {"rebuild.sql": "kept" if "retained" in statement.name else "dataset_row"}.get(
-            statement.file, "state.run"
-        ),
+        "table": {
+            "rebuild.sql": "kept" if "retained" in statement.name else "dataset_row",
+            "earlier.sql": "dataset_row",
+        }.get(statement.file, "state.run"),
         "path": "':memory:'",
         "clear": f"done_0 = {'a' if statement.file == 'regeneration.sql' else 'p'}.done_0 & 0::ubigint",
         "cleared": "d.done_0 & 0::ubigint as done_0",
@@ -206,6 +208,7 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         "upstream_skipped": layout.intersects("skipped", node.upstream),
         "values": layout.all_columns if statement.name == "rebuild_rows" else "1 as one",
         "view": "main.progress",
+        "forgotten": layout.forgotten([node.number]),
     }
     if statement.name == "describe_seed_types":
         known["columns"] = "cast(null as bigint) as rating"
@@ -215,6 +218,10 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
         known |= {"pairs": "(5, 2)", "is_done": "true", "is_skipped": "false"}
     if statement.name == "settle_verdict":
         known |= {"column": '"check"', "expression": layout.expression(state.prepared.graph.generator_of_name("check"))}
+    if statement.name == "keep_earlier_rows":
+        known |= {"version": "1", "values": layout.all_columns, "has_any": "a.done_0 <> 0"}
+    if statement.file == "spare.sql":
+        known |= slots_of_sparing(layout, node)
     if statement.file == "barrier.sql":
         known |= slots_of_barrier(state, layout, statement)
     if statement.file == "merge.sql":
@@ -232,6 +239,18 @@ def slots_of(state: RunState, statement: Statement) -> dict[str, str]:
     unknown = statement.slots - known.keys()
     assert not unknown, f"say in this test how slot {unknown} of {statement.name} is filled"
     return {name: known[name] for name in statement.slots}
+
+
+def slots_of_sparing(layout: Layout, node: GeneratorNode) -> dict[str, str]:
+    return {
+        "assignments": "text = e.text",
+        "has_value": layout.contains("e.done", [node.number]),
+        "is_decided": "done_0 = 0",
+        "not_done": layout.lacks("n.done", node.number),
+        "same_inputs": layout.same_inputs(node, "e", "n"),
+        "same_skips": layout.same_skips(node, "e", "n"),
+        "upstream_done": layout.contains("n.done", node.upstream),
+    }
 
 
 def slots_of_merge(state: RunState, layout: Layout, statement: Statement) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -259,6 +260,22 @@ def test_a_function_that_is_made_as_its_module_runs_is_followed(tmp_path: Path) 
     before = load_function("made:size", tmp_path).code_sha256
     (tmp_path / "made.py").write_text("from functools import partial\ndef f(x, row): return x\nsize = partial(f, 2)\n")
     assert load_function("made:size", tmp_path).code_sha256 != before
+
+
+def _weighed(weights: object, row: object) -> object:
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [(1, 2), (1, 1.0), ("1", 1), ([1, 2], [2, 1]), ({"a": (1,)}, {"a": (2,)}), (2**70, 2**70 + 1)]
+)
+def test_what_a_partial_gives_its_function_counts(one: object, other: object) -> None:
+    def digest(given: object) -> str:
+        return load_function(partial(_weighed, given), None).code_sha256
+
+    assert digest(one) == digest(one) != digest(other)
+    assert digest(one) != load_function(_weighed, None).code_sha256
+    assert digest(object()) == digest(object()), "an address is no value"
 
 
 def test_the_fingerprint_is_the_same_under_every_python(tmp_path: Path) -> None:

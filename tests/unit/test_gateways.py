@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import ssl
 import stat
@@ -15,7 +16,11 @@ from typing import Any
 import pytest
 from scripted_endpoint import Scripted, answered, chat_answer, response, scripted_endpoint
 
-from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, SpecError, Unavailable
+from rowmill.engine import scheme
+from rowmill.engine.health import ask as question
+from rowmill.engine.misdirection import advice_on
+from rowmill.engine.scheme import watched
+from rowmill.errors import ProviderError, RateLimited, Rejected, RunStopping, SpecError, Transient, Unavailable
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
 from rowmill.providers import key_ring
@@ -309,6 +314,72 @@ async def test_a_ca_file_is_what_is_trusted(self_signed: tuple[ssl.SSLContext, P
             await ask(model(url, ca_file="missing.pem"), keys)
 
 
+async def _first_request(url: str) -> None:
+    """Asks the server at ``url`` as a health check does, its scheme watched."""
+    provider = open_provider(model(url), {}, 1)
+    try:
+        await watched(lambda: question(ModelHandle(model(url), provider), "chat"), url, {})
+    finally:
+        await provider.aclose()
+
+
+async def test_a_plain_server_that_waits_under_https_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheme, "_PATIENCE_S", 0.1)
+    async with scripted_endpoint(response(404, "")) as endpoint:
+        with pytest.raises(
+            RunStopping, match=rf"speaks plain HTTP, not TLS\. Did you mean '{endpoint.url}'\?"
+        ) as caught:
+            await _first_request(endpoint.url.replace("http:", "https:"))
+    assert caught.value.error_type == "WrongScheme"
+
+
+async def test_a_plain_server_that_refuses_a_handshake_is_recognised() -> None:
+    async with scripted_endpoint(greeting=b"HTTP/1.1 400 Bad\r\n\r\n") as endpoint:
+        with pytest.raises(RunStopping, match=rf"Did you mean '{endpoint.url}'"):
+            await _first_request(endpoint.url.replace("http:", "https:"))
+
+
+async def test_a_server_of_tls_under_http_is_recognised(self_signed: tuple[ssl.SSLContext, Path]) -> None:
+    async with scripted_endpoint(tls=self_signed[0]) as endpoint:
+        with pytest.raises(RunStopping, match=rf"speaks TLS, not plain HTTP\. Did you mean '{endpoint.url}'\?"):
+            await _first_request(endpoint.url.replace("https:", "http:"))
+
+
+async def test_the_brackets_of_an_address_of_six_stay_in_what_is_suggested() -> None:
+    async def answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    try:
+        server = await asyncio.start_server(answers, "::1", 0)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    async with server:
+        address = f"[::1]:{server.sockets[0].getsockname()[1]}/v1"
+        with pytest.raises(RunStopping, match=re.escape(f"Did you mean 'http://{address}'?")):
+            await _first_request(f"https://{address}")
+
+
+@pytest.mark.parametrize("status", [400, 401, 503])
+async def test_a_failure_in_the_right_scheme_is_told_as_it_is(status: int) -> None:
+    async with scripted_endpoint(*[response(status, '{"error": "no"}')] * 2) as endpoint:
+        with pytest.raises(ProviderError) as caught:
+            await _first_request(endpoint.url)
+    assert getattr(caught.value, "error_type", None) != "WrongScheme"
+    assert str(status) in str(caught.value)
+
+
+async def test_a_port_where_something_else_listens_is_said_to_be() -> None:
+    async with scripted_endpoint(greeting=b"SSH-2.0-OpenSSH_9.9\r\n\r\n") as endpoint:
+        with pytest.raises(Transient) as caught:
+            await _first_request(endpoint.url)
+        assert "Something else than a server of models listens" in await advice_on(
+            endpoint.url, caught.value.error_type
+        )
+
+
 async def test_the_service_tier_is_sent_with_chats_and_with_nothing_else() -> None:
     async with scripted_endpoint(answered(), answered({"data": [{"embedding": [1.0]}]})) as endpoint:
         provider = open_provider(model(endpoint.url, service_tier="flex"), {}, 1)
@@ -441,6 +512,9 @@ def test_an_error_that_is_a_text_keeps_what_stands_beside_it(body: dict[str, Any
     [
         ("openai", "/v1", "base_url is what stands before /chat/completions"),
         ("openai", "/v1/chat/completions", r"Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
+        ("openai", "/v1/models", r"Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
+        ("openai", "/v1/completions/", r"Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
+        ("anthropic", "/v1/messages", r"Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
         ("openai", "", r"ends in /v1 with most servers\. Did you mean 'http://127\.0\.0\.1:\d+/v1'\?"),
         ("anthropic", "", r"before /messages, and ends in /v1 with most servers\. Did you mean '.*:\d+/v1'"),
     ],

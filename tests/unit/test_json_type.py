@@ -18,6 +18,10 @@ TREE: dict[str, Any] = {
 }
 
 
+INTEGER: dict[str, Any] = {"type": "integer"}
+THING: dict[str, Any] = {"type": "object", "properties": {"a": INTEGER}}
+
+
 @pytest.mark.parametrize(
     ("schema", "expected"),
     [
@@ -42,6 +46,47 @@ TREE: dict[str, Any] = {
         (TREE, 'STRUCT("next" JSON)'),
         ({"$ref": "http://127.0.0.1/x"}, "JSON"),
         ({"$ref": "#/nowhere"}, "JSON"),
+        (
+            {
+                "$defs": {"whole": {"$anchor": "it", "type": "integer"}},
+                "properties": {"a": {"$ref": "#it"}},
+                "type": "object",
+            },
+            'STRUCT("a" JSON)',
+        ),
+        (
+            {
+                "$id": "https://127.0.0.1/a",
+                "$defs": {
+                    "inner": {
+                        "$id": "https://127.0.0.1/b",
+                        "$defs": {"own": INTEGER},
+                        "type": "object",
+                        "properties": {"x": {"$ref": "#/$defs/own"}},
+                    },
+                    "own": {"type": "string"},
+                },
+                "$ref": "#/$defs/inner",
+            },
+            "JSON",
+        ),
+        ({"$defs": {"thing": THING}, "$ref": "#/$defs/thing", "properties": {"a": INTEGER}}, 'STRUCT("a" BIGINT)'),
+        ({"$defs": {"thing": THING}, "$ref": "#/$defs/thing", "properties": {"b": INTEGER}}, "JSON"),
+        (THING | {"if": {"required": ["a"]}, "then": {"properties": {"b": INTEGER}}}, "JSON"),
+        (THING | {"if": {"required": ["a"]}, "then": {"properties": {"a": {"minimum": 3}}}}, 'STRUCT("a" BIGINT)'),
+        (THING | {"dependentSchemas": {"a": {"properties": {"b": INTEGER}}}}, "JSON"),
+        (THING | {"unevaluatedProperties": INTEGER}, "JSON"),
+        (
+            {
+                "$defs": {
+                    f"d{n}": {"type": "object", "properties": {f"f{m}": {"$ref": f"#/$defs/d{n + 1}"} for m in "abc"}}
+                    for n in range(40)
+                }
+                | {"d40": INTEGER},
+                "$ref": "#/$defs/d0",
+            },
+            "JSON",
+        ),
         ({}, "JSON"),
         (True, "JSON"),
     ],
@@ -92,6 +137,33 @@ def test_json_text_keeps_numbers_as_they_were_written_and_replaces_lone_surrogat
     read = DECODER.decode(r'{"a": [1.10, 1E5, 12345678901234567890, -0.0], "\ud800": "x\ud800", "\ud83d\ude00": null}')
     written = json_type({}).convert(read)
     assert written == r'{"a": [1.10, 1E5, 12345678901234567890, -0.0], "\ufffd": "x\ufffd", "\ud83d\ude00": null}'
+
+
+@pytest.mark.parametrize("schema", [{}, {"type": "object", "additionalProperties": {"type": "integer"}}])
+def test_names_that_become_the_same_text_are_unusable(schema: Any) -> None:
+    with pytest.raises(UnusableAnswer, match="the same text"):
+        json_type(schema).convert(DECODER.decode(r'{"\ud800": 1, "\ud801": 2}'))
+
+
+def test_a_map_keeps_its_names_as_texts_are_kept() -> None:
+    numbers = json_type({"type": "object", "additionalProperties": {"type": "integer"}})
+    assert numbers.convert(DECODER.decode(r'{"\ud800": 1, "a.b": 2}')) == [("\ufffd", 1), ("a.b", 2)]
+    with pytest.raises(UnusableAnswer, match="NUL"):
+        numbers.convert({"a\0b": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("9007199254740993.0", 2**53 + 1), ("9223372036854775807.0", 2**63 - 1), ("3e2", 300)]
+)
+def test_a_whole_number_with_a_point_is_not_rounded(text: str, number: int) -> None:
+    assert json_type({"type": "integer"}).convert(DECODER.decode(text)) == number
+
+
+@pytest.mark.parametrize("text", ["1e-400", "-0.00" + "0" * 400 + "1"])
+def test_a_number_that_would_become_zero_is_no_number(text: str) -> None:
+    with pytest.raises(ValueError, match="too small"):
+        DECODER.decode(text)
+    assert [DECODER.decode(zero) for zero in ("0e-400", "-0.000", "0E9999")] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

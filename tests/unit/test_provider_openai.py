@@ -299,9 +299,9 @@ def finished(reason: str, content: Any = None, **message: Any) -> bytes:
         (response(200, "["), Transient, "TruncatedAnswer"),
         (response(200, ""), Transient, "TruncatedAnswer"),
         (response(204, ""), Transient, "TruncatedAnswer"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", Transient, "MalformedAnswer"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", Transient, "MalformedAnswer"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Transient, "MalformedAnswer"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n\r\n", Transient, "NotHttp"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", Transient, "NotHttp"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", Transient, "NotHttp"),
     ],
 )
 async def test_an_answer_without_usable_text_becomes_its_typed_error(

@@ -18,7 +18,7 @@ select
   requests,
   input_tokens,
   output_tokens,
-  cost_usd,
+  round(cost_usd, 12) as cost_usd,
   started_at,
   updated_at,
   reason,
@@ -96,6 +96,20 @@ order by
   answers desc,
   column_name asc
 limit $limit;
+
+-- name: kept_cells
+-- Cells that have the value from before the spec changed last, as their inputs came out as before (V8). O(events).
+select
+  subject as column_name,
+  sum(try_cast(detail as bigint))::bigint as cells
+from state.event
+where
+  kind = 'cells kept'
+  and "at" >= (select max(c."at") from state.event as c where c.kind in ('spec changed', 'forked'))
+group by subject
+order by
+  cells desc,
+  column_name asc;
 
 -- name: deferral_reasons
 -- Why tasks are deferred, the most frequent reason first, with one message of each kind. O(deferred).

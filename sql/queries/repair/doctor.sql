@@ -126,6 +126,12 @@ from {view};
 select spec
 from state.spec_version;
 
+-- name: has_earlier_values
+-- Whether rows may get values of a column back: run databases of older versions have no table for them. O(columns).
+select count(*) > 0 as has_any
+from duckdb_columns()
+where schema_name = 'state' and table_name = 'earlier_row' and column_name = $column;
+
 -- name: file_names_in_table
 -- The names of files that a table holds in a column. O(its rows).
 select {column} as file_name

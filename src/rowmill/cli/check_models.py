@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import say, stdout_kept_for_data, write_exactly
 from rowmill.cli.parameters import set_option
@@ -32,7 +33,7 @@ class CheckFormat(StrEnum):
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(CheckFormat, case_sensitive=False),
+    type=Choice(CheckFormat, case_sensitive=False),
     default=CheckFormat.TEXT.value,
     show_default=True,
     help="How to write what was found.",
@@ -67,7 +68,7 @@ def command(
         write_exactly(json.dumps([each.as_json() for each in checked], indent=2, ensure_ascii=True) + "\n")
     else:
         for each in checked:
-            _print(each)
+            print_checked(each)
         if not checked:
             say("There is no model to check.")
     context.exit(0 if all(each.usable for each in checked) else 1)
@@ -91,9 +92,15 @@ def _models(spec: Path | None, parameters: dict[str, str]) -> ToCheck:
     return models_to_check(prepare(loaded))
 
 
-def _print(checked: CheckedModel) -> None:
+def print_checked(checked: CheckedModel) -> None:
+    """Prints one model: what it is, whether it can be used, and what it takes."""
     where = f" at {checked.base_url}" if checked.base_url else ""
-    state = "can be used" if checked.usable else "reachable, but not usable" if checked.reachable else "not reachable"
+    if checked.usable:
+        state = "can be used"
+    elif checked.reachable:
+        state = "reachable, but not usable"
+    else:
+        state = "not reachable" if checked.tried else "not tried"
     latency = f", one token in {count(round(checked.latency_ms))} ms" if checked.latency_ms is not None else ""
     say(escaped(f"{checked.alias}: {checked.provider}/{checked.model}{where}: {state}{latency}"))
     if checked.problem:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.output import write_exactly
 
 SHELLS = ("bash", "zsh", "fish")
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(SHELLS))
+@click.argument("shell", type=Choice(SHELLS))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
     """Print what makes SHELL complete commands, options and values. Put it where the shell reads it at its start.

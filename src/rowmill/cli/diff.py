@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import say, write_exactly
 from rowmill.cli.place import existing_database
@@ -43,7 +44,7 @@ class DiffFormat(StrEnum):
 @click.option(
     "--format",
     "diff_format",
-    type=click.Choice(DiffFormat, case_sensitive=False),
+    type=Choice(DiffFormat, case_sensitive=False),
     default=DiffFormat.TABLE.value,
     show_default=True,
     help="How to write the difference. json has the values of the examples in full.",

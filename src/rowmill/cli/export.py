@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import count, plural
 from rowmill.cli.logs import tell
 from rowmill.cli.output import mode_option
@@ -27,7 +28,7 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(ExportFormat, case_sensitive=False),
+    type=Choice(ExportFormat, case_sensitive=False),
     help="Default: told by the ending of --output, otherwise parquet.",
 )
 @click.option(
@@ -36,7 +37,7 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.option("--force", is_flag=True, help="Replace an existing file, or an earlier export in a directory.")
 @click.option(
     "--compression",
-    type=click.Choice(Compression, case_sensitive=False),
+    type=Choice(Compression, case_sensitive=False),
     help="Default: zstd for parquet, gzip for the ending .gz, otherwise none.",
 )
 @mode_option
@@ -53,7 +54,7 @@ _TERMINATED = 128 + signal.SIGTERM
 @click.option("--append", is_flag=True, help="Add the rows that the directory --output does not hold yet.")
 @click.option(
     "--layout",
-    type=click.Choice(["file", "files", "directory", "huggingface"]),
+    type=Choice(["file", "files", "directory", "huggingface"]),
     help="One file; files of nothing but records, one for each part of the split (train.jsonl); a directory of files; "
     "or one with a dataset card and data/. Default: what the other options need.",
 )

@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from rowmill.cli.help_page import TOPICS, entry_names, field_names, find, readable, source, topic_of
 from rowmill.cli.output import write_exactly
 from rowmill.errors import UsageError
-from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.nearest import did_you_mean, nearest
 
 _WIDEST = 110
 
@@ -72,10 +72,13 @@ def _entry(topic: str, page: str, name: str) -> str:
 
 
 def _unknown_topic(name: str) -> str:
-    elsewhere = next((topic for topic in TOPICS if find(source(topic), name) is not None), None)
-    hint = did_you_mean(name, TOPICS)
-    if not hint and elsewhere is not None:
-        hint = f" Did you mean 'rowmill help {elsewhere} {name}'?"
+    meant = next((f"{topic} {name}" for topic in TOPICS if find(source(topic), name) is not None), None)
+    if meant is None:
+        entries = {entry: f"{topic} {entry}" for topic in reversed(TOPICS) for entry in entry_names(source(topic))}
+        known = entries | {topic: topic for topic in TOPICS}
+        near = nearest(name, known)
+        meant = known[near] if near is not None else None
+    hint = f" Did you mean 'rowmill help {meant}'?" if meant is not None else ""
     return f"There is no help topic '{name[:100]}'.{hint} Topics: {', '.join(TOPICS)}."
 
 

@@ -53,10 +53,10 @@ class LazyGroup(click.Group):
         """As in click, and names the nearest command when there is no such one."""
         name = args[0]
         if not name.startswith("-") and name not in self._commands_of:
-            import difflib
+            from rowmill.spec.nearest import did_you_mean
 
-            near = difflib.get_close_matches(name, self._commands_of, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else " 'rowmill -h' lists them."
+            hint = _OTHER_WORDS.get(name.casefold()) or did_you_mean(name, self._commands_of)
+            hint = hint or " 'rowmill -h' lists them."
             ctx.fail(f"There is no command '{name}'.{hint}")
         return super().resolve_command(ctx, args)
 
@@ -77,6 +77,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in self._commands_of.items()])
 
 
+_OTHER_WORDS = {
+    "filter": " Rows are left out by columns ('rowmill help columns filter'), or by 'rowmill export --where'.",
+    "start": " Did you mean 'run'?",
+    "continue": " Did you mean 'run'? It goes on where a run stopped.",
+    "stop": " Did you mean 'drain'? It lets running calls finish; 'cancel' does not.",
+    "kill": " Did you mean 'cancel'?",
+    "check": " Did you mean 'validate'?",
+    "query": " Did you mean 'sql'?",
+    "list": " Did you mean 'show'?",
+    "delete": " Did you mean 'drop'? It gives rows up.",
+    "copy": " Did you mean 'fork'?",
+    "logs": " Did you mean 'show events'?",
+}
 _ONLY_TYPED = {"--yes", "--force"}
 """Options that confirm something: a variable set long ago confirms nothing."""
 _OF_ALL_COMMANDS = {"verbose", "quiet", "log_format"}

@@ -20,6 +20,7 @@ from typing import Any
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.terminal_text import escaped, safe_message
 from rowmill.secret import hidden
 
@@ -59,7 +60,7 @@ def log_options() -> list[click.Option]:
         click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, callback=_heed, help="Print errors only."),
         click.Option(
             ["--log-format"],
-            type=click.Choice(LogFormat, case_sensitive=False),
+            type=Choice(LogFormat, case_sensitive=False),
             expose_value=False,
             callback=_heed,
             help="How lines on stderr are written.  [default: text]",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.output import write_exactly
 from rowmill.cli.place import database_argument, existing_database
 
@@ -18,7 +19,7 @@ _READABLE_BY_ALL = 0o644
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["prometheus", "openmetrics"], case_sensitive=False),
+    type=Choice(["prometheus", "openmetrics"], case_sensitive=False),
     default="prometheus",
     show_default=True,
     help="The text format.",

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.logs import tell
 from rowmill.cli.terminal_text import escaped, safe
 
@@ -66,7 +67,7 @@ def output_option(function: _Function) -> _Function:
     return click.option(
         "--format",
         "output_format",
-        type=click.Choice(OutputFormat, case_sensitive=False),
+        type=Choice(OutputFormat, case_sensitive=False),
         default=OutputFormat.TABLE.value,
         show_default=True,
         help="How to write the listing.",

@@ -11,6 +11,7 @@ import click
 
 from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
+from rowmill.spec.nearest import did_you_mean_file
 from rowmill.store.file.usable import is_run_database as is_run_database
 
 _Function = TypeVar("_Function", bound=Any)
@@ -33,7 +34,8 @@ def existing_database(path: Path | None) -> Path:
 
         check_usable(path)
         if not path.exists():
-            raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
+            hint = did_you_mean_file(path, (".duckdb",)) or f" 'rowmill run SPEC {path}' creates it."
+            raise UsageError(f"There is no run database '{path}'.{hint}")
         return path
     found = sorted(Path().glob("*.duckdb"))
     if not found:

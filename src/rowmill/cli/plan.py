@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import count, plural
 from rowmill.cli.output import OutputFormat, say, stdout_kept_for_data, write_exactly, write_listing, write_source
 from rowmill.cli.parameters import set_option
@@ -38,7 +39,7 @@ class PlanFormat(StrEnum):
 @click.option(
     "--format",
     "plan_format",
-    type=click.Choice(PlanFormat, case_sensitive=False),
+    type=Choice(PlanFormat, case_sensitive=False),
     default=PlanFormat.TABLE.value,
     show_default=True,
     help="table and json explain; mermaid and dot draw the graph.",

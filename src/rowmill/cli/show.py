@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.logs import tell
 from rowmill.cli.output import OutputFormat, write_listing, write_source
 from rowmill.cli.place import existing_database
@@ -53,7 +54,7 @@ _NOTHING = {
 
 
 @click.command()
-@click.argument("what", type=click.Choice([*_LISTINGS, *_OF_ONE_ROW]), metavar="WHAT")
+@click.argument("what", type=Choice([*_LISTINGS, *_OF_ONE_ROW]), metavar="WHAT")
 @click.argument("words", nargs=-1, type=click.Path(path_type=Path), metavar="[ROW_ID] [DATABASE]")
 @click.option("--where", metavar="SQL", help="Only rows for which this condition holds.")
 @click.option("--columns", metavar="NAMES", help="Only these columns, separated by commas, in this order.")
@@ -66,7 +67,7 @@ _NOTHING = {
 @click.option(
     "--format",
     "show_format",
-    type=click.Choice(ShowFormat, case_sensitive=False),
+    type=Choice(ShowFormat, case_sensitive=False),
     help="How to write the listing. Default: table, but Mermaid for graph and YAML for spec.",
 )
 def command(
@@ -85,7 +86,8 @@ def command(
     known of one row, 'prompt --row ROW_ID --column NAME' what the column's model is or was asked, rendered from it.
 
     Without DATABASE, the only *.duckdb file of the current directory. Each listing is a public view; --where takes any
-    SQL condition on its columns. Times are UTC. Why is nothing happening? Ask for admission, resources and deferred.
+    SQL condition on its columns. Dropped rows have 'lost' beside them: whether an error took them. Times are UTC. Why
+    is nothing happening? Ask for admission, resources and deferred.
 
     \b
     Example:
@@ -124,7 +126,7 @@ def command(
     if show_format in _OWN_FORMATS.values() and show_format is not own:
         raise UsageError(f"'{what}' cannot be written as {show_format}; use table, json, jsonl or csv.")
     from rowmill.inspect.opening import open_reader
-    from rowmill.store.reading.listing import Selection, listing
+    from rowmill.store.reading.listing import Selection, dropped_note, listing
 
     with open_reader(existing_database(database)) as reader:
         if show_format is ShowFormat.MERMAID:
@@ -134,6 +136,9 @@ def command(
         else:
             rows = listing(reader, what, Selection(where, chosen, limit + 1 if limit else None, values))
             _write(rows, what, limit, OutputFormat(show_format.value), is_filtered=where is not None)
+            note = dropped_note(reader) if what == "dropped" and where is None else ""
+            if note:
+                tell(note)
 
 
 def _row_id(word: Path) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.logs import tell
 from rowmill.cli.output import write_exactly
 from rowmill.cli.place import existing_database
@@ -24,7 +25,7 @@ def answer_option(function: _Function) -> _Function:
     return click.option(
         "--format",
         "answer_format",
-        type=click.Choice(["text", "json"], case_sensitive=False),
+        type=Choice(["text", "json"], case_sensitive=False),
         default="text",
         show_default=True,
         help="json: what was done, as an object on stdout.",

@@ -1,8 +1,8 @@
 """What a run starts that its spec brings, and where keys go: told before a run that is new to this user.
 
 On a terminal the user is asked once; what was agreed to is remembered in ``rowmill/trusted`` below
-``$XDG_STATE_HOME`` (``~/.local/state``), readable by the user alone, as digests. A script is told in one line, and
-goes on.
+``$XDG_STATE_HOME`` (``~/.local/state``), readable by the user alone, as digests. A script is told in one line, once,
+and goes on; what it was told stands in ``rowmill/told`` beside it, and is still asked for on a terminal.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from rowmill.spec.spec import Spec
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
+_AGREED, _TOLD = "trusted", "told"
 _FUNCTIONS = ("generator_function", "embedding_function", "validation_function")
 
 
@@ -83,12 +85,12 @@ def _items(value: object) -> Sequence[object]:
 
 def agree(started: Sequence[Started], *, yes: bool) -> None:
     """Tells what is new to this user. Asks on a terminal; raises UsageError if the answer is no."""
-    known = _known()
+    known = _kept(_AGREED)
     new = [each for each in started if each.digest not in known]
     if not new:
         return
     if not yes and not sys.stdin.isatty():
-        tell(f"New to you, starts with this run: {'; '.join(each.what for each in new)} ('rowmill help trust').")
+        _tell_once(new)
         return
     if not yes:
         complain("This run starts what is new to you ('rowmill help trust'):")
@@ -96,27 +98,37 @@ def agree(started: Sequence[Started], *, yes: bool) -> None:
             complain(f"  {each.what}")
         if not click.confirm(safe_message("Start it?"), err=True):
             raise UsageError("Nothing was started.")
-    _remember(new)
-
-
-def _file() -> Path:
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "rowmill" / "trusted"
-
-
-def _known() -> frozenset[str]:
     try:
-        return frozenset(_file().read_text(encoding="ascii", errors="replace").split())
+        _remember(_AGREED, new)
+    except OSError as error:
+        complain(f"What you agreed to could not be remembered in {_file(_AGREED)}: {error.strerror}.")
+
+
+def _tell_once(new: Sequence[Started]) -> None:
+    told = _kept(_TOLD)
+    untold = [each for each in new if each.digest not in told]
+    if not untold:
+        return
+    tell(f"New to you, starts with this run: {'; '.join(each.what for each in untold)} ('rowmill help trust').")
+    with suppress(OSError):  # nowhere to keep it, as in many a container: the next run tells it again
+        _remember(_TOLD, untold)
+
+
+def _file(name: str) -> Path:
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "rowmill" / name
+
+
+def _kept(name: str) -> frozenset[str]:
+    try:
+        return frozenset(_file(name).read_text(encoding="ascii", errors="replace").split())
     except OSError:  # none yet, or none we may read: everything is new
         return frozenset()
 
 
-def _remember(new: Sequence[Started]) -> None:
-    file = _file()
-    try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write("".join(f"{each.digest}\n" for each in new))
-    except OSError as error:
-        complain(f"What you agreed to could not be remembered in {file}: {error.strerror}.")
+def _remember(name: str, new: Sequence[Started]) -> None:
+    file = _file(name)
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write("".join(f"{each.digest}\n" for each in new))

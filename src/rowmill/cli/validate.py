@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rowmill.cli.choice import Choice
 from rowmill.cli.figures import plural
 from rowmill.cli.output import say, write_exactly
 from rowmill.cli.parameters import set_option
@@ -36,7 +37,7 @@ class ValidationFormat(StrEnum):
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(ValidationFormat, case_sensitive=False),
+    type=Choice(ValidationFormat, case_sensitive=False),
     default=ValidationFormat.TEXT.value,
     show_default=True,
     help="json writes problems and warnings, each with its place, message and suggestion (a name or null), also of a"

@@ -45,6 +45,7 @@ class Dispatcher:
         settings: DispatchSettings,
         *,
         wall_clock: Callable[[], float],
+        loop_clock: Callable[[], float] = anyio.current_time,
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
         starts_paused: bool = False,
         workers: Workers | None = None,
@@ -54,13 +55,15 @@ class Dispatcher:
 
         ``workers`` make the calls of the generators ``elsewhere``; ``executor`` those of all others.
 
-        ``wall_clock`` gives seconds since the epoch. ``on_finished`` is called after the commit of each finished
+        ``wall_clock`` gives seconds since the epoch, ``loop_clock`` what :func:`anyio.current_time` gives: workers look
+        at it once a call. ``on_finished`` is called after the commit of each finished
         row group; what it raises stops the run (F8). ``starts_paused``: nothing starts before :meth:`resume`.
         """
         self._executor = executor
         self._take_turn = take_turn
         self._settings = settings
         self._wall_clock = wall_clock
+        self._loop_clock = loop_clock
         self._on_finished = on_finished
         self._timeouts = [trait.timeout_s if trait and trait.timeout_s else math.inf for trait in traits]
         self._max_rows = [trait.max_rows_per_call if trait else 1 for trait in traits]
@@ -326,12 +329,12 @@ class Dispatcher:
 
     async def _work(self, pool: Pool) -> None:
         """A worker's life: one call after another, until one of them is cancelled."""
-        worker = Worker()
+        worker, clock = Worker(), self._loop_clock
         try:
             with worker.scope:
                 yields = False
                 while True:
-                    now = anyio.current_time()
+                    now = clock()
                     room = self._max_in_flight - self._running_tasks
                     rests = yields or self._is_draining or self._is_paused
                     rests = rests or (self._workers is not None and self._is_for_workers(pool))
@@ -438,8 +441,9 @@ class Dispatcher:
             elif isinstance(outcome.error, Unavailable):
                 asked_s = asked_wait_s(outcome.error.retry_after_s, 0.0)
                 pool.unavailable(anyio.current_time(), asked_s, is_certain=outcome.error.is_certain)
+        if not self._outcomes:
+            self._arrived.set()
         self._outcomes.extend(outcomes)
-        self._arrived.set()
 
     def _cut_off(self, worker: Worker | Slot) -> list[Outcome]:
         """The outcomes of a call that was cancelled: over its deadline, or because the run ends."""

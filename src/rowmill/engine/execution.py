@@ -7,7 +7,8 @@ stops the run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
@@ -16,7 +17,7 @@ from anyio.lowlevel import checkpoint_if_cancelled
 
 from rowmill.counted import plural
 from rowmill.errors import GeneratorError, RowmillError
-from rowmill.generators.protocol import BatchGenerator, Call, DatasetGenerator, Generator
+from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator, DatasetGenerator, Generator
 from rowmill.source_line import source_line
 from rowmill.task import Outcome, OutcomeKind, Request, Task, classify
 from rowmill.value.plain_arrow import plain_table
@@ -42,8 +43,9 @@ class LocalExecutor:
         names: Mapping[int, str] | None = None,
     ) -> None:
         """``bound`` and ``names`` by generator number; ``several_rows``: those called with several rows."""
-        self._bound = dict(bound)
-        self._several_rows = several_rows
+        self._ways = {
+            number: _way_of(generator, takes_several_rows=number in several_rows) for number, generator in bound.items()
+        }
         self._wall_clock = wall_clock
         self._names = names or {}
         self._told: set[tuple[int, type[BaseException], str | None]] = set()
@@ -58,7 +60,7 @@ class LocalExecutor:
         call.requests = journal
         started_at = self._wall_clock()
         try:
-            results = await self._call(tasks, call)
+            results = await self._ways[first.generator](tasks, call)
         except anyio.get_cancelled_exc_class():
             await checkpoint_if_cancelled()
             # Nobody cancelled this call: the generator's code raised it by itself.
@@ -84,25 +86,42 @@ class LocalExecutor:
                 self._told.add(key)
                 _log.info("Column '%s' failed:", self._names.get(generator, generator), exc_info=error)
 
-    async def _call(self, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
-        first = tasks[0]
-        generator = self._bound[first.generator]
-        if isinstance(generator, DatasetGenerator):
-            try:
-                return [await generator.generate_dataset(first.inputs, call)]
-            finally:
-                first.inputs.close()
-        if isinstance(generator, BatchGenerator):
-            rows = plain_table(first.inputs)
-            return [_Batch(*await generator.generate_in_order(rows, first.state, call))]
-        if first.generator not in self._several_rows:
-            return [await generator.generate(first.inputs, call)]
-        results = await generator.generate_rows([task.inputs for task in tasks], call)
-        if len(results) != len(tasks):
-            raise GeneratorError(
-                f"The generator returned {plural(len(results), 'result')} for {plural(len(tasks), 'row')}."
-            )
-        return results
+
+_Way = Callable[[Sequence[Task], Call], Awaitable[Sequence[Any]]]
+"""How the tasks of one call get their results: one for each of them."""
+
+
+def _way_of(generator: Generator, *, takes_several_rows: bool) -> _Way:
+    if isinstance(generator, DatasetGenerator):
+        return partial(_over_dataset, generator)
+    if isinstance(generator, BatchGenerator):
+        return partial(_over_row_group, generator)
+    return partial(_over_rows if takes_several_rows else _over_row, generator)
+
+
+async def _over_dataset(generator: DatasetGenerator, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
+    try:
+        return [await generator.generate_dataset(tasks[0].inputs, call)]
+    finally:
+        tasks[0].inputs.close()
+
+
+async def _over_row_group(generator: BatchGenerator, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
+    rows = plain_table(tasks[0].inputs)
+    return [_Batch(*await generator.generate_in_order(rows, tasks[0].state, call))]
+
+
+async def _over_row(generator: CellGenerator, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
+    return [await generator.generate(tasks[0].inputs, call)]
+
+
+async def _over_rows(generator: CellGenerator, tasks: Sequence[Task], call: Call) -> Sequence[Any]:
+    results = await generator.generate_rows([task.inputs for task in tasks], call)
+    if len(results) != len(tasks):
+        raise GeneratorError(
+            f"The generator returned {plural(len(results), 'result')} for {plural(len(tasks), 'row')}."
+        )
+    return results
 
 
 def _is_of_code(error: BaseException) -> bool:

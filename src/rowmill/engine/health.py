@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 import anyio
 
 from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import Prepared
+from rowmill.engine.scheme import watched
 from rowmill.errors import ProviderError, Rejected, RunStopping, Unavailable
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
@@ -52,17 +54,20 @@ async def check_models(prepared: Prepared, models: Mapping[str, ModelHandle], en
     failures: list[RunStopping] = []
     async with anyio.create_task_group() as group:
         for asked in uses.values():
-            group.start_soon(_check_server, [(model, use) for (_, use), model in asked.items()], failures)
+            group.start_soon(_check_server, [(model, use) for (_, use), model in asked.items()], environ, failures)
     if failures:
         raise failures[0]
 
 
-async def _check_server(models: list[tuple[ModelHandle, ModelUse]], failures: list[RunStopping]) -> None:
+async def _check_server(
+    models: list[tuple[ModelHandle, ModelUse]], environ: Mapping[str, str], failures: list[RunStopping]
+) -> None:
     for model, use in models:
         alias = model.config.alias
+        base_url = model.config.effective_base_url()
         try:
             with anyio.fail_after(PATIENCE_S):
-                await _ask(model, use)
+                await watched(partial(ask, model, use), base_url, environ)
         except RunStopping as error:
             failures.append(RunStopping(f"Model '{alias}' cannot be used: {error}", error.error_type))
             return
@@ -79,14 +84,14 @@ async def _check_server(models: list[tuple[ModelHandle, ModelUse]], failures: li
                 "meanwhile; run.unavailable_after_s says how long the run waits.",
                 alias,
                 reason_of(error).rstrip("."),
-                await advice_on(model.config.effective_base_url(), error.error_type),
+                await advice_on(base_url, error.error_type),
             )
         except (ProviderError, TimeoutError) as error:
             _logger.warning(
                 "Model '%s' gave no answer to its health check; going on: %s.%s",
                 alias,
                 reason_of(error).rstrip("."),
-                await advice_on(model.config.effective_base_url(), getattr(error, "error_type", "Timeout")),
+                await advice_on(base_url, getattr(error, "error_type", "Timeout")),
             )
 
 
@@ -97,7 +102,8 @@ def reason_of(error: BaseException) -> str:
     return str(error).strip() or f"{type(error).__name__} without a message"
 
 
-async def _ask(model: ModelHandle, use: ModelUse) -> None:
+async def ask(model: ModelHandle, use: ModelUse) -> None:
+    """Asks a model for one token, or for a vector. Raises what its provider raises."""
     call = Call(0, [0])
     if use == "embedding":
         await model.embed(["OK"], call)

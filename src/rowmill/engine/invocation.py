@@ -46,6 +46,7 @@ from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
+from rowmill.engine.loop_clock import loop_clock
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.reopening import prepare_inside
 from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
@@ -500,6 +501,7 @@ def _dispatcher(
         starting_limits(prepared, beginning.limits, beginning.memory),
         dispatch_settings(prepared.spec, by_hand),
         wall_clock=shared.wall_clock,
+        loop_clock=loop_clock(),
         on_finished=shared.on_row_group_finished,
         starts_paused=by_hand.paused_at is not None,
         workers=workers,

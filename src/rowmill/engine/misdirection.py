@@ -35,6 +35,8 @@ async def advice_on(base_url: str | None, error_type: str) -> str:
         return ""
     if error_type == "MalformedAnswer" and base_url and not _HAS_VERSION.search(parts.path):
         return f" Is it the base_url that lacks its end? Most servers want '{base_url.rstrip('/')}/v1'."
+    if error_type == "NotHttp":
+        return f" Something else than a server of models listens on port {port}: is it the right port?"
     if error_type == "NameResolution":
         return did_you_mean(host, _USUAL_HOSTS)
     if error_type != "ConnectionRefused" or not _is_this_machine(host):

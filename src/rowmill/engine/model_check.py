@@ -12,14 +12,16 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import anyio
 
-from rowmill.engine.health import PATIENCE_S, QUESTION, one_token, reason_of
+from rowmill.engine.health import PATIENCE_S, ask, one_token, reason_of
 from rowmill.engine.misdirection import advice_on
 from rowmill.engine.preparation import Prepared
+from rowmill.engine.scheme import watched
 from rowmill.errors import ProviderError, Rejected, RowmillError
 from rowmill.generators.prompting.model_handle import ModelHandle
 from rowmill.generators.protocol import Call
@@ -36,6 +38,8 @@ Taken = Literal["yes", "no", "ignored", "unknown", "not asked"]
 """``ignored``: accepted, and nothing came of it; ``unknown``: no answer to tell from."""
 
 _LIMIT = re.compile(r"ratelimit.*limit|ratelimit-limit", re.IGNORECASE)
+_NOT_SENT = frozenset({"KeyCommand", "CaFile", "InvalidRequest", "NoEmbeddings", "UnsupportedContent"})
+"""Errors of this side: nothing was sent, so that nothing is known of the server."""
 _OUTPUT_TOKENS = 200
 """Enough to answer in a form, also for models that think a little."""
 _SCHEMA: dict[str, Any] = {
@@ -54,6 +58,8 @@ class CheckedModel:
     provider: str
     model: str
     base_url: str | None
+    tried: bool = False
+    """Whether anything was asked of it; ``problem`` says why not."""
     reachable: bool = False
     """Whether it answered at all, if only with an error."""
     usable: bool = False
@@ -132,9 +138,10 @@ async def _checked(config: ModelConfig, use: ModelUse, keys: KeyRing, *, quick: 
         provider = open_provider(config, keys, 1, watch)
     except RowmillError as error:
         return replace(checked, problem=str(error))
+    checked = replace(checked, tried=True)
     try:
         model = ModelHandle(config.model_copy(update={"reuse_answers": False}), provider)
-        checked = await _reached(checked, model, use)
+        checked = await _reached(checked, model, use, keys)
         if checked.reachable or use == "image":
             checked = await _described(checked, provider, use)
         if checked.usable and use == "chat" and not quick:
@@ -149,34 +156,32 @@ async def _checked(config: ModelConfig, use: ModelUse, keys: KeyRing, *, quick: 
     return replace(checked, limits={name: hidden(value)[:100] for name, value in sorted(limits.items())})
 
 
-async def _reached(checked: CheckedModel, model: ModelHandle, use: ModelUse) -> CheckedModel:
+async def _reached(
+    checked: CheckedModel, model: ModelHandle, use: ModelUse, environ: Mapping[str, str]
+) -> CheckedModel:
     if use == "image":
-        return checked
+        is_here = model.config.provider == "simulated"
+        return replace(checked, reachable=is_here, usable=is_here)
     began = time.monotonic()
     try:
         with anyio.fail_after(PATIENCE_S):
-            if use == "embedding":
-                await model.embed(["OK"], Call(0, [0]))
-            else:
-                await _ask_for_one_token(model)
+            await watched(partial(ask, model, use), checked.base_url, environ)
     except Rejected as error:
+        if error.error_type in _NOT_SENT:
+            return replace(checked, tried=False, problem=reason_of(error))
         if error.error_type not in ("OutputLimit", "NoAnswer"):
             return replace(checked, reachable=True, problem=reason_of(error))
     except (ProviderError, TimeoutError) as error:
         kind = getattr(error, "error_type", "Timeout" if isinstance(error, TimeoutError) else type(error).__name__)
         advice = await advice_on(checked.base_url, kind)
         answered = kind.startswith(("HTTP", "Malformed", "Truncated", "RateLimited"))
-        return replace(checked, reachable=answered, problem=reason_of(error).rstrip(".") + "." + advice)
+        return replace(
+            checked,
+            tried=kind not in _NOT_SENT,
+            reachable=answered,
+            problem=reason_of(error).rstrip(".") + "." + advice,
+        )
     return replace(checked, reachable=True, usable=True, latency_ms=round((time.monotonic() - began) * 1000, 1))
-
-
-async def _ask_for_one_token(model: ModelHandle) -> None:
-    try:
-        await model.chat(QUESTION, Call(0, [0]), one_token(model.config))
-    except Rejected as error:
-        if error.error_type not in ("HTTP 400", "HTTP 422"):
-            raise
-        await model.chat(QUESTION, Call(0, [0]))
 
 
 async def _described(checked: CheckedModel, provider: Provider, use: ModelUse) -> CheckedModel:
@@ -185,8 +190,12 @@ async def _described(checked: CheckedModel, provider: Provider, use: ModelUse) -
     told = await provider.describe(PATIENCE_S)
     if use == "image":
         known = told.get("known")
-        problem = None if known else "The model is not in the server's list; it was not asked for a picture."
-        checked = replace(checked, reachable=bool(told), usable=bool(known), problem=problem)
+        problem = None
+        if not told:
+            problem = "Pictures cost too much to try one, and the server gave no list of its models."
+        elif not known:
+            problem = "The model is not in the server's list; it was not asked for a picture."
+        checked = replace(checked, tried=bool(told), reachable=bool(told), usable=bool(known), problem=problem)
     return replace(checked, context_tokens=told.get("context_tokens"))
 
 

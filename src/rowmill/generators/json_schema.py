@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.protocol import UnusableAnswer
+from rowmill.generators.rendering import is_brief
+from rowmill.generators.schema_keywords import Spending, TooCostly, exact_and_bounded, has_patterns
+from rowmill.spec.rendering_budget import NeedsThread
 
 _MAX_FAULTS = 5
+_MAX_FOUND = 1000
+"""Faults that are looked for at most."""
 _LONGEST_FAULT = 300
 _DEEPEST = 32
 _KINDS: Mapping[str, tuple[type, ...]] = {
@@ -23,6 +30,10 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
 
 MISSING = (
     "JSON Schemas are checked by the library jsonschema, which is not installed: pip install 'rowmill[structured]'."
+)
+_MISSING_REGEX = (
+    "Regular expressions of JSON Schemas are searched for by the library regex, which is not installed: "
+    "pip install 'rowmill[structured]'."
 )
 
 
@@ -41,14 +52,19 @@ def schema_problem(schema: Any) -> str | None:
         return f"This is not a valid JSON Schema: {error.message[:_LONGEST_FAULT]} ({error.json_path})"
     except RecursionError:
         return "The JSON Schema is nested too deeply."
-    return None
+    return None if can_search(schema) else _MISSING_REGEX
+
+
+def can_search(schema: object) -> bool:
+    """Whether the regular expressions of a schema can be searched for here, if it has any."""
+    return find_spec("regex") is not None or not has_patterns(schema)
 
 
 def outermost(schema: object) -> tuple[tuple[type, ...], frozenset[str]]:
     """The Python types the values of a schema have, and the names of an object's fields; empty where anything goes."""
     kinds: set[type] = set()
     names: set[str] = set()
-    for part in _alternatives(schema, schema, 0):
+    for part in _alternatives(schema, schema, 0, set()):
         given = part.get("type")
         if "enum" in part or "const" in part:
             values = part["enum"] if isinstance(part.get("enum"), list) else [part.get("const")]
@@ -65,24 +81,34 @@ def outermost(schema: object) -> tuple[tuple[type, ...], frozenset[str]]:
     return tuple(kinds), frozenset(names)
 
 
-def _alternatives(root: object, schema: object, depth: int) -> Iterator[Mapping[str, Any]]:
+def _alternatives(root: object, schema: object, depth: int, seen: set[int]) -> Iterator[Mapping[str, Any]]:
     """The schemas one of which a value has, with their local references followed; ``{}`` where that is not known."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         yield {}
         return
+    if id(schema) in seen:
+        return
+    seen.add(id(schema))
     reference = schema.get("$ref")
     for branches in (schema.get("anyOf"), schema.get("oneOf")):
         if isinstance(branches, list) and branches:
             for branch in branches:
-                yield from _alternatives(root, branch, depth + 1)
+                yield from _alternatives(root, branch, depth + 1, seen)
             return
     if isinstance(reference, str):
-        here: object = root if reference.startswith("#") else None
-        for step in reference[1:].split("/")[1:]:
-            here = here.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(here, Mapping) else None
-        yield from _alternatives(root, here, depth + 1)
+        yield from _alternatives(root, local_target(root, reference), depth + 1, seen)
     else:
         yield schema
+
+
+def local_target(root: object, reference: str) -> object:
+    """What ``#`` or ``#/…`` leads to within a schema; None for any other reference, and where nothing is there."""
+    if reference != "#" and not reference.startswith("#/"):
+        return None
+    here = root
+    for step in reference.split("/")[1:]:
+        here = here.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(here, Mapping) else None
+    return here
 
 
 def reference_problem(schema: dict[str, Any]) -> str | None:
@@ -169,12 +195,23 @@ class SchemaCheck:
         except ModuleNotFoundError:
             raise GeneratorError(MISSING, "MissingPackage") from None
         kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-        self._validator = kind(schema, registry=Registry())
+        if not can_search(schema):
+            raise GeneratorError(_MISSING_REGEX, "MissingPackage")
+        self._validator = exact_and_bounded(kind)(schema, registry=Registry())
 
     def __call__(self, value: Any) -> None:
-        """Raises :class:`UnusableAnswer` with the first faults of a value that does not fit."""
+        """Raises :class:`UnusableAnswer` with the first faults of a value that does not fit.
+
+        Raises NeedsThread in :func:`~rowmill.generators.rendering.unhurried` when it takes long.
+        """
         try:
-            faults = sorted(self._validator.iter_errors(value), key=lambda error: str(error.json_path))
+            with Spending(value, is_brief=is_brief()):
+                found = islice(self._validator.iter_errors(value), _MAX_FOUND)
+                faults = sorted(found, key=lambda error: str(error.json_path))
+        except NeedsThread:
+            raise
+        except TooCostly as error:
+            raise UnusableAnswer(f"It cannot be checked against the JSON Schema: that takes {error}.") from None
         except RecursionError:
             raise UnusableAnswer("It is nested too deeply.") from None
         except Exception as error:  # a reference that leads nowhere is found only when it is followed

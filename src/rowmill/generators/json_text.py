@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
+
+from rowmill.generators.protocol import UnusableAnswer
+
+SAME_NAMES = "Two names of an object are the same text once halves of characters are replaced."
+_NOT_ZERO = re.compile(r"-?[0.]*[1-9]")
 
 
 class WrittenNumber(float):
@@ -13,23 +19,36 @@ class WrittenNumber(float):
     text: str
 
     def __new__(cls, text: str) -> WrittenNumber:
-        """Raises ValueError for a number that is infinite as a 64-bit float."""
+        """Raises ValueError for a number that is infinite as a 64-bit float, or nothing."""
         number = super().__new__(cls, text)
         if math.isinf(number):
             raise ValueError(f"The number {text[:40]} is too large")
+        if not number and _NOT_ZERO.match(text):
+            raise ValueError(f"The number {text[:40]} is too small")
         number.text = text
         return number
 
+    def __repr__(self) -> str:
+        return self.text
+
 
 def written_json(value: Any) -> str:
-    """A value as JSON text, with its numbers as they were written."""
+    """A value as JSON text, with its numbers as they were written. Raises :class:`UnusableAnswer` for names that are
+    the same text."""
     if isinstance(value, WrittenNumber):
         return value.text
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_quoted(name)}: {written_json(item)}" for name, item in value.items()) + "}"
+        names = [_quoted(name) for name in value]
+        if len(set(names)) < len(names):
+            raise UnusableAnswer(SAME_NAMES)
+        return "{" + ", ".join(map(_pair, names, value.values())) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(written_json, value)) + "]"
     return _quoted(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _pair(name: str, item: Any) -> str:
+    return f"{name}: {written_json(item)}"
 
 
 def _quoted(text: str) -> str:

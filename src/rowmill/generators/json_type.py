@@ -14,6 +14,7 @@ schema                                         type
 ``enum``, ``const``                            the type of its values
 ``… or null``: in ``type``, ``anyOf``          the type of the other
 a local ``$ref``                               that of its target
+fields that only another keyword names         ``JSON``: ``then``, ``anyOf`` beside ``properties``, …
 anything else                                  ``JSON``, as text: several types, no type, recursion
 =============================================  ==================================================
 """
@@ -23,14 +24,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
-from rowmill.generators.json_text import written_json
+from rowmill.generators.json_schema import local_target
+from rowmill.generators.json_text import SAME_NAMES, WrittenNumber, written_json
 from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.name import column_name_problem, fold
 
 _DEEPEST = 32
 _MAX_FIELDS = 1000
+_MAX_PARTS = 20_000
+"""Parts of a type, all in all: definitions that name each other several times would have without end."""
+_IN_PLACE = ("allOf", "anyOf", "oneOf")
+_ALSO_IN_PLACE = ("if", "then", "else")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +50,36 @@ class JsonType:
 
 def json_type(schema: object) -> JsonType:
     """The type of the values this schema allows. Any schema has one."""
-    return _Typing(schema).of(schema, ())
+    try:
+        return _Typing(schema).of(schema, ())
+    except _TooWide:
+        return JSON
+
+
+class _TooWide(Exception):
+    """A type would have too many parts."""
 
 
 class _Typing:
     def __init__(self, root: object) -> None:
         self._root = root
+        self._parts = 0
+        # References within a part that has an address of its own lead to places in that part.
+        self._is_one_document = not _has_inner_address(root)
 
     def of(self, schema: object, path: tuple[str, ...]) -> JsonType:
         """``path`` holds the references followed so far: none is followed twice."""
         if not isinstance(schema, Mapping) or len(path) > _DEEPEST:
             return JSON
+        self._parts += 1
+        if self._parts > _MAX_PARTS:
+            raise _TooWide
         reference = schema.get("$ref")
         if isinstance(reference, str):
-            target = self._target(reference)
-            return JSON if reference in path or target is None else self.of(target, (*path, reference))
+            target = local_target(self._root, reference) if self._is_one_document else None
+            if reference in path or target is None or _names_beside(schema, target):
+                return JSON
+            return self.of(target, (*path, reference))
         if "$dynamicRef" in schema or "$recursiveRef" in schema:
             return JSON
         for combination in ("anyOf", "oneOf", "allOf"):
@@ -70,14 +92,6 @@ class _Typing:
         if names[0] is None:
             return self._of_values(schema)
         return self._of_kind(str(names[0]), schema, (*path, ""))
-
-    def _target(self, reference: str) -> object:
-        if not reference.startswith("#"):
-            return None
-        here: object = self._root
-        for part in reference[1:].split("/")[1:]:
-            here = here.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(here, Mapping) else None
-        return here
 
     def _combined(self, schema: Mapping[str, Any], combination: str, path: tuple[str, ...]) -> JsonType:
         if any(key in schema for key in ("type", "properties", "items")):
@@ -109,13 +123,15 @@ class _Typing:
     def _object(self, schema: Mapping[str, Any], path: tuple[str, ...]) -> JsonType:
         properties = schema.get("properties") or {}
         others = schema.get("additionalProperties", False)
-        if "patternProperties" in schema:
+        if "patternProperties" in schema or schema.get("unevaluatedProperties", False) is not False:
+            return JSON
+        if _names_beside(schema, schema):
             return JSON
         if not properties and isinstance(others, Mapping) and others:
             inner = self.of(others, path)
             return JsonType(
                 f"MAP(VARCHAR, {inner.sql_type})",
-                _nullable(lambda value: [(name, inner.convert(item)) for name, item in value.items()]),
+                _nullable(lambda value: _entries(value, inner.convert)),
             )
         names = list(properties)
         distinct = len({fold(name) for name in names}) == len(names)
@@ -131,6 +147,44 @@ class _Typing:
         )
 
 
+def _has_inner_address(root: object) -> bool:
+    pending = list(root.values()) if isinstance(root, Mapping) else []
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            if isinstance(part.get("$id"), str):
+                return True
+            pending += part.values()
+        elif isinstance(part, list):
+            pending += part
+    return False
+
+
+def _names_beside(schema: Mapping[str, Any], typed: object) -> bool:
+    """Whether a schema names fields that ``typed``, which its type is made of, does not."""
+    known = typed.get("properties") if isinstance(typed, Mapping) else None
+    return bool(_names_in_place(schema, 0) - set(known or ()))
+
+
+def _names_in_place(schema: object, depth: int) -> set[str]:
+    """The names of all fields that a schema has, or the parts of it that judge the very same value."""
+    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+        return set()
+    branches = [part for name in _IN_PLACE for part in schema.get(name) or ()]
+    branches += [schema.get(name) for name in _ALSO_IN_PLACE]
+    branches += (schema.get("dependentSchemas") or {}).values()
+    return {str(name) for name in schema.get("properties") or ()}.union(
+        *(_names_in_place(part, depth + 1) for part in branches)
+    )
+
+
+def _entries(value: Mapping[str, Any], convert: Callable[[Any], Any]) -> list[tuple[str, Any]]:
+    names = [_text(name) for name in value]
+    if len(set(names)) < len(names):
+        raise UnusableAnswer(SAME_NAMES)
+    return [(name, convert(item)) for name, item in zip(names, value.values(), strict=True)]
+
+
 def _nullable(convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: None if value is None else convert(value)
 
@@ -142,9 +196,9 @@ def _text(value: str) -> str:
 
 
 def _whole(value: Any) -> int:
-    number = int(value)
+    number = int(Decimal(value.text)) if isinstance(value, WrittenNumber) else int(value)
     if not -(2**63) <= number < 2**63:
-        raise UnusableAnswer(f"The whole number {str(value)[:40]} is too large: it must fit into 64 bits.")
+        raise UnusableAnswer(f"The whole number {_shown(value)} is too large: it must fit into 64 bits.")
     return number
 
 
@@ -154,10 +208,14 @@ def _number(value: Any) -> float:
     except OverflowError:
         number = math.inf
     if math.isinf(number):
-        raise UnusableAnswer(f"The number {str(value)[:40]} is too large.")
+        raise UnusableAnswer(f"The number {_shown(value)} is too large.")
     if isinstance(value, int) and number != value:
-        raise UnusableAnswer(f"The number {str(value)[:40]} has more digits than a 64-bit float can keep.")
+        raise UnusableAnswer(f"The number {_shown(value)} has more digits than a 64-bit float can keep.")
     return number
+
+
+def _shown(value: Any) -> str:
+    return value.text[:40] if isinstance(value, WrittenNumber) else str(value)[:40]
 
 
 JSON = JsonType("JSON", _nullable(written_json))

@@ -190,6 +190,26 @@ class Graph:
         }
 
     @cached_property
+    def spareable(self) -> frozenset[int]:
+        """Generators whose cells have the value they had if their inputs do, so that they need not be made again (V8).
+
+        One call makes one of their cells, from nothing but the row. Not what is made again until a verdict is good,
+        nor such verdicts: how often that was counts as well. Nor verdicts that drop their row: they are given anew.
+        """
+        counted = {*self.regenerating}
+        for roots in self.regenerating.values():
+            counted.update(roots, self.downstream(roots))
+        return frozenset(
+            node.number
+            for node in self.generators
+            if node.strategy is Strategy.CELL
+            and node.upstream
+            and node.number not in counted
+            and not node.declaration.is_ordered
+            and not node.declaration.drops_invalid
+        )
+
+    @cached_property
     def remade_on_retry(self) -> Mapping[int, tuple[int, ...]]:
         """Per generator whose verdict drops rows, what is made again when a person has such a row tried again.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC
@@ -38,6 +39,10 @@ _TIMEOUT_S = 5.0
 """Of one batch on its way to the collector."""
 _LAST_PATIENCE_S = 10.0
 """How long the end of a run waits for the last batches."""
+_LOOK_S = 0.02
+"""How often the end of a run looks whether they are sent."""
+_DEAD_AFTER_S = 1.0
+"""The same for a collector that has not taken anything yet, or refused the latest: it is taken to be dead."""
 _HURRIED_PATIENCE_S = 0.5
 """The same after a second interrupt, whose two seconds are for other things as well."""
 _FINAL = ("succeeded", "rejected", "stop")
@@ -203,18 +208,33 @@ class SpanSender:
         self._unsent: list[ReadableSpan] = []
         self._ending = threading.Event()
         self._has_warned = False
+        self._takes_spans = False
+        self._asking_since_s: float | None = None
         self._thread = threading.Thread(target=self._work, name="rowmill-otel", daemon=True)
         self._thread.start()
 
     def finish(self, *, in_haste: bool = False) -> None:
-        """Sends what is left, once the run database is free; waits some seconds at most, ``in_haste`` half of one."""
+        """Sends what is left, once the run database is free.
+
+        Waits some seconds at most; about one for a collector that takes nothing, ``in_haste`` half of one.
+        """
+        began_s = time.monotonic()
         self._ending.set()
-        self._thread.join(_HURRIED_PATIENCE_S if in_haste else _LAST_PATIENCE_S)
-        if self._thread.is_alive() or self._unsent:
+        patience_s = _HURRIED_PATIENCE_S if in_haste else _LAST_PATIENCE_S
+        while self._thread.is_alive() and time.monotonic() < began_s + patience_s and not self._is_dead(began_s):
+            self._thread.join(_LOOK_S)
+        if (self._thread.is_alive() or self._unsent) and not self._has_warned:
             _log.warning(
                 "The last spans were not sent: the collector at %s does not take them. The dataset is not concerned.",
                 _endpoint(self._settings) or "the address OTEL_EXPORTER_OTLP_ENDPOINT names",
             )
+
+    def _is_dead(self, since_s: float) -> bool:
+        """Whether a collector that takes nothing kept the end of the run waiting for long enough."""
+        asking_since_s = self._asking_since_s
+        if asking_since_s is None or self._takes_spans:
+            return False
+        return time.monotonic() >= max(asking_since_s, since_s) + _DEAD_AFTER_S
 
     def _work(self) -> None:
         # What OpenTelemetry logs of its own would stand between our lines.
@@ -235,14 +255,16 @@ class SpanSender:
         """Reads and sends batch after batch, until nothing is new or no collector takes it."""
         from rowmill.inspect.opening import open_reader
 
+        if not self._sent(exporter):  # before the file is opened, which nobody else could open meanwhile
+            return
         try:
             with open_reader(self._database) as reader:
-                while self._sent(exporter):
+                while True:
                     attempts = reader.attempts_from(self._next, _BATCH)
                     spans = self._spans_for(reader)
                     self._unsent = spans.of(attempts)
                     self._next += len(attempts)
-                    if len(attempts) < _BATCH:
+                    if len(attempts) < _BATCH or not self._sent(exporter):
                         break
                 if is_last and not self._unsent and self._spans is not None:
                     self._unsent = self._spans.rest()
@@ -261,16 +283,27 @@ class SpanSender:
         """Sends what waits; whether nothing waits any more."""
         from opentelemetry.sdk.trace.export import SpanExportResult
 
-        if self._unsent and exporter.export(self._unsent) is not SpanExportResult.SUCCESS:
+        if not self._unsent:
+            return True
+        self._asking_since_s = time.monotonic()
+        self._takes_spans = exporter.export(self._unsent) is SpanExportResult.SUCCESS
+        self._asking_since_s = None
+        if not self._takes_spans:
             self._warn(f"the collector at {_endpoint(self._settings) or 'its address'} does not take them")
             return False
+        if self._has_warned:
+            _log.warning("The collector takes spans again.")
+        self._has_warned = False
         self._unsent = []
         return True
 
     def _warn(self, reason: str) -> None:
-        if not self._has_warned:
-            _log.warning("Spans are not sent now: %s. The run goes on; they are tried again.", reason)
-        self._has_warned = True
+        """Says that spans are not sent, once until they are again; of what is unsent at the end :meth:`finish` does."""
+        if not self._has_warned and not (self._ending.is_set() and self._unsent):
+            _log.warning(
+                "Spans are not sent now: %s. The run goes on; they are tried again, and a last time at its end.", reason
+            )
+            self._has_warned = True
 
 
 def _endpoint(settings: OtelSettings) -> str | None:

@@ -17,7 +17,7 @@ connection lost before or in the headers        ``Unavailable`` with ``Connectio
                                                 ``ConnectionClosed``
 TLS fails                                       ``Transient`` with ``Certificate``, ``Tls``
 connection lost in the body                     ``Transient("TruncatedAnswer")``
-bytes that are not HTTP                         ``Transient("MalformedAnswer")``
+bytes that are not HTTP                         ``Transient("NotHttp")``
 more than :data:`LARGEST_ANSWER_BYTES`          ``Rejected("AnswerTooLarge")``
 a request that JSON cannot express              ``Rejected("InvalidRequest")``
 a streaming request                             ``RunStopping("InvalidRequest")``
@@ -71,6 +71,9 @@ _KEEP_ALIVE_S: Final = 4.0
 connection, so that a request seldom meets a connection which is just being closed."""
 
 _HAS_VERSION = re.compile(r"/v\d|openai|deployments")
+_BEHIND_THE_BASE = re.compile(
+    r"/(?:chat/completions|completions|embeddings|responses|messages|models|images/generations)$"
+)
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
 
 ErrorOfStatus = Callable[[int, Mapping[str, str], bytes, str, str, float], ProviderError]
@@ -205,8 +208,9 @@ class HttpEndpoint:
         if not path.strip("/"):
             return f"Requests go to {self.name}: check that address"
         advice = f"Requests go to {self.name}{path}: base_url is what stands before {path}"
-        if self.name.rstrip("/").endswith(path):
-            return f"{advice}. Did you mean '{self.name.rstrip('/').removesuffix(path)}'?"
+        meant = _BEHIND_THE_BASE.sub("", self.name.rstrip("/"))
+        if meant != self.name.rstrip("/"):
+            return f"{advice}. Did you mean '{meant}'?"
         if "v1" in self._base.path.split("/") or _HAS_VERSION.search(self._base.path):
             return advice
         return f"{advice}, and ends in /v1 with most servers. Did you mean '{self.name}/v1'?"
@@ -363,7 +367,7 @@ def _connection_failure(error: aiohttp.ClientError | OSError, endpoint: str, tim
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return Transient(f"The proxy answered {error.status} for {endpoint}: {error.message}", "Proxy")
     if isinstance(error, aiohttp.ClientResponseError):
-        return Transient(f"{endpoint} did not answer in HTTP: {error.message}", "MalformedAnswer")
+        return Transient(f"{endpoint} did not answer in HTTP: {error.message}", "NotHttp")
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return Unavailable(f"{endpoint} closed the connection without an answer", "ConnectionClosed")
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -16,6 +16,7 @@ from rowmill.counted import plural
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.assembling import assemble, needs_assembling, refuse_shadowed
 from rowmill.spec.name import safe_spec_name, text_problem
+from rowmill.spec.nearest import did_you_mean_file
 from rowmill.spec.spec import Spec
 from rowmill.spec.spelling import doubtful_spellings
 from rowmill.spec.yaml_loader import MAX_DEPTH, Spelling, load_yaml_with_spellings
@@ -157,7 +158,8 @@ def _text(path: Path) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise SpecError([Problem("", f"There is no spec file '{path}'. 'rowmill init' writes an example.")]) from None
+        hint = did_you_mean_file(path, (".yaml", ".yml", ".json")) or " 'rowmill init' writes an example."
+        raise SpecError([Problem("", f"There is no spec file '{path}'.{hint}")]) from None
     except IsADirectoryError:
         raise SpecError([Problem("", f"'{path}' is a directory; a spec is a YAML or JSON file.")]) from None
     except (OSError, ValueError) as error:

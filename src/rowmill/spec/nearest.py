@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
@@ -20,6 +21,17 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """``" Did you mean 'review'?"``, or an empty text when nothing is close."""
     found = nearest(name, names)
     return f" Did you mean '{found}'?" if found is not None else ""
+
+
+def did_you_mean_file(path: Path, suffixes: Iterable[str]) -> str:
+    """The same for a file that is not there, among those with such an ending in its directory."""
+    wanted = tuple(suffixes)
+    try:
+        names = sorted(each.name for each in path.parent.iterdir() if each.name.lower().endswith(wanted))
+    except OSError:  # there is no such directory, or we may not look
+        return ""
+    near = nearest(path.name, names)
+    return f" Did you mean '{path.with_name(near)}'?" if near is not None else ""
 
 
 _MEANT = re.compile(r" Did you mean '(.*?)'\?")

@@ -14,6 +14,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.column import StrictModel
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.other_words import other_word_for_field
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -194,6 +195,7 @@ def _unknown_field(name: str, path: Sequence[str | int], levels: Sequence[Mappin
     hint = did_you_mean(name, known)
     if not hint and any(name in level for level in levels[:-1]):
         hint = f" '{name}' is a field of the level above."
+    hint = hint or other_word_for_field(name)
     if not hint and known:
         hint = f" Known fields: {', '.join(known)}."
     return f"Unknown field '{name}'.{hint}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from rowmill.errors import Problem, SpecError
 from rowmill.spec.nearest import did_you_mean
+from rowmill.spec.other_words import other_word_for_type
 
 if TYPE_CHECKING:
     from rowmill.generators.samplers.parameters import SamplerParameters
@@ -84,7 +85,8 @@ class Registry(Generic[T]):
             raise ValueError(error.problems[0].message) from error
         if found is None and name not in self.built_in:
             names = self.names()
-            hint = did_you_mean(str(name), names) or f" Known {self.noun}s: {', '.join(names)}."
+            hint = other_word_for_type(self.noun, str(name)) or did_you_mean(str(name), names)
+            hint = hint or f" Known {self.noun}s: {', '.join(names)}."
             raise ValueError(f"Unknown {self.noun} '{str(name)[:100]}'.{hint}")
         return found
 

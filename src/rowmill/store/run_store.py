@@ -211,9 +211,10 @@ class RunStore:
     def shard(self) -> Shard | None:
         """Which rows of a whole run this database holds; None: it is the whole."""
         with engine_errors.mapped("reading which shard it is"):
-            if not self._connection.execute(sql.knows_of_shards.text)[0][0]:
-                return None  # it was made by an older Rowmill
-            rows = self._connection.execute(sql.read_shard.text)
+            try:
+                rows = self._connection.execute(sql.read_shard.text)
+            except duckdb.CatalogException:  # no such table: it was made by an older Rowmill
+                return None
         return Shard(*rows[0]) if rows else None
 
     def check_plan(self) -> None:

@@ -9,6 +9,7 @@ import importlib
 import importlib.machinery
 import importlib.util
 import inspect
+import json
 import sys
 import textwrap
 import threading
@@ -338,9 +339,33 @@ def _code_digest(reference: str | Callable[..., Any], directory: Path | None, of
     try:
         if isinstance(reference, str):
             return followed_digest(*defining_module(reference, directory), directory)
-        return _code_digest_of_object(_named(reference), directory)
+        digest = _code_digest_of_object(_named(reference), directory)
     except (NotInSource, Unreadable, OSError, SyntaxError, TypeError, ValueError):
-        return of_file
+        digest = of_file
+    given = [] if isinstance(reference, str) else _given_to(reference)
+    return hashlib.sha256(f"{digest}\n{json.dumps(given)}".encode()).hexdigest() if given else digest
+
+
+def _given_to(function: Callable[..., Any]) -> list[Any]:
+    """The arguments a ``functools.partial`` gives its function, as JSON values; what is no such value, by its type."""
+    plain: Any = inspect.unwrap(function)
+    given: list[Any] = []
+    while isinstance(plain, functools.partial):
+        given.append([_as_json(plain.args), _as_json(plain.keywords)])
+        plain = plain.func
+    return given
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return hex(value)  # however many digits it has
+    if value is None or isinstance(value, bool | float | str):
+        return value
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if isinstance(value, Mapping):
+        return [[_as_json(key), _as_json(value[key])] for key in value]
+    return f"<{type(value).__module__}.{type(value).__qualname__}>"
 
 
 def _code_digest_of_object(named: Any, directory: Path | None) -> str:

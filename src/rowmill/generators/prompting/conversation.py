@@ -20,7 +20,7 @@ from rowmill.generators.prompting.media import MediaContext, MediaFiles, media_p
 from rowmill.generators.prompting.thoughts import Separated, kinds_named_in, separated
 from rowmill.generators.prompting.tool_turns import ToolTurns
 from rowmill.generators.protocol import Call, CellGenerator, Model, UnusableAnswer
-from rowmill.generators.rendering import rendered
+from rowmill.generators.rendering import rendered, unhurried
 from rowmill.providers.finish_reason import CONTENT_FILTER, LENGTH
 from rowmill.providers.protocol import ChatAnswer
 from rowmill.spec.template import Template
@@ -103,7 +103,7 @@ class ConversationGenerator(CellGenerator):
                     messages, trace = [*messages, *turns], [*trace, *turns]
                 answered = self._without_thoughts(answer)
                 try:
-                    value = self._value(answer, answered)
+                    value = await unhurried(self._value, answer, answered)
                 except UnusableAnswer as error:
                     reason = str(error)[:_LONGEST_REASON]
                     call.mark_unusable(error.error_type, reason + _ADVICE.get(error.error_type, ""))

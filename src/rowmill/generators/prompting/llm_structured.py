@@ -12,6 +12,7 @@ from rowmill.generators.json_type import json_type
 from rowmill.generators.prompting.answer_json import Wanted, json_value
 from rowmill.generators.prompting.conversation import AnswerReader
 from rowmill.generators.prompting.json_column import JsonColumn
+from rowmill.generators.protocol import UnusableAnswer
 from rowmill.spec.declaration import Declaration, DeclareContext
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.registry import register_column_type
@@ -65,7 +66,10 @@ class LlmStructuredColumn(JsonColumn):
         def read(text: str) -> Any:
             value = json_value(text, wanted)
             check(value)
-            return convert(value)
+            try:
+                return convert(value)
+            except RecursionError:
+                raise UnusableAnswer("It is nested too deeply.") from None
 
         return read
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from rowmill.errors import GeneratorError
 from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.protocol import Call
+from rowmill.generators.rendering import unhurried
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
 from rowmill.task import Row
 from rowmill.value.fitting import known_array
@@ -55,7 +56,8 @@ class FunctionValidator(Validator):
             output = await anyio.to_thread.run_sync(
                 self._function.function, table, abandon_on_cancel=True, limiter=self._limiter
             )
-        return self._verdicts.verdicts(self._in_order(_rows_of(output, self._name), len(rows)), len(rows))
+        in_order = self._in_order(_rows_of(output, self._name), len(rows))
+        return await unhurried(self._verdicts.verdicts, in_order, len(rows))
 
     def _in_order(self, output: list[Any], rows: int) -> list[Any]:
         """The verdicts by ``row_index``, which goes away. Raises GeneratorError when they are not those of the rows."""

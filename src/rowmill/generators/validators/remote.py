@@ -16,6 +16,7 @@ from typing import Any
 
 from rowmill.errors import GeneratorError, ProviderError, Rejected, RunStopping
 from rowmill.generators.protocol import Call
+from rowmill.generators.rendering import unhurried
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
 from rowmill.providers.http_endpoint import HttpEndpoint
 from rowmill.task import Request, Row
@@ -61,7 +62,7 @@ class RemoteValidator(Validator):
         failure: BaseException | None = None
         try:
             output = await self._endpoint.post(self._path, document, self._timeout_s, self._read)
-            return self._verdicts.verdicts(output, len(rows))
+            return await unhurried(self._verdicts.verdicts, output, len(rows))
         except (ProviderError, GeneratorError) as error:
             failure = error
             raise

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rowmill.generators.json_schema import SchemaCheck
+from rowmill.generators.json_text import DECODER
 from rowmill.generators.protocol import Call, UnusableAnswer
+from rowmill.generators.rendering import unhurried
 from rowmill.generators.validators.verdict import Validator, Verdict
 from rowmill.task import Row
 from rowmill.value.json_value import JsonText
@@ -24,14 +25,14 @@ class SchemaValidator(Validator):
         """See :class:`Validator`. One target: its verdict; several: a verdict for each, by name."""
         judged: list[Verdict | Exception] = []
         for row in rows:
-            verdicts = {target: self._verdict(row[target]) for target in self._targets}
+            verdicts = {target: await unhurried(self._verdict, row[target]) for target in self._targets}
             judged.append(verdicts if len(verdicts) > 1 else verdicts[self._targets[0]])
         return judged
 
     def _verdict(self, value: Any) -> Verdict:
         try:
             is_unread = isinstance(value, str) and not isinstance(value, JsonText)
-            self._check(json.loads(value) if is_unread else value)
+            self._check(DECODER.decode(value) if is_unread else value)
         except (UnusableAnswer, ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, UnusableAnswer) else f"It is no JSON: {error}"
             return {"is_valid": False, "error_messages": reason}

@@ -23,6 +23,8 @@ from rowmill.store.layout.sampling import sampled_value, sampler_call
 _INTEGER = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?")
 _NUMBER = re.compile(rf"{_INTEGER.pattern}|DOUBLE|FLOAT|REAL|DECIMAL.*")
 sql = statements_of("layout/statistics")
+_EXACTLY_COMPARED = re.compile(rf"{_INTEGER.pattern}|VARCHAR|JSON|BOOLEAN|DATE|TIMESTAMP|UUID|BLOB")
+"""Types whose values are equal only if they are the same."""
 _BRANCH_COLUMNS = 100
 _ALL_BITS = (1 << WORD_BITS) - 1
 
@@ -96,6 +98,11 @@ class Layout:
             for kind in ("done", "skipped")
         ]
 
+    def forgotten(self, generators: Iterable[int]) -> str:
+        """Assignments that take generators out of the done set of an earlier row ``e``."""
+        words = [(word, mask) for word, mask in enumerate(self.word_masks(generators)) if mask]
+        return ", ".join(f"done_{word} = e.done_{word} & {_ALL_BITS ^ mask}::ubigint" for word, mask in words)
+
     # Slots of tables and views ------------------------------------------------------------------
 
     @cached_property
@@ -124,6 +131,7 @@ class Layout:
             "is_skipped_of_d": self.per_word("(d.skipped_# & g.own_#) = g.own_#", " and "),
             "is_skipped_of_a": self.per_word("(a.skipped_# & g.own_#) = g.own_#", " and "),
             "skipped_is_done": self.per_word("(skipped_# & done_#) = skipped_#", " and "),
+            "is_made_of_e": self.per_word("(e.done_# & r.done_#) <> 0", " or "),
             "done_text": self.per_word("d.done_#", " || ':' || "),
             "in_order": self._held_to_place("d", "a") if self.has_ordered else "true",
             "batch_in_order": self._held_to_place("g", "d") if self.has_ordered else "true",
@@ -288,6 +296,29 @@ class Layout:
             replaced.append(f"(t.done_{word} & {kept}::ubigint) | {own}::ubigint as done_{word}")
             replaced.append(f"t.skipped_{word} & {never_skipped}::ubigint as skipped_{word}")
         return ",\n  ".join(replaced)
+
+    def same_inputs(self, node: GeneratorNode, one: str, other: str) -> str:
+        """True where two rows have the same inputs for a generator, to the bit.
+
+        Of what can be equal without being the same (0.0 and -0.0, 30 days and a month), the texts are compared as well.
+        """
+        types = dict(self.value_columns)
+        tests = [f"{one}.{name} is not distinct from {other}.{name}" for name in map(quote, node.inputs)]
+        tests += [
+            f"{one}.{quote(name)}::varchar is not distinct from {other}.{quote(name)}::varchar"
+            for name in node.inputs
+            if not _EXACTLY_COMPARED.fullmatch(types[name].upper())
+        ]
+        return " and ".join(tests) or "true"
+
+    def same_skips(self, node: GeneratorNode, one: str, other: str) -> str:
+        """True where of two rows the same was skipped of what a generator needs."""
+        tests = [
+            f"({one}.skipped_{word} & {mask}) = ({other}.skipped_{word} & {mask})"
+            for word, mask in enumerate(self.word_masks(node.upstream))
+            if mask
+        ]
+        return " and ".join(tests) or "true"
 
     def assign_skip(self, node: GeneratorNode) -> str:
         """Assignments of a skipped cell: ``skip.value`` for the column, null for its other outputs (S1)."""

@@ -37,8 +37,7 @@ def apply(
         with connection.transaction():
             for schema_name, name in connection.execute(sql.own_views.text):
                 connection.script(sql.drop_view.fill(view=f"{quote(schema_name)}.{quote(name)}"))
-            for number, _ in schema.pending(version):
-                schema.migrate_tables(connection, layout, number, now)
+            schema.migrate_tables(connection, layout, [number for number, _ in schema.pending(version)], now)
             schema.create_views(connection, layout)
             stored = {number: digest for number, _, digest in connection.execute(sql.stored_generators.text)}
             for generator, (digest, earlier) in fingerprints.items():

@@ -7,6 +7,7 @@ version 1 and every migration after it, so that new and migrated databases are t
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,21 +45,32 @@ def pending(version: int) -> list[tuple[int, str]]:
 
 def create_tables(connection: Connection, layout: Layout, seed_columns: list[tuple[str, str]], now: datetime) -> None:
     """Creates everything a new run database holds but rows. The caller's transaction makes it all or nothing."""
-    (first, _), *later = migrations()
-    migrate_tables(connection, layout, first, now)
+    first, *later = (number for number, _ in migrations())
+    _run_migrations(connection, layout, [first])
     connection.script(fill_script(script("spec_tables", "wide.sql"), **layout.table_slots))
     if seed_columns:
         columns = ",\n  ".join(f"{quote(name)} {sql_type}" for name, sql_type in seed_columns)
         connection.script(fill_script(script("spec_tables", "seed.sql"), seed_columns=columns))
-    for number, _ in later:
-        migrate_tables(connection, layout, number, now)
+    _run_migrations(connection, layout, later)
+    _record_versions(connection, [first, *later], now)
     create_views(connection, layout)
 
 
-def migrate_tables(connection: Connection, layout: Layout, number: int, now: datetime) -> None:
-    """Runs one migration and records it. Migrations are templates with the slots of the spec's tables."""
-    connection.script(fill_script(script("schema", dict(migrations())[number]), **layout.table_slots))
-    connection.execute(sql.insert_schema_version.text, {"version": number, "rowmill_version": VERSION, "now": now})
+def migrate_tables(connection: Connection, layout: Layout, numbers: Sequence[int], now: datetime) -> None:
+    """Runs these migrations and records them. Migrations are templates with the slots of the spec's tables."""
+    _run_migrations(connection, layout, numbers)
+    _record_versions(connection, numbers, now)
+
+
+def _run_migrations(connection: Connection, layout: Layout, numbers: Sequence[int]) -> None:
+    names = dict(migrations())
+    for number in numbers:
+        connection.script(fill_script(script("schema", names[number]), **layout.table_slots))
+
+
+def _record_versions(connection: Connection, numbers: Sequence[int], now: datetime) -> None:
+    parameters = {"versions": list(numbers), "rowmill_version": VERSION, "now": now}
+    connection.execute(sql.insert_schema_versions.text, parameters)
 
 
 def create_views(connection: Connection, layout: Layout) -> None:

@@ -16,6 +16,7 @@ from rowmill.store.reading.status import (
     CutOff,
     DeferralReason,
     Details,
+    KeptCells,
     OldestRowGroup,
     PaceStatus,
     RecentRequests,
@@ -51,6 +52,7 @@ def read_details(connection: Queryable, status: Status, now: float) -> Details:
             follows=followed[0][0] if followed else None,
             workers=tuple(WorkersStatus(*row) for row in connection.execute(sql.read_workers.text)),
             read_at=datetime.fromtimestamp(now, UTC).replace(tzinfo=None),
+            kept=tuple(KeptCells(*row) for row in connection.execute(sql.kept_cells.text)),
             cut_off=tuple(CutOff(*row) for row in connection.execute(sql.cut_off_answers.text, {"limit": _REASONS})),
         )
 
@@ -94,6 +96,13 @@ def time_left(
         return None, _OVER.get(status.state, "nothing works on this run; 'rowmill run' goes on")
     window = f"the last {_span(recent_s)}"
     left = _requests_left(status)
+    ahead = status.barrier_ahead
+    if ahead is not None:
+        # What comes after it is not asked yet; and no row group finishes before it, so that rows have no pace.
+        asked = {each.resource for each in requests} | {each.resource for each in status.columns if each.done}
+        left = {resource: answers for resource, answers in left.items() if resource in asked}
+        if not left:
+            return None, f"{status.barrier_note}; what comes after it has no pace yet"
     if left and recent_s > 0:
         answered = {each.resource: each.succeeded for each in requests}
         silent = [resource for resource in left if not answered.get(resource)]

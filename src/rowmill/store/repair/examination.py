@@ -50,7 +50,7 @@ def plan_problems(connection: Connection) -> Iterator[str]:
         planned = (
             f"the plan has {plural(planned_rows, 'row')} from row {planned_first_row} on"
             if planned_rows is not None
-            else f"the plan has {plan.row_groups} row groups"
+            else f"the plan has {plural(plan.row_groups, 'row group')}"
         )
         yield f"row group {row_group} has {plural(rows, 'row')} from row {first_row} on, {planned}"
 
@@ -78,9 +78,12 @@ def file_names(connection: Connection, column: str) -> set[str]:
 
 
 def retained_file_names(connection: Connection, column: str) -> set[str]:
-    """The names of files in the values of a column that are retained from before a change of the spec."""
+    """The names of files in a column's values from before a change of the spec: retained, or that may come back."""
     tables = [table for (table,) in connection.execute(sql.retained_tables.text) if table.rpartition("@")[0] == column]
-    return {name for table in tables for name in _names_in(connection, f"retained.{quote(table)}", column)}
+    places = [f"retained.{quote(table)}" for table in tables]
+    if connection.execute(sql.has_earlier_values.text, {"column": column})[0][0]:
+        places.append("state.earlier_row")
+    return {name for place in places for name in _names_in(connection, place, column)}
 
 
 def _names_in(connection: Connection, table: str, column: str) -> list[str]:

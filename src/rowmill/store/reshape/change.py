@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from rowmill.errors import UsageError
 from rowmill.graph.fingerprint import earlier_fingerprint, fingerprint
-from rowmill.graph.graph import Graph
+from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.spec.declaration import Declaration, SeedColumn
 from rowmill.spec.nearest import did_you_mean
 from rowmill.spec.spec import Spec
@@ -178,7 +178,20 @@ def compare(
         records=None if has_shard else spec.planned_records,
         max_cost_usd=spec.run.max_cost_usd,
     )
-    return replace(change, costs=costs)
+    is_most = any(node.name in change.downstream for node in spareable(graph, change))
+    return replace(change, costs=replace(costs, is_most=is_most))
+
+
+def spareable(graph: Graph, change: Change) -> list[GeneratorNode]:
+    """The generators of which a change makes a cell again, if at all, for nothing but its inputs (V8).
+
+    Not those that look at pictures it has drawn again, or that a barrier may have drawn again: the files have the
+    names they had.
+    """
+    pictures = (node for node in graph.generators if node.declaration.column_type == "image")
+    drawn = [node.number for node in pictures if graph.barriers or node.name in change.made_again]
+    others = {*change.added, *change.changed, *change.kept, *_names(graph, graph.downstream(drawn))}
+    return [node for node in graph.generators if node.number in graph.spareable and node.name not in others]
 
 
 def _generators_of(graph: Graph, columns: Collection[str]) -> set[str]:

@@ -26,6 +26,7 @@ sql = statements_of("reshape/merge", "reshape/rebuild", "run", "turn/outcome")
 MERGED_TABLES = (
     "finished_row_group", "admitted_row_group", "dataset_row", "active_row", "parked_row", "dropped_row_value",
     "finished_skip", "unannounced_row_group", "regeneration", "deferred_task", "event", "control_request",
+    "earlier_row",
 )  # fmt: skip
 """Tables of which each shard's rows are added as they are."""
 SHARED_TABLES = ("generator", "column_def", "dependency", "seed_content", "seed_file", "older_rule")

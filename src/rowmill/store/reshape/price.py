@@ -46,6 +46,8 @@ class Price:
     """By all requests so far."""
     budget_usd: float | None = None
     """What the run may cost in all, as its new spec says."""
+    is_most: bool = False
+    """It can be less: what depends on a value that comes out as before is not made again (V8)."""
     is_untouched: bool = False
     """No cell was made, and no row dropped, under anything that changes."""
 
@@ -54,6 +56,8 @@ class Price:
         again = [column for column in self.again if column.cells]
         to_do = [column for column in self.to_do if column.cells]
         parts = [_listed("Again", again) if again else "Nothing would be generated again."]
+        if again and self.is_most:
+            parts.append("That is the most: what needs a value that comes out as before keeps its own.")
         if to_do:
             parts.append(_listed("Still to do", to_do))
         costs = [column.cost_usd for column in (*again, *to_do) if column.requests]

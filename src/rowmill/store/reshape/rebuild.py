@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from rowmill.graph.graph import WORD_BITS, Graph
+from rowmill.graph.graph import Graph
 from rowmill.spec.declaration import SeedColumn, Strategy
 from rowmill.store.database.connection import Connection, quote
 from rowmill.store.database.staging import from_epoch
@@ -23,6 +23,8 @@ from rowmill.store.layout.seed_content import keep_seed_content, seed_content_of
 from rowmill.store.layout.seed_reader import copy_seed, read_seed
 from rowmill.store.reshape.barrier import reopen_barriers
 from rowmill.store.reshape.change import Change
+from rowmill.store.reshape.earlier import keep_earlier_rows
+from rowmill.store.reshape.renumbering import Renumbering
 
 sql = statements_of("reshape/rebuild", "run", "turn/outcome")
 _RENUMBERED = [
@@ -49,7 +51,7 @@ REBUILT_TABLES = (
     "run", "generator", "column_def", "dependency", "retired_generator", "attempt", "usage_total", "task_trace",
     "dropped_row", "generator_state", "regeneration", "active_row", "parked_row", "dropped_row_value", "dataset_row",
     "admitted_row_group", "finished_row_group", "finished_skip", "barrier", "seed_row", *SEED_TABLES,
-    "schema_version", "deferred_task", "worker", "worker_group",
+    "schema_version", "deferred_task", "worker", "worker_group", "earlier_row",
 )  # fmt: skip
 """Tables that do. Deferred tasks are left behind: what comes back has a fresh budget of attempts. So are workers."""
 
@@ -71,14 +73,21 @@ class Rebuild:
         self._old = {str(name): int(number) for number, name, _, _ in stored}
         self._strategies = {name: strategy for _, name, strategy, _ in stored}
         self._fingerprints = {name: digest for _, name, _, digest in stored}
+        self._renumbering = Renumbering(self._old)
         self._kept = [node for node in blueprint.graph.generators if node.name not in change.made_again]
 
     def is_up_to_date(self) -> bool:
         """Whether the source is still the database that was compared with the spec."""
         return self._fingerprints == dict(self._change.stored)
 
-    def copy(self, now: float, *, event: str, detail: str) -> None:
-        """Makes all tables and copies everything, in one transaction, then checkpoints."""
+    def copy(self, now: float, *, event: str, detail: str, name: str | None = None) -> None:
+        """Makes all tables and copies everything, in one transaction, then checkpoints.
+
+        ``name``: what the copy is called if the spec gives it no name of its own, but that of the source.
+        """
+        spec = self._blueprint.spec
+        if name is not None and self._connection.execute(sql.source_name.text) == [(spec.name,)]:
+            spec = spec.model_copy(update={"name": name})
         moment = from_epoch(now)
         connection = self._connection
         seed_file = self._blueprint.seed_file
@@ -88,7 +97,7 @@ class Rebuild:
             connection.execute(
                 sql.rebuild_run.text,
                 {
-                    "name": self._blueprint.spec.name,
+                    "name": spec.name,
                     "seed": self._blueprint.spec.seed,
                     "spec_directory": str(self._blueprint.spec_directory),
                     "lacks_values": not self._change.is_free,
@@ -98,11 +107,12 @@ class Rebuild:
             version = int(connection.execute(sql.newest_spec_version.text)[0][0])
             for table in COPIED_TABLES:
                 connection.execute(sql.rebuild_table.fill(table=table))
-            connection.execute(sql.insert_spec_version.text, {"spec": self._blueprint.spec.to_json(), "now": moment})
+            connection.execute(sql.insert_spec_version.text, {"spec": spec.to_json(), "now": moment})
             insert_graph(connection, self._blueprint.graph, self._layout)
             self._copy_seed_rows(seed_rows)
             self._copy_renumbered()
             self._copy_rows()
+            keep_earlier_rows(connection, self._layout, self._change, self._renumbering, version)
             if not self._purge:
                 self._retain(version)
             events = [(event, "spec", detail[:2000])]
@@ -190,31 +200,12 @@ class Rebuild:
         kept = {output.name for node in self._kept for output in node.columns}
         values = ["a.row_group", "a.row_index", "a.row_id"]
         for word in range(self._layout.words):
-            values += [self._moved_bits("done", word), self._moved_bits("skipped", word)]
+            values += [self._renumbering.moved(kind, word, self._kept) for kind in ("done", "skipped")]
         values += [
             f"a.{quote(name)}" if name in kept else f"cast(null as {sql_type})"
             for name, sql_type in self._layout.value_columns
         ]
         return values
-
-    def _moved_bits(self, kind: str, word: int) -> str:
-        """A word of the new set: the bits of kept generators, shifted from where the source has them."""
-        shifts: dict[tuple[int, int], int] = {}
-        for node in self._kept:
-            new_word, new_bit = divmod(node.number, WORD_BITS)
-            old_word, old_bit = divmod(self._old[node.name], WORD_BITS)
-            if new_word == word:
-                key = (old_word, new_bit - old_bit)
-                shifts[key] = shifts.get(key, 0) | 1 << old_bit
-        parts = []
-        for (old_word, distance), mask in sorted(shifts.items()):
-            bits = f"(a.{kind}_{old_word} & {mask}::ubigint)"
-            if distance:
-                # Through 128 bits: the engine refuses to shift a bit into the highest place of 64.
-                operator = "<<" if distance > 0 else ">>"
-                bits = f"({bits}::uhugeint {operator} {abs(distance)})::ubigint"
-            parts.append(bits)
-        return " | ".join(parts) or "0::ubigint"
 
     # Values the new spec would lose -------------------------------------------------------------------
 

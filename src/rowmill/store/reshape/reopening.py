@@ -15,8 +15,9 @@ from rowmill.store.database.staging import Rows
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
 
-sql = statements_of("reshape/reopen", "turn/row_groups")
+sql = statements_of("reshape/reopen", "reshape/earlier", "turn/row_groups")
 _FORGET_DROPS = [
+    sql.forget_earlier_of_invalid,
     sql.delete_revived_drops,
     sql.delete_revived_values,
     sql.forget_regenerations_of_revived,
@@ -80,6 +81,7 @@ class Reopening:
         self._connection.execute(
             sql.clear_parked_cells.fill(clear=", ".join(f"{word} = p.{bits}" for word, bits in cleared))
         )
+        self._connection.execute(sql.forget_earlier_of_remade.fill(forgotten=self._layout.forgotten(generators)))
         self._connection.execute(
             sql.take_from_dataset.fill(cleared=", ".join(f"d.{bits} as {word}" for word, bits in cleared))
         )

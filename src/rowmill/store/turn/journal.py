@@ -47,6 +47,10 @@ class Journal:
         """One row more of which that is true, for a column."""
         self._add(f"rows {kind}", column, 1)
 
+    def count_cells(self, kind: str, column: str, cells: int) -> None:
+        """So many cells more of which that is true, for a column."""
+        self._add(f"cells {kind}", column, cells)
+
     def _add(self, kind: str, subject: str, count: int) -> None:
         self._counts[kind, subject] = self._counts.get((kind, subject), 0) + count
 

@@ -1,4 +1,4 @@
-"""Set-wise work inside the turn: SQL generators and skips, in topological order (R7, S1, S2).
+"""Set-wise work inside the turn: SQL generators, skips and spared cells, in topological order (R7, S1, S2, V8).
 
 Only generators that can have something to do are looked at, and only when something they depend on
 changed in this turn.
@@ -24,6 +24,7 @@ from rowmill.store.layout.macros import create_sampler_macros
 from rowmill.store.layout.sampling import unformatted_value
 from rowmill.store.reshape.regeneration import InvalidCell
 from rowmill.store.turn.attempts import clean
+from rowmill.store.turn.sparing import Sparing
 from rowmill.value.shown import with_values
 
 sql = statements_of("turn/settle")
@@ -57,6 +58,8 @@ class Settled:
     """Rows that failed, or are not valid. They are still there, the caller drops them."""
     invalid: list[InvalidCell] = field(default_factory=list)
     """Rows found invalid that are to be made again."""
+    spared: dict[int, int] = field(default_factory=dict)
+    """By generator, how many cells have their earlier value, as their inputs came out as before."""
     stop: GeneratorError | None = None
     """A failing skip rule that stops the run (``on_error: stop``); of several the first."""
 
@@ -71,10 +74,16 @@ class Settling:
         self._layout = layout
         self._seed_rows = seed_rows
         self._nodes = layout.settled_in_turn
+        self._settled = frozenset(node.number for node in layout.set_wise)
+        self._sparing = Sparing(connection, layout)
 
     def seed_grew(self, seed_rows: int) -> None:
         """There are so many seed rows now."""
         self._seed_rows = seed_rows
+
+    def rows_revived(self) -> None:
+        """Rows came back that may have earlier values."""
+        self._sparing.look()
 
     def settle(self, changed: Iterable[int], *, rows_admitted: bool, rows_returned: bool = False) -> Settled:
         """Runs the set-wise generators that follow ``changed`` ones (all of them after an admission).
@@ -84,11 +93,18 @@ class Settling:
         """
         settled = Settled()
         touched = set(changed)
-        for node in self._layout.set_wise if rows_returned else self._nodes:
-            if rows_admitted or rows_returned or not touched.isdisjoint(node.upstream):
+        for node in self._sparing.with_spareable(self._layout.set_wise if rows_returned else self._nodes):
+            if not (rows_admitted or rows_returned or not touched.isdisjoint(node.upstream)):
+                continue
+            if node.number in self._settled:
                 self._settle_one(node, settled)
+            spared = self._sparing.spare(node)
+            if spared:
+                settled.spared[node.number] = spared
+            if spared or node.number in self._settled:
                 touched.add(node.number)
                 settled.looked_at.add(node.number)
+        self._sparing.forget_decided()
         return settled
 
     def _settle_one(self, node: GeneratorNode, settled: Settled) -> None:

@@ -11,6 +11,7 @@ follows in a transaction of its own: its SQL may fail, and must not take the out
     reopening     dropped rows come back                                                (F6)
     regeneration  what was found invalid is made again, so many times
     settling      SQL generators and skips                                              (R7, S1, S2, S4)
+    sparing       cells whose inputs came out as before a change have their earlier value (V8)
     skipping      Jinja rules that say no to a pulled task                              (S1, S4, S5)
     finishing     complete row groups leave                                             (K1, K2)
     barrier       row groups wait for what looks at all rows at once                    (R6)
@@ -242,6 +243,7 @@ class Turn:
         self._reopening.revive(rows, by_hand=by_hand)
         self._barriers.reopen()
         self._drop_log.take_back(rows)
+        self._settling.rows_revived()
         ledger.has_revived = True
 
     def _learn(self, learned: Mapping[str, int]) -> None:
@@ -279,6 +281,8 @@ class Turn:
     ) -> set[int]:
         """Evaluates what needs no task; returns the generators that were looked at. ``came_in``: how many rows did."""
         settled = self._settling.settle(changed, rows_admitted=rows_admitted, rows_returned=rows_returned)
+        for number, cells in settled.spared.items():
+            self._journal.count_cells("kept", self._layout.graph.generators[number].name, cells)
         ledger.note_stop(Stop.SKIP_RULE_FAILED, settled.stop)
         self._regenerate(settled.invalid, ledger)
         if settled.failed:
