@@ -10,7 +10,7 @@ select exists (from state.earlier_row);
 
 -- name: has_earlier_rows_of_living
 -- Are there earlier rows of rows that live? O(earlier rows).
-select exists (
+select exists(
   select e.row_id
   from state.earlier_row as e
   anti join state.dropped_row as d on e.row_id = d.row_id
