@@ -194,14 +194,15 @@ def disturb(
                 f"run {number}: {problem}" for problem in run.disturbed(moments, took_s, left, report.done, expected)
             ]
             report.runs += 1
-            answered = int(simulator.statistics()["requests"])
-            report.answered += answered
-            report.repeated.append(answered - records)
-            bound = (report.kills - before) * (_IN_FLIGHT + _ANSWERS_IN_A_WINDOW)
-            if report.repeated[-1] > bound:
-                report.problems.append(
-                    f"run {number}: {report.repeated[-1]} requests were answered in vain, D2 allows {bound}"
-                )
+            if not report.problems:
+                answered = int(simulator.statistics()["requests"])
+                report.answered += answered
+                report.repeated.append(answered - records)
+                bound = (report.kills - before) * (_IN_FLIGHT + _ANSWERS_IN_A_WINDOW)
+                if report.repeated[-1] > bound:
+                    report.problems.append(
+                        f"run {number}: {report.repeated[-1]} requests were answered in vain, D2 allows {bound}"
+                    )
             report.seconds = time.monotonic() - began
             if not report.problems:
                 shutil.rmtree(directory / f"run_{number}")
