@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from budget import Budget, factor
 from hypothesis import settings
+from order import longest_first
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 
@@ -77,6 +78,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items[:] = longest_first(items)
     if config.getoption("long"):
         for item in items:
             item.add_marker(pytest.mark.timeout(0), append=False)

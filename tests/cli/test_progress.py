@@ -88,6 +88,35 @@ def test_the_percentage_beside_the_finished_rows_is_theirs() -> None:
     assert overview.facts(status, NOW)[0].text == "33 of 100 finished (33 %), 60 dropped"
 
 
+def _before_a_barrier(note_done: int) -> Status:
+    best = ColumnProgress("best", "best", "dataset", 100, 0, 0, 0, 0, 100)
+    return replace(a_status(0, note_done), columns=(*a_status(0, note_done).columns, best))
+
+
+def test_the_progress_of_a_run_whose_rows_wait_for_a_column_over_all_is_that_of_its_cells() -> None:
+    status = _before_a_barrier(80)
+    line = progress_line(status, Pace(0.0, 2.5, 75.0))
+    assert line.startswith("0/100 rows (60 % of the cells; rows wait for 'best'), 2.5 cells/s, ETA 1:15")
+    facts = {fact.label: fact.text for fact in overview.facts(status, NOW)}
+    assert facts["waiting"] == "60 % of the cells are made, rows wait for column 'best', which looks at all of them"
+    assert facts["waiting"] in str(status)
+    assert facts["waiting"] in status._repr_html_().replace("&#39;", "'").replace("&#x27;", "'")
+    assert facts["waiting"] in " ".join(_drawn(status).replace("│", "").split())
+
+
+def test_dropped_rows_are_no_progress_of_those_that_wait_for_a_column_over_all() -> None:
+    status = _before_a_barrier(80)
+    columns = tuple(replace(each, done=max(each.done - 60, 0), dropped=60) for each in status.columns)
+    assert replace(status, columns=columns).barrier_note.startswith("50 % of the cells are made, ")
+
+
+def test_nothing_waits_for_a_barrier_that_was_made() -> None:
+    status = _before_a_barrier(100)
+    made = replace(status, columns=tuple(replace(each, done=100, waiting=0) for each in status.columns))
+    assert (status.barrier_note == "", made.barrier_note == "") == (False, True)
+    assert replace(status, state="finished").barrier_note == ""
+
+
 def _drawn(status: Status, width: int = 110, height: int = 60) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
     console.print(panel(status, NOW, width, height, Pace(2.0, 2.5, 75.0), 61.0))
@@ -203,6 +232,16 @@ def test_a_low_terminal_leaves_out_what_is_missed_least() -> None:
 def test_budgets_that_are_nearly_used_up_are_marked() -> None:
     (budget,) = [fact for fact in overview.facts(detailed_status(), NOW) if fact.label == "budget"]
     assert (budget.text, budget.is_warning) == ("1,050 of 1,000 tokens, 25 of 27 requests", True)
+
+
+@pytest.mark.parametrize(
+    ("spent", "text"),
+    [(4.99, "$4.99 of $5.00 (99 %)"), (5.0, "$5.00 of $5.00 (100 %)"), (5.04, "$5.04 of $5.00 (101 %)"),
+     (5.003, "$5.003 of $5.000 (100 %)"), (0.0, "$0.00 of $5.00 (0 %)")],
+)  # fmt: skip
+def test_a_budget_is_used_up_by_its_figures_and_its_share_alike(spent: float, text: str) -> None:
+    facts = overview.facts(replace(detailed_status(), cost_usd=spent), NOW)
+    assert next(fact.text for fact in facts if fact.label == "cost") == text
 
 
 def test_a_time_of_another_day_comes_with_its_date_and_every_time_with_its_zone() -> None:

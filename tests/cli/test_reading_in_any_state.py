@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -107,28 +109,32 @@ def test_python_is_told_the_same(rowmill: CommandLine, living: Path) -> None:
     assert (refused.value.pid, refused.value.path) == (process.pid, living)
 
 
-@pytest.mark.parametrize("arguments", READING, ids=lambda arguments: arguments[0])
-def test_a_run_that_another_user_works_on_says_so_to_whoever_cannot_ask_it(
-    rowmill: CommandLine, living: Path, arguments: tuple[str, ...]
-) -> None:
+def test_a_run_that_another_user_works_on_says_so_to_whoever_cannot_ask_it(rowmill: CommandLine, living: Path) -> None:
     """Users have a directory of sockets each: from here this run looks like one of somebody else's."""
     (process,) = rowmill._running
     rowmill.environment = {DIRECTORY_VARIABLE: str(rowmill.directory / "mine")}
-    done = rowmill(*arguments)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"is in use by process {process.pid}, which does not answer" in done.stderr
-    assert "belongs to another user" in done.stderr
+    # All of them wait a while for an answer: at once.
+    asking = {arguments: rowmill.start(*arguments) for arguments in READING}
+    for arguments, started in asking.items():
+        done = rowmill.end_of(started)
+        assert (done.returncode, done.stdout) == (4, ""), arguments
+        assert f"is in use by process {process.pid}, which does not answer" in done.stderr, arguments
+        assert "belongs to another user" in done.stderr, arguments
 
 
-@pytest.mark.parametrize("arguments", [("run", "quick.duckdb"), ("drain",), ("extend", "--records", "30")])
-def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(
-    rowmill: CommandLine, quick_run: Path, arguments: tuple[str, ...]
-) -> None:
-    with open_reader(quick_run):
-        done = rowmill(*arguments)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"quick.duckdb is in use by process {os.getpid()}, which reads it" in done.stderr
-    assert f"stop it ('kill -INT {os.getpid()}'), which does the run no harm" in done.stderr
+def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(rowmill: CommandLine, quick_run: Path) -> None:
+    with ExitStack() as reading:
+        waiting = {}
+        # Each waits for its file to be free: all at once, for a file each.
+        for verb, *options in (("run",), ("drain",), ("extend", "--records", "30")):
+            database = shutil.copy(quick_run, rowmill.directory / f"{verb}.duckdb")
+            reading.enter_context(open_reader(database))
+            waiting[verb] = rowmill.start(verb, database.name, *options)
+        for verb, started in waiting.items():
+            done = rowmill.end_of(started)
+            assert (done.returncode, done.stdout) == (4, ""), verb
+            assert f"{verb}.duckdb is in use by process {os.getpid()}, which reads it" in done.stderr
+            assert f"stop it ('kill -INT {os.getpid()}'), which does the run no harm" in done.stderr
 
 
 def test_a_file_that_another_program_holds_is_locked_and_names_it(quick_run: Path) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from processor import waited_for_processor_s
 from provider_simulator import provider_simulator
 from ray_cluster import RayCluster
 
@@ -177,6 +178,15 @@ def _some_results(directory: Path) -> None:
     raise AssertionError("Nothing was committed.")
 
 
+def _eventually_says(command: list[str], directory: Path, text: str) -> str:
+    deadline = time.monotonic() + _WAIT_S
+    while time.monotonic() < deadline:
+        said = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False).stdout
+        if text in said:
+            return said
+    raise AssertionError(f"it does not say '{text}': {said}")
+
+
 def test_w2_a_worker_that_is_killed_costs_nothing(cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any) -> None:
     _write_spec(tmp_path, gate=gate)
     with _driver(tmp_path, cluster.environ, *_ON_RAY) as driver:
@@ -217,6 +227,83 @@ def test_w2_a_frozen_node_is_silent_and_its_calls_are_made_elsewhere(
             gate.touch()
             driver.end()
     assert _rows(tmp_path) == alone
+
+
+_ON_ONE_NODE = {"kind": "ray", "workers": 2, "silence_s": 2.5, "num_cpus": 0.5, "resources": {"left": 1}}
+
+
+def _attempts_charged(directory: Path) -> Any:
+    with duckdb.connect(str(directory / "r.duckdb"), read_only=True) as connection:
+        return connection.sql("select distinct outcome, error_type from attempt").fetchall()
+
+
+def test_w3_when_the_only_node_is_frozen_the_run_says_so_and_goes_on_when_it_answers(
+    cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any
+) -> None:
+    _write_spec(tmp_path, gate=gate, run={"executor": _ON_ONE_NODE})
+    left, _ = cluster.nodes
+    with _driver(tmp_path, cluster.environ) as driver:
+        driver.workers(2)
+        _some_results(tmp_path)
+        with cluster.frozen(left):
+            driver.until("No worker of group 'default' is left: its calls wait for one")
+            status = [sys.executable, "-m", "rowmill", "status", "r.duckdb"]
+            told = _eventually_says(status, tmp_path, "none of 2 is left since")
+            assert "the run waits until" in told
+            driver.until("did not get ready: None of the 1 nodes that could take a worker answers")
+        driver.workers(1)
+        gate.touch()
+        driver.end()
+    assert _rows(tmp_path) == alone
+    assert _attempts_charged(tmp_path) == [("rejected", "ValueError")]
+
+
+def test_w5_when_the_only_node_stays_frozen_the_run_stops_with_75_and_the_same_command_goes_on(
+    cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any
+) -> None:
+    _write_spec(tmp_path, gate=gate, run={"executor": {**_ON_ONE_NODE, "wait_s": 4}})
+    left, _ = cluster.nodes
+    with _driver(tmp_path, cluster.environ) as driver:
+        driver.workers(2)
+        _some_results(tmp_path)
+        with cluster.frozen(left):
+            assert "No worker of group 'default' was left for 4 s (run.executor.wait_s)" in driver.end(75)
+    gate.touch()
+    with _driver(tmp_path, cluster.environ, *_ON_RAY) as driver:
+        driver.end()
+    assert _rows(tmp_path) == alone
+    assert _attempts_charged(tmp_path) == [("rejected", "ValueError")]
+
+
+def test_w2_how_soon_a_worker_that_dies_or_stands_still_is_noticed_and_replaced(
+    cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any
+) -> None:
+    """With the patience that runs have unless told otherwise."""
+    _write_spec(tmp_path, gate=gate)
+    waited = -waited_for_processor_s(os.getpid())
+    hurt = []
+    with _driver(tmp_path, cluster.environ, *_ON_RAY) as driver:
+        dying, standing = driver.workers(2)
+        _some_results(tmp_path)
+        for worker, hurts in ((dying, signal.SIGKILL), (standing, signal.SIGSTOP)):
+            hurt.append(time.time())
+            os.kill(worker, hurts)
+            driver.until("is lost")
+            driver.workers(1)
+        waited += waited_for_processor_s(os.getpid()) + waited_for_processor_s(driver.process.pid)
+        gate.touch()
+        driver.end()
+    assert _rows(tmp_path) == alone
+    with duckdb.connect(str(tmp_path / "r.duckdb"), read_only=True) as connection:
+        told = 'select epoch("at") from event where kind = $1 order by "at"'
+        lost = [at for (at,) in connection.execute(told, ["worker lost"]).fetchall()]
+        _, _, *joined = [at for (at,) in connection.execute(told, ["worker joined"]).fetchall()]
+    noticed = [after - before for before, after in zip(hurt, lost, strict=True)]
+    back = [after - before for before, after in zip(lost, joined, strict=True)]
+    print(f"noticed after {noticed} s, another one worked after {back} s more; waited {waited:.2f} s for a processor")
+    assert noticed[0] <= 0.5 + waited
+    assert noticed[1] <= 7.0 + waited
+    assert max(back) <= 3.0 + 2 * waited
 
 
 def test_w7_after_the_driver_is_killed_the_same_command_goes_on(

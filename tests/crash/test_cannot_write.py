@@ -94,7 +94,15 @@ def _assert_holds(database: Path, acknowledged: set[int]) -> None:
         store.close()
 
 
-@pytest.mark.parametrize("largest", [8_192, 300_000, 1_000_000, 1_600_000, 2_400_000, 4_000_000])
+@pytest.mark.parametrize(
+    "largest",
+    [
+        8_192,
+        1_600_000,
+        4_000_000,
+        *(pytest.param(largest, marks=pytest.mark.slow) for largest in (300_000, 1_000_000, 2_400_000)),
+    ],
+)
 def test_a_file_that_cannot_grow_stops_the_run_and_loses_nothing(
     tmp_path: Path, run: CommandLine, spec: Path, expected: list[dict[str, Any]], largest: int
 ) -> None:
@@ -198,7 +206,9 @@ def failing_sync(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("good_syncs", [3, 8, 14, 20])
+@pytest.mark.parametrize(
+    "good_syncs", [3, 14, *(pytest.param(good_syncs, marks=pytest.mark.slow) for good_syncs in (8, 20))]
+)
 def test_a_disk_that_cannot_sync_stops_the_run_and_nothing_acknowledged_is_lost(
     tmp_path: Path, run: CommandLine, spec: Path, expected: list[dict[str, Any]], failing_sync: Path, good_syncs: int
 ) -> None:

@@ -35,15 +35,15 @@ _VALIDATORS = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("validator", list(_VALIDATORS))
-@pytest.mark.parametrize("seconds", [0, pytest.param(25, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "least"), [(0, 3), pytest.param(12, 5, marks=pytest.mark.slow)])
 def test_a_run_that_makes_rows_again_and_dies_at_any_statement_ends_as_if_it_had_not(
-    tmp_path: Path, budget: Budget, validator: str, seconds: float
+    tmp_path: Path, budget: Budget, validator: str, seconds: float, least: int
 ) -> None:
     specs = []
     for records in (9, 13):
         path = tmp_path / f"judged_{records}.yaml"
         path.write_text(_SPEC.format(records=records, validator=validator, params=_VALIDATORS[validator]))
         specs.append(prepare(path))
-    expected = run_and_die_everywhere(tmp_path / "run.duckdb", specs, budget, seconds, least=5)
+    expected = run_and_die_everywhere(tmp_path / "run.duckdb", specs, budget, seconds, least=least)
     assert {reason for _, _, reason in expected["dropped"]} == {"invalid"}
     assert bool(expected["dataset"]) == (validator == "sql")

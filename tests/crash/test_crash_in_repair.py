@@ -22,7 +22,7 @@ NOW = 1_800_003_000.0
 @pytest.mark.parametrize(
     ("damage", "step"),
     [
-        ("header", 3),
+        ("header", 6),
         pytest.param("header", 1, marks=pytest.mark.slow),
         pytest.param("last commits", 2, marks=pytest.mark.slow),
     ],

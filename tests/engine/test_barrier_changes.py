@@ -204,7 +204,7 @@ def grown(records: int, size: int, rows: int) -> Prepared:
 
 
 @settings(
-    max_examples=6,
+    max_examples=2,
     deadline=None,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     suppress_health_check=list(HealthCheck),

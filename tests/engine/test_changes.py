@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from virtual_run import EPOCH, Finished, custom, expression, llm, model, prepare
 from rowmill.engine.change import accept_change, fork, look_at_change
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Incompatible, UsageError
+from rowmill.run_database import RunDatabase
 from rowmill.store.run_store import RunStore
 
 Run = Callable[..., Finished]
@@ -354,6 +357,30 @@ def test_dropped_rows_keep_their_reason_and_values_over_a_change(run: Run, datab
 def test_looking_at_the_same_spec_finds_nothing(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     assert not look_at_change(chain(), database)
+
+
+@pytest.mark.parametrize(
+    ("file", "spec_name", "name"),
+    [
+        ("short.duckdb", None, "short"),
+        ("short.duckdb", "of-its-own", "of-its-own"),
+        ("not a name!.duckdb", None, "parent-fork"),
+        ("parent.duckdb", None, "parent-fork"),
+    ],
+)
+def test_a_fork_is_not_called_like_its_parent(
+    file: str, spec_name: str | None, name: str, run: Run, database: Path, tmp_path: Path
+) -> None:
+    first = prepared(sampler(), records=1, name="parent")
+    run(first, database).store.close()
+    target = tmp_path / "forks" / file
+    target.parent.mkdir(parents=True)
+    named = first if spec_name is None else replace(first, spec=first.spec.model_copy(update={"name": spec_name}))
+    fork(named, database, target, EPOCH + 100)
+    with RunDatabase.open(target) as forked:
+        assert forked.status().name == name
+        (version,) = forked.sql("select spec from spec_version order by version desc limit 1").to_pylist()
+    assert json.loads(version["spec"])["name"] == name
 
 
 def test_a_fork_has_the_pictures_of_its_source(run: Run, database: Path, tmp_path: Path) -> None:

@@ -60,6 +60,16 @@ def test_a_plan_runs_no_code_of_the_users(tmp_path: Path) -> None:
     assert found.startswith("c would run code")
 
 
+def test_a_verdict_in_sql_is_no_code_and_leaves_no_row_out_of_the_estimate() -> None:
+    verdict = {"name": "c", "column_type": "validation", "target_columns": ["n"], "validator_type": "sql"}
+    alone, judged = (
+        plan_estimate(prepare(spec("http://127.0.0.1:9/v1", *columns)))
+        for columns in ((), ({**verdict, "validator_params": {"predicate": "false"}, "on_invalid": "drop"},))
+    )
+    assert alone is not None
+    assert alone == judged
+
+
 def test_why_there_is_no_estimate_stands_on_a_line_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

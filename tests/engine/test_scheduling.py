@@ -76,7 +76,7 @@ def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None
 @pytest.mark.timeout(900)
 def test_a6_through_ever_more_row_groups(budget: Budget) -> None:
     sizes = (256, 512, 1024, 2048)
-    is_enough = budget.enough(40.0, least=1, what=f"of {sizes} row groups")
+    is_enough = budget.enough(15.0, least=1, what=f"of {sizes} row groups")
     for done, row_groups in enumerate(sizes):
         if is_enough(done):
             break

@@ -377,7 +377,7 @@ def live(
 
 @pytest.mark.timeout(180)
 def test_the_run_database_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=10)
+    live(ratings, examples=4, steps=10)
 
 
 @pytest.mark.slow
@@ -387,6 +387,6 @@ def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[in
 
 
 def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
-    """Lives of many steps, five at a time, as long as there is time."""
-    for number in budget.rounds(40.0, least=2):
-        live(ratings, examples=5, steps=40, of=budget.seed + number, machine=machine)
+    """Lives of many steps, three at a time, as long as there is time."""
+    for number in budget.rounds(25.0, least=2):
+        live(ratings, examples=3, steps=40, of=budget.seed + number, machine=machine)

@@ -209,7 +209,7 @@ class BarrierMachine(RunMachine):
 
 @pytest.mark.timeout(180)
 def test_a_run_with_barriers_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=6, steps=14, machine=BarrierMachine)
+    live(ratings, examples=4, steps=14, machine=BarrierMachine)
 
 
 @pytest.mark.slow

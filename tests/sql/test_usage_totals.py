@@ -215,6 +215,28 @@ def test_the_time_left_says_what_it_rests_on(
     assert time_left(status, requests, rows_settled, recent_s=100, worked_s=200) == expected
 
 
+_BEST = ColumnProgress("best", "best", "dataset", 100, 0, 0, 0, 0, 100, "local")
+_LATER = ColumnProgress("later", "later", "cell", 100, 0, 0, 0, 0, 100, "openai/b")
+_NOTE = "% of the cells are made, rows wait for column 'best', which looks at all of them"
+
+
+def test_before_a_barrier_the_endpoint_that_is_asked_decides() -> None:
+    before = replace(_status(waiting=50), columns=(*_status(waiting=50).columns, _BEST, _LATER))
+    seconds, basis = time_left(before, [RecentRequests("openai/a", 60, 50, 1.0)], 3, 100, 100)
+    assert (seconds, basis) == (100, "50 answers of openai/a left, 0.5/s in the last 100 s")
+
+
+def test_an_endpoint_that_stopped_answering_before_a_barrier_is_named() -> None:
+    before = replace(_status(waiting=50), columns=(*_status(waiting=50).columns, _BEST, _LATER))
+    assert time_left(before, [], 3, 100, 100) == (None, "openai/a gave no answer in the last 100 s")
+
+
+def test_while_a_barrier_waits_the_rows_that_were_dropped_are_no_pace() -> None:
+    made = replace(_status(waiting=0), columns=(*_status(waiting=0).columns, _BEST, _LATER), rows_dropped=3)
+    seconds, basis = time_left(made, [], 3, 100, 100)
+    assert (seconds, basis) == (None, f"33 {_NOTE}; what comes after it has no pace yet")
+
+
 def test_the_endpoint_with_the_most_work_for_its_pace_decides() -> None:
     quick = ColumnProgress("quick", "quick", "cell", 100, 0, 0, 0, 0, 100, "openai/a")
     slow = ColumnProgress("slow", "slow", "cell", 100, 80, 0, 0, 5, 15, "openai/b")

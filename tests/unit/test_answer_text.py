@@ -32,6 +32,10 @@ def test_the_block_of_the_language_is_the_code(answer: str) -> None:
     assert python(answer) == "print(1)"
 
 
+def test_code_with_the_line_ends_of_windows_ends_as_it_does_with_others() -> None:
+    assert python("```python\r\na = 1\r\nb = 2\r\n```\r\n") == "a = 1\r\nb = 2"
+
+
 def test_a_longer_fence_may_hold_a_shorter_one() -> None:
     assert python("````python\ns = '''\n```\n'''\n````") == "s = '''\n```\n'''"
 
@@ -178,7 +182,15 @@ def test_v7_values_in_thoughts_do_not_count(answer: str) -> None:
     assert json_value(answer) == {"a": 1}
 
 
-@pytest.mark.parametrize("answer", ['<think>{"a": 0}', 'Well.\n<think>\n{"a": 0}'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '<think>{"a": 0}',
+        'Well.\n<think>\n{"a": 0}',
+        '<|channel|>analysis<|message|>{"a": 0}<|end|>',
+        '<|start|>assistant<|channel|>analysis<|message|>{"a": 0}',
+    ],
+)
 def test_a_thought_without_an_end_has_no_answer_behind_it(answer: str) -> None:
     with pytest.raises(UnusableAnswer, match="within the model's thoughts"):
         json_value(answer)

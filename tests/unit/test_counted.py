@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+import rowmill
 from rowmill.counted import beside, plural
 from rowmill.errors import SpecError
 from rowmill.graph.building import build_graph
 from rowmill.spec.spec import Spec
 from rowmill.store.layout.expression import ExpressionAnalyst
+
+SOURCE = Path(rowmill.__file__).parent
 
 
 @pytest.mark.parametrize(("number", "text"), [(0, "0 rows"), (1, "1 row"), (2, "2 rows"), (12345, "12,345 rows")])
@@ -53,3 +58,35 @@ def test_amounts_beside_each_other_look_different_when_they_are() -> None:
     assert beside(0.25, 0.5) == ("$0.25", "$0.50")
     assert beside(0.5, 0.5) == ("$0.50", "$0.50")
     assert beside(0.0001, 0.005) == ("$0.00010", "$0.005")
+
+
+_NOUNS = "rows|requests|columns|tasks|answers|calls|row groups|files|values|models|records|cells|shards|bytes|elements"
+_COUNTED = re.compile(rf"\{{(?![^{{}}]*[A-Z_]{{4}})[^{{}}]*\}} ({_NOUNS})\b(?!/s)")
+"""A number that is written out before a noun of many; constants of ours are never one."""
+_MORE_THAN_ONE = (
+    "There are no {kind} rows",
+    "The spec has {count:,} columns",
+    "None of {attempts:,} values drawn",
+    "{groups.working} row groups are unfinished",
+    "A frame of {len(frame)} bytes",
+    "holds a value of {longest:,} bytes",
+    "has a name of {size} bytes",
+    "* 3 // 4} bytes",
+    "replayed from its log ({size:,} bytes)",
+    "Wrote {file} ({short_count(size)} bytes)",
+    "{table.column_names.count(name)} columns '{name}'",
+    "{given - missing} of {given} rows",
+    "{written} rows passed the barrier",
+    "{count(status.records)} rows ({far})",
+)
+"""Where the number is never one, or the noun is none of what is counted."""
+
+
+def test_every_number_of_things_in_a_message_is_spelled_with_its_noun() -> None:
+    found = {
+        f"{path.name}: {line.strip()}"
+        for path in SOURCE.rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if _COUNTED.search(line) and not any(each in line for each in _MORE_THAN_ONE)
+    }
+    assert found == set()

@@ -52,6 +52,12 @@ def test_base64_is_read_as_32_bit_floats() -> None:
         b"{}",
         b'{"data": [',
         answer([1.0], "AAA"),
+        answer([1.0], {"0": 0.5}),
+        answer([1.0], [True]),
+        answer([1.0], ["0.5"]),
+        answer([1.0], [[0.5]]),
+        b'{"data": [{"index": true, "embedding": [1]}, {"index": false, "embedding": [1]}]}',
+        b'{"data": [{"index": 1, "embedding": [1]}, {"embedding": [1]}]}',
     ],
 )
 def test_anything_but_one_vector_a_text_is_worth_another_attempt(payload: bytes) -> None:

@@ -119,6 +119,10 @@ def functions(directory: Path) -> Path:
         "def few(texts):\n    return [[1.0]]\n"
         "def none(texts):\n    return None\n"
         "def huge(texts):\n    return [[1e39] for _ in texts]\n"
+        "def by_text(texts):\n    return {text: [1.0] for text in texts}\n"
+        "def by_place(texts):\n    return [{0: 1.0} for _ in texts]\n"
+        "def as_set(texts):\n    return [{1.0, 2.0} for _ in texts]\n"
+        "def flat(texts):\n    return [1.0 for _ in texts]\n"
         "def raises(texts):\n    raise SystemExit(3)\n"
     )
     return directory
@@ -140,6 +144,10 @@ def test_a_local_function_is_a_source_of_vectors_too(tmp_path: Path) -> None:
     [
         ("few", "returned 1 vector for 2 texts"),
         ("none", "must return a list of vectors, not NoneType"),
+        ("by_text", "must return a list of vectors; a dict is none"),
+        ("by_place", "must return a list of vectors; a dict is none"),
+        ("as_set", "must return a list of vectors; a set is none"),
+        ("flat", "must return a list of vectors; a float is none"),
         ("huge", "no 32-bit float"),
         ("raises", "raised SystemExit"),
     ],

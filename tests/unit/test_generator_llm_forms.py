@@ -463,6 +463,11 @@ LENIENT: dict[str, Any] = {"name": "s", "description": "d"}
         (["Straße", "Weg"], "STRASSE", "Straße"),
         (["1.50", "n/a"], 1.5, "1.50"),
         (["true", "false"], True, "true"),
+        ([1, 2, 3], "٣", 3),
+        ([-1, 0, 1], "\N{MINUS SIGN}1", -1),
+        (["1-2", "3-4"], "1\N{EN DASH}2", "1-2"),
+        (["é", "e"], "E\N{COMBINING ACUTE ACCENT}", "é"),
+        (["1", "1.0", "x"], 1.0, "1.0"),
     ],
 )
 def test_a_score_that_one_option_alone_is_like_is_that_option(options: list[Any], given: Any, score: Any) -> None:
@@ -485,6 +490,8 @@ def test_a_score_that_one_option_alone_is_like_is_that_option(options: list[Any]
         ([1, 2, 3], True),
         ([1, 2, 3], 10**400),
         (["1", "1.0", "x"], "1.00"),
+        ([8, 23], "2³"),
+        ([1, 2, 12], "½"),
     ],
 )
 def test_a_score_that_is_like_no_option_or_several_is_corrected(options: list[Any], given: Any) -> None:
@@ -492,6 +499,24 @@ def test_a_score_that_is_like_no_option_or_several_is_corrected(options: list[An
     answer = json.dumps({"s": {"reasoning": "r", "score": given}})
     with pytest.raises(GeneratorError, match="must be one of"):
         asked(answers(answer), "llm-judge", scores=scores, max_conversation_correction_steps=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "written", "score"),
+    [
+        ([2**53, 2**53 + 1], "9007199254740993.0", 2**53 + 1),
+        ([1, 2, 3], "0.3e1", 3),
+        ([1, 2, 3], "1.00000000000000000001", None),
+    ],
+)
+def test_a_score_that_is_a_number_is_read_as_it_was_written(options: list[Any], written: str, score: Any) -> None:
+    scores = [LENIENT | {"options": dict.fromkeys(options, "m")}]
+    provider = answers(f'{{"s": {{"reasoning": "r", "score": {written}}}}}', '{"s": {"reasoning": "r", "score": null}}')
+    if score is not None:
+        assert asked(provider, "llm-judge", scores=scores)[0]["s"]["score"] == score
+        return
+    with pytest.raises(GeneratorError, match=written):
+        asked(provider, "llm-judge", scores=scores, max_conversation_correction_steps=0)
 
 
 def test_the_name_of_a_score_may_differ_in_case() -> None:

@@ -64,6 +64,9 @@ def failure(read: Callable[[bytes], object], payload: bytes) -> ProviderError:
         "FINISH_REASON_MAX_TOKENS",
         "model_context_window_exceeded",
         "token-limit",
+        "max_tokens_exceeded",
+        "NotFinished",
+        "repetition_truncation",
     ],
 )
 def test_an_answer_that_ended_at_its_limit_says_so_in_every_dialect(spelling: str) -> None:
@@ -75,14 +78,18 @@ def test_an_answer_that_ended_at_its_limit_says_so_in_every_dialect(spelling: st
         assert (error.error_type, error.finish_reason) == ("OutputLimit", "length")
 
 
-@pytest.mark.parametrize("spelling", ["content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT", "contentFilter"])
+@pytest.mark.parametrize(
+    "spelling", ["content_filter", "SAFETY", "refusal", "PROHIBITED_CONTENT", "contentFilter", "Blocked"]
+)
 def test_v7_a_part_before_a_filter_is_no_answer(spelling: str) -> None:
     for error in (failure(answer, chat("A beau", spelling)), failure(anthropic, message("A beau", spelling))):
         assert isinstance(error, Rejected)
         assert (error.error_type, error.finish_reason) == ("Refusal", "content_filter")
 
 
-@pytest.mark.parametrize("spelling", ["error", "abort", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"])
+@pytest.mark.parametrize(
+    "spelling", ["error", "abort", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL", "TIMED_OUT"]
+)
 def test_a_part_before_a_breakdown_is_no_answer(spelling: str) -> None:
     error = failure(answer, chat("A beau", spelling))
     assert isinstance(error, Transient)

@@ -73,6 +73,41 @@ def test_a_parquet_column_without_a_name_is_refused(tmp_path: Path) -> None:
     assert "column 2 has no name" in refusal_of(tmp_path, "s.parquet")
 
 
+def test_v4_old_times_of_a_parquet_file_are_kept_or_refused(tmp_path: Path) -> None:
+    far = pa.array([None, 253_402_300_799_000_000, 1_700_000_000_123_456], pa.timestamp("us"))
+    fine = pa.array([1_700_000_000_123_456_789], pa.timestamp("ns"))
+    for name, column in (("far", far), ("list", pa.array([far.to_pylist()])), ("fine", fine)):
+        pq.write_table(pa.table({"seen": column}), tmp_path / f"{name}.parquet", use_deprecated_int96_timestamps=True)
+    assert values_of(tmp_path, "far.parquet") == far.to_pylist()
+    assert values_of(tmp_path, "list.parquet") == [far.to_pylist()]
+    assert "column 'seen' holds INT96 times that are finer than microseconds" in refusal_of(tmp_path, "fine.parquet")
+    pq.write_table(
+        pa.table({"seen": pa.array([[fine[0]]])}), tmp_path / "in.parquet", use_deprecated_int96_timestamps=True
+    )
+    assert "finer than microseconds" in refusal_of(tmp_path, "in.parquet")
+
+
+def test_what_is_no_text_in_an_arrow_file_is_refused_with_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "s.arrow"
+    offsets, content = pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")
+    arrow_file(path, pa.table({"good": ["x"], "odd": pa.Array.from_buffers(pa.string(), 1, [None, offsets, content])}))
+    assert "column 'odd' is damaged" in refusal_of(tmp_path, "s.arrow")
+
+
+def test_an_arrow_file_that_points_beyond_its_end_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "s.arrow"
+    arrow_file(path, pa.table({"good": [1], "odd": ["x" * 1234]}))
+    content = path.read_bytes()
+    ends_at = content.rindex((0).to_bytes(4, "little") + (1234).to_bytes(4, "little"))
+    path.write_bytes(content[: ends_at + 4] + (2**31 - 1).to_bytes(4, "little") + content[ends_at + 8 :])
+    assert "column 'odd' is damaged" in refusal_of(tmp_path, "s.arrow")
+
+
+def test_an_arrow_column_without_a_name_is_refused(tmp_path: Path) -> None:
+    arrow_file(tmp_path / "s.arrow", pa.table({"a": [1], "": [2]}))
+    assert "its column 2 has no name" in refusal_of(tmp_path, "s.arrow")
+
+
 def test_variants_of_a_parquet_file_are_refused(tmp_path: Path) -> None:
     with duckdb.connect() as connection:
         connection.execute(f"copy (select 1::variant as v) to '{tmp_path / 's.parquet'}'")

@@ -64,6 +64,18 @@ def process_cpu_s(pid: int) -> float | None:
     return (int(fields[11]) + int(fields[12])) / 100.0
 
 
+def process_waited_s(pid: int | str = "self") -> float:
+    """Seconds the threads of a process were ready to run and had no core so far; 0 where the system does not say."""
+    waited_ns = 0
+    for thread in Path(f"/proc/{pid}/task").glob("[0-9]*"):
+        try:
+            _, waiting, _ = (thread / "schedstat").read_text().split()
+        except (OSError, ValueError):  # it has ended, or nobody counts
+            continue
+        waited_ns += int(waiting)
+    return waited_ns / 1e9
+
+
 def allow_many_files(wanted: int) -> None:
     """Raises the soft limit on open files as far as needed and allowed: each request in flight is a socket."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -8,7 +8,11 @@ The time goes from the moment all workers are ready to the end of the run. CPU i
 together, per call. Of HTTP the endpoint's CPU and the bare client stand beside (``tools/benchmark provider`` says what
 that is): both share the cores with driver and workers.
 
-The function that computes takes 5 ms of CPU. Two processes need two idle cores to make twice as many calls.
+The function that computes takes 5 ms of CPU. Two processes need two idle cores to make twice as many calls. Where
+others work on the same cores, *busy* and *× local by CPU* say what idle cores would do: how much of the time in which
+they had a core the workers (or, of ``local``, the run) computed; and, from that and the CPU that a call takes driver
+and workers, how many calls idle cores would make, beside ``local`` in the same way. Time in which a thread was ready to
+run and had no core is taken off, as far as the kernel counts it (Linux).
 
 Measured on 2026-11-30, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
 told per second says little, and CPU per call more::
@@ -30,6 +34,7 @@ processes.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import textwrap
 import time
@@ -57,7 +62,7 @@ from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore
 from rowmill.task import Outcome, OutcomeKind, TaskKey
 
-from .gauge import allow_many_files, in_own_process, process_cpu_s
+from .gauge import allow_many_files, in_own_process, process_cpu_s, process_waited_s
 from .provider import bare_client
 from .report import Figure, Report, Row, Table
 from .simulator import http_simulator
@@ -89,6 +94,8 @@ _FIGURES = (
     Figure("calls", "calls"),
     Figure("calls_per_s", "calls/s"),
     Figure("times_local", "× local", 2),
+    Figure("times_local_by_cpu", "by CPU", 2),
+    Figure("busy", "busy", percent=True),
     Figure("share_of_bare", "of bare", percent=True),
     Figure("driver_us", "driver µs/call", 1),
     Figure("worker_us", "workers µs/call", 1),
@@ -150,9 +157,19 @@ def _compare(kind: str, calls: int, found: Sequence[dict[str, Any]]) -> None:
             bare = in_own_process(bare_client, model, _LATENCY_MS, _IN_FLIGHT[kind], calls)
     for row in found:
         row["times_local"] = row["calls_per_s"] / found[0]["calls_per_s"]
+        if kind == "CPU-bound" and row["executor"] != _ALONE:
+            row["times_local_by_cpu"] = _on_idle_cores(row) / _on_idle_cores(found[0])
         if bare:
             row["bare_us"] = bare["bare_cpu_us"]
             row["share_of_bare"] = row["calls_per_s"] / bare["bare_per_s"]
+
+
+def _on_idle_cores(row: Mapping[str, Any]) -> float:
+    """Calls a second that cores with nothing else to do would make, of the CPU each takes and how busy all were."""
+    workers, worker_us = (row["workers"], row["worker_us"]) if row["worker_us"] else (1, row["driver_us"])
+    cores = os.cpu_count() or 1
+    in_all_us = row["driver_us"] + (row["worker_us"] or 0.0)
+    return float(1e6 * row["busy"] * min(workers / worker_us, cores / in_all_us))
 
 
 def _spec(kind: str, calls: int, url: str) -> dict[str, Any]:
@@ -199,6 +216,8 @@ def _run(kind: str, executor: Mapping[str, Any] | None, calls: int, url: str) ->
         "calls_per_s": calls / measured.seconds,
         "driver_us": measured.driver_cpu_s / calls * 1e6,
         "worker_us": measured.worker_cpu_s / calls * 1e6 if measured.worker_cpu_s else None,
+        "workers": len(measured.pids),
+        "busy": measured.busy if kind == "CPU-bound" and executor is not None else None,
     }
 
 
@@ -207,11 +226,19 @@ class _Measured:
 
     def __init__(self) -> None:
         self.pids: Sequence[int] = ()
-        self.seconds = self.driver_cpu_s = self.worker_cpu_s = 0.0
+        self.seconds = self.driver_cpu_s = self.worker_cpu_s = self.waited_s = 0.0
+
+    @property
+    def busy(self) -> float:
+        """The share of the time in which they had a core that workers computed; without workers, that of the run."""
+        cpu_s = self.worker_cpu_s if self.pids else self.driver_cpu_s
+        there_s = self.seconds * max(1, len(self.pids))
+        return min(1.0, cpu_s / max(cpu_s, there_s - self.waited_s))
 
     def begin(self) -> None:
         """The dispatcher starts."""
         self._workers = self._cpu_of_workers()
+        self._waited = self._waited_so_far()
         self._driver = time.process_time()
         self._at = time.perf_counter()
 
@@ -220,6 +247,10 @@ class _Measured:
         self.seconds = time.perf_counter() - self._at
         self.driver_cpu_s = time.process_time() - self._driver
         self.worker_cpu_s = self._cpu_of_workers() - self._workers
+        self.waited_s = self._waited_so_far() - self._waited
+
+    def _waited_so_far(self) -> float:
+        return sum(process_waited_s(pid) for pid in self.pids or ("self",))
 
     def _cpu_of_workers(self) -> float:
         return sum(process_cpu_s(pid) or 0.0 for pid in self.pids)

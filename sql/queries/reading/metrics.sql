@@ -32,7 +32,7 @@ select
   u.model,
   least(sum(u.input_tokens), 9223372036854775807)::bigint as input_tokens,
   least(sum(u.output_tokens), 9223372036854775807)::bigint as output_tokens,
-  (sum(u.cost_usd) filter (where u.priced > 0))::double as cost_usd,
+  round((sum(u.cost_usd) filter (where u.priced > 0))::double, 12) as cost_usd,
   sum(u.cut_off)::bigint as cut_off,
   least(sum(u.cached_tokens), 9223372036854775807)::bigint as cached_tokens
 from state.usage_sum as u

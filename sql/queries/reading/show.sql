@@ -56,31 +56,62 @@ order by
 limit $limit;
 
 -- name: show_dropped
--- The dropped rows and their reasons. O(dropped).
+-- The dropped rows and their reasons, those that were lost to errors first. O(dropped).
 select {columns}
-from main.dropped_row
+from (
+  select
+    row_id,
+    row_group,
+    row_index,
+    column_name,
+    reason,
+    reason in ('rejected', 'retries_exhausted', 'given_up') as lost,
+    * exclude (row_id, row_group, row_index, column_name, reason)
+  from main.dropped_row
+)
 where {predicate}
-order by row_id
+order by
+  lost desc,
+  row_id asc
 limit $limit;
 
 -- name: show_dropped_values
--- The dropped rows and their reasons with what they held. O(dropped).
+-- The same with what they held. O(dropped).
 select {columns}
 from (
   select
     d.*,
     v.* exclude (row_id)
-  from main.dropped_row as d
+  from (
+    select
+      row_id,
+      row_group,
+      row_index,
+      column_name,
+      reason,
+      reason in ('rejected', 'retries_exhausted', 'given_up') as lost,
+      * exclude (row_id, row_group, row_index, column_name, reason)
+    from main.dropped_row
+  ) as d
   left join main.dropped_row_value as v on d.row_id = v.row_id
 ) as d
 where {predicate}
-order by row_id
+order by
+  lost desc,
+  row_id asc
 limit $limit;
+
+-- name: dropped_counts
+-- How many rows were dropped, and how many of them were lost to errors. O(dropped).
+select
+  rows_dropped,
+  rows_lost
+from main.run_status;
 
 -- name: show_attempts
 -- The requests and failed calls, the latest first. O(attempts).
 select {columns}
-from main.attempt
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.attempt)
 where {predicate}
 order by number desc
 limit $limit;
@@ -88,7 +119,7 @@ limit $limit;
 -- name: show_attempts_between
 -- Those of a range of their numbers, for reading all of them slice by slice. O(slice).
 select {columns}
-from main.attempt
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.attempt)
 where number >= $first and number <= $last and {predicate}
 order by number desc;
 
@@ -111,7 +142,7 @@ limit $limit;
 -- name: show_usage
 -- Requests, tokens and cost by model, invocation and hour. O(attempts).
 select {columns}
-from main.usage
+from (select * replace (round(cost_usd, 12) as cost_usd) from main.usage)
 where {predicate}
 order by
   model,

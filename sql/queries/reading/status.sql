@@ -18,7 +18,7 @@ select
   requests,
   input_tokens,
   output_tokens,
-  cost_usd,
+  round(cost_usd, 12) as cost_usd,
   started_at,
   updated_at,
   reason,

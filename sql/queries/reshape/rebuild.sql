@@ -26,6 +26,11 @@ select
   case when $lacks_values then null else r.finished_at end
 from source.state.run as r;
 
+-- name: source_name
+-- The name of the run that is copied. O(1).
+select name
+from source.state.run;
+
 -- name: rebuild_table
 -- A table that does not depend on the spec, as it is. O(its rows).
 insert into state.{table} by name

@@ -19,4 +19,5 @@ class Choice(click.Choice[Any]):
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
             words = [str(each.value if isinstance(each, Enum) else each) for each in self.choices]
-            self.fail(error.message + did_you_mean(str(value), words), param, ctx)
+            hint = did_you_mean(str(value), words)
+            raise click.BadParameter(f"{error.message}{hint}", error.ctx, error.param, error.param_hint) from error

@@ -45,6 +45,7 @@ def facts(status: Status, now: datetime, live: LivePace | None = None, elapsed_s
             f"{count(status.rows_finished)} of {count(status.records)} finished ({finished}),"
             f" {count(status.rows_dropped)} dropped",
         ),
+        Fact("waiting", escaped(status.barrier_note)),
         Fact("pace", _pace(status, live)),
         Fact("time left", _time_left(status, now, live)),
         Fact("usage", _usage(status)),
@@ -147,7 +148,9 @@ def _cost(status: Status) -> str:
     bound = status.details.budget.max_cost_usd if status.details is not None else None
     cost_usd = status.cost_usd or 0.0
     if bound is not None:
-        used = f" ({100 * cost_usd / bound:.0f} %)" if bound else ""
+        part = 100 * cost_usd / bound if bound else 0.0
+        # Never 100 % before all is spent, as beside rows.
+        used = f" ({min(part, 99) if cost_usd < bound else part:.0f} %)" if bound else ""
         spent, allowed = beside(cost_usd, bound)
         return f"{spent} of {allowed}{used}"
     return money(cost_usd) if cost_usd else ""

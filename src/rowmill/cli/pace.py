@@ -34,7 +34,7 @@ class Pacemaker:
 
     def observe(self, status: Status, at_s: float) -> Pace:
         """Adds a status and returns the pace up to it."""
-        sample = _Sample(at_s, status.rows_finished, settled_cells(status))
+        sample = _Sample(at_s, status.rows_finished, status.cells_settled)
         self._samples.append(sample)
         while len(self._samples) > 2 and self._samples[1].at_s < at_s - self._window_s:
             self._samples.popleft()
@@ -43,16 +43,6 @@ class Pacemaker:
         if elapsed <= 0:
             return Pace(0.0, 0.0, None)
         cells_per_s = (sample.cells - first.cells) / elapsed
-        left = total_cells(status) - sample.cells
+        left = status.cells - sample.cells
         seconds_left = 0.0 if left <= 0 else left / cells_per_s if cells_per_s > 0 else None
         return Pace((sample.rows - first.rows) / elapsed, cells_per_s, seconds_left)
-
-
-def settled_cells(status: Status) -> int:
-    """Cells that need no more work: done, skipped or dropped."""
-    return sum(column.done + column.skipped + column.dropped for column in status.columns)
-
-
-def total_cells(status: Status) -> int:
-    """All cells of the run."""
-    return sum(column.cells for column in status.columns)

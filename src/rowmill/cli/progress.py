@@ -110,8 +110,12 @@ _FIELDS = ("state", "records", "rows_finished", "rows_dropped", "requests", "inp
 
 def progress_line(status: Status, pace: Pace) -> str:
     """One status as one line of text."""
-    finished = share(status.rows_finished, status.records)
-    parts = [f"{count(status.rows_finished)}/{count(status.records)} rows ({finished})"]
+    ahead = status.barrier_ahead
+    if ahead is None:
+        far = share(status.rows_finished, status.records)
+    else:
+        far = f"{status.cells_made} of the cells; rows wait for '{ahead.column_name}'"
+    parts = [f"{count(status.rows_finished)}/{count(status.records)} rows ({far})"]
     if pace.cells_per_s:
         parts.append(f"{rate(pace.cells_per_s)} cells/s")
     left_s = status.details.pace.seconds_left if status.details is not None else pace.seconds_left

@@ -86,7 +86,8 @@ def command(
     known of one row, 'prompt --row ROW_ID --column NAME' what the column's model is or was asked, rendered from it.
 
     Without DATABASE, the only *.duckdb file of the current directory. Each listing is a public view; --where takes any
-    SQL condition on its columns. Times are UTC. Why is nothing happening? Ask for admission, resources and deferred.
+    SQL condition on its columns. Dropped rows have 'lost' beside them: whether an error took them. Times are UTC. Why
+    is nothing happening? Ask for admission, resources and deferred.
 
     \b
     Example:
@@ -125,7 +126,7 @@ def command(
     if show_format in _OWN_FORMATS.values() and show_format is not own:
         raise UsageError(f"'{what}' cannot be written as {show_format}; use table, json, jsonl or csv.")
     from rowmill.inspect.opening import open_reader
-    from rowmill.store.reading.listing import Selection, listing
+    from rowmill.store.reading.listing import Selection, dropped_note, listing
 
     with open_reader(existing_database(database)) as reader:
         if show_format is ShowFormat.MERMAID:
@@ -135,6 +136,9 @@ def command(
         else:
             rows = listing(reader, what, Selection(where, chosen, limit + 1 if limit else None, values))
             _write(rows, what, limit, OutputFormat(show_format.value), is_filtered=where is not None)
+            note = dropped_note(reader) if what == "dropped" and where is None else ""
+            if note:
+                tell(note)
 
 
 def _row_id(word: Path) -> int:

@@ -108,7 +108,9 @@ def _write_cell(cell: Cell, language: str) -> None:
     elif cell.messages:
         _write_messages(cell.messages)
     elif cell.size:
-        say(f"{_INDENT}{'image' if cell.kind == 'image' else 'binary'}, {count(cell.size)} bytes: {cell.text[:47]} …")
+        say(
+            f"{_INDENT}{'image' if cell.kind == 'image' else 'binary'}, {plural(cell.size, 'byte')}: {cell.text[:47]} …"
+        )
     elif cell.kind == "code" and language and sys.stdout.isatty():
         _write_code(cell.text, language)
     else:

@@ -14,6 +14,7 @@ from pathlib import Path
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Locked, UsageError
 from rowmill.generators.file_directory import link_files
+from rowmill.spec.name import spec_name_problem
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.held_file import holding, sync_directory, sync_file
 from rowmill.store.file import engine_errors
@@ -70,8 +71,9 @@ def accept_change(
 def fork(prepared: Prepared, source: Path, target: Path, now: float, *, keeps: Collection[str] = ()) -> Change:
     """Makes ``target``, a copy of ``source`` under the given spec: values and files of unchanged columns are in both.
 
-    ``source`` is only read. ``now``: seconds since the epoch. Raises UsageError (``target`` exists), Locked,
-    Incompatible, Damaged or WriteFailed.
+    ``source`` is only read. A copy whose spec has the name of the source is called like its file: the name of a run
+    names its exports. ``now``: seconds since the epoch. Raises UsageError (``target`` exists), Locked, Incompatible,
+    Damaged or WriteFailed.
     """
     taken = UsageError(f"{target} exists already. Name a new file for the fork, or remove that one first.")
     if target.exists() or target.is_symlink():
@@ -103,11 +105,18 @@ def _rebuilt(
             rebuild = Rebuild(connection, prepared.blueprint(), change, purge=purge)
             if not rebuild.is_up_to_date():
                 raise _changed_meanwhile(source)
-            rebuild.copy(now, event=event, detail=f"{source.name}: {detail}")
+            name = None if source == target else _name_of_fork(prepared.spec.name, target)
+            rebuild.copy(now, event=event, detail=f"{source.name}: {detail}", name=name)
             rebuilt.chmod(source.stat().st_mode & 0o777)
             # Still holding the source, so that nobody writes to it before the rebuilt one has its place.
             sync_file(rebuilt)
             yield rebuilt
+
+
+def _name_of_fork(parent: str, target: Path) -> str:
+    """The file's name without its ending; one made of the parent's where a run cannot have that name."""
+    stem = target.stem
+    return stem if stem != parent and spec_name_problem(stem) is None else f"{parent[:95]}-fork"
 
 
 def _fold_log(database: Path) -> None:

@@ -197,7 +197,8 @@ def _look_for_left_behind(diagnosis: Diagnosis) -> None:
             DoctorFinding(
                 "left behind",
                 "warning",
-                f"a process that was killed left {size:,} bytes half made: {', '.join(file.name for file in left)}",
+                f"a process that was killed left {_many(size, 'byte')} half made: "
+                f"{', '.join(file.name for file in left)}",
                 f"'rowmill doctor {path} --repair' removes it, and so does the next run",
             )
         )
@@ -296,7 +297,7 @@ def _check_files(diagnosis: Diagnosis, connection: Connection, spec: Spec) -> No
         diagnosis.findings.append(DoctorFinding("files", "warning", message, advice))
     if check.orphans:
         message = (
-            f"{_many(len(check.orphans), 'file')} ({check.orphaned_bytes:,} bytes) in {where} belong to no row: "
+            f"{_many(len(check.orphans), 'file')} ({_many(check.orphaned_bytes, 'byte')}) in {where} belong to no row: "
             f"{_named(check.orphans)}"
         )
         advice = f"'rowmill doctor {diagnosis.path} --repair' removes them"

@@ -70,14 +70,16 @@ def report_of(
 def resting(report: RunReport, name: str, why: str) -> RunReport:
     """The report on a shard that has done what it can: 0 or 3, as there is nothing to go on with here."""
     waiting = report.records - report.rows_dropped - report.rows_finished
-    message = f"{name} has done its part, {waiting} of {report.records} rows wait: {why}."
+    verb = "waits" if waiting == 1 else "wait"
+    message = f"{name} has done its part, {waiting:,} of {plural(report.records, 'row')} {verb}: {why}."
     return replace(report, message=message)
 
 
 def _dropped(status: Status) -> str:
     if status.rows_lost == status.rows_dropped:
-        return f"{status.rows_dropped} dropped"
-    return f"{status.rows_dropped} dropped ({status.rows_lost or 'none'} of them lost to errors)"
+        return f"{status.rows_dropped:,} dropped"
+    lost = f"{status.rows_lost:,}" if status.rows_lost else "none"
+    return f"{status.rows_dropped:,} dropped ({lost} of them lost to errors)"
 
 
 def stopped_message(name: str, status: Status) -> str:

@@ -29,6 +29,7 @@ _HARMLESS = frozenset(
     }
 )  # fmt: skip
 """Column types that run no code of the user's and reach nothing outside."""
+_HARMLESS_VALIDATORS = frozenset({"sql", "json_schema"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,12 @@ def plan_estimate(prepared: Prepared) -> Estimate | str | None:
         ("max_cost_usd", "max_tokens", "max_requests", "deadline", "answer_cache")
     )
     run = spec.run.model_copy(update=unlimited)
-    free = spec.model_copy(update={"models": models, "run": run})
+    # What a simulated answer is worth says nothing of real ones: no verdict on it leaves a row out.
+    columns = tuple(
+        each.model_copy(update={"on_invalid": "keep"}) if each.column_type == "validation" else each
+        for each in spec.columns
+    )
+    free = spec.model_copy(update={"models": models, "columns": columns, "run": run})
     try:
         made = preview(prepare(free, prepared.directory), _ROWS, {})
     except RowmillError as error:
@@ -104,6 +110,8 @@ def plan_estimate(prepared: Prepared) -> Estimate | str | None:
 
 def _is_harmless(column: Any) -> bool:
     reaches_out = getattr(column, "tool_alias", None) or getattr(column, "multi_modal_context", None)
+    if column.column_type == "validation":
+        return column.validator_type in _HARMLESS_VALIDATORS and column.on_invalid != "regenerate"
     return column.column_type in _HARMLESS and not reaches_out
 
 

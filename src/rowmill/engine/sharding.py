@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from rowmill.counted import plural
 from rowmill.engine.preparation import Prepared
 from rowmill.errors import Incompatible, UsageError
 from rowmill.graph.graph import Graph
@@ -70,8 +71,8 @@ def check_order(store: RunStore, order: ShardOrder | None, given: Prepared | Non
         check_can_be_cut(given.spec, given.graph)
         if given.spec.planned_records != shard.records:
             raise Incompatible(
-                f"{name} is {shard}, but the spec has {given.spec.planned_records:,} records. A shard is not extended: "
-                f"say 'records: {shard.records}', merge the shards, and extend what they make."
+                f"{name} is {shard}, but the spec has {plural(given.spec.planned_records, 'record')}. A shard is not "
+                f"extended: say 'records: {shard.records}', merge the shards, and extend what they make."
             )
 
 

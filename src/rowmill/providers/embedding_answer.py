@@ -14,6 +14,8 @@ from rowmill.providers.protocol import EmbeddingAnswer
 from rowmill.providers.refused import error_in_answer, json_document
 from rowmill.providers.token_usage import token_usage
 
+_NUMBERS = frozenset({int, float})
+
 
 def read_embeddings(payload: bytes, endpoint: str, model: str, *, texts: int) -> EmbeddingAnswer:
     """The vectors in the body of a 2xx response, one for each of the ``texts``, in their order.
@@ -64,6 +66,8 @@ def _vector(given: Any) -> list[float]:
             numbers.byteswap()
         vector = numbers.tolist()
     else:
+        if not isinstance(given, list) or not _NUMBERS.issuperset(map(type, given)):
+            raise ValueError("a vector is no list of numbers")
         vector = [float(number) for number in given]
     if not vector or not all(map(math.isfinite, vector)):
         raise ValueError("a vector is empty or not finite")

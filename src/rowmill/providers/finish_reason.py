@@ -15,16 +15,21 @@ ERROR: Final = "error"
 """It was broken off: a part is missing, and asking again may bring it."""
 
 _SPELLINGS: Final = {
-    STOP: "stop end_turn stop_sequence eos eos_token complete completed finished end finish_reason_stop",
+    STOP: "stop end_turn stop_sequence eos eos_token complete completed finished end done finish_reason_stop",
     LENGTH: "length max_tokens model_length max_length max_output_tokens max_completion_tokens max_new_tokens"
     " max_token token_limit token_limit_reached tokens_limit output_limit incomplete truncated context_length"
     " context_length_exceeded context_window_exceeded model_context_window_exceeded model_context_length"
-    " finish_reason_max_tokens length_limit max_tokens_reached limit",
+    " finish_reason_max_tokens length_limit max_tokens_reached limit"
+    " max_tokens_exceeded max_context context_window context total_tokens time_limit not_finished partial"
+    " repetition_truncation",
     CONTENT_FILTER: "content_filter content_filtered refusal refused safety recitation prohibited_content blocklist"
     " spii image_safety language guardrail_intervened guardrails sensitive moderation content_policy_violation"
-    " error_toxic finish_reason_safety",
+    " error_toxic finish_reason_safety"
+    " blocked flagged image_prohibited_content image_recitation",
     ERROR: "error abort aborted cancelled canceled failed network_error insufficient_system_resource"
-    " malformed_function_call internal_error pause_turn error_limit unexpected_tool_call",
+    " malformed_function_call internal_error pause_turn error_limit unexpected_tool_call"
+    " timeout timed_out deadline deadline_exceeded user_cancelled server_error malformed_response"
+    " malformed_model_output malformed_tool_use too_many_tool_calls missing_thought_signature",
 }
 _KNOWN: Final = {spelling: reason for reason, spellings in _SPELLINGS.items() for spelling in spellings.split()}
 _LONGEST: Final = 60

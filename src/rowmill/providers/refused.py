@@ -3,13 +3,14 @@
 ============================================  ==========================================================
 it says                                       becomes
 ============================================  ==========================================================
-429                                           ``RateLimited``
+429                                           ``RateLimited``; of a single request that exceeds the limit,
+                                              ``Rejected("ContextTooLong")``
 that its account has no quota or credit,      ``RunStopping("InsufficientQuota")``: no time heals that
 whatever the status
 402                                           ``RunStopping("PaymentRequired")``
-401, 403, 407; an unknown model; a wrong URL  ``RunStopping``
+401, 403, 407; an unknown model; a wrong URL  ``RunStopping``, also when it is said with 400
 502, 503, 504, "loading model"                ``Unavailable``
-408, 409, 425, other 5xx                      ``Transient``
+408, 409, 424, 425, 499, other 5xx            ``Transient``
 that it only sends streams                    ``RunStopping("StreamingOnly")``
 a refusal of the content                      ``Rejected("Refusal")``
 a prompt that is too long for the model       ``Rejected("ContextTooLong")``
@@ -33,13 +34,45 @@ from rowmill.secret import hidden
 LONGEST_MESSAGE = 300
 """Characters of an error message, at most."""
 
-_REFUSAL_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked"})
+_REFUSAL_CODES = frozenset({"content_filter", "content_policy_violation", "moderation_blocked", "invalid_prompt"})
+_REFUSED = re.compile(r"blocked by content filtering policy|invalid generation: blocked output", re.IGNORECASE)
+"""Of Anthropic and Cohere, which have no code for it."""
 _WRONG_URL = frozenset({404, 405, 410})
 _AWAY = frozenset({502, 503, 504})
 _LOADING = re.compile(
     r"loading model|model is (still |currently )?(being )?load(ing|ed)|currently loading", re.IGNORECASE
 )
-_WORTH_RETRYING = frozenset({408, 409, 425})
+_WORTH_RETRYING = frozenset({408, 409, 424, 425, 499})
+_NO_ACCESS_CODES = frozenset(
+    {
+        "invalid_api_key",
+        "api_key_invalid",
+        "api_key_expired",
+        "blocked_api_access",
+        "organization_restricted",
+        "organization_deactivated",
+        "unsupported_country_region_territory",
+    }
+)
+_NO_ACCESS = re.compile(
+    r"\bapi[ _-]?key\b.{0,40}\b(not valid|invalid|expired|not found)\b|\binvalid api[ _-]?(key|token)\b"
+    r"|\blocation is not supported\b",
+    re.IGNORECASE,
+)
+"""What is said with 400 of a key or an account: Gemini, Groq."""
+_UNKNOWN_MODEL_CODES = frozenset(
+    {"model_not_found", "invalid_model", "model_decommissioned", "model_not_available", "model_not_exist"}
+)
+_UNKNOWN_MODEL = re.compile(
+    r"^invalid model\b|^(the )?model\b.{0,120}\b(does not exist|not found|has been decommissioned)\b"
+    r"|\bis not a valid model( id)?\b",
+    re.IGNORECASE,
+)
+"""What is said of a model with 400: Mistral, Groq, OpenRouter."""
+_NEVER_FITS = re.compile(r"^request too large for ", re.IGNORECASE)
+"""A limit of tokens a minute that a single request exceeds: waiting does not help it. Of OpenAI and Groq."""
+_NO_TOKEN = 498
+"""Of Cohere for a wrong key, of Groq for a lack of capacity."""
 _PAY = "Waiting does not change that: give the account credit or a higher limit, then run again"
 _NO_CREDIT = frozenset(
     {
@@ -87,11 +120,14 @@ _CONTEXT_TOO_LONG = re.compile(
     r"|(longer|larger|greater) than (the |this )?(model'?s |maximum )*(context|sequence) (size|length|window)"
     r"|too large for model with \d+ maximum context|input token count .{0,40}exceeds the maximum"
     r"|input length and `?max_tokens`? exceed context limit|context (size|length|window) (was |has been |is )?exceeded"
-    r"|input \(\d+ tokens\) is too large to process",
+    r"|input \(\d+ tokens\) is too large to process|longer than the maximum model length"
+    r"|too many tokens: size limit exceeded|^input is too long for requested model",
     re.IGNORECASE,
 )
-"""What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, llama.cpp, gateways."""
+"""What servers say that have no code for it: vLLM, Anthropic, SGLang, Mistral, Gemini, llama.cpp, Cohere,
+Bedrock, gateways."""
 _TOO_LONG = frozenset({400, 413, 422, 500})
+_SAID_WITH = frozenset({400, 422})
 _SPENT = (
     r"credit balance is too low|specified api usage limits|monthly (usage|spend(ing)?) limit"
     r"|used all (of )?(your |its |the )?available credits"
@@ -101,7 +137,8 @@ _CREDIT_TOO_LOW = re.compile(_SPENT, re.IGNORECASE)
 _NO_CREDIT_WORDS = re.compile(
     rf"{_SPENT}|insufficient (account )?(balance|credits?|funds)|balance is (insufficient|not enough)|余额不足"
     r"|billing (hard )?limit|out of credits"
-    r"|not enough credits|account is not active, please check your billing|spend(ing)? limit (has been |was )?reached",
+    r"|not enough credits|credits are depleted|doesn't have any credits"
+    r"|account is not active, please check your billing|spend(ing)? limit (has been |was )?reached",
     re.IGNORECASE,
 )
 _EXCEEDED_QUOTA = re.compile(r"exceeded your current quota", re.IGNORECASE)
@@ -150,23 +187,32 @@ def error_of_status(
     message = f"{endpoint} answered {status}" + (f": {detail}" if detail else "")
     if status != 402 and _needs_payment(status, error, detail, has_wait="Retry-After" in headers):
         return RunStopping(f"{message.rstrip('.')}. {_PAY}", "InsufficientQuota")
+    if status in (413, 429) and _NEVER_FITS.match(detail):
+        return Rejected(message, "ContextTooLong")
     if status == 429:
         return RateLimited(message, retry_after_s(headers, now))
     if status in _TOO_LONG and _is_too_long(error, detail):
         return Rejected(message, "ContextTooLong")
+    if status == _NO_TOKEN and code == "capacity_exceeded":
+        return Unavailable(message, f"HTTP {status}", retry_after_s(headers, now))
     if status in _AWAY or (status >= 500 and _LOADING.search(detail)):
         return Unavailable(message, f"HTTP {status}", retry_after_s(headers, now))
     if status >= 500 or status in _WORTH_RETRYING:
         return Transient(message, f"HTTP {status}", retry_after_s(headers, now))
-    if _is_refusal(error, code):
+    if _is_refusal(error, code) or _REFUSED.search(detail):
         return Rejected(message, "Refusal")
-    if status in (401, 403, 407):
-        return RunStopping(f"{message}. Check the api_key of model {model!r}", "Authentication")
+    if status in (401, 403, 407, _NO_TOKEN) or (status in _SAID_WITH and _says(error, _NO_ACCESS_CODES, _NO_ACCESS)):
+        return RunStopping(f"{message.rstrip('.')}. Check the api_key of model {model!r}", "Authentication")
     if status == 402:
         return RunStopping(f"{message.rstrip('.')}. {_PAY}", "PaymentRequired")
     if status in (400, 422) and (error.get("param") == "stream" or _WANTS_STREAM.search(detail)):
         return streaming_only(endpoint)
-    if code == "model_not_found" or (status == 404 and (error.get("param") == "model" or "model" in detail.lower())):
+    is_unknown = status in _SAID_WITH and _says(error, _UNKNOWN_MODEL_CODES, _UNKNOWN_MODEL)
+    if (
+        is_unknown
+        or code == "model_not_found"
+        or (status == 404 and (error.get("param") == "model" or "model" in detail.lower()))
+    ):
         return RunStopping(f"{endpoint} does not know the model {model!r}: {detail or status}", "UnknownModel")
     if status in _WRONG_URL:
         return RunStopping(message, "NotFound")
@@ -312,6 +358,14 @@ def _is_refusal(error: Mapping[str, Any], code: Any) -> bool:
 def _is_too_long(error: Mapping[str, Any], detail: str) -> bool:
     codes = (str(error.get(name) or "").lower() for name in ("code", "type", "status"))
     return any(code in _CONTEXT_CODES for code in codes) or bool(_CONTEXT_TOO_LONG.search(detail))
+
+
+def _says(error: Mapping[str, Any], codes: frozenset[str], words: re.Pattern[str]) -> bool:
+    """Does an error have one of the codes, or say so in words?"""
+    said = str(error.get("message") or error.get("detail") or "")
+    return any(str(error.get(name) or "").lower() in codes for name in ("code", "type", "status")) or bool(
+        words.search(said[: 20 * LONGEST_MESSAGE])
+    )
 
 
 def _tail(payload: bytes) -> str:

@@ -16,7 +16,7 @@ _FILE_START = b"ARROW1"
 def arrow_file_schema(location: Location, name: str) -> pa.Schema:
     """The columns of a file. Raises SpecError when it is none of Arrow's, OSError."""
     with location.open(name) as file:
-        return _reader(file, name).schema
+        return _named(name, _reader(file, name).schema)
 
 
 def read_arrow_file(location: Location, names: Sequence[str]) -> pa.Table:
@@ -25,13 +25,34 @@ def read_arrow_file(location: Location, names: Sequence[str]) -> pa.Table:
     for name in names:
         with location.open(name) as file:
             try:
-                tables.append(_reader(file, name).read_all())
+                tables.append(_whole(name, _reader(file, name).read_all()))
             except pa.ArrowException as error:
                 raise _broken(name, error) from error
         check_agreement({field.name: str(field.type) for field in tables[0].schema},
                         {field.name: str(field.type) for field in tables[-1].schema}, names[0], name)  # fmt: skip
         tables[-1] = tables[-1].select(tables[0].column_names)
     return pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+
+
+def _named(name: str, schema: pa.Schema) -> pa.Schema:
+    if "" in schema.names:
+        raise SpecError([Problem("seed_dataset.path", f"{name}: its column {schema.names.index('') + 1} has no name.")])
+    return schema
+
+
+def _whole(name: str, table: pa.Table) -> pa.Table:
+    """The table, if what its buffers hold is what its types say: no file is read without a look at that."""
+    _named(name, table.schema)
+    for column, values in zip(table.column_names, table.columns, strict=True):
+        if pa.types.is_date64(values.type):  # times that are no dates are told apart by row later
+            continue
+        try:
+            values.validate(full=True)
+        except pa.ArrowInvalid as error:
+            reason = str(error).strip().splitlines()[0].rpartition("Invalid: ")[2]
+            message = f"{name}: column {column!r} is damaged: {reason}. Write the file anew."
+            raise SpecError([Problem("seed_dataset.path", message)]) from error
+    return table
 
 
 def _reader(file: object, name: str) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:

@@ -69,7 +69,7 @@ class ManualDistributionParameters(StrictModel):
     def _one_weight_a_value(self) -> Self:
         if self.weights is not None and len(self.weights) != len(self.values):
             raise ValueError(
-                f"There are {len(self.values):,} values and {plural(len(self.weights), 'weight')}; give one to each."
+                f"{plural(len(self.values), 'value')} and {plural(len(self.weights), 'weight')}: give one to each."
             )
         return self
 

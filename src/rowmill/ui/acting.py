@@ -100,7 +100,7 @@ class Steering:
         arguments = {"resource": found.resource, "calls": calls, "spec_calls": found.calls}
         what = found.resource or "all tasks together"
         most = calls if calls is not None else found.calls
-        words = f"At most {most} calls of {what} at once; the spec says {found.calls}."
+        words = f"At most {plural(most, 'call')} of {what} at once; the spec says {found.calls}."
         return words, lambda: steer(self._database, "limit", arguments).message
 
     def _retry(self, _verb: str, wish: Mapping[str, str]) -> tuple[str, Callable[[], str] | None]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from rowmill.counted import beside
 from rowmill.figures import count, duration, money, plural, rate, share, short_count
 from rowmill.report.chart import Series, line_chart
 from rowmill.report.drawing import graph_drawing
@@ -78,13 +79,13 @@ def now_facts(look: Look) -> dict[str, Any]:
 
 def _tiles(status: Status, now: datetime) -> list[Tile]:
     settled = status.rows_finished + status.rows_dropped
+    ahead = status.barrier_ahead
+    note, part = f"{share(settled, status.records)} settled", settled / status.records if status.records else 1.0
+    if ahead is not None:
+        part = status.cells_settled / status.cells
+        note = f"{status.cells_made} of the cells made, rows wait for '{ahead.column_name}'"
     found = [
-        Tile(
-            "rows finished",
-            count(status.rows_finished),
-            f"of {count(status.records)}, {share(settled, status.records)} settled",
-            settled / status.records if status.records else 1.0,
-        ),
+        Tile("rows finished", count(status.rows_finished), f"of {count(status.records)}, {note}", part),
         Tile(
             "rows dropped",
             count(status.rows_dropped),
@@ -145,7 +146,8 @@ def _budget(status: Status) -> list[Tile]:
     for label, used, bound, shown in bounds:
         if bound is not None:
             part = min(used / bound, 1.0) if bound else 1.0
-            found.append(Tile(label, shown(used), f"of {shown(bound)}", part, is_warning=part >= 0.9))
+            spent, allowed = beside(used, bound) if label == "cost" else (shown(used), shown(bound))
+            found.append(Tile(label, spent, f"of {allowed}", part, is_warning=part >= 0.9))
         elif label == "cost" and used:
             per_row = used / status.rows_finished * 1000 if status.rows_finished else 0.0
             found.append(Tile(label, money(used), f"{money(per_row)} per 1,000 rows" if per_row else ""))

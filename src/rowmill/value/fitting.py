@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.value.json_value import JsonArray, JsonNumber, JsonObject, JsonText, json_text
 from rowmill.value.kind import is_binary, is_json, is_list, is_text, is_truth, opaque_name
 from rowmill.value.moment import Moment
@@ -315,7 +316,7 @@ def _list(kind: pa.DataType) -> Fitting:
         if not isinstance(value, (list, tuple)):
             raise Misfit("it is no list")
         if size is not None and len(value) != size:
-            raise Misfit(f"it has {len(value)} elements")
+            raise Misfit(f"it has {plural(len(value), 'element')}")
         if own.issuperset(map(type, value)):
             return list(value)
         return [item if type(item) in own else None if item is None else convert(item) for item in value]

@@ -34,6 +34,7 @@ from rowmill.generators.prompting.thoughts import (
 from rowmill.generators.protocol import UnusableAnswer
 
 _LABELS = frozenset({"json", "jsonc", "json5", "application/json"})
+_NO_VALUE_YET = "It ends within the model's thoughts, before the JSON value."
 _MAX_STARTS = 200
 """Places in a text at which a JSON value is looked for."""
 _TOKEN = re.compile(rf"(?P<fence>{OPENING})|(?P<tag>{TAG})|(?P<start>[{{\[])", re.MULTILINE | re.IGNORECASE)
@@ -83,6 +84,8 @@ def json_value(text: str, wanted: Wanted = Wanted()) -> Any:  # noqa: B008  immu
         whole = error
     if "<|" in text or text.startswith("analysis"):
         channels = separated(text)
+        if channels.is_unfinished and not channels.text.strip():
+            raise UnusableAnswer(_NO_VALUE_YET)
         if channels.text != text and not channels.is_unfinished:
             return json_value(channels.text, wanted)
     found = _like(wanted, _values(text))
@@ -128,7 +131,7 @@ def _values(text: str) -> list[_Found]:
                 continue
             closing = closing_tag(text, tag.kind, token.end())
             if closing is None:
-                raise UnusableAnswer("It ends within the model's thoughts, before the JSON value.")
+                raise UnusableAnswer(_NO_VALUE_YET)
             position = closing.end()
         else:
             starts += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, Protocol
 
 import anyio
@@ -17,6 +17,8 @@ from rowmill.task import Row
 
 _LARGEST = 3.4028235677973366e38
 """What is at least this is infinite as a 32-bit float."""
+_NO_VECTOR = (str, bytes, Mapping, Set)
+"""What can be gone through, and is no vector, nor a list of them: mappings give their keys, sets no order."""
 
 
 class Vectors(Protocol):
@@ -60,9 +62,13 @@ class EmbeddingFunction:
     def _vectors(self, result: Any, texts: int) -> Sequence[Sequence[float]]:
         result = result.tolist() if hasattr(result, "tolist") else result
         try:
-            vectors = [vector.tolist() if hasattr(vector, "tolist") else list(vector) for vector in result]
+            vectors = [vector.tolist() if hasattr(vector, "tolist") else vector for vector in result]
         except TypeError as error:
             raise self._broken(f"must return a list of vectors, not {type(result).__name__}.") from error
+        strange = [one for one in (result, *vectors) if isinstance(one, _NO_VECTOR) or not isinstance(one, Iterable)]
+        if strange:
+            raise self._broken(f"must return a list of vectors; a {type(strange[0]).__name__} is none.")
+        vectors = [list(vector) for vector in vectors]
         if len(vectors) != texts:
             raise self._broken(f"returned {plural(len(vectors), 'vector')} for {plural(texts, 'text')}.")
         return vectors

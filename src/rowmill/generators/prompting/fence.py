@@ -34,5 +34,5 @@ def block_at(text: str, opening: re.Match[str]) -> tuple[Block, int]:
     start = min(opening.end() + 1, len(text))
     end = closing.search(text, start)
     content = text[start : end.start() if end else len(text)]
-    block = Block(opening["label"].lower(), content.removesuffix("\n"), end is not None)
+    block = Block(opening["label"].lower(), content.removesuffix("\n").removesuffix("\r"), end is not None)
     return block, end.end() if end else len(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
@@ -24,6 +25,8 @@ _WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"(?P<sign>[+-]?)(?P<whole>[0-9]{1,40})(?:\.(?P<fraction>[0-9]{0,40}))?")
 _AROUND = "\"'“”„‘’«»`*_"
 """Marks around an option that are no part of it."""
+_DASHES = "\u2010\u2011\u2012\u2013\u2212"
+_MEANING_IN_FORM = ("<super>", "<sub>", "<fraction>")
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 
 
@@ -134,9 +137,8 @@ def _judged(score: Score, given: object) -> dict[str, Any]:
     found = given.get("score")
     chosen = _chosen(score, found)
     if chosen is None:
-        options = ", ".join(str(option) for option in score.options)
-        shown = found.text if isinstance(found, WrittenNumber) else str(found)
-        raise UnusableAnswer(f"The score of '{score.name}' is {shown.strip()[:80]!r}; it must be one of {options}.")
+        options, shown = ", ".join(map(str, score.options)), str(found).strip()[:80]
+        raise UnusableAnswer(f"The score of '{score.name}' is {shown!r}; it must be one of {options}.")
     reasoning = given.get("reasoning")
     if not isinstance(reasoning, str):
         raise UnusableAnswer(f"The 'reasoning' of '{score.name}' is missing.")
@@ -150,17 +152,32 @@ def _chosen(score: Score, found: object) -> int | str | None:
         isinstance(found, bool) and isinstance(next(iter(score.options)), int)
     ):
         return None
-    text = str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
-    text = found.text if isinstance(found, WrittenNumber) and not found.is_integer() else text
+    text = str(found)
     for option in score.options:
         if str(option) == text.strip():
             return option
-    like = [option for option in score.options if _normalised(str(option)) == _normalised(text)]
+    meant = _normalised(_without_exponent(found) if isinstance(found, WrittenNumber) else text)
+    like = [option for option in score.options if _normalised(str(option)) == meant]
     return like[0] if len(like) == 1 else None
 
 
+def _without_exponent(number: WrittenNumber) -> str:
+    return format(Decimal(number.text), "f")
+
+
+def _plain(character: str) -> str:
+    """A character as it is commonly written: ``3`` for ``３``. What is raised, lowered or a fraction stays."""
+    if character.isdecimal():
+        return str(unicodedata.decimal(character))
+    if unicodedata.decomposition(character).startswith(_MEANING_IN_FORM):
+        return character
+    return "-" if character in _DASHES else unicodedata.normalize("NFKC", character)
+
+
 def _normalised(text: str) -> str:
-    text = " ".join(unicodedata.normalize("NFKC", text).translate(_INVISIBLE).casefold().split())
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", "".join(map(_plain, text))).translate(_INVISIBLE)
+    text = " ".join(text.casefold().split())
     text = text.strip(_AROUND).strip()
     number = _NUMBER.fullmatch(text)
     if number is None:

@@ -108,7 +108,7 @@ class ArrowStream(Protocol):
 
 
 _ROWS_PER_BATCH = 16_384
-_MOST_PARSED = 512
+_MOST_PARSED = 1024
 """Statements: more than a run has."""
 _WRITES = re.compile(r"\b(?:insert\s+into|update|delete\s+from|merge\s+into)\s+(state\.\w+)", re.IGNORECASE)
 """How our statements begin to write, and to which table."""
@@ -120,6 +120,10 @@ class _Parsed(NamedTuple):
     statement: duckdb.Statement | str
     written: str | None
     """The table it writes to."""
+
+
+_parsed: dict[str, _Parsed] = {}
+"""What was executed before, by whichever connection. Reading the text anew takes an eighth of a turn's CPU."""
 
 
 class Connection:
@@ -208,8 +212,6 @@ class Connection:
         """Whether a transaction was committed: then closing folds the log into the file."""
         self._claim = self._identity = self._undo = None
         self._staged: dict[str, StagedTable] = {}
-        self._parsed: dict[str, _Parsed] = {}
-        """What was executed before, as the engine read it. Reading the text anew takes an eighth of a turn's CPU."""
         self._remembered: dict[str, list[tuple[Any, ...]]] = {}
         """The rows of queries whose tables were not written to since."""
         self._readers: dict[str, set[str]] = {}
@@ -259,7 +261,7 @@ class Connection:
 
     def execute(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Runs one statement to its end and returns its rows (counts for a statement that writes)."""
-        parsed = self._parsed.get(sql) or self._parse(sql)
+        parsed = _parsed.get(sql) or self._parse(sql)
         if parsed.written is not None:
             self.forget(parsed.written)
         return self._engine.execute(parsed.statement, parameters).fetchall()
@@ -282,14 +284,15 @@ class Connection:
             self._remembered.pop(sql, None)
 
     def _parse(self, sql: str) -> _Parsed:
-        if len(self._parsed) >= _MOST_PARSED:
-            self._parsed.clear()
+        if len(_parsed) >= _MOST_PARSED:
+            _parsed.clear()
         statements = self._engine.extract_statements(sql)
         written = _WRITES.search(sql)
-        self._parsed[sql] = _Parsed(
+        parsed = _Parsed(
             statements[0] if len(statements) == 1 else sql, written.group(1).lower() if written is not None else None
         )
-        return self._parsed[sql]
+        _parsed[sql] = parsed
+        return parsed
 
     def script(self, sql: str) -> None:
         """Runs several statements without parameters."""

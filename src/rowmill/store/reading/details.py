@@ -96,6 +96,13 @@ def time_left(
         return None, _OVER.get(status.state, "nothing works on this run; 'rowmill run' goes on")
     window = f"the last {_span(recent_s)}"
     left = _requests_left(status)
+    ahead = status.barrier_ahead
+    if ahead is not None:
+        # What comes after it is not asked yet; and no row group finishes before it, so that rows have no pace.
+        asked = {each.resource for each in requests} | {each.resource for each in status.columns if each.done}
+        left = {resource: answers for resource, answers in left.items() if resource in asked}
+        if not left:
+            return None, f"{status.barrier_note}; what comes after it has no pace yet"
     if left and recent_s > 0:
         answered = {each.resource: each.succeeded for each in requests}
         silent = [resource for resource in left if not answered.get(resource)]

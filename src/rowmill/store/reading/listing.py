@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from rowmill.counted import plural
 from rowmill.errors import UsageError
 from rowmill.store.database.connection import column_list
 from rowmill.store.database.statements import Statement, statement, statements_of
@@ -22,6 +23,8 @@ from rowmill.value.python_value import python_rows
 sql = statements_of("reading/show", "reading/status")
 
 _SLICE_ROWS = 50_000
+_LOST = "lost"
+"""Of a dropped row: whether it was lost to an error, or went as the spec, or a person, wanted. Of the listing alone."""
 
 VIEWS = {
     "rows": "dataset",
@@ -93,6 +96,18 @@ def listing(reader: Reader, what: str, selection: Selection) -> pa.RecordBatchRe
         raise UsageError(f"The condition {selection.where!r} cannot be used on '{what}'. {error}{hint}") from error
 
 
+def dropped_note(reader: Reader) -> str:
+    """How many of the dropped rows were lost to errors, where it is some and not all; else empty."""
+    (counts,) = reader.table(sql.dropped_counts.text).to_pylist()
+    dropped, lost = counts["rows_dropped"], counts["rows_lost"]
+    if not 0 < lost < dropped:
+        return ""
+    return (
+        f"{lost:,} of {plural(dropped, 'row')} {'was' if lost == 1 else 'were'} lost to errors, the others were left "
+        f'out as wanted: --where "{_LOST}" or --where "not {_LOST}" lists these alone.'
+    )
+
+
 def view_columns(reader: Reader) -> dict[str, list[str]]:
     """The public views and their columns."""
     found: dict[str, list[str]] = {}
@@ -141,6 +156,8 @@ def _chosen(reader: Reader, views: Sequence[str], columns: Sequence[str]) -> str
     known: dict[str, None] = {}
     for view in views:
         known |= dict.fromkeys(reader.table(sql.view_columns.text, {"view": view})["column_name"].to_pylist())
+    if views[0] == VIEWS["dropped"]:
+        known |= {_LOST: None}
     for column in columns:
         if column not in known:
             near = difflib.get_close_matches(column, known, n=1)

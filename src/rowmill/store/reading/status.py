@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Self
 
 from rowmill import notebook
+from rowmill.figures import share
 from rowmill.store.database.question import Queryable
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
@@ -263,6 +264,38 @@ class Status:
         details = Details.from_values(values["details"]) if values["details"] is not None else None
         return cls(**{**values, "columns": columns, "resources": resources, "details": details})
 
+    @property
+    def barrier_ahead(self) -> ColumnProgress | None:
+        """The column over all rows that the run waits for next: before it is made, no row can finish. None without."""
+        if self.state == "finished":
+            return None
+        return next((each for each in self.columns if each.strategy == "dataset" and each.waiting > 0), None)
+
+    @property
+    def cells_settled(self) -> int:
+        """Cells that need no more work: done, skipped or dropped."""
+        return sum(column.done + column.skipped + column.dropped for column in self.columns)
+
+    @property
+    def cells(self) -> int:
+        """All cells of the run."""
+        return sum(column.cells for column in self.columns)
+
+    @property
+    def cells_made(self) -> str:
+        """The share of cells that are there, of those of rows that live: ``37 %``."""
+        made = sum(column.done + column.skipped for column in self.columns)
+        return share(made, self.cells - sum(column.dropped for column in self.columns))
+
+    @property
+    def barrier_note(self) -> str:
+        """How far a run is whose rows cannot finish yet, and what they wait for; empty for any other."""
+        ahead = self.barrier_ahead
+        if ahead is None:
+            return ""
+        waits = f"rows wait for column '{ahead.column_name}', which looks at all of them"
+        return f"{self.cells_made} of the cells are made, {waits}"
+
     def __str__(self) -> str:
         """The status as a short table."""
         from rowmill.store.reading.status_text import status_text
@@ -279,6 +312,7 @@ class Status:
             ("requests", self.requests),
             ("tokens", f"{self.input_tokens:,} in, {self.output_tokens:,} out"),
         ]
+        facts += [("waiting", self.barrier_note)] if self.barrier_note else []
         facts += [("cost", f"${self.cost_usd:,.4f}")] if self.cost_usd else []
         facts += [("answers cut off", f"{self.answers_cut_off:,}")] if self.answers_cut_off else []
         facts += [("because", self.reason)] if self.reason else []

@@ -15,6 +15,8 @@ _Column = tuple[str, Sequence[int | str]]
 def status_text(status: Status) -> str:
     """The status in lines, the most important first. Columns of a table in which there is nothing are left out."""
     lines = [_rows(status)]
+    if status.barrier_note:
+        lines.append(_on_one_line(status.barrier_note))
     if status.requests:
         spent = f", {money(status.cost_usd)}" if status.cost_usd else ""
         cached = f" ({status.cached_tokens:,} of them from caches)" if status.cached_tokens else ""

@@ -50,7 +50,7 @@ def plan_problems(connection: Connection) -> Iterator[str]:
         planned = (
             f"the plan has {plural(planned_rows, 'row')} from row {planned_first_row} on"
             if planned_rows is not None
-            else f"the plan has {plan.row_groups} row groups"
+            else f"the plan has {plural(plan.row_groups, 'row group')}"
         )
         yield f"row group {row_group} has {plural(rows, 'row')} from row {first_row} on, {planned}"
 

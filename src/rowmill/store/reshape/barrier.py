@@ -265,7 +265,8 @@ class Barriers:
                 finding, slice_
             )[0]
             if foreign:
-                return f"It returned row_id {foreign_row}, which was not among the {self._bounds(rows)[2]} rows given."
+                among = plural(self._bounds(rows)[2], "row")
+                return f"It returned row_id {foreign_row}, which was not among the {among} given."
             if repeated:
                 return f"It returned row_id {repeated_row} more than once."
             missing += lacking

@@ -80,8 +80,14 @@ class Rebuild:
         """Whether the source is still the database that was compared with the spec."""
         return self._fingerprints == dict(self._change.stored)
 
-    def copy(self, now: float, *, event: str, detail: str) -> None:
-        """Makes all tables and copies everything, in one transaction, then checkpoints."""
+    def copy(self, now: float, *, event: str, detail: str, name: str | None = None) -> None:
+        """Makes all tables and copies everything, in one transaction, then checkpoints.
+
+        ``name``: what the copy is called if the spec gives it no name of its own, but that of the source.
+        """
+        spec = self._blueprint.spec
+        if name is not None and self._connection.execute(sql.source_name.text) == [(spec.name,)]:
+            spec = spec.model_copy(update={"name": name})
         moment = from_epoch(now)
         connection = self._connection
         seed_file = self._blueprint.seed_file
@@ -91,7 +97,7 @@ class Rebuild:
             connection.execute(
                 sql.rebuild_run.text,
                 {
-                    "name": self._blueprint.spec.name,
+                    "name": spec.name,
                     "seed": self._blueprint.spec.seed,
                     "spec_directory": str(self._blueprint.spec_directory),
                     "lacks_values": not self._change.is_free,
@@ -101,7 +107,7 @@ class Rebuild:
             version = int(connection.execute(sql.newest_spec_version.text)[0][0])
             for table in COPIED_TABLES:
                 connection.execute(sql.rebuild_table.fill(table=table))
-            connection.execute(sql.insert_spec_version.text, {"spec": self._blueprint.spec.to_json(), "now": moment})
+            connection.execute(sql.insert_spec_version.text, {"spec": spec.to_json(), "now": moment})
             insert_graph(connection, self._blueprint.graph, self._layout)
             self._copy_seed_rows(seed_rows)
             self._copy_renumbered()

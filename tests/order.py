@@ -1,0 +1,25 @@
+"""In which order tests are run: what may take long begins first, so that no process is left with it at the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+
+def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
+    """Modules by the longest time-out a test of theirs asks for; what they share is made once, so none is torn apart.
+
+    Otherwise the order stays as it is.
+    """
+    longest: dict[Path, float] = defaultdict(float)
+    for item in items:
+        longest[item.path] = max(longest[item.path], _time_out(item))
+    return sorted(items, key=lambda item: -longest[item.path])
+
+
+def _time_out(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker is not None and marker.args else 0.0
