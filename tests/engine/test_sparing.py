@@ -348,6 +348,7 @@ def test_cells_a_person_wants_made_again_are_made_again(run: Run, database: Path
     assert requests(run(changed, database, starts_at_s=400), since=2) == {"a": 4, "b": 4}
 
 
+@pytest.mark.slow
 def test_cells_chosen_while_a_change_waits_are_not_spared(run: Run, database: Path) -> None:
     """A column beside the change still has its cells, so that they can be chosen; what needs both is made again."""
     both = llm("both", "Join {{ b }} {{ plain }}")
