@@ -92,8 +92,8 @@ def test_a_mended_function_costs_only_what_it_says_otherwise_counted_at_the_endp
         {"name": "a", "column_type": "llm-text", "model_alias": "writer", "prompt": "Write of {{ mood }} {{ number }}"},
         {"name": "b", "column_type": "llm-text", "model_alias": "writer", "prompt": "Shorten {{ a }}"},
     ]
-    seed = {"seed_dataset": {"path": "numbers.csv"}}
-    write_spec(rowmill.directory, simulator.url, records=40, columns=columns, **seed)
+    seed = {"path": "numbers.csv"}
+    write_spec(rowmill.directory, simulator.url, records=40, columns=columns, seed_dataset=seed)
     (rowmill.directory / "moods.py").write_text(code.format("'sad' if row['number'] in (3, 17, 31) else"))
     simulator.reset()
     rowmill.output_of("run", "spec.json")

@@ -127,7 +127,7 @@ def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(rowmill: CommandLine
         waiting = {}
         # Each waits for its file to be free: all at once, for a file each.
         for verb, *options in (("run",), ("drain",), ("extend", "--records", "30")):
-            database = shutil.copy(quick_run, rowmill.directory / f"{verb}.duckdb")
+            database = Path(shutil.copy(quick_run, rowmill.directory / f"{verb}.duckdb"))
             reading.enter_context(open_reader(database))
             waiting[verb] = rowmill.start(verb, database.name, *options)
         for verb, started in waiting.items():
