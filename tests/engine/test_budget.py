@@ -93,6 +93,7 @@ def test_a_run_that_is_complete_when_it_reaches_its_budget_is_complete(run: Run)
         ({"max_requests": 0}, "max_requests"),
         ({"max_tokens": -1}, "max_tokens"),
         ({"deadline": "2026-11-22T08:00:00"}, "needs its time zone"),
+        ({"deadline": "20261122"}, "seconds since 1970"),
         ({"deadline": 5}, "date and a time"),
         ({"deadline": "tomorrow"}, "deadline"),
     ],

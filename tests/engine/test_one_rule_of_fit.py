@@ -151,6 +151,28 @@ def test_a_text_of_sql_fits_if_it_spells_a_value_and_what_the_user_casts_is_the_
 
 
 @pytest.mark.parametrize(
+    ("dtype", "text", "expected"),
+    [
+        ("int", "1.00000000000000000001", NO),
+        ("int", "4503599627370497.0000001", NO),
+        ("int", "1.500000000000000000000e1", 15),
+        ("int", "9007199254740993.0", 2**53 + 1),
+        ("float", "1e-400", NO),
+        ("float", "-0.00e-400", -0.0),
+        ("float", "5e-324", 5e-324),
+    ],
+)
+@pytest.mark.parametrize("who", ["sql", "expr"])
+def test_a_text_spells_the_same_number_in_a_template_and_in_sql(
+    run: Run, dtype: str, text: str, expected: Any, who: str
+) -> None:
+    column = expression("v", f"'{text}'", dtype)
+    if who == "expr":
+        column = {"name": "v", "column_type": "expression", "expr": text, "dtype": dtype}
+    assert made_by(run, v=column) == expected
+
+
+@pytest.mark.parametrize(
     ("dtype", "value"),
     [
         ("int[]", [True]),

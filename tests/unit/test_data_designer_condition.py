@@ -65,6 +65,12 @@ def database() -> Iterator[duckdb.DuckDBPyConnection]:
         "age % 2 == 1",
         "age is odd",
         "share | int == 2",
+        "(share * 1.9) | int == 0",
+        "-age // 10 == -5",
+        "-age % 7 == 3",
+        "(-age) is odd",
+        "(age - 100) is even",
+        "age // 7.5 == 5",
         "-age < -40",
         "(age > 21) or (kind == ')(')",
         "1 == 1",
@@ -90,6 +96,9 @@ def test_a_condition_holds_for_the_same_rows(database: duckdb.DuckDBPyConnection
         ("kind[0] == 'a'", "it uses getitem"),
         ("'a' if flag else 'b'", "it uses condexpr"),
         ("age }} {{ kind", "it is not one expression"),
+        ("age < 1e400", "not finite"),
+        ("not " * 5000 + "flag", "nested too deeply"),
+        ("(" * 5000 + "flag" + ")" * 5000, "nested too deeply"),
     ],
 )
 def test_what_cannot_be_said_in_sql_is_named(condition: str, reason: str) -> None:
@@ -101,3 +110,7 @@ def test_outer_brackets_are_left_out_only_where_they_belong_together() -> None:
     assert as_sql("a > 1") == "a > 1"
     assert as_sql("a > 1 and b > 2") == "(a > 1) and (b > 2)"
     assert as_sql("a == ')' or b == '('") == "(a = ')') or (b = '(')"
+
+
+def test_a_name_with_a_quotation_mark_is_quoted() -> None:
+    assert as_sql("p['a\"b'] == 1") == 'p."a""b" = 1'

@@ -155,6 +155,28 @@ def test_bytes_that_are_no_picture_are_rejected_with_what_they_cost() -> None:
     assert (caught.value.input_tokens, caught.value.output_tokens) == (3, 4)
 
 
+@pytest.mark.parametrize(
+    "whole",
+    [
+        PNG,
+        b"\xff\xd8\xff\xe0" + bytes(5000) + b"\xff\xd9",
+        b"GIF89a" + bytes(20) + b";",
+        b"RIFF" + (24).to_bytes(4, "little") + b"WEBP" + bytes(20),
+    ],
+    ids=["png", "jpg", "gif", "webp"],
+)
+def test_v7_a_part_of_a_picture_is_no_picture(whole: bytes) -> None:
+    def drawn(content: bytes) -> Any:
+        text = base64.b64encode(content).decode()
+        answer = found({"data": [{"b64_json": text}], "usage": {"input_tokens": 3, "output_tokens": 4}})
+        return as_answer(answer.content, answer)
+
+    assert drawn(whole).content == drawn(whole + b"\0").content[:-1] == whole
+    with pytest.raises(Transient, match="ends early") as caught:
+        drawn(whole[:-4])
+    assert (caught.value.error_type, caught.value.output_tokens) == ("TruncatedAnswer", 4)
+
+
 def test_a_provider_that_draws_nothing_stops_the_run() -> None:
     with pytest.raises(RunStopping, match="draws no pictures"):
         anyio.run(handle(ScriptedProvider()).draw, "A dot", [], Call(0, [0]))

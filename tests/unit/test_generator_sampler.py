@@ -99,6 +99,8 @@ def test_a_sampler_becomes_one_call_of_a_macro(column: dict[str, Any], call: Sam
         (sampler("uuid", prefix="\ud800"), "params.prefix", "surrogate"),
         (sampler("datetime", start="2024-01-02", end="2024-01-02"), "params", "is not before end"),
         (sampler("datetime", start="soon", end="2024-01-02"), "params.start", "date"),
+        (sampler("datetime", start=2020, end="2025-01-01"), "params.start", "2020, which would be seconds since 1970"),
+        (sampler("datetime", start="20240101", end="2024-01-02"), "params.start", "seconds since 1970"),
         (sampler("subcategory", category="x", values={"a": []}), "params.values.a", "Must not be empty."),
         (sampler("poisson", mean=-1), "params.mean", "at least 0"),
         (sampler("poisson", men=1, mean=1), "params.men", "Did you mean 'mean'?"),

@@ -50,6 +50,8 @@ VIDEO = {"modality": "video", "video_format": "mov"}
         (IMAGE, PNG_TEXT, [image(PNG_URL)]),
         (IMAGE, PNG_URL, [image(PNG_URL)]),
         (IMAGE, PNG, [image(PNG_URL)]),
+        (IMAGE, PNG_URL.replace("image/png", "image/jpeg"), [image(PNG_URL)]),
+        (IMAGE, "data:image/avif;base64,AAAA", [image("data:image/avif;base64,AAAA")]),
         (IMAGE | {"data_type": "base64", "image_format": "jpg"}, "AAAA", [image("data:image/jpeg;base64,AAAA")]),
         (IMAGE, None, []),
         (IMAGE, [PNG, None, "http://127.0.0.1/b"], [image(PNG_URL), image("http://127.0.0.1/b")]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 
@@ -17,17 +18,24 @@ _BINARY: dict[type[nodes.BinExpr], str] = {
     nodes.Sub: "-",
     nodes.Mul: "*",
     nodes.Div: "/",
-    nodes.FloorDiv: "//",
-    nodes.Mod: "%",
 }
+_ROUNDED_DOWN: dict[type[nodes.BinExpr], str] = {
+    nodes.FloorDiv: "floor({left} / {right})",
+    nodes.Mod: "(({left} % {right} + {right}) % {right})",
+}
+"""Jinja rounds to the lower number, and a remainder has the sign of the divisor; the engine's own cut and do not."""
 _FUNCTIONS = {"lower": "lower", "upper": "upper", "length": "length", "count": "length", "trim": "trim", "abs": "abs"}
-_CASTS = {"int": "bigint", "float": "double", "string": "varchar"}
+_CASTS = {
+    "int": "cast(trunc(cast({} as double)) as bigint)",  # a cast alone rounds
+    "float": "cast({} as double)",
+    "string": "cast({} as varchar)",
+}
 _TESTS: dict[str, Callable[[str], str]] = {
     "none": "({} is null)".format,
     "defined": "({} is not null)".format,
     "undefined": "({} is null)".format,
     "even": "({} % 2 = 0)".format,
-    "odd": "({} % 2 = 1)".format,
+    "odd": "(abs({} % 2) = 1)".format,
 }
 
 
@@ -37,6 +45,13 @@ class NotSql(Exception):
 
 def as_sql(condition: str) -> str:
     """The SQL predicate with the meaning of a Jinja expression. Raises :class:`NotSql`."""
+    try:
+        return _as_sql(condition)
+    except RecursionError:
+        raise NotSql("it is nested too deeply") from None
+
+
+def _as_sql(condition: str) -> str:
     try:
         tree = _ENVIRONMENT.parse("{{ " + condition + " }}")
     except TemplateSyntaxError as error:
@@ -80,13 +95,15 @@ def _sql(node: nodes.Node) -> str:
         return _comparison(node)
     if isinstance(node, nodes.BinExpr) and type(node) in _BINARY:
         return f"({_sql(node.left)} {_BINARY[type(node)]} {_sql(node.right)})"
+    if isinstance(node, nodes.BinExpr) and type(node) in _ROUNDED_DOWN:
+        return _ROUNDED_DOWN[type(node)].format(left=_sql(node.left), right=_sql(node.right))
     if isinstance(node, (nodes.List, nodes.Tuple)):
         return f"[{', '.join(map(_sql, node.items))}]"
     if isinstance(node, nodes.Filter) and node.node is not None and not (node.args or node.kwargs):
         if node.name in _FUNCTIONS:
             return f"{_FUNCTIONS[node.name]}({_sql(node.node)})"
         if node.name in _CASTS:
-            return f"cast({_sql(node.node)} as {_CASTS[node.name]})"
+            return _CASTS[node.name].format(_sql(node.node))
     if isinstance(node, nodes.Test) and node.name in _TESTS and not (node.args or node.kwargs):
         return _TESTS[node.name](_sql(node.node))
     name = getattr(node, "name", None)
@@ -121,13 +138,16 @@ def _constant(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
+        if not math.isfinite(value):
+            raise NotSql("it has a number that is not finite")
         return repr(value)
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def _identifier(name: str) -> str:
     """A name as SQL takes it."""
-    return f'"{name}"' if not _NAME.fullmatch(name) or name.lower() in _KEY_WORDS else name
+    quoted = name.replace('"', '""')
+    return f'"{quoted}"' if not _NAME.fullmatch(name) or name.lower() in _KEY_WORDS else name
 
 
 _RESERVED = """

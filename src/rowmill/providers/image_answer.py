@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from rowmill.errors import ProviderError, Rejected, Transient
 from rowmill.providers.answer import read_answer
-from rowmill.providers.image_format import image_format_of
+from rowmill.providers.image_format import image_format_of, is_whole
 from rowmill.providers.protocol import ImageAnswer
 from rowmill.providers.refused import error_in_answer, json_document, start_of
 from rowmill.providers.token_usage import TokenUsage, token_usage
@@ -60,7 +60,10 @@ def read_picture(payload: bytes, endpoint: str, model: str) -> Found:
 
 
 def as_answer(content: bytes, found: Found) -> ImageAnswer:
-    """The picture with its format; raises :class:`Rejected` if it is in none of those known."""
+    """The picture with its format.
+
+    Raises :class:`Rejected` if it is in none of those known, :class:`Transient` if a part is missing (V7).
+    """
     name = image_format_of(content)
     if name is None:
         error = Rejected(
@@ -68,6 +71,12 @@ def as_answer(content: bytes, found: Found) -> ImageAnswer:
         )
         found.used.note_on(error)
         raise error
+    if not is_whole(content, name):
+        cut_off = Transient(
+            f"The answer is a {name} picture that ends early, after {len(content):,} bytes", "TruncatedAnswer"
+        )
+        found.used.note_on(cut_off)
+        raise cut_off
     return ImageAnswer(content, name, *found.used)
 
 

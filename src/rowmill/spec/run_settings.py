@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from rowmill.spec.column import StrictModel
 from rowmill.spec.executor import Executor, LocalExecutor
 from rowmill.spec.model import Seconds
+from rowmill.spec.said_moment import no_short_number
 
 
 def _count(low: int, high: int) -> object:
@@ -91,7 +92,7 @@ class RunSettings(StrictModel):
     def _deadline_is_a_time(cls, value: object) -> object:
         if value is not None and not isinstance(value, (str, datetime)):
             raise ValueError("A deadline is a date and a time with its zone: 2026-11-22T08:00:00Z.")
-        return value
+        return no_short_number(value)
 
     @field_validator("deadline")
     @classmethod

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 _NUMBER = re.compile(r"[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]{1,6})?")
 _WHOLE = re.compile(r"[+-]?[0-9]+")
+_NOT_ZERO = re.compile(r"[+-]?[0.]*[1-9]")
 _NOT_FINITE = re.compile(r"[+-]?(inf|infinity)|nan", re.IGNORECASE)
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -43,6 +44,8 @@ def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number) or (_WHOLE.fullmatch(text) and int(text) != number):
         raise OverflowError("no float holds it")
+    if not number and _NOT_ZERO.match(text):
+        raise OverflowError("too small for a float")
     return number
 
 

@@ -184,7 +184,9 @@ def _media_type(media: MediaContext, content: bytes, named: str | None) -> str:
     if named is not None:
         if not named.startswith(f"{media.modality}/"):
             raise ValueError(f"it is {named}")
-        return named
+        seen = image_format_of(content) if media.modality == "image" else None
+        # Endpoints refuse a picture whose label is not what it is.
+        return named if seen is None else _MEDIA_TYPES.get(seen, f"image/{seen}")
     if given is None and media.modality == "image":
         name = image_format_of(content)
         given = None if name is None else _MEDIA_TYPES.get(name, f"image/{name}")

@@ -10,11 +10,12 @@ from calendar import monthrange
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from rowmill.spec.column import StrictModel
 from rowmill.spec.declaration import ColumnValue, DeclareContext, SamplerCall
 from rowmill.spec.name import text_problem
+from rowmill.spec.said_moment import no_short_number
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -157,9 +158,9 @@ class DatetimeParameters(SamplerParameters):
 
     converts_to: ClassVar[frozenset[str]] = frozenset({FORMATTED})
 
-    start: Annotated[datetime, AfterValidator(_in_utc)]
+    start: Annotated[datetime, BeforeValidator(no_short_number), AfterValidator(_in_utc)]
     """The first moment."""
-    end: Annotated[datetime, AfterValidator(_in_utc)]
+    end: Annotated[datetime, BeforeValidator(no_short_number), AfterValidator(_in_utc)]
     """Excluded."""
     unit: Literal["Y", "M", "D", "h", "m", "s"] = "D"
     """Values are whole units after ``start``: years, months, days, hours, minutes or seconds."""

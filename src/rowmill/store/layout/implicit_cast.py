@@ -51,6 +51,8 @@ _EXACT_IN = {
 _DECIMAL = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)")
 _NUMBER_TEXT = r"\s*[+-]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][+-]?[0-9]+)?\s*"
 _WHOLE_TEXT = r"\s*[+-]?[0-9]+([.]0*)?\s*"
+_SURE_DIGITS = f"length(trim(replace(regexp_extract({_V}, '[0-9.]+'), '.', ''), '0')) <= 15"
+"""So many digits are told apart by a double: what is whole as one is whole."""
 _NO_NANOSECONDS = f"not regexp_matches({_V}, '[.][0-9]{{6}}[0-9]*[1-9]')"
 _NEVER = "false"
 
@@ -196,7 +198,7 @@ def _text_check(target: str) -> str | None:
         number = f"try_cast({_V} as double)"
         spelled_otherwise = (
             f"regexp_full_match({_V}, '{_NUMBER_TEXT}') and abs({number}) < 9007199254740992 "
-            f"and {number} = trunc({number})"
+            f"and {number} = trunc({number}) and {_SURE_DIGITS}"
         )
         return f"regexp_full_match({_V}, '{_WHOLE_TEXT}') or ({spelled_otherwise})"
     if target in _FLOAT:
@@ -204,6 +206,7 @@ def _text_check(target: str) -> str | None:
         return (
             f"(regexp_full_match({_V}, '{_NUMBER_TEXT}') and isfinite(cast({_V} as {target})) "
             f"and (not {is_whole} or try_cast(cast({_V} as {target}) as hugeint) = try_cast({_V} as hugeint))) "
+            f"and (cast({_V} as {target}) <> 0 or not regexp_matches({_V}, '^\\s*[+-]?[0.]*[1-9]')) "
             f"or regexp_full_match({_V}, '(?i)\\s*([+-]?(inf|infinity)|nan)\\s*')"
         )
     if decimal:
