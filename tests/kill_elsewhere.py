@@ -19,7 +19,7 @@ import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,14 +194,15 @@ def disturb(
                 f"run {number}: {problem}" for problem in run.disturbed(moments, took_s, left, report.done, expected)
             ]
             report.runs += 1
-            answered = int(simulator.statistics()["requests"])
-            report.answered += answered
-            report.repeated.append(answered - records)
-            bound = (report.kills - before) * (_IN_FLIGHT + _ANSWERS_IN_A_WINDOW)
-            if report.repeated[-1] > bound:
-                report.problems.append(
-                    f"run {number}: {report.repeated[-1]} requests were answered in vain, D2 allows {bound}"
-                )
+            if not report.problems:
+                answered = int(simulator.statistics()["requests"])
+                report.answered += answered
+                report.repeated.append(answered - records)
+                bound = (report.kills - before) * (_IN_FLIGHT + _ANSWERS_IN_A_WINDOW)
+                if report.repeated[-1] > bound:
+                    report.problems.append(
+                        f"run {number}: {report.repeated[-1]} requests were answered in vain, D2 allows {bound}"
+                    )
             report.seconds = time.monotonic() - began
             if not report.problems:
                 shutil.rmtree(directory / f"run_{number}")
@@ -290,7 +291,7 @@ class _Run:
             self.to_its_end()
         except RuntimeError as error:
             return [str(error)]
-        return [*self._differences(expected), *self._left_over()]
+        return [*self._differences(expected), *self._left_over(self._drivers)]
 
     def _wait_for_work(self, driver: int) -> None:
         deadline = time.monotonic() + _DEADLINE_S
@@ -325,13 +326,7 @@ class _Run:
         return False
 
     def _after_death(self, driver: int, expected: Mapping[str, Any]) -> list[str]:
-        problems = []
-        deadline = time.monotonic() + _GONE_WITHIN_S
-        while left := self._place.left_of(driver):
-            if time.monotonic() > deadline:
-                problems.append(f"workers outlive their driver: {left}")
-                break
-            time.sleep(0.02)
+        problems = self._left_over([driver])
         if not self._database.exists():
             return problems
         copied = copy_of_database(self._database, self._directory / "copy.duckdb")
@@ -360,9 +355,13 @@ class _Run:
                 )
         return problems
 
-    def _left_over(self) -> list[str]:
-        left = [pid for driver in self._drivers for pid in self._place.left_of(driver)]
-        return [f"processes are left: {left}"] if left else []
+    def _left_over(self, drivers: Sequence[int]) -> list[str]:
+        deadline = time.monotonic() + _GONE_WITHIN_S
+        while left := {pid for driver in drivers for pid in self._place.left_of(driver)}:
+            if time.monotonic() > deadline:
+                return [f"workers outlive their driver: {sorted(left)}"]
+            time.sleep(0.02)
+        return []
 
 
 def _spec(url: str, records: int, executor: Mapping[str, Any]) -> dict[str, Any]:
@@ -405,7 +404,7 @@ def _content(database: Path) -> dict[str, Any]:
         return {
             "dataset": rows("from dataset order by row_id"),
             "dropped": rows(
-                "select row_id, column_name, reason, error_type, attempts from dropped_row order by row_id"
+                "select row_id, column_name, reason, error_type, message, attempts from dropped_row order by row_id"
             ),
             "attempts": rows(
                 "select generator, row_id, attempt, outcome, error_type, model, input_tokens, output_tokens"

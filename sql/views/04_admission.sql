@@ -278,6 +278,10 @@ select
           if(d.row_groups_active = 1, 'is', 'are')
         )
       )
+    when 'row groups wait for a barrier'
+      then
+        'Every row group of the plan has entered; those whose rows are as far as they can be wait for the others, for a column '
+        || 'that looks at all rows.'
     else format('Row group {:,} ({:,} rows) waits: ', d.next_row_group, d.next_row_count) || case d.reason
       when 'max rows'
         then format(

@@ -1,4 +1,4 @@
-"""Where an error was raised in a user's own code, as ``functions.py:5``."""
+"""What an error says, and where in a user's own code it was raised, as ``functions.py:5``."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ _NOT_THE_USERS = (
     *(str(Path(sysconfig.get_path(place)).resolve()) for place in _PLACES),
 )
 
+LINE_ELSEWHERE = "line_elsewhere"
+"""The attribute of an error that came from another process: where it was raised there."""
+
+
+def said_by(error: BaseException) -> str:
+    """What an error says; its type if it says nothing. A user's error may fail to say anything."""
+    try:
+        return str(error) or type(error).__name__
+    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
+        return f"(its message cannot be made: {type(unspeakable).__name__})"
+
 
 def source_line(error: BaseException | None) -> str | None:
     """File and line of the innermost call in the user's own code; None if none is in the error's traceback.
@@ -22,6 +33,8 @@ def source_line(error: BaseException | None) -> str | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
+        if isinstance(told := getattr(error, LINE_ELSEWHERE, None), str):
+            return told
         for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
             file = frame.f_code.co_filename
             if not file.startswith("<") and not str(Path(file).resolve()).startswith(_NOT_THE_USERS):

@@ -80,6 +80,37 @@ def test_one_changed_prompt_costs_its_column_and_its_downstream_counted_at_the_e
     assert simulator.statistics()["requests"] == 5 * ROWS
 
 
+@pytest.mark.slow
+def test_a_mended_function_costs_only_what_it_says_otherwise_counted_at_the_endpoint(
+    rowmill: CommandLine, simulator: RunningSimulator
+) -> None:
+    """Three of forty rows come out otherwise: three requests for each column that follows (V8)."""
+    (rowmill.directory / "numbers.csv").write_text("number\n" + "".join(f"{number}\n" for number in range(40)))
+    code = "def mood(row) -> str:\n    return {} f'mood {{row[\"number\"] % 5}}'\n"
+    columns = [
+        {"name": "mood", "column_type": "custom", "generator_function": "moods:mood", "required_columns": ["number"]},
+        {"name": "a", "column_type": "llm-text", "model_alias": "writer", "prompt": "Write of {{ mood }} {{ number }}"},
+        {"name": "b", "column_type": "llm-text", "model_alias": "writer", "prompt": "Shorten {{ a }}"},
+    ]
+    seed = {"path": "numbers.csv"}
+    write_spec(rowmill.directory, simulator.url, records=40, columns=columns, seed_dataset=seed)
+    (rowmill.directory / "moods.py").write_text(code.format("'sad' if row['number'] in (3, 17, 31) else"))
+    simulator.reset()
+    rowmill.output_of("run", "spec.json")
+    assert simulator.statistics()["requests"] == 2 * 40
+    (rowmill.directory / "moods.py").write_text(code.format(""))
+    refused = rowmill("run", "spec.json")
+    assert refused.returncode == 5
+    assert "about 80 requests" in refused.stderr
+    assert "That is the most" in refused.stderr
+    rowmill.output_of("run", "spec.json", "--accept-changes")
+    assert simulator.statistics()["requests"] == 2 * 40 + 2 * 3
+    assert {row["mood"] for row in dataset(rowmill)} == {f"mood {number}" for number in range(5)}
+    status = rowmill.output_of("status", "mind.duckdb")
+    assert "74 cells whose inputs are as before (a: 37, b: 37)" in status
+    assert rowmill("doctor", "mind.duckdb").returncode == 0
+
+
 def test_a_removed_column_needs_a_yes_and_its_values_can_be_read_until_purged(
     rowmill: CommandLine, simulator: RunningSimulator
 ) -> None:

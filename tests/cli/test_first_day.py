@@ -10,6 +10,9 @@ import pytest
 
 import rowmill as library
 from rowmill.cli.main import execute
+from rowmill.errors import SpecError
+from rowmill.ui.now import now_facts
+from rowmill.ui.pulse import Look
 
 SPEC = {
     "name": "day",
@@ -93,3 +96,74 @@ def test_metrics_show_no_noise_either(paid: Path, capsys: pytest.CaptureFixture[
 def test_status_and_page_say_the_same_budget(paid: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert execute(["status", str(paid)]) == 0
     assert re.search(r"^cost +\$0\.00\d+ of \$0\.30 \(\d %\)$", capsys.readouterr().out, re.MULTILINE)
+
+
+WRITER = {"alias": "writer", "provider": "simulated", "model": "m", "simulation": {"latency_ms": 0}}
+QUESTIONS = {
+    "type": "object",
+    "properties": {"questions": {"type": "array", "items": {"type": "string"}, "minItems": 2}},
+}
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two rows of a model without a price, each a structured answer with a list in it."""
+    path = tmp_path_factory.mktemp("asked") / "asked.duckdb"
+    columns = [
+        {"name": "id", "column_type": "sampler", "sampler_type": "uuid"},
+        {
+            "name": "answer",
+            "column_type": "llm-structured",
+            "model_alias": "writer",
+            "prompt": "Ask about {{ id }}",
+            "output_format": QUESTIONS,
+        },
+        {"name": "items", "column_type": "expression", "sql": "answer.questions", "dtype": "VARCHAR[]"},
+    ]
+    spec = {"name": "asked", "records": 2, "models": [WRITER], "columns": columns}
+    assert library.run(spec, path).exit_code == 0
+    return path
+
+
+def test_a_list_inside_a_structured_answer_is_exploded_by_a_column_of_its_own(asked: Path) -> None:
+    with library.RunDatabase.open(asked) as database:
+        (first,) = database.sql("select sum(len(answer.questions))::int as n from dataset").to_pylist()
+    seed = {"seed_type": "run", "path": str(asked), "columns": ["answer"]}
+    column = {"name": "words", "column_type": "expression", "expr": "{{ items }}"}
+    following = {"name": "second", "records": "all", "columns": [column]}
+    with pytest.raises(
+        SpecError, match=r"'answer' is a struct; a list inside it needs .* sql: answer\.questions, dtype"
+    ):
+        library.run(
+            {**following, "seed_dataset": {**seed, "explode": "answer.questions"}}, asked.with_name("no.duckdb")
+        )
+    seed = {"seed_type": "run", "path": str(asked), "columns": ["items"], "explode": "items"}
+    assert (
+        library.run({**following, "seed_dataset": seed}, asked.with_name("second.duckdb")).rows_finished == first["n"]
+    )
+    assert first["n"] >= 4
+
+
+def test_a_model_without_a_price_costs_nothing_that_is_told(asked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with library.RunDatabase.open(asked) as database:
+        ((spec,),) = (row.values() for row in database.sql("select spec from spec_version").to_pylist())
+        status = database.status()
+    asked.with_name("asked.json").write_text(str(spec))
+    assert execute(["plan", str(asked.with_name("asked.json"))]) == 0
+    assert execute(["status", str(asked)]) == 0
+    assert status.cost_usd is None
+    tiles = {tile.label for tile in now_facts(Look(1, 1e9, status))["tiles"]}
+    assert ("requests" in tiles, "cost" in tiles) == (True, False)
+    shown = capsys.readouterr().out
+    assert "$" not in shown
+    assert "None" not in shown
+
+
+def test_no_line_of_a_table_off_a_terminal_is_wider_than_can_be_read(
+    asked: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for what in ("attempts", "rows", "columns", "invocations", "usage", "resources"):
+        assert execute(["show", what, str(asked)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    headings = [line for line in lines if set(line) == {"-", " "}]
+    assert max(map(len, headings)) <= 160

@@ -275,6 +275,32 @@ def test_a_group_that_no_node_can_take_waits_and_says_for_what(
     _run(test)
 
 
+def test_w2_a_worker_that_dies_before_it_has_begun_is_started_again(in_cluster: RayCluster, tmp_path: Path) -> None:
+    """Of an actor whose process was lost Ray says the same class of error as of one that cannot begin."""
+    import ray.exceptions
+
+    async def test() -> None:
+        async with _launcher(tmp_path) as launcher:
+            lost = launcher._refusal("w1", "default", ray.exceptions.ActorDiedError())
+            assert isinstance(lost, CannotLaunch)
+
+    _run(test)
+
+
+def test_a_cluster_without_rowmill_is_told_what_it_lacks(in_cluster: RayCluster, tmp_path: Path) -> None:
+    lacking = tmp_path / "lacking"
+    lacking.mkdir()
+    (lacking / "sitecustomize.py").write_text("import sys\nsys.modules['rowmill'] = None\n")
+    path = os.pathsep.join([str(lacking), in_cluster.environ["PYTHONPATH"]])
+
+    async def test() -> None:
+        async with _launcher(tmp_path, runtime_env={"env_vars": {"PYTHONPATH": path}}) as launcher:
+            with pytest.raises(UsageError, match=r"No worker can begin.*has to be installed on every node"):
+                await _begun(launcher)
+
+    _run(test)
+
+
 def test_w3_a_node_that_was_silent_is_not_chosen_while_there_is_another(in_cluster: RayCluster, tmp_path: Path) -> None:
     async def test() -> None:
         left, right = in_cluster.nodes

@@ -209,9 +209,15 @@ def main() -> int:
         help="where calls are made (default local); elsewhere, workers and nodes are killed and stopped too",
     )
     parser.add_argument("--records", type=int, default=RECORDS, help=f"rows of each run database (default {RECORDS})")
-    parser.add_argument("--latency-ms", type=float, default=100.0, help="how long a request takes (default 100)")
-    parser.add_argument("--in-flight", type=int, default=IN_FLIGHT, help=f"requests at once (default {IN_FLIGHT})")
-    parser.add_argument("--always-checkpoint", action="store_true", help="fold the log into the file all the time")
+    parser.add_argument(
+        "--latency-ms", type=float, default=100.0, help="how long a request takes (default 100; local runs only)"
+    )
+    parser.add_argument(
+        "--in-flight", type=int, default=IN_FLIGHT, help=f"requests at once (default {IN_FLIGHT}; local runs only)"
+    )
+    parser.add_argument(
+        "--always-checkpoint", action="store_true", help="fold the log into the file all the time (local runs)"
+    )
     options = parser.parse_args()
     seed = options.seed if options.seed is not None else int.from_bytes(os.urandom(3), "big")
     directory = Path(tempfile.mkdtemp(prefix="rowmill-crash-loop-"))

@@ -143,6 +143,10 @@ def test_admission_says_that_row_groups_wait_for_a_barrier(calls: Calls) -> None
         (task,) = state.take().tasks
         assert (task.row_group, task.row_index) == (-1, None)
         assert state.sql("select admit, reason from admission") == [(False, "row groups wait for a barrier")]
+        ((told,),) = state.sql("select explanation from admission")
+        assert told.endswith(
+            "those whose rows are as far as they can be wait for the others, for a column that looks at all rows."
+        )
         assert state.sql("select generator, row_group, row_index from ready_task") == [("all", None, None)]
         assert state.sql("select state from barrier") == [("ready",)]
 

@@ -14,6 +14,7 @@ from loopback_server import LoopbackHandler, LoopbackServer, serving
 
 from rowmill.cli.check_models import print_checked
 from rowmill.cli.main import rowmill
+from rowmill.engine import model_check, scheme
 from rowmill.engine.model_check import CheckedModel, check_each
 from rowmill.providers.key_ring import KeyRing
 from rowmill.spec.model import ModelConfig
@@ -143,6 +144,15 @@ def test_a_model_that_nothing_was_asked_of_is_not_called_unreachable(
     assert problem in str(found.problem)
     print_checked(found)
     assert ": not tried\n" in capsys.readouterr().out
+
+
+def test_a_server_of_the_other_scheme_is_not_asked_what_it_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheme, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(model_check, "PATIENCE_S", 40.0)
+    with serving(server(lambda asked: chat())) as running:
+        found = checked(running.url.replace("http:", "https:") + "/v1")
+    assert (found.tried, found.reachable, found.usable) == (True, False, False)
+    assert f"Did you mean '{running.url}/v1'?" in str(found.problem)
 
 
 def test_a_model_of_pictures_whose_server_lists_nothing_was_not_tried() -> None:

@@ -348,6 +348,7 @@ def test_cells_a_person_wants_made_again_are_made_again(run: Run, database: Path
     assert requests(run(changed, database, starts_at_s=400), since=2) == {"a": 4, "b": 4}
 
 
+@pytest.mark.slow
 def test_cells_chosen_while_a_change_waits_are_not_spared(run: Run, database: Path) -> None:
     """A column beside the change still has its cells, so that they can be chosen; what needs both is made again."""
     both = llm("both", "Join {{ b }} {{ plain }}")
@@ -453,3 +454,21 @@ def test_rows_that_a_barrier_lets_come_back_are_spared_as_well(run: Run, databas
     assert again.dataset() == run(changed).dataset()
     assert requests(again) == {"a": 2, "b": 2}
     assert is_decided(again)
+
+
+@pytest.mark.slow
+def test_cells_beyond_the_64th_generator_are_spared_and_numbers_may_move(run: Run, database: Path) -> None:
+    """The columns in front become fewer, so that bits move from one word to another."""
+
+    def many(count: int, mood: str) -> Prepared:
+        front = [expression(f"x{place}", f"number + {place}") for place in range(count)]
+        return chain(database, mood, between=front)
+
+    run(many(64, Moods.FIRST), database).store.close()
+    again = accepted(run, database, many(64, Moods.MENDED))
+    assert requests(again) == {"a": 3, "b": 3}
+    again.store.close()
+    third = accepted(run, database, many(2, Moods.FIRST), at=1000)
+    assert requests(third, since=2) == {"a": 3, "b": 3}
+    assert third.dataset() == run(many(2, Moods.FIRST)).dataset()
+    assert is_decided(third)

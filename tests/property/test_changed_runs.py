@@ -48,6 +48,8 @@ class _Chain:
             needs = sorted({before[-1], choose.choice(before)})
             self.columns.append([kind, needs, 0, choose.choice(_SKIPS), choose.random() < 0.7])
             self.edit(place)
+        self.unique = choose.randrange(len(self.columns)) if choose.random() < 0.4 else None
+        """The column by which rows that are equal are dropped, before any column after it is made."""
 
     def edit(self, place: int | None = None) -> None:
         column = self.columns[place if place is not None else self._choose.randrange(len(self.columns))]
@@ -57,6 +59,10 @@ class _Chain:
 
     def prepared(self, directory: Path) -> Prepared:
         made = [self._column(f"c{place}", *column) for place, column in enumerate(self.columns)]
+        if self.unique is not None:
+            for column in made[self.unique + 1 :]:
+                column["requires"] = ["one"]
+            made.append({"name": "one", "column_type": "deduplicate", "columns": [f"c{self.unique}"]})
         return prepared(
             *made,
             directory=directory,
@@ -96,9 +102,11 @@ class _Chain:
         """Cells a column may be asked for if it did not change itself: those whose inputs did. Of null it is not seen
         whether it was skipped."""
         needs = self.columns[place][1]
+        earlier = {row["row_id"]: row for row in before}
         return sum(
-            any(old[need] != new[need] or new[need] is None for need in needs)
-            for old, new in zip(before, after, strict=True)
+            row["row_id"] not in earlier
+            or any(earlier[row["row_id"]][need] != row[need] or row[need] is None for need in needs)
+            for row in after
         )
 
 
@@ -178,7 +186,7 @@ def _check_requests(again: Finished, chain: _Chain, columns: list[Any], before: 
         )
     )
     for place, column in enumerate(chain.columns):
-        if column == columns[place]:
+        if column == columns[place] and chain.unique is None:
             most = chain.most_requests(place, before, after)
             assert asked.get(f"c{place}", 0) <= most, f"c{place}: {told}"
 

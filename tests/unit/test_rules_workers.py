@@ -15,8 +15,9 @@ from rowmill.dispatch.pool import Pool, ResourceLimit
 from rowmill.dispatch.protocol import CallEnding
 from rowmill.dispatch.slot import Slot
 from rowmill.errors import Incompatible, WorkersAway
-from rowmill.remote.crew import Crew, CrewSettings, GroupPlan, hire
+from rowmill.remote.crew import Crew, CrewSettings, hire
 from rowmill.remote.link import CannotLaunch, LinkLost
+from rowmill.remote.members import GroupPlan
 from rowmill.remote.messages import (
     PROTOCOL,
     CallData,

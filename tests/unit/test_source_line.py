@@ -9,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from rowmill.errors import GeneratorError, Transient
 from rowmill.generators.custom.function import import_module
+from rowmill.remote.plain import error_data, error_of
 from rowmill.source_line import source_line
 from rowmill.store.turn.attempts import error_text
 
@@ -29,6 +31,15 @@ def wrap(number):
         return divide(number)
     except ZeroDivisionError as error:
         raise ValueError("no") from error
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+
+def fail(kind):
+    raise kind
 """
 
 
@@ -60,3 +71,13 @@ def test_an_error_of_no_users_code_has_no_line() -> None:
     found = raised(lambda: json.loads("{"))
     assert source_line(found.with_traceback(None)) is None
     assert source_line(None) is None
+
+
+def test_an_error_that_a_worker_tells_of_says_what_it_said_there_and_where(boom: ModuleType) -> None:
+    kinds: list[object] = [ValueError, ValueError("bad"), KeyError("name"), MemoryError, TimeoutError, boom.Mute]
+    for kind in [*kinds, Transient("later"), GeneratorError("wrong"), GeneratorError("x" * 2000)]:
+        error = raised(lambda kind=kind: boom.fail(kind))  # type: ignore[misc]
+        told = error_of(error_data(error))
+        assert error_text(told) == error_text(error)
+        assert source_line(told) == source_line(error) == "boom.py:25"
+    assert error_text(told).endswith("… (boom.py:25)")

@@ -12,7 +12,8 @@ The function that computes takes 5 ms of CPU. Two processes need two idle cores 
 others work on the same cores, *busy* and *× local by CPU* say what idle cores would do: how much of the time in which
 they had a core the workers (or, of ``local``, the run) computed; and, from that and the CPU that a call takes driver
 and workers, how many calls idle cores would make, beside ``local`` in the same way. Time in which a thread was ready to
-run and had no core is taken off, as far as the kernel counts it (Linux).
+run and had no core is taken off, as far as the kernel counts it (Linux): of each thread, so that *busy* is the most it
+can have been.
 
 Measured on 2026-11-30, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
 told per second says little, and CPU per call more::

@@ -202,12 +202,12 @@ order by row_group
 limit 1;
 
 -- name: read_admission
--- The decision of the view admission and its reason in words. O(active rows).
+-- The decision of the view admission and its reason in words, which the view of an older file may lack. O(active rows).
 select
   admit,
   reason,
   next_row_group,
-  explanation
+  coalesce(explanation, 'No row group enters: ' || reason || '.') as explanation
 from main.admission;
 
 -- name: read_budget

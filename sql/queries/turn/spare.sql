@@ -6,15 +6,18 @@ of a cell is handed out before it is decided.
 
 -- name: has_earlier_rows
 -- Are there earlier rows? O(1).
-select exists (from state.earlier_row);
+select count(*) > 0 as has_any
+from state.earlier_row;
 
 -- name: has_earlier_rows_of_living
--- Are there earlier rows of rows that live? O(earlier rows).
-select exists (
+-- Are there earlier rows of rows that live? O(earlier rows of dropped rows).
+select count(*) > 0 as has_any
+from (
   select e.row_id
   from state.earlier_row as e
   anti join state.dropped_row as d on e.row_id = d.row_id
-);
+  limit 1
+) as found;
 
 -- name: spare_cells
 -- Gives cells their earlier values, and whether they were skipped, where their inputs are what they were; of several, the

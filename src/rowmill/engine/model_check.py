@@ -169,6 +169,8 @@ async def _reached(
     except Rejected as error:
         if error.error_type in _NOT_SENT:
             return replace(checked, tried=False, problem=reason_of(error))
+        if error.error_type == "WrongScheme":  # no request reaches it: neither is it asked what it lists
+            return replace(checked, problem=reason_of(error))
         if error.error_type not in ("OutputLimit", "NoAnswer"):
             return replace(checked, reachable=True, problem=reason_of(error))
     except (ProviderError, TimeoutError) as error:

@@ -91,5 +91,5 @@ async def _shakes_hands(stream: ByteStream, host: str) -> bool:
 
 
 async def _answers_in_plain(stream: ByteStream, host: str) -> bool:
-    await stream.send(b"HEAD / HTTP/1.0\r\n\r\n")
+    await stream.send(b"GET / HTTP/1.0\r\n\r\n")
     return (await stream.receive(5)).startswith(b"HTTP/")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,32 +19,26 @@ from anyio.abc import TaskGroup
 from rowmill.counted import plural
 from rowmill.dispatch.protocol import CallEnding
 from rowmill.dispatch.slot import Slot
-from rowmill.errors import GeneratorError, Incompatible, InternalError, RowmillError, Transient, WorkersAway
+from rowmill.errors import RowmillError, Transient, WorkersAway
+from rowmill.remote.crew_news import CrewNews
+from rowmill.remote.introduction import failure_of, introduce
 from rowmill.remote.link import CannotLaunch, Launcher, Link, LinkLost
+from rowmill.remote.members import QUIET_S, CrewGroup, CrewWorker, GroupPlan
 from rowmill.remote.messages import (
-    PROTOCOL,
     Answer,
-    CallData,
     Drain,
     Failed,
-    Hello,
-    Open,
     Question,
-    Ready,
     Results,
     Work,
     decode,
     encode,
 )
-from rowmill.remote.plain import call_data, error_data, error_of, outcomes_of
+from rowmill.remote.plain import call_data, error_data, outcomes_of
 from rowmill.task import Outcome, OutcomeKind, TaskKey
-from rowmill.worker import GroupFacts, WorkerEvent, WorkerFacts, WorkerNews
+from rowmill.worker import WorkerFacts, WorkerNews
 
-QUIET_S = 2.0
-"""After so much silence a worker gets no new calls (W2)."""
 _LOOK_S = 0.25
-_NEWS_S = 2.0
-"""How often it is kept where the workers stand, when nothing happens."""
 _CALLS_IN_A_FRAME = 256
 _CUT_OFF_S = 1.0
 """So long a worker may take to tell of a call that was cut off."""
@@ -72,70 +64,6 @@ class CrewSettings:
     wait_s: float = 600.0
 
 
-@dataclass(frozen=True)
-class GroupPlan:
-    """A group of workers that are alike."""
-
-    name: str
-    workers: int
-    open: Open
-    """What each of them is told; its name is filled in."""
-    digests: Mapping[str, str]
-    """What it must find its code to be (W6)."""
-    version: str
-    python: str
-    kind: str = ""
-    """What its workers are: for people."""
-
-
-class _Worker:
-    """One worker, from launch to loss."""
-
-    def __init__(self, name: str, group: _Group) -> None:
-        self.name = name
-        self.group = group
-        self.hello: Hello | None = None
-        self.node = ""
-        self.is_placed = False
-        """It has been started somewhere; it may not be ready yet."""
-        self.is_ready = False
-        self.joined_at: float | None = None
-        self.calls: dict[int, Slot] = {}
-        self.outgoing: list[CallData] = []
-        self.cancels: list[int] = []
-        self.cut_off: dict[int, float] = {}
-        """Calls it is to end, and since when."""
-        self.answers: list[Answer] = []
-        self.limits: Mapping[str, int] = {}
-        self.wake = anyio.Event()
-        self.heard_at = 0.0
-        self.offset_s = math.inf
-        self.done = 0
-        self.calls_lost = 0
-        self.scope = anyio.CancelScope()
-        self.reason = ""
-
-    def tell(self) -> None:
-        self.wake.set()
-
-
-class _Group:
-    """The workers of one group, and the calls that wait for one."""
-
-    def __init__(self, plan: GroupPlan) -> None:
-        self.plan = plan
-        self.workers: list[_Worker] = []
-        self.waiting: deque[Slot] = deque()
-        self.suspects: deque[Slot] = deque()
-        self.reserved: _Worker | None = None
-        """It takes nothing but suspects, one at a time."""
-        self.empty_since: float | None = None
-        self.has_said_so = False
-        self.last_reason = ""
-        """Why the last one did not get ready."""
-        self.first_ready = anyio.Event()
-
-
 class Crew:
     """All workers of an invocation: :class:`~rowmill.dispatch.protocol.Workers`. Made by :func:`hire`."""
 
@@ -153,11 +81,11 @@ class Crew:
         self._settings = settings
         self._answer = answer
         self._wall_clock = wall_clock
-        self._note = note
         self._waiting_only = waiting_only
-        self._groups = [_Group(plan) for plan in groups]
+        self._groups = [CrewGroup(plan) for plan in groups]
+        self._crew_news = CrewNews(self._groups, settings.wait_s, wall_clock, note)
         self._group_of = {number: group for group in self._groups for number in group.plan.open.generators}
-        self._slots: dict[int, _Worker | None] = {}
+        self._slots: dict[int, CrewWorker | None] = {}
         """Who has each call; None: nobody yet."""
         self._losses: dict[TaskKey, int] = {}
         self._suspects: set[TaskKey] = set()
@@ -172,11 +100,6 @@ class Crew:
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
-        self._untold: list[WorkerEvent] = []
-        self._gone: list[WorkerFacts] = []
-        self._told: dict[str, WorkerFacts] = {}
-        self._told_groups: Sequence[GroupFacts] = ()
-        self._has_untold = anyio.Event()
 
     # What the dispatcher uses --------------------------------------------------------------------------
 
@@ -187,7 +110,7 @@ class Crew:
 
     def submit(self, slots: Sequence[Slot]) -> None:
         """See :class:`~rowmill.dispatch.protocol.Workers`."""
-        touched: dict[int, _Group] = {}
+        touched: dict[int, CrewGroup] = {}
         for slot in slots:
             task = slot.tasks[0]
             group = self._group_of[task.generator]
@@ -231,7 +154,7 @@ class Crew:
         waiting = [slot for group in self._groups for slot in (*group.waiting, *group.suspects)]
         self._end_released(next(slot for slot in waiting if slot.call == call), "")
 
-    def _end_unheard(self, worker: _Worker, call: int) -> None:
+    def _end_unheard(self, worker: CrewWorker, call: int) -> None:
         """Ends a call that was cut off, and of which its worker tells nothing."""
         slot = worker.calls.pop(call, None)
         worker.cut_off.pop(call, None)
@@ -259,50 +182,11 @@ class Crew:
 
     def statistics(self) -> tuple[WorkerFacts, ...]:
         """Where each worker stands, of those that have been started."""
-        return tuple(
-            self._facts(worker, self._state(worker))
-            for group in self._groups
-            for worker in group.workers
-            if worker.hello is not None
-        )
-
-    def _facts(self, worker: _Worker, state: str) -> WorkerFacts:
-        now = self._wall_clock()
-        hello = worker.hello
-        heard_at = None if not worker.is_ready else now - (anyio.current_time() - worker.heard_at)
-        return WorkerFacts(
-            worker.name,
-            worker.group.plan.name,
-            worker.group.plan.kind,
-            state,
-            hello.pid if hello else None,
-            hello.host if hello else "",
-            worker.node,
-            worker.joined_at,
-            heard_at,
-            now if state == "lost" else None,
-            0 if state == "lost" else len(worker.calls),
-            worker.done,
-            worker.calls_lost,
-            worker.reason[:500] if state == "lost" else "",
-        )
-
-    @staticmethod
-    def _state(worker: _Worker) -> str:
-        if not worker.is_ready:
-            return "starting"
-        return "quiet" if anyio.current_time() - worker.heard_at > QUIET_S else "ready"
-
-    def _group_facts(self, group: _Group) -> GroupFacts:
-        since = None
-        if group.empty_since is not None and group.has_said_so:
-            since = self._wall_clock() - (anyio.current_time() - group.empty_since)
-        until = None if since is None else since + self._settings.wait_s
-        return GroupFacts(group.plan.name, group.plan.kind, group.plan.workers, since, until)
+        return self._crew_news.statistics()
 
     # Routing -------------------------------------------------------------------------------------------
 
-    def _route(self, group: _Group) -> None:
+    def _route(self, group: CrewGroup) -> None:
         """Gives waiting calls to the workers with the least to do."""
         now = anyio.current_time()
         self._route_suspects(group, now)
@@ -315,7 +199,7 @@ class Crew:
                 return
             self._give(worker, group.waiting.popleft(), now)
 
-    def _route_suspects(self, group: _Group, now: float) -> None:
+    def _route_suspects(self, group: CrewGroup, now: float) -> None:
         """Lets suspects run alone: one worker takes nothing else until all have run (W4)."""
         while group.suspects and group.suspects[0].call not in self._slots:
             group.suspects.popleft()
@@ -329,8 +213,8 @@ class Crew:
         if worker is not None and not worker.calls and now - worker.heard_at <= QUIET_S:
             self._give(worker, group.suspects.popleft(), now)
 
-    def _least_busy(self, group: _Group, now: float) -> _Worker | None:
-        best: _Worker | None = None
+    def _least_busy(self, group: CrewGroup, now: float) -> CrewWorker | None:
+        best: CrewWorker | None = None
         for worker in group.workers:
             if not worker.is_ready or worker is group.reserved or now - worker.heard_at > QUIET_S:
                 continue
@@ -338,7 +222,7 @@ class Crew:
                 best = worker
         return best
 
-    def _give(self, worker: _Worker, slot: Slot, now: float) -> None:
+    def _give(self, worker: CrewWorker, slot: Slot, now: float) -> None:
         slot.begin(now)
         self._slots[slot.call] = worker
         worker.calls[slot.call] = slot
@@ -347,7 +231,7 @@ class Crew:
 
     # Endings -------------------------------------------------------------------------------------------
 
-    def _take(self, worker: _Worker, message: Results) -> None:
+    def _take(self, worker: CrewWorker, message: Results) -> None:
         now = anyio.current_time()
         was_quiet = now - worker.heard_at > QUIET_S
         worker.heard_at = now
@@ -375,7 +259,7 @@ class Crew:
         if was_quiet or worker.group.suspects or worker.group.reserved is not None:
             self._route(worker.group)
 
-    async def _reply(self, worker: _Worker, question: Question) -> None:
+    async def _reply(self, worker: CrewWorker, question: Question) -> None:
         try:
             answer = Answer(question.question, await self._answer(question))
         except RowmillError as error:
@@ -383,7 +267,7 @@ class Crew:
         worker.answers.append(answer)
         worker.tell()
 
-    def _release(self, worker: _Worker) -> None:
+    def _release(self, worker: CrewWorker) -> None:
         """Ends the calls of a worker that was lost: nobody is to blame, or the one that was alone with it (W2, W4)."""
         calls, worker.calls = worker.calls, {}
         for call, slot in calls.items():
@@ -402,7 +286,7 @@ class Crew:
             worker.group.reserved = None
         self._news.set()
 
-    def _lost_outcomes(self, slot: Slot, worker: _Worker, *, is_to_blame: bool) -> list[Outcome]:
+    def _lost_outcomes(self, slot: Slot, worker: CrewWorker, *, is_to_blame: bool) -> list[Outcome]:
         if not is_to_blame:
             return [Outcome(OutcomeKind.RELEASED, task, worker=worker.name) for task in slot.tasks]
         took_s = anyio.current_time() - slot.started_at
@@ -448,11 +332,11 @@ class Crew:
                 self._all_gone = anyio.Event()
                 await self._all_gone.wait()
 
-    async def _keep(self, group: _Group) -> None:
+    async def _keep(self, group: CrewGroup) -> None:
         """Has one worker of a group, and another one when it is lost (W3)."""
         failures = 0
         while not self._is_closing and self._fatal is None:
-            worker = _Worker(f"{group.plan.name}-{next(self._numbers)}", group)
+            worker = CrewWorker(f"{group.plan.name}-{next(self._numbers)}", group)
             group.workers.append(worker)
             try:
                 with worker.scope:
@@ -467,7 +351,7 @@ class Crew:
                 self._all_gone.set()
             if self._is_closing:
                 return
-            self._tell_loss(worker)
+            self._crew_news.tell_loss(worker)
             now = anyio.current_time()
             if not any(other.is_ready for other in group.workers):
                 group.empty_since = now if group.empty_since is None else group.empty_since
@@ -476,45 +360,17 @@ class Crew:
             if failures > 1 or not worker.is_ready:
                 await anyio.sleep(min(_LONGEST_BACK_OFF_S, 0.25 * 2.0 ** min(failures, 10)))
 
-    def _tell(self, kind: str, subject: str, detail: str) -> None:
-        self._untold.append(WorkerEvent(self._wall_clock(), kind, subject, detail))
-        self._has_untold.set()
-
     async def _tell_news(self) -> None:
-        """Has kept what happened, in its order and at once, and every now and then where the workers stand."""
-        while True:
-            with anyio.move_on_after(_NEWS_S):
-                await self._has_untold.wait()
-            try:
-                await self.tell_news()
-            except RowmillError as error:  # F7: the run stops
-                self._fail(error)
-                return
+        try:
+            await self._crew_news.keep_telling()
+        except RowmillError as error:  # F7: the run stops
+            self._fail(error)
 
     async def tell_news(self) -> None:
         """Has kept what is new."""
-        self._has_untold = anyio.Event()
-        events, self._untold = self._untold, []
-        gone, self._gone = self._gone, []
-        workers = [facts for facts in (*gone, *self.statistics()) if self._told.get(facts.name) != facts]
-        groups = [self._group_facts(group) for group in self._groups]
-        if not (events or workers or groups != self._told_groups):
-            return
-        await self._note(WorkerNews(events, workers, groups if groups != self._told_groups else ()))
-        self._told_groups = groups
-        self._told = {facts.name: facts for facts in workers if facts.ended_at is None}
+        await self._crew_news.keep()
 
-    def _tell_loss(self, worker: _Worker) -> None:
-        if worker.hello is not None:
-            self._gone.append(self._facts(worker, "lost"))
-        if worker.is_ready:
-            _log.warning("Worker %s is lost: %s", worker.name, worker.reason)
-            self._tell("worker lost", worker.name, worker.reason[:500])
-        else:
-            worker.group.last_reason = worker.reason
-            _log.warning("Worker %s did not get ready: %s", worker.name, worker.reason)
-
-    async def _live(self, worker: _Worker) -> None:
+    async def _live(self, worker: CrewWorker) -> None:
         link: Link | None = None
         try:
             try:
@@ -523,7 +379,7 @@ class Crew:
                         worker.name, worker.group.plan.name, frozenset(self._silent_nodes)
                     )
                     worker.is_placed = True
-                    await self._introduce(worker, link)
+                    await introduce(worker, link)
             except TimeoutError:
                 raise LinkLost(f"it was not ready after {self._settings.start_s:g} s (run.executor.start_s)") from None
             self._join(worker)
@@ -537,7 +393,7 @@ class Crew:
 
     @staticmethod
     async def _catch(
-        worker: _Worker, both: anyio.CancelScope, function: Callable[..., Awaitable[object]], *arguments: object
+        worker: CrewWorker, both: anyio.CancelScope, function: Callable[..., Awaitable[object]], *arguments: object
     ) -> None:
         try:
             await function(*arguments)
@@ -545,38 +401,7 @@ class Crew:
             worker.reason = worker.reason or str(error)
         both.cancel()
 
-    async def _introduce(self, worker: _Worker, link: Link) -> None:
-        """Tells a worker what it is to do, if it is one that fits (W6)."""
-        plan = worker.group.plan
-        worker.node = link.node
-        hello = decode(await link.receive())
-        if not isinstance(hello, Hello):
-            raise InternalError(f"Worker {worker.name} did not say hello but {type(hello).__name__}")
-        worker.hello = hello
-        worker.node = worker.node or hello.node
-        ours = (PROTOCOL, plan.version, plan.python)
-        if (hello.protocol, hello.version, hello.python) != ours:
-            raise Incompatible(
-                f"Worker {worker.name} on {hello.host} is refused: it has Rowmill {hello.version} on {hello.python}, "
-                f"this process Rowmill {plan.version} on {plan.python}, and values would differ without a word. "
-                "Install the same on both."
-            )
-        await link.send(encode(plan.open._replace(worker=worker.name)))
-        message = decode(await link.receive())
-        if isinstance(message, Failed):
-            _log.debug("Worker %s: %s", worker.name, message.trace)
-            raise _raised(message)
-        if not isinstance(message, Ready):
-            raise InternalError(f"Worker {worker.name} did not get ready but sent {type(message).__name__}")
-        for column, digest in plan.digests.items():
-            if message.digests.get(column) != digest:
-                raise Incompatible(
-                    f"Worker {worker.name} on {hello.host} is refused: its code of column '{column}' is another than "
-                    "that of this process, and values would differ without a word. Give it the same files; if they "
-                    "were changed while the run works, run again."
-                )
-
-    def _join(self, worker: _Worker) -> None:
+    def _join(self, worker: CrewWorker) -> None:
         group = worker.group
         worker.is_ready = True
         worker.joined_at = self._wall_clock()
@@ -590,10 +415,10 @@ class Crew:
         hello = worker.hello
         where = f"pid {hello.pid} on {hello.host}" if hello else ""
         _log.info("Worker %s joins: %s", worker.name, where)
-        self._tell("worker joined", worker.name, where)
+        self._crew_news.tell("worker joined", worker.name, where)
         self._route(group)
 
-    async def _send(self, worker: _Worker, link: Link) -> None:
+    async def _send(self, worker: CrewWorker, link: Link) -> None:
         while True:
             await worker.wake.wait()
             worker.wake = anyio.Event()
@@ -611,13 +436,13 @@ class Crew:
                 await link.wait_ended()
                 return
 
-    async def _receive(self, worker: _Worker, link: Link) -> None:
+    async def _receive(self, worker: CrewWorker, link: Link) -> None:
         while True:
             message = decode(await link.receive())
             if isinstance(message, Results):
                 self._take(worker, message)
             elif isinstance(message, Failed):
-                raise _raised(message)
+                raise failure_of(message)
 
     def _fail(self, error: BaseException) -> None:
         """The run cannot go on."""
@@ -653,10 +478,10 @@ class Crew:
             for group in self._groups:
                 self._look_after(group, now)
 
-    def _ready(self) -> Iterable[_Worker]:
+    def _ready(self) -> Iterable[CrewWorker]:
         return [worker for group in self._groups for worker in group.workers if worker.is_ready]
 
-    def _look_after(self, group: _Group, now: float) -> None:
+    def _look_after(self, group: CrewGroup, now: float) -> None:
         if group.empty_since is None:
             return
         is_over = now - group.empty_since > self._settings.wait_s
@@ -666,15 +491,15 @@ class Crew:
                 self._fail(
                     WorkersAway(
                         f"No worker of group '{group.plan.name}' got ready within {self._settings.wait_s:g} s "
-                        f"(run.executor.wait_s): {group.last_reason or 'none could be placed'}. Nothing was begun. See "
-                        "that there is room for them, then run again."
+                        f"(run.executor.wait_s): {group.last_reason or 'none could be placed'}. Nothing was begun. "
+                        "See to that, then run again."
                     )
                 )
             return
         if not group.has_said_so:
             group.has_said_so = True
             _log.warning("No worker of group '%s' is left: its calls wait for one.", group.plan.name)
-            self._tell("no worker left", group.plan.name, "its calls wait for one")
+            self._crew_news.tell("no worker left", group.plan.name, "its calls wait for one")
         if is_over:
             self._fail(
                 WorkersAway(
@@ -683,13 +508,6 @@ class Crew:
                     "dropped. Look at the log for why workers end, then run again to go on."
                 )
             )
-
-
-def _raised(message: Failed) -> BaseException:
-    error = error_of(message.error)
-    if message.kind == "internal":
-        return InternalError(f"A worker failed: {message.error.message}\n{message.trace}")
-    return error if isinstance(error, RowmillError) else GeneratorError(str(error), message.error.error_type)
 
 
 @asynccontextmanager

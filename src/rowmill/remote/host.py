@@ -22,6 +22,7 @@ from rowmill.engine.binding import bind_columns, open_generators, open_models, o
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.garbage import collected_rarely
 from rowmill.errors import GeneratorError, RowmillError
+from rowmill.generators.custom.function import FunctionProblem
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.runtime import InvocationRuntime
 from rowmill.providers.key_ring import KeyRing
@@ -48,6 +49,7 @@ from rowmill.remote.messages import (
 )
 from rowmill.remote.plain import ending_data, error_data, error_of, tasks_of
 from rowmill.secret import hidden
+from rowmill.source_line import said_by
 from rowmill.spec.spec import Spec
 from rowmill.task import Outcome, OutcomeKind, Request
 from rowmill.version import VERSION
@@ -355,7 +357,9 @@ def _can_travel(values: Any) -> bool:
 
 
 def _could_not_open(error: BaseException) -> GeneratorError:
-    return GeneratorError(f"A worker could not be made ready: {type(error).__name__}: {error}", type(error).__name__)
+    kind = type(error).__name__
+    said = said_by(error) if isinstance(error, FunctionProblem) else f"{kind}: {said_by(error)}"
+    return GeneratorError(f"A worker could not be made ready: {said}", kind)
 
 
 def _leaf(error: BaseException) -> BaseException:

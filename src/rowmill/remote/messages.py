@@ -86,7 +86,7 @@ class ErrorData(NamedTuple):
     error_type: str
     message: str
     facts: Mapping[str, Any] = {}
-    """Further attributes of errors of providers, where they differ from their defaults."""
+    """Further attributes: of errors of providers where they differ from their defaults; the line of a user's code."""
 
 
 class CallData(NamedTuple):

@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from rowmill.engine.elsewhere import Job, check_groups, group_sizes
 from rowmill.errors import UsageError
 from rowmill.remote.code_digest import code_digests
-from rowmill.remote.crew import Crew, CrewSettings, GroupPlan, hire
+from rowmill.remote.crew import Crew, CrewSettings, hire
 from rowmill.remote.host import Host, python_version
 from rowmill.remote.link import Launcher
+from rowmill.remote.members import GroupPlan
 from rowmill.remote.messages import Open, Question
 from rowmill.remote.processes import ProcessLauncher
 from rowmill.spec.executor import ProcessesExecutor, RayExecutor, Workers

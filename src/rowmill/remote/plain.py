@@ -14,6 +14,7 @@ from rowmill import errors
 from rowmill.errors import GeneratorError, RowmillError
 from rowmill.remote.messages import CallData, EndingData, ErrorData
 from rowmill.secret import hidden
+from rowmill.source_line import LINE_ELSEWHERE, said_by, source_line
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
 _FACTS = ("retry_after_s", "is_certain", "input_tokens", "output_tokens", "finish_reason", "note")
@@ -55,13 +56,22 @@ def error_data(error: BaseException) -> ErrorData:
     name = type(error).__name__
     known = type(error) is _KINDS_OF_ERRORS.get(name)
     facts = {fact: value for fact in _FACTS if known and (value := getattr(error, fact, None))}
+    if (line := source_line(error)) is not None:
+        facts[LINE_ELSEWHERE] = line
     if isinstance(error, TimeoutError):
         name, known = "TimeoutError", True
-    return ErrorData(name if known else "", error_type(error), hidden(str(error)), facts)
+    return ErrorData(name if known else "", error_type(error), hidden(said_by(error)), facts)
 
 
 def error_of(data: ErrorData) -> BaseException:
     """The error that data describe: one that sorts, reads and counts the same."""
+    error = _made_of(data)
+    for fact, value in data.facts.items():
+        setattr(error, fact, value)
+    return error
+
+
+def _made_of(data: ErrorData) -> BaseException:
     if data.name == "TimeoutError":
         return TimeoutError(data.message)
     kind = _KINDS_OF_ERRORS.get(data.name)
@@ -74,10 +84,8 @@ def error_of(data: ErrorData) -> BaseException:
     error: Any = kind(data.message, data.error_type) if kind is errors.Unavailable else kind(data.message)
     if hasattr(error, "error_type"):
         error.error_type = data.error_type
-    for fact, value in data.facts.items():
-        setattr(error, fact, value)
-    found: BaseException = error
-    return found
+    made: BaseException = error
+    return made
 
 
 def ending_data(call: int, outcomes: Sequence[Outcome]) -> EndingData:

@@ -282,7 +282,11 @@ def main() -> None:
     _end_with(int(sys.argv[2]), sock)
     _bound_memory(int(sys.argv[3]))
     with contextlib.suppress(BaseExceptionGroup, LinkLost):
-        run_on_event_loop(lambda: _serve(sock))
+        try:
+            run_on_event_loop(lambda: _serve(sock))
+        except OSError as error:  # a function closed what the event loop stands on; the driver tells of the loss
+            print(f"Worker {sys.argv[4]} cannot go on: {error}", file=sys.stderr)
+            os._exit(1)
     # Threads of functions that nobody waits for are not waited for either.
     sys.stdout.flush()
     sys.stderr.flush()

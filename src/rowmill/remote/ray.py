@@ -337,9 +337,13 @@ class RayLauncher:
         """Why a worker did not begin: what the user has to mend ends the run, all else may pass."""
         if isinstance(error, self._ray.exceptions.RuntimeEnvSetupError):
             return UsageError(f"The runtime_env of worker group '{group}' cannot be set up: {_shown(error)}")
-        faults = (self._ray.exceptions.ActorDiedError, self._ray.exceptions.RayTaskError)
-        # Ray has one class for an actor that fails when it begins and for one whose node went away before it ran.
-        if not self._has_begun and isinstance(error, faults) and "never ran" not in str(error):
+        # Ray has one class for an actor that fails when it begins, as where Rowmill is not installed, and for one whose
+        # process or node was lost meanwhile.
+        died = self._ray.exceptions.ActorDiedError
+        is_fault = (
+            error.actor_init_failed if isinstance(error, died) else isinstance(error, self._ray.exceptions.RayTaskError)
+        )
+        if is_fault and not self._has_begun:
             return UsageError(
                 f"No worker can begin on the cluster: {_shown(error)}. Rowmill {VERSION} has to be installed on "
                 "every node, with what it needs; see 'rowmill help scaling'."

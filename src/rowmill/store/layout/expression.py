@@ -9,6 +9,7 @@ parsed and bound in a private in-memory connection without access to anything.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,22 +35,29 @@ _COSTLY_CONSTANT = (
 )
 
 
-class ExpressionAnalyst:
-    """Looks at SQL expressions without running them, on a private connection that :meth:`close` closes.
+_idle: list[tuple[int, Connection]] = []
+"""Connections whose analysts are done with them, each with the process that opened it. Nothing is ever made in them."""
+_MOST_IDLE = 2
 
-    It is opened for the first one: that takes 10 ms, and a spec without SQL has none. ``judges``: False for a spec
+
+class ExpressionAnalyst:
+    """Looks at SQL expressions without running them, on a private connection that :meth:`close` lets go.
+
+    It is taken for the first one: to open it takes 10 ms, and a spec without SQL has none. ``judges``: False for a spec
     that was accepted before, of which only the names have to be known (V6).
     """
 
     def __init__(self, *, judges: bool = True) -> None:
         self._judges = judges
-        self._opened: Connection | None = None
+        self._taken: Connection | None = None
+        self._is_spoilt = False
+        """The engine ran out of something, or gave up: the connection is for nobody else."""
 
     @property
     def _connection(self) -> Connection:
-        if self._opened is None:
-            self._opened = Connection(None, threads=1)
-        return self._opened
+        if self._taken is None:
+            self._taken = _idle_connection() or Connection(None, threads=1)
+        return self._taken
 
     def analyse(self, text: str, *, over_dataset: bool = False) -> SqlAnalysis:
         """The columns an expression names, in order, or why it is refused.
@@ -101,10 +109,15 @@ class ExpressionAnalyst:
             with allowance(self._connection, expression, [expression], longest_s=LONGEST_BINDING_S):
                 self._connection.execute(sql.bind_expression.fill(expression=bound, typed_nulls=nulls or "null"))
         except SqlTooCostly:
+            self._is_spoilt = True
             return _COSTLY_CONSTANT
         except duckdb.Error as error:
-            return str(error).strip().splitlines()[0]
+            return self._said(error)
         return None
+
+    def _said(self, error: duckdb.Error) -> str:
+        self._is_spoilt |= isinstance(error, duckdb.FatalException | duckdb.InternalException)
+        return str(error).strip().splitlines()[0]
 
     def value_problem(self, value: object, sql_type: str) -> str | None:
         """Why a value of the spec does not fit a column's type, or None."""
@@ -117,10 +130,11 @@ class ExpressionAnalyst:
         except TypeError as error:
             return str(error)
         except duckdb.Error as error:
-            return str(error).strip().splitlines()[0]
+            return self._said(error)
         try:
             self._connection.execute(sql.evaluate_constant.fill(expression=around or cast))
-        except duckdb.Error:
+        except duckdb.Error as error:
+            self._said(error)
             return f"{written} is no {sql_type}: the value would be another one. Write what the column can hold."
         return None
 
@@ -136,9 +150,14 @@ class ExpressionAnalyst:
         )
 
     def close(self) -> None:
-        """Closes the private connection."""
-        if self._opened is not None:
-            self._opened.close()
+        """Lets the private connection go: the next analyst takes it. Safe to call twice."""
+        if self._taken is None:
+            return
+        if self._is_spoilt or len(_idle) >= _MOST_IDLE:
+            self._taken.close()
+        else:
+            _idle.append((os.getpid(), self._taken))
+        self._taken = None
 
     def _problem(self, expression: Mapping[str, Any], over_dataset: bool) -> str | None:
         for part in _walk(expression):
@@ -242,6 +261,15 @@ def _order_problem(window: Mapping[str, Any]) -> str | None:
         f"{name}() depends on the order of rows that its ORDER BY finds equal, which may differ from run to run. "
         "Put row_id last: over (order by …, row_id)."
     )
+
+
+def _idle_connection() -> Connection | None:
+    """One that this process opened, not a parent it was forked from."""
+    while _idle:
+        process, connection = _idle.pop()
+        if process == os.getpid():
+            return connection
+    return None
 
 
 def _shape_problem(statements: Sequence[Any], node: Mapping[str, Any]) -> str | None:

@@ -380,6 +380,12 @@ def _exploded(columns: tuple[SeedColumn, ...], config: SeedDatasetConfig) -> tup
     sql_type = types.get(config.explode)
     if sql_type is None:
         hint = did_you_mean(config.explode, types) or f" It has: {', '.join(list(types)[:20]) or 'no columns'}."
+        outer = config.explode.partition(".")[0]
+        if outer != config.explode and types.get(outer, "").startswith("STRUCT"):
+            hint = (
+                f" '{outer}' is a struct; a list inside it needs a column of its own where the rows are made: {{name: "
+                f"items, column_type: expression, sql: {config.explode}, dtype: 'VARCHAR[]'}}, then explode: items."
+            )
         message = f"The seed dataset has no column '{config.explode}'.{hint}"
         raise SpecError([Problem("seed_dataset.explode", message)])
     if not sql_type.endswith("]"):

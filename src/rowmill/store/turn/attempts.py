@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 
 from rowmill.secret import hidden
-from rowmill.source_line import source_line
+from rowmill.source_line import said_by, source_line
 from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
@@ -105,10 +105,6 @@ def clean(text: str, behind: str = "") -> str:
 
 
 def error_text(error: BaseException) -> str:
-    """What an error says, and where in a user's code it was raised. A user's error may fail to say anything."""
-    try:
-        text = str(error)
-    except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
-        text = f"(its message cannot be made: {type(unspeakable).__name__})"
-    said, line = text or type(error).__name__, source_line(error)
+    """What an error says, and where in a user's code it was raised."""
+    said, line = said_by(error), source_line(error)
     return clean(said, f" ({line[-_LONGEST_PLACE:]})" if line is not None and line not in said else "")
