@@ -589,7 +589,7 @@ def test_f9_a_run_that_cannot_go_on_stops_with_the_contradiction(run: Run, tmp_p
         state.sql("update state.generator set upstream_0 = 3")  # everything waits for itself
     stuck = run(spec, tmp_path / "run.duckdb", starts_at_s=1.0, expects_error=True)
     assert isinstance(stuck.error, InternalError)
-    assert "Nothing is ready, in flight or deferred, and 1 row groups are unfinished" in str(stuck.error)
+    assert "Nothing is ready, in flight or deferred, with 1 row group unfinished" in str(stuck.error)
     assert stuck.sql("select state from run_status") == [("stopped",)]
 
 

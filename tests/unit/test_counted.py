@@ -67,7 +67,6 @@ _MORE_THAN_ONE = (
     "There are no {kind} rows",
     "The spec has {count:,} columns",
     "None of {attempts:,} values drawn",
-    "{groups.working} row groups are unfinished",
     "A frame of {len(frame)} bytes",
     "holds a value of {longest:,} bytes",
     "has a name of {size} bytes",

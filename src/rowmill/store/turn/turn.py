@@ -438,7 +438,7 @@ class Turn:
         )
         if could_take_any and ledger.stop is None and not has_more and not self._in_flight:
             raise InternalError(
-                f"Nothing is ready, in flight or deferred, and {groups.working} row groups are unfinished. "
+                f"Nothing is ready, in flight or deferred, with {plural(groups.working, 'row group')} unfinished. "
                 f"{self._contradiction()}"
             )
         wakes = [to_epoch(not_before)] if not_before is not None else []
