@@ -11,6 +11,7 @@ import binascii
 import re
 from typing import Any, NamedTuple
 
+from rowmill.counted import plural
 from rowmill.errors import ProviderError, Rejected, Transient
 from rowmill.providers.answer import read_answer
 from rowmill.providers.image_format import image_format_of, is_whole
@@ -73,7 +74,7 @@ def as_answer(content: bytes, found: Found) -> ImageAnswer:
         raise error
     if not is_whole(content, name):
         cut_off = Transient(
-            f"The answer is a {name} picture that ends early, after {len(content):,} bytes", "TruncatedAnswer"
+            f"The answer is a {name} picture that ends early, after {plural(len(content), 'byte')}", "TruncatedAnswer"
         )
         found.used.note_on(cut_off)
         raise cut_off
