@@ -11,7 +11,7 @@ import click
 
 from rowmill.cli.terminal_text import safe_message
 from rowmill.errors import UsageError
-from rowmill.spec.nearest import did_you_mean_file
+from rowmill.store.file.usable import check_exists, check_usable
 from rowmill.store.file.usable import is_run_database as is_run_database
 
 _Function = TypeVar("_Function", bound=Any)
@@ -30,12 +30,8 @@ def existing_database(path: Path | None) -> Path:
     if path is None and os.environ.get("ROWMILL_DATABASE"):
         path = Path(os.environ["ROWMILL_DATABASE"])
     if path is not None:
-        from rowmill.store.file.usable import check_usable
-
         check_usable(path)
-        if not path.exists():
-            hint = did_you_mean_file(path, (".duckdb",)) or f" 'rowmill run SPEC {path}' creates it."
-            raise UsageError(f"There is no run database '{path}'.{hint}")
+        check_exists(path)
         return path
     found = sorted(Path().glob("*.duckdb"))
     if not found:

@@ -16,6 +16,7 @@ from rowmill.cli.logs import LogFormat, handler, settings, tell
 from rowmill.cli.parameters import keep_values_option, set_option
 from rowmill.cli.place import is_run_database
 from rowmill.errors import Interrupted, RowmillError, UsageError
+from rowmill.store.file.usable import check_exists
 
 if TYPE_CHECKING:
     from rowmill.cli.progress import Display
@@ -176,8 +177,7 @@ def _what(
     if is_run_database(spec):
         if database is not None:
             raise UsageError(f"'{spec}' is a run database; the spec comes first: rowmill run {database} {spec}")
-        if not spec.exists():
-            raise UsageError(f"There is no run database '{spec}'. 'rowmill run SPEC {spec}' creates it.")
+        check_exists(spec)
         if parameters:
             raise UsageError("The spec inside a run database has its values: --set takes the spec file, too.")
         _tell_what_is_inside(spec, yes=yes)

@@ -14,6 +14,7 @@ from rowmill.inspect.waiting import open_store
 from rowmill.spec.nearest import did_you_mean
 from rowmill.store.database.connection import Connection
 from rowmill.store.file import engine_errors
+from rowmill.store.file.usable import check_exists
 from rowmill.store.layout.expression import ExpressionAnalyst
 from rowmill.store.layout.layout import Layout
 from rowmill.store.reshape.reopening import Reopening
@@ -158,8 +159,7 @@ def prepare_inside(database: Path) -> Prepared:
 
 @contextmanager
 def _opened(database: Path) -> Iterator[tuple[RunStore, Prepared]]:
-    if not database.exists():
-        raise UsageError(f"There is no run database '{database}'. 'rowmill run SPEC {database}' creates it.")
+    check_exists(database)
     store = open_store(database)
     try:
         if store.is_new:

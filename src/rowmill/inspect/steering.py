@@ -18,6 +18,7 @@ from rowmill.inspect.message import HolderGone
 from rowmill.inspect.opening import Reattaching
 from rowmill.inspect.place import live_place
 from rowmill.inspect.waiting import open_store
+from rowmill.store.file.usable import check_exists
 from rowmill.store.run_store import RunStore
 from rowmill.store.turn.control import refuse
 from rowmill.store.turn.control_request import ControlAnswer, ControlRequest
@@ -79,8 +80,7 @@ def _ask(database: Path, request: ControlRequest) -> ControlAnswer:
 
 
 def _open(database: Path) -> RunStore:
-    if not database.exists():
-        raise UsageError(f"There is no run database '{database}'. 'rowmill run SPEC {database}' creates it.")
+    check_exists(database)
     store = open_store(database)
     if store.is_new:
         store.close()

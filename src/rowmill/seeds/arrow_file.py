@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from rowmill.errors import Problem, SpecError
 from rowmill.seeds.agreement import check_agreement
 from rowmill.seeds.location import Location
 
 _FILE_START = b"ARROW1"
+_DAY = {unit: 86_400 * per_second for unit, per_second in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))}
 
 
 def arrow_file_schema(location: Location, name: str) -> pa.Schema:
@@ -46,6 +48,8 @@ def _whole(name: str, table: pa.Table) -> pa.Table:
     for column, values in zip(table.column_names, table.columns, strict=True):
         if pa.types.is_date64(values.type):  # times that are no dates are told apart by row later
             continue
+        if pa.types.is_time(values.type) and _is_within_a_day(values):
+            continue
         try:
             values.validate(full=True)
         except pa.ArrowInvalid as error:
@@ -53,6 +57,15 @@ def _whole(name: str, table: pa.Table) -> pa.Table:
             message = f"{name}: column {column!r} is damaged: {reason}. Write the file anew."
             raise SpecError([Problem("seed_dataset.path", message)]) from error
     return table
+
+
+def _is_within_a_day(times: pa.ChunkedArray) -> bool:
+    """Whether no time is beyond 24:00, which is one to the engine, and to Arrow none."""
+    numbers = times.cast(pa.int64() if times.type.bit_width == 64 else pa.int32())
+    numbers.validate(full=True)
+    found = pc.min_max(numbers)
+    least, most = found["min"].as_py(), found["max"].as_py()
+    return least is None or (least >= 0 and most <= _DAY[times.type.unit])
 
 
 def _reader(file: object, name: str) -> pa.RecordBatchFileReader | pa.RecordBatchStreamReader:

@@ -372,6 +372,7 @@ class RunStore:
         columns = [(output.name, output.sql_type) for node in graph.generators for output in node.columns]
         return {field.name: field.type for field in arrow_schema(self._connection, columns)}
 
+    @engine_errors.mapped("preparing the turns")
     def turn(
         self,
         spec: Spec,

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rowmill.errors import UsageError
+from rowmill.spec.nearest import did_you_mean_file
 from rowmill.unfinished_file import CHANGED, COPIED, remove_left_behind
 
 _LONGEST_NAME_BYTES = 235
@@ -48,6 +49,13 @@ def check_usable(path: Path) -> None:
         raise UsageError(f"{path} is a directory. Name a file for the run database.")
     if not stat.S_ISREG(found.st_mode):
         raise UsageError(f"{path} is {_kind(found.st_mode)}, no ordinary file. Name a file for the run database.")
+
+
+def check_exists(path: Path) -> None:
+    """Raises UsageError if there is no file ``path``; it names the one that was probably meant."""
+    if not path.exists():
+        hint = did_you_mean_file(path, (".duckdb",)) or f" 'rowmill run SPEC {path}' creates it."
+        raise UsageError(f"There is no run database '{path}'.{hint}")
 
 
 def is_run_database(path: Path) -> bool:

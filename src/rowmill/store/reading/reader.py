@@ -18,6 +18,7 @@ from rowmill.store.database.connection import Connection, column_list
 from rowmill.store.database.sql_allowance import bounded_time, time_for
 from rowmill.store.database.statements import statements_of
 from rowmill.store.file import engine_errors
+from rowmill.store.file.usable import check_exists
 from rowmill.store.layout import schema
 from rowmill.store.layout.expression import hint_for_query
 from rowmill.store.layout.provenance import Provenance
@@ -332,8 +333,7 @@ def open_file(path: Path) -> tuple[Connection, int]:
     A file of an older Rowmill can be read as far as its views go. Raises UsageError (no such file), Locked (another
     process works on it; names its pid), Damaged or Incompatible (not a run database, or of a newer version).
     """
-    if not path.exists():
-        raise UsageError(f"There is no run database '{path}'. 'rowmill run SPEC {path}' creates it.")
+    check_exists(path)
     connection = Connection(path, read_only=True)
     try:
         if schema.is_new(connection):
