@@ -215,6 +215,14 @@ def test_what_has_no_equivalent_is_listed_with_its_place(
     assert message in notes[place]
 
 
+@pytest.mark.parametrize(("said", "is_noted"), [({}, True), ({"dtype": "int"}, False)])
+def test_what_a_function_returns_is_asked_for(tmp_path: Path, said: dict[str, str], is_noted: bool) -> None:
+    column = {"name": "n", "column_type": "custom", "generator_function": "counted", **said}
+    notes = {note.place: note.message for note in imported_from(tmp_path, {"columns": [column]}).notes}
+    assert ("columns.0.dtype" in notes) is is_noted
+    assert not is_noted or "add their dtype: int, float" in notes["columns.0.dtype"]
+
+
 def test_keys_are_taken_by_name_and_never_copied(tmp_path: Path) -> None:
     providers = [
         {"name": "mine", "endpoint": "http://127.0.0.1:1/v1", "api_key": "sk-s3cr3t"},

@@ -21,12 +21,12 @@ models:
      simulation: {latency_ms: 3, rejected: 0.1, transient: 0.1}}
 columns:
   - {name: kind, column_type: sampler, sampler_type: category,
-     params: {values: [red, "<script>document.title = 'run'</script>"]}}
+     params: {values: [red, "<script>document.title = 'run'</script>", ENDLESS]}}
   - {name: size, column_type: sampler, sampler_type: gaussian, params: {mean: 5, stddev: 1}}
   - {name: a_note_on_the_thing_under_a_name_that_is_longer_than_a_box, column_type: llm-text, model_alias: writer,
      prompt: "Describe a {{ kind }} thing of size {{ size }}."}
 run: {error_window: 1000}
-"""
+""".replace("ENDLESS", "w" * 200)
 BROAD = """
 [...document.querySelectorAll('svg.graph g.box')].flatMap(box => {
   const edge = box.querySelector('rect').getBoundingClientRect().right

@@ -198,3 +198,13 @@ def test_validate_writes_that_nothing_is_wrong_as_json(rowmill: CommandLine) -> 
     (rowmill.directory / "good.yaml").write_text(DOUBTFUL_SPEC.replace("01234", "1"))
     told = json.loads(rowmill.output_of("validate", "good.yaml", "--format", "json"))
     assert told == {"valid": True, "name": "good", "problems": [], "warnings": []}
+
+
+def test_a_setting_after_the_spec_makes_no_file_of_its_name(rowmill: CommandLine) -> None:
+    rowmill.output_of("init")
+    before = _files(rowmill.directory)
+    done = rowmill("run", "spec.yaml", "records=10")
+    assert done.returncode == 2
+    assert "'records=10' would be the name of the run database" in done.stderr
+    assert "--set records=10 if it is a parameter" in done.stderr
+    assert _files(rowmill.directory) == before
