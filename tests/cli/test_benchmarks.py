@@ -38,9 +38,10 @@ def _positive(row: dict[str, Any], *keys: str) -> None:
 
 def test_the_dispatch_benchmark_compares_the_engine_with_the_dispatcher_alone(tmp_path: Path) -> None:
     report, printed = _report(tmp_path, "dispatch", "--rows", "300")
-    engine, limit = report["tables"]["dispatch"]
+    engine, limit, traced = report["tables"]["dispatch"]
     _positive(engine, "cells_per_s", "cpu_us_per_cell", "peak_mib", "turns", "median_turn_ms", "longest_turn_ms")
     _positive(limit, "cells_per_s", "cpu_us_per_cell", "peak_mib", "turns")
+    _positive(traced, "cells_per_s", "cpu_us_per_cell", "turns")
     assert engine["share_of_limit"] == pytest.approx(engine["cells_per_s"] / limit["cells_per_s"])
     assert "cells/s" in printed
 
