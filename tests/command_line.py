@@ -25,7 +25,7 @@ _AT_THE_BEGINNING = dict(os.environ)
 _SET_BY_LIBRARIES = ("_RJEM_MALLOC_CONF", "RAY_")
 """What polars and ray write into the environment when a test imports them, for themselves alone."""
 _READ_WHEN_USED = (
-    *("ROWMILL_", "PYTEST_", "GUARDED_KEY", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR"),
+    *("ROWMILL_", "PYTEST_", "GUARDED_KEY", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "XDG_STATE_HOME"),
     *_SET_BY_LIBRARIES,
 )
 """Variables that neither the interpreter nor a module reads before a command begins. A command in whose environment
@@ -75,7 +75,7 @@ class CommandLine:
 
     def _done(self, arguments: Sequence[str | Path], input: bytes | None) -> CompletedProcess[bytes]:
         environment, words = self._environment(), list(map(str, arguments))
-        if self._may_be_forked(environment):
+        if self.may_be_forked(environment):
             return _server().run(words, self.directory, environment, input, _TIMEOUT_S)
         return subprocess.run(
             [*self.command, *words],
@@ -87,7 +87,9 @@ class CommandLine:
             check=False,
         )
 
-    def _may_be_forked(self, environment: Mapping[str, str]) -> bool:
+    def may_be_forked(self, environment: Mapping[str, str] | None = None) -> bool:
+        """Whether a command is forked in this environment (by default: the one it gets)."""
+        environment = self._environment() if environment is None else environment
         differing = {name for name, _ in environment.items() ^ _AT_THE_BEGINNING.items()}
         return (
             not self.executes
@@ -98,7 +100,7 @@ class CommandLine:
     def start(self, *arguments: str | Path) -> Popen[str]:
         """Starts a command and returns the process, with pipes."""
         environment, words = self._environment(), list(map(str, arguments))
-        if self._may_be_forked(environment):
+        if self.may_be_forked(environment):
             process: Popen[str] = _server().popen(words, self.directory, environment)
         else:
             process = Popen(

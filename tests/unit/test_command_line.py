@@ -93,13 +93,19 @@ def test_a_forked_command_says_and_ends_with_what_an_executed_one_does(directory
 def test_a_command_is_forked_unless_its_start_would_differ(directory: Path) -> None:
     def forks(**environment: str) -> bool:
         # Whatever tests before this one left in the environment of this process: that is what is added to.
-        return CommandLine(directory)._may_be_forked({**command_line._AT_THE_BEGINNING, **environment})
+        return CommandLine(directory).may_be_forked({**command_line._AT_THE_BEGINNING, **environment})
 
     assert forks()
     assert forks(ROWMILL_QUIET="1", NO_COLOR="1")
     for name in ("PYTHONPATH", "PYTHONIOENCODING", "TZ", "HF_TOKEN", "LANG", "A_KEY"):
         assert not forks(**{name: "x"})
-    assert not CommandLine(directory, (sys.executable, "-c", "pass"))._may_be_forked({})
+    assert not CommandLine(directory, (sys.executable, "-c", "pass")).may_be_forked({})
+
+
+def test_commands_of_this_session_are_forked(directory: Path) -> None:
+    """What fixtures of all tests set, or a test left in the environment, would have each command executed."""
+    differing = dict(os.environ).items() ^ command_line._AT_THE_BEGINNING.items()
+    assert CommandLine(directory).may_be_forked(), sorted({name for name, _ in differing})
 
 
 def test_an_executed_command_is_a_new_interpreter(directory: Path) -> None:
