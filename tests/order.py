@@ -8,16 +8,23 @@ from pathlib import Path
 
 import pytest
 
+_CLUSTER = "cluster"
+"""The fixture of a cluster that takes 10 s to start, and whose tests wait most of the time."""
+
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
     """Modules by the longest time-out a test of theirs asks for; what they share is made once, so none is torn apart.
 
-    Otherwise the order stays as it is.
+    Before all others come those that share a cluster: one process has them all, which starts the only one, and waits
+    while the others compute. Otherwise the order stays as it is.
     """
     longest: dict[Path, float] = defaultdict(float)
+    waiting: set[Path] = set()
     for item in items:
         longest[item.path] = max(longest[item.path], _time_out(item))
-    return sorted(items, key=lambda item: -longest[item.path])
+        if _CLUSTER in getattr(item, "fixturenames", ()):
+            waiting.add(item.path)
+    return sorted(items, key=lambda item: (item.path not in waiting, -longest[item.path]))
 
 
 def _time_out(item: pytest.Item) -> float:
