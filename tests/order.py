@@ -1,4 +1,7 @@
-"""In which order tests are run: what may take long begins first, so that no process is left with it at the end."""
+"""In which order tests are run: what may take long begins first, so that no process is left with it at the end.
+
+And which modules are looked into at all.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,11 @@ import pytest
 
 _CLUSTER = "cluster"
 """The fixture of a cluster that takes 10 s to start, and whose tests wait most of the time."""
+
+
+def has_no_slow_tests(module: Path) -> bool:
+    """Whether a module marks no test as slow: where only those are wanted it need not be imported."""
+    return module.name.startswith("test_") and "mark.slow" not in module.read_text(encoding="utf-8")
 
 
 def longest_first(items: Sequence[pytest.Item]) -> list[pytest.Item]:
