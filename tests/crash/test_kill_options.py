@@ -195,5 +195,5 @@ def test_a_run_with_this_option_survives_a_kill(option: Option, tmp_path: Path, 
     # In flight when it died, and answered but not committed yet: the latency is longer than the commit window.
     most_lost = 2 * IN_FLIGHT * max(option.requests, 1)
     assert repeated <= most_lost
-    if not option.environment:  # which asks for health checks
+    if not option.environment and not surroundings.judge.answered:  # no health checks, and the simulator alone is asked
         assert 0 <= statistics["requests"] - run.requests("killed.duckdb") <= most_lost
