@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from budget import Budget, factor
 from hypothesis import settings
-from order import longest_first
+from order import has_no_slow_tests, longest_first
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 
@@ -94,6 +94,11 @@ def _what_users_were_told_is_kept_apart(tmp_path_factory: pytest.TempPathFactory
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    only_slow = config.getoption("markexpr") == "slow" and collection_path.suffix == ".py"
+    return True if only_slow and has_no_slow_tests(collection_path) else None
 
 
 @pytest.hookimpl(trylast=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import trio
 from copied_tables import new_store
 from trio.testing import MockClock
 
@@ -177,7 +178,7 @@ def run(
         return Finished(store, report, failure, anyio.current_time() - begun, groups)
 
     clock = MockClock(autojump_threshold=0)
-    return anyio.run(main, backend="trio", backend_options={"clock": clock})
+    return trio.run(main, clock=clock)
 
 
 class Concurrency:

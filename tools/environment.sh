@@ -62,14 +62,18 @@ prepare_environment() {
       python="$environment/bin/python"
       ;;
   esac
+  stamp="$environment/.installed-$kind"
+  wanted="$(cat "$repository/pyproject.toml" "$repository/tools/locked/"*.txt | cksum) $repository"
+  if [ "$kind" = oldest ] && [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    # What is there and newer would be kept.
+    rm -rf "$environment"
+  fi
   # An environment that was interrupted half-way, or whose Python is gone, is made anew.
   if ! { [ -x "$python" ] && "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; }; then
     base="$(find_python)"
     printf 'Making %s …\n' "$environment" >&2
     "$base" -m venv --clear "$environment" || fail "Could not make $environment."
   fi
-  stamp="$environment/.installed-$kind"
-  wanted="$(cat "$repository/pyproject.toml" "$repository/tools/locked/"*.txt | cksum) $repository"
   if [ "$kind" != newest ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; then
     return
   fi

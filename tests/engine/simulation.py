@@ -28,6 +28,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(TESTS))
 
 import anyio  # noqa: E402
+import trio  # noqa: E402
 import trio._core._run as trio_run  # noqa: E402
 from moody_endpoint import BrokenPromise, MoodyEndpoint  # noqa: E402
 from simulated_world import ColumnPlan, World, draw_world  # noqa: E402
@@ -167,7 +168,7 @@ class Simulation:
         try:
             with _seeded_scheduling(f"{self.world.seed}/{self.invocations}"):
                 clock = MockClock(autojump_threshold=0)
-                report = anyio.run(self._main, store, watch, backend="trio", backend_options={"clock": clock})
+                report = trio.run(self._main, store, watch, clock=clock)
             ending = f"exit code {report.exit_code}"
         except (Crash, CallbackFailure) as gone:
             ending = type(gone).__name__

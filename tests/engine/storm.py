@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import anyio
+import trio
 from trio.testing import MockClock
 from virtual_run import EPOCH, Row, custom, llm, model, prepared, sampler
 
@@ -135,5 +135,5 @@ def storm(
         for times in [*result.answered_at.values(), result.refused_at]:
             times[:] = [moment - begun for moment in times]
 
-    anyio.run(partial(main), backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    trio.run(main, clock=MockClock(autojump_threshold=0))
     return result

@@ -268,7 +268,7 @@ def test_a_spec_without_its_table_says_how_to_go_on(tmp_path: Path) -> None:
 def test_what_is_no_table_is_refused(tmp_path: Path, seed: object) -> None:
     with pytest.raises(SpecError) as caught:
         run_with(seed, tmp_path)
-    assert_helps(caught.value, "pandas, polars", type(seed).__name__)
+    assert_helps(caught.value, "polars from 1.3", type(seed).__name__)
 
 
 def test_a_table_beside_a_path_or_without_a_spec_is_refused(tmp_path: Path) -> None:

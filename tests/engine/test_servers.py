@@ -12,6 +12,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 from anyio.abc import TaskStatus
 from loopback_server import ONE_ANSWER, LoopbackHandler, LoopbackServer, serving
 from provider_simulator import provider_simulator
@@ -255,7 +256,7 @@ def test_a_list_of_one_server_is_that_server() -> None:
 
 
 def in_virtual_time(check: Callable[[], Any]) -> None:
-    anyio.run(check, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    trio.run(check, clock=MockClock(autojump_threshold=0))
 
 
 async def fail(servers: Servers, server: Server, error: Exception) -> None:

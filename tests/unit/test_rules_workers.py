@@ -9,6 +9,7 @@ from typing import Any
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 from trio.testing import MockClock
 
 from rowmill.dispatch.pool import Pool, ResourceLimit
@@ -191,7 +192,7 @@ def play(
         return played
 
     clock = MockClock(autojump_threshold=0)
-    return anyio.run(main, backend="trio", backend_options={"clock": clock})
+    return trio.run(main, clock=clock)
 
 
 async def _beat(links: Sequence[PlayedLink], seconds: float) -> None:
@@ -382,7 +383,7 @@ def test_w5_a_run_whose_workers_can_never_be_placed_stops_at_its_start() -> None
                 raise AssertionError("there is no worker to begin with")
         return caught.value, anyio.current_time()
 
-    error, took_s = anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    error, took_s = trio.run(main, clock=MockClock(autojump_threshold=0))
     assert error.exit_code == 75
     assert "no node has room" in str(error)
     assert 100 <= took_s < 102
@@ -403,7 +404,7 @@ def test_w5_a_worker_that_was_placed_and_loads_a_model_is_waited_for() -> None:
                 return anyio.current_time()
         raise AssertionError("not reached")
 
-    assert anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)}) >= 200
+    assert trio.run(main, clock=MockClock(autojump_threshold=0)) >= 200
 
 
 def test_w5_since_when_a_group_has_no_worker_and_until_when_it_waits_is_told() -> None:
@@ -477,7 +478,7 @@ def test_w6_a_worker_of_another_version_is_refused_by_name_before_it_is_told_any
             raise AssertionError("it was taken")
 
     with pytest.raises(Incompatible, match=named):
-        anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+        trio.run(main, clock=MockClock(autojump_threshold=0))
     assert launchers[0].links[0].told == []
 
 

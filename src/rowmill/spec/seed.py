@@ -381,8 +381,8 @@ def _arrow_table(value: object) -> pa.Table:
         return value
     if not hasattr(value, "__arrow_c_stream__"):
         raise ValueError(
-            "Expected an Arrow table, or a frame that can hand itself over as one (pandas, polars), "
-            f"not {type(value).__name__}."
+            "Expected an Arrow table, or a frame that can hand itself over as one (pandas from 2.2 on, polars from "
+            f"1.3 on), not {type(value).__name__}."
         )
     objects = [str(name) for name, kind in _kinds(value) if str(kind) == "Object"]
     if objects:
