@@ -350,7 +350,7 @@ def _run_program(program: list[str], arguments: list[str]) -> int:
     else:
         file = main.__file__ = os.path.abspath(program[0])
         sys.path[0], text = os.path.dirname(os.path.realpath(file)), Path(file).read_text()
-    return _exit_code_of(lambda: exec(compile(text, file, "exec"), vars(main)))
+    return _exit_code_of(lambda: exec(compile(text, file, "exec", dont_inherit=True), vars(main)))
 
 
 def _run_in_kill_loop(request: dict[str, Any]) -> int:

@@ -94,6 +94,8 @@ PROGRAM = """
 import json, sys
 import rowmill.errors
 main = sys.modules["__main__"]
+def typed() -> int: ...
+assert typed.__annotations__ == {"return": int}
 print(json.dumps([sys.argv, __name__, globals().get("__file__"), vars(main) is globals(), main.rowmill.__name__]))
 raise SystemExit(sys.argv[-1])
 """
