@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 
-from fork_server import ForkServer, fork_server
+from fork_server import ROWMILL, ForkServer, fork_server
 
 _TIMEOUT_S = 45.0
-_ROWMILL = (sys.executable, "-m", "rowmill")
+_ROWMILL = (sys.executable, *ROWMILL)
 _AT_THE_BEGINNING = dict(os.environ)
 _SET_BY_LIBRARIES = ("_RJEM_MALLOC_CONF", "RAY_")
 """What polars and ray write into the environment when a test imports them, for themselves alone."""
@@ -45,7 +45,8 @@ def _server() -> ForkServer:
 class CommandLine:
     """Runs commands in ``directory``; call :meth:`close` in the end.
 
-    With ``executes`` every command is a new interpreter.
+    ``command`` may be another Python program: a file, or ``-c`` and a text. With ``executes`` every command is a new
+    interpreter.
     """
 
     directory: Path
@@ -74,11 +75,13 @@ class CommandLine:
         return done.stdout
 
     def _done(self, arguments: Sequence[str | Path], input: bytes | None) -> CompletedProcess[bytes]:
-        environment, words = self._environment(), list(map(str, arguments))
-        if self.may_be_forked(environment):
-            return _server().run(words, self.directory, environment, input, _TIMEOUT_S)
+        environment, words = self._environment(), self._words(arguments)
+        forked = self._forked(environment, words)
+        if forked is not None:
+            program, rest = forked
+            return _server().run(rest, self.directory, environment, input, _TIMEOUT_S, program=program)
         return subprocess.run(
-            [*self.command, *words],
+            words,
             cwd=self.directory,
             env=environment,
             input=input,
@@ -87,27 +90,37 @@ class CommandLine:
             check=False,
         )
 
-    def may_be_forked(self, environment: Mapping[str, str] | None = None) -> bool:
+    def may_be_forked(self, environment: Mapping[str, str] | None = None, *arguments: str | Path) -> bool:
         """Whether a command is forked in this environment (by default: the one it gets)."""
         environment = self._environment() if environment is None else environment
-        differing = {name for name, _ in environment.items() ^ _AT_THE_BEGINNING.items()}
-        return (
-            not self.executes
-            and self.command == _ROWMILL
-            and all(name.startswith(_READ_WHEN_USED) for name in differing)
-        )
+        return self._forked(environment, self._words(arguments)) is not None
 
     def start(self, *arguments: str | Path) -> Popen[str]:
         """Starts a command and returns the process, with pipes."""
-        environment, words = self._environment(), list(map(str, arguments))
-        if self.may_be_forked(environment):
-            process: Popen[str] = _server().popen(words, self.directory, environment)
+        environment, words = self._environment(), self._words(arguments)
+        forked = self._forked(environment, words)
+        if forked is not None:
+            program, rest = forked
+            process: Popen[str] = _server().popen(rest, self.directory, environment, program=program)
         else:
-            process = Popen(
-                [*self.command, *words], cwd=self.directory, env=environment, stdout=PIPE, stderr=PIPE, text=True
-            )
+            process = Popen(words, cwd=self.directory, env=environment, stdout=PIPE, stderr=PIPE, text=True)
         self._running.append(process)
         return process
+
+    def _words(self, arguments: Sequence[str | Path]) -> list[str]:
+        return [*self.command, *map(str, arguments)]
+
+    def _forked(self, environment: Mapping[str, str], words: Sequence[str]) -> tuple[list[str], list[str]] | None:
+        """What the server is to run, and with which arguments; None for what has to be executed."""
+        differing = {name for name, _ in environment.items() ^ _AT_THE_BEGINNING.items()}
+        if self.executes or not all(name.startswith(_READ_WHEN_USED) for name in differing):
+            return None
+        python, first, *_ = [*words, "", ""]
+        if python != sys.executable:
+            return None
+        if first.endswith(".py"):
+            return [first], list(words[2:])
+        return (list(words[1:3]), list(words[3:])) if first == "-c" or tuple(words[:3]) == _ROWMILL else None
 
     def end_of(self, process: Popen[str]) -> CompletedProcess[str]:
         """Waits for a started command."""

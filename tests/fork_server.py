@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,6 +40,7 @@ import rowmill
 from rowmill.errors import RowmillError
 
 _POLL_S = 0.005
+ROWMILL = ("-m", "rowmill")
 _OF_EXTRAS = ("scipy.stats", "faker", "sqlfluff", "jsonschema", "mcp", "fsspec", "huggingface_hub")
 
 
@@ -98,12 +100,15 @@ class ForkServer:
         environment: Mapping[str, str],
         input: bytes | None,
         seconds: float,
+        *,
+        program: Sequence[str] = ROWMILL,
     ) -> subprocess.CompletedProcess[bytes]:
         """Runs ``python -m rowmill ARGUMENT…`` to its end, in that environment and no other, as subprocess.run does.
 
-        Raises subprocess.TimeoutExpired when it takes longer, and kills it then, or when anything else is raised.
+        ``program`` is what else may stand between ``python`` and the arguments: a file, or ``-c`` and a text. Raises
+        subprocess.TimeoutExpired when it takes longer, and kills it then, or when anything else is raised.
         """
-        command = [sys.executable, "-m", "rowmill", *arguments]
+        command = [sys.executable, *program, *arguments]
         until = time.monotonic() + seconds
         with ThreadPoolExecutor(3) as pool, ExitStack() as theirs:
             out, their_out = os.pipe()
@@ -113,9 +118,8 @@ class ForkServer:
             their_in, feed = (0, None) if input is None else os.pipe()
             if feed is not None:
                 theirs.callback(os.close, their_in)
-            pid = self._start(
-                arguments, directory, (their_in, their_out, their_err), is_module=True, environment=dict(environment)
-            )
+            streams = their_in, their_out, their_err
+            pid = self._start(arguments, directory, streams, program=list(program), environment=dict(environment))
             theirs.close()
             try:
                 reading = [pool.submit(_read, descriptor) for descriptor in (out, err)]
@@ -132,18 +136,24 @@ class ForkServer:
                 raise
         return subprocess.CompletedProcess(command, code, output, errors)
 
-    def popen(self, arguments: Sequence[str], directory: Path, environment: Mapping[str, str]) -> ForkedProcess:
-        """Starts ``python -m rowmill ARGUMENT…`` in that environment and no other; its output comes through pipes."""
+    def popen(
+        self,
+        arguments: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        program: Sequence[str] = ROWMILL,
+    ) -> ForkedProcess:
+        """Starts what :meth:`run` runs; its output comes through pipes."""
         out, their_out = os.pipe()
         err, their_err = os.pipe()
         try:
-            pid = self._start(
-                arguments, directory, (0, their_out, their_err), is_module=True, environment=dict(environment)
-            )
+            streams = 0, their_out, their_err
+            pid = self._start(arguments, directory, streams, program=list(program), environment=dict(environment))
         finally:
             os.close(their_out)
             os.close(their_err)
-        return ForkedProcess(self, pid, [sys.executable, "-m", "rowmill", *arguments], open(out), open(err))
+        return ForkedProcess(self, pid, [sys.executable, *program, *arguments], open(out), open(err))
 
     def wait(self, pid: int, seconds: float) -> int | None:
         """The exit code of a process (-9 if it was killed), or None if it still runs after that time."""
@@ -315,10 +325,10 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
             os.dup2(source, target)
             os.close(source)
         os.chdir(request["directory"])
-        if request.get("is_module"):
+        if "program" in request:
             os.environ.clear()
             os.environ.update(request["environment"])
-            code = _run_module(request["arguments"])
+            code = _run_program(request["program"], request["arguments"])
         else:
             os.environ.update(request["more_environment"])
             code = _run_in_kill_loop(request)
@@ -327,11 +337,20 @@ def _become(request: dict[str, Any], streams: list[int]) -> None:
         os._exit(code)
 
 
-def _run_module(arguments: list[str]) -> int:
-    """The exit code of ``python -m rowmill``."""
-    sys.path[0] = os.getcwd()
-    sys.argv[1:] = arguments
-    return _exit_code_of(lambda: runpy.run_module("rowmill", run_name="__main__", alter_sys=True))
+def _run_program(program: list[str], arguments: list[str]) -> int:
+    """The exit code of ``python PROGRAM ARGUMENT…``."""
+    if program[0] == "-m":
+        sys.path[0] = os.getcwd()
+        sys.argv[1:] = arguments
+        return _exit_code_of(lambda: runpy.run_module(program[1], run_name="__main__", alter_sys=True))
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.argv = [program[0], *arguments]
+    if program[0] == "-c":
+        sys.path[0], text, file = "", program[1], "<string>"
+    else:
+        file = main.__file__ = os.path.abspath(program[0])
+        sys.path[0], text = os.path.dirname(os.path.realpath(file)), Path(file).read_text()
+    return _exit_code_of(lambda: exec(compile(text, file, "exec", dont_inherit=True), vars(main)))
 
 
 def _run_in_kill_loop(request: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""Every exit code of the contract, from a real process."""
+"""Every exit code of the contract, from a real process; some are new interpreters."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import duckdb
 import pytest
 from command_line import CommandLine
 from patient_endpoint import PatientEndpoint, patient_endpoint
-
-pytestmark = pytest.mark.usefixtures("executed")
 
 
 @pytest.fixture
@@ -74,6 +72,7 @@ def test_code_1_when_an_export_finds_no_space(rowmill: CommandLine, quick_run: P
     assert "There is no room for '/dev/full': No space left on device. Make room" in done.stderr
 
 
+@pytest.mark.usefixtures("executed")
 def test_code_1_and_a_traceback_only_when_asked_for_after_an_unexpected_error(
     rowmill: CommandLine, quick_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +85,7 @@ def test_code_1_and_a_traceback_only_when_asked_for_after_an_unexpected_error(
     assert (verbose.returncode, "Traceback" in verbose.stderr) == (1, True)
 
 
+@pytest.mark.usefixtures("executed")
 def test_code_2_for_an_invalid_spec(rowmill: CommandLine) -> None:
     (rowmill.directory / "wrong.yaml").write_text("records: many")
     done = rowmill("run", "wrong.yaml")
@@ -284,6 +284,7 @@ def test_code_75_when_stopped_and_the_same_command_goes_on(
     assert "40 of 40 rows" in again.stderr
 
 
+@pytest.mark.usefixtures("executed")
 def test_code_130_when_interrupted_twice_and_the_same_command_goes_on(
     rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
 ) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 from run_state import RunState, rejected, succeeded, transient
 from virtual_run import EPOCH, Row, custom, prepared, sampler
 from watched_engine import watched_engine
@@ -189,7 +190,7 @@ _KILLED_VERBS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def _settled(database: Path, working: subprocess.Popen[bytes]) -> tuple[list[list[Any]], list[list[Any]]]:
+def _settled(database: Path, working: subprocess.Popen[str]) -> tuple[list[list[Any]], list[list[Any]]]:
     """Waits until every row is dropped or waits for another attempt; their keys, and until when they wait."""
     place, pause = live_place(database), threading.Event()
     for _ in range(6000):
@@ -222,7 +223,8 @@ def test_a_run_killed_between_a_request_and_its_answer_has_applied_it_whole_or_n
     """The asker opens the file then, asks again, and says what is true of it."""
     (tmp_path / "waiting.yaml").write_text(_WAITING)
     database = tmp_path / "waiting.duckdb"
-    working = subprocess.Popen([sys.executable, "-c", _KILLED_RUN, moment], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    command_line = CommandLine(tmp_path, (sys.executable, "-c", _KILLED_RUN))
+    working = command_line.start(moment)
     try:
         dropped, deferred = _settled(database, working)
         assert dropped
@@ -235,8 +237,7 @@ def test_a_run_killed_between_a_request_and_its_answer_has_applied_it_whole_or_n
         answer = steer(database, verb, arguments)
         assert working.wait(30) == -signal.SIGKILL
     finally:
-        working.kill()
-        working.wait()
+        command_line.close()
     is_lost = moment != "committed" and verb in {"cancel", "drain"}
     assert answer.outcome == ("already" if is_lost else "applied")
     with Reader.open(database) as reader:

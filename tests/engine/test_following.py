@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import CommandLine
 
 import rowmill
 from rowmill.engine import following
@@ -199,9 +199,8 @@ class Program:
         self.start()
 
     def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, f"{self._name}.py", f"{self._name}.duckdb"], cwd=self._directory, stderr=subprocess.PIPE
-        )
+        command_line = CommandLine(self._directory, (sys.executable, f"{self._name}.py"))
+        self.process = command_line.start(f"{self._name}.duckdb")
 
     def kill(self) -> None:
         os.kill(self.process.pid, signal.SIGKILL)
@@ -210,7 +209,7 @@ class Program:
 
     def end(self) -> None:
         _, said = self.process.communicate(timeout=90)
-        assert self.process.returncode == 0, said.decode()
+        assert self.process.returncode == 0, said
 
 
 def wait_for(path: Path) -> None:

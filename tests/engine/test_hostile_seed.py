@@ -139,12 +139,13 @@ def test_an_escaped_nul_in_a_json_text_is_kept_or_refused(tmp_path: Path) -> Non
         assert ran.column("a") == ["one\0two"] * 4
 
 
-@pytest.mark.parametrize(
-    "name", ["position", "order", "select", 'say "hi"', "two words", "größe_µ", "名前", "a.b", "{{ x }}", "v"]
-)
-def test_odd_column_names_are_ordinary_columns(tmp_path: Path, name: str) -> None:
-    pq.write_table(pa.table({name: ["x", "y"], "made_0": [1, 2]}), tmp_path / "seed.parquet")
-    assert _run(tmp_path, "seed.parquet").column(name) == ["x", "y", "x", "y"]
+def test_odd_column_names_are_ordinary_columns(tmp_path: Path) -> None:
+    names = ("position", "order", "select", 'say "hi"', "two words", "größe_µ", "名前", "a.b", "{{ x }}", "v")
+    columns = {name: [f"{number}x", f"{number}y"] for number, name in enumerate(names)}
+    pq.write_table(pa.table({**columns, "made_0": [1, 2]}), tmp_path / "seed.parquet")
+    ran = _run(tmp_path, "seed.parquet")
+    for name, values in columns.items():
+        assert ran.column(name) == values * 2, name
 
 
 def test_odd_column_names_can_be_used_in_templates_and_sql(tmp_path: Path) -> None:

@@ -89,9 +89,8 @@ def test_a_condition_must_fit_the_types_of_its_columns(tmp_path: Path) -> None:
         ran(tmp_path, START, column)
 
 
-@pytest.mark.parametrize(
-    ("sampler_type", "params", "convert_to", "values"),
-    [
+def test_values_are_converted(tmp_path: Path) -> None:
+    cases: list[tuple[str, dict[str, Any], str, set[Any]]] = [
         ("uniform", {"low": -1.5, "high": 1.5}, "int", {-2, -1, 0, 1, 2}),
         ("bernoulli", {"p": 0.5}, "str", {"0", "1"}),
         ("bernoulli", {"p": 0.5}, "float", {0.0, 1.0}),
@@ -99,15 +98,17 @@ def test_a_condition_must_fit_the_types_of_its_columns(tmp_path: Path) -> None:
         ("category", {"values": ["7", " 8"]}, "int", {7, 8}),
         ("category", {"values": [True, False]}, "int", {0, 1}),
         ("category", {"values": [1, 2.5]}, "str", {"1.0", "2.5"}),
-    ],
-)
-def test_values_are_converted(
-    tmp_path: Path, sampler_type: str, params: dict[str, Any], convert_to: str, values: set[Any]
-) -> None:
-    found = ran(tmp_path, sampler("value", sampler_type, params, convert_to=convert_to)).column("value")
-    assert set(found) <= values
-    assert len(set(found)) >= min(len(values), 2)
-    assert {type(value) for value in found} == {type(value) for value in values}
+    ]
+    columns = [
+        sampler(f"value_{number}", sampler_type, params, convert_to=convert_to)
+        for number, (sampler_type, params, convert_to, _) in enumerate(cases)
+    ]
+    result = ran(tmp_path, *columns)
+    for number, case in enumerate(cases):
+        found, values = result.column(f"value_{number}"), case[-1]
+        assert set(found) <= values, case
+        assert len(set(found)) >= min(len(values), 2), case
+        assert {type(value) for value in found} == {type(value) for value in values}, case
 
 
 def test_a_number_that_fits_no_whole_number_drops_its_row(tmp_path: Path) -> None:
@@ -324,14 +325,17 @@ def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
     assert len(result.rows) > 150
 
 
-@pytest.mark.parametrize("name", ["row", "v", "n", "t", "u", "gt", "candidates", "attempt", 'a "b" \' c', "K"])
-def test_columns_may_be_named_like_the_variables_of_macros(tmp_path: Path, name: str) -> None:
-    column = sampler(name, "uniform", {"low": 0, "high": 1})
-    other = sampler("other", "uniform", {"low": 0, "high": 1})
-    constraint = {"target_column": "other", "operator": "gt", "rhs": name, "constraint_type": "column_inequality"}
-    rows = ran(tmp_path, column, other, constraints=[constraint], records=50).rows
+def test_columns_may_be_named_like_the_variables_of_macros(tmp_path: Path) -> None:
+    names = {"row", "v", "n", "t", "u", "gt", "candidates", "attempt", 'a "b" \' c', "K"}
+    above = {name: f"above {name}" for name in names}
+    columns = [sampler(name, "uniform", {"low": 0, "high": 1}) for pair in above.items() for name in pair]
+    constraints = [
+        {"target_column": higher, "operator": "gt", "rhs": name, "constraint_type": "column_inequality"}
+        for name, higher in above.items()
+    ]
+    rows = ran(tmp_path, *columns, constraints=constraints, records=50).rows
     assert rows
-    assert all(row["other"] > row[name] for row in rows)
+    assert all(row[higher] > row[name] for row in rows for name, higher in above.items())
 
 
 def test_v4_fields_of_a_person_are_what_the_file_says(tmp_path: Path) -> None:

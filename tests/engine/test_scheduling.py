@@ -74,7 +74,7 @@ def judge_storm(row_groups: int, **settings: Any) -> None:
 
 def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None:
     """(peer) 79 % of it, then everything stops after three groups."""
-    judge_storm(64, max_active_row_groups=16)
+    judge_storm(40, max_active_row_groups=16)
 
 
 def judge_function(row_groups: int, **settings: Any) -> None:
@@ -93,7 +93,7 @@ def judge_function(row_groups: int, **settings: Any) -> None:
 
 
 def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing() -> None:
-    judge_function(64, max_active_row_groups=16)
+    judge_function(40, max_active_row_groups=16)
 
 
 @pytest.mark.slow
@@ -559,12 +559,12 @@ def test_f9_long_stretches_of_row_groups_without_work_end_in_no_contradiction(ru
         sampler("rating", values=range(200)),
         llm("text", "{{ rating }}", skip={"when": "rating <> 1", "value": "none"}),
         models=[model(limit=2)],
-        records=2000,
+        records=800,
         row_group_size=size,
     )
     done = run(spec)
     assert done.report is not None
-    assert done.report.rows_finished == 2000
+    assert done.report.rows_finished == 800
 
 
 def test_f6_rows_of_row_groups_that_finished_meanwhile_come_back_too(state_of: StateOf) -> None:

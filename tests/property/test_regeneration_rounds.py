@@ -48,7 +48,7 @@ SPEC = prepared(
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(5, 10))])
 def test_no_row_is_made_more_often_than_allowed_and_no_value_is_of_an_earlier_making(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     with RunState(SPEC, tmp_path / "run.duckdb") as state:

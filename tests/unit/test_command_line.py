@@ -90,6 +90,29 @@ def test_a_forked_command_says_and_ends_with_what_an_executed_one_does(directory
     assert (forked.returncode, forked.stdout, forked.stderr) == (executed.returncode, executed.stdout, executed.stderr)
 
 
+PROGRAM = """
+import json, sys
+import rowmill.errors
+main = sys.modules["__main__"]
+def typed() -> int: ...
+assert typed.__annotations__ == {"return": int}
+print(json.dumps([sys.argv, __name__, globals().get("__file__"), vars(main) is globals(), main.rowmill.__name__]))
+raise SystemExit(sys.argv[-1])
+"""
+
+
+def test_another_program_is_forked_as_well_and_is_what_an_executed_one_is(directory: Path) -> None:
+    (directory / "program.py").write_text(PROGRAM.replace("main =", "import telling\nmain ="))
+    for words in (("program.py", "a word"), ("-c", PROGRAM, "a word")):
+        forked, executed = (CommandLine(directory, (sys.executable,), executes=executes) for executes in (False, True))
+        assert forked.may_be_forked(None, *words)
+        one, other = forked(*words), executed(*words)
+        assert (one.returncode, one.stderr) == (1, "a word\n")
+        assert (one.args, one.returncode, one.stdout, one.stderr) == (
+            other.args, other.returncode, other.stdout, other.stderr,
+        )  # fmt: skip
+
+
 def test_a_command_is_forked_unless_its_start_would_differ(directory: Path) -> None:
     def forks(**environment: str) -> bool:
         # Whatever tests before this one left in the environment of this process: that is what is added to.
@@ -99,7 +122,8 @@ def test_a_command_is_forked_unless_its_start_would_differ(directory: Path) -> N
     assert forks(ROWMILL_QUIET="1", NO_COLOR="1")
     for name in ("PYTHONPATH", "PYTHONIOENCODING", "TZ", "HF_TOKEN", "LANG", "A_KEY"):
         assert not forks(**{name: "x"})
-    assert not CommandLine(directory, (sys.executable, "-c", "pass")).may_be_forked({})
+    for command in ((sys.executable,), (sys.executable, "-m", "pip"), (sys.executable, "-I", "x.py"), ("setpriv", "x")):
+        assert not CommandLine(directory, command).may_be_forked(command_line._AT_THE_BEGINNING)
 
 
 def test_commands_of_this_session_are_forked(directory: Path) -> None:
