@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from budget import Budget, factor
 from hypothesis import settings
-from order import longest_first
+from order import has_no_slow_tests, longest_first
 
 from rowmill.inspect.place import DIRECTORY_VARIABLE
 
@@ -30,19 +30,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 os.environ["ROWMILL_SKIP_HEALTH_CHECKS"] = "1"
 
 
-# What imports made stays until the session ends. To look at all of it after every test takes 0.2 s; frozen, it is
-# passed over, and a collection looks only at what is new.
+# What was made before a test stays, most of it until the session ends. To look at all of it after every test takes up
+# to 0.2 s; frozen, it is passed over, and a collection looks only at what the test made.
 _MANY_MODULES = 20
+_MANY_TESTS = 200
 _frozen_modules = 0
+_tests_since = 0
+"""Tests begun since all was looked at."""
 
 
 def _freeze_what_stays() -> None:
     """Collects all garbage, then sets what is left aside: what was set aside before may have become garbage since."""
-    global _frozen_modules
+    global _frozen_modules, _tests_since
     gc.unfreeze()
     gc.collect()
     gc.freeze()
-    _frozen_modules = len(sys.modules)
+    _frozen_modules, _tests_since = len(sys.modules), 0
 
 
 def pytest_collection_finish() -> None:
@@ -54,9 +57,26 @@ def pytest_sessionfinish() -> None:
     gc.collect()
 
 
+def pytest_fixture_post_finalizer(fixturedef: pytest.FixtureDef[object]) -> None:
+    """What several tests shared is let go: before the next one, all is looked at."""
+    global _tests_since
+    if fixturedef.scope != "function":
+        _tests_since = _MANY_TESTS
+
+
 @pytest.fixture(autouse=True)
 def _nothing_is_left_open() -> Iterator[None]:
-    """Collects garbage after a test while it is still the one to blame for an unclosed resource."""
+    """Collects garbage after a test while it is still the one to blame for an unclosed resource.
+
+    Before a test, what is left of the one before it: its fixtures live until it is over.
+    """
+    global _tests_since
+    if _tests_since >= _MANY_TESTS:
+        _freeze_what_stays()
+    else:
+        gc.collect()
+        gc.freeze()
+    _tests_since += 1
     yield
     if len(sys.modules) - _frozen_modules >= _MANY_MODULES:
         _freeze_what_stays()
@@ -74,6 +94,11 @@ def _what_users_were_told_is_kept_apart(tmp_path_factory: pytest.TempPathFactory
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="give tests with a budget twenty times as long: for nights")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    only_slow = config.getoption("markexpr") == "slow" and collection_path.suffix == ".py"
+    return True if only_slow and has_no_slow_tests(collection_path) else None
 
 
 @pytest.hookimpl(trylast=True)

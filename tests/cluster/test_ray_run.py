@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,9 @@ import pytest
 from processor import waited_for_processor_s
 from provider_simulator import provider_simulator
 from ray_cluster import RayCluster
+
+from rowmill import RunDatabase
+from rowmill.errors import RowmillError
 
 pytestmark = pytest.mark.slow
 _HERE = Path(__file__).parent
@@ -154,27 +157,12 @@ def _node_of(worker: int, cluster: RayCluster) -> str:
 
 def _some_results(directory: Path) -> None:
     """Returns when a part of the run is committed; the rest waits for the gate."""
-    database = directory / "r.duckdb"
     deadline = time.monotonic() + _WAIT_S
     while time.monotonic() < deadline:
-        asked = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "rowmill",
-                "sql",
-                str(database),
-                "select sum(done)::bigint as done from progress",
-                "--format",
-                "csv",
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        last = asked.stdout.split()[-1] if asked.stdout.split() else ""
-        if asked.returncode == 0 and last.isdecimal() and int(last) > 300:
-            return
+        with suppress(RowmillError), RunDatabase.open(directory / "r.duckdb") as opened:
+            if opened.sql("select sum(done)::bigint as done from progress").to_pylist()[0]["done"] > 300:
+                return
+        time.sleep(0.1)
     raise AssertionError("Nothing was committed.")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ RECORDS = 30
 ROW_GROUP_SIZE = 5
 PASSES_THE_GATE = 13
 IN_FLIGHT = 4
+_MAKING = "making.py"
 
 RUN = {"max_active_row_groups": 2, "max_in_flight": 64, "backoff_base_s": 0.05}
 
@@ -64,6 +65,14 @@ class Option:
     requests: int = 0
     """Requests a row may need of a model or a judge; 0: it asks none."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    beside: Sequence[Option] = ()
+    """Plain options in the same run, as ``made_2``, ``made_3`` …, each with a model of its own."""
+
+    @property
+    def is_plain(self) -> bool:
+        """It is a column, its model and its functions, and nothing of the spec or the process is for it alone."""
+        of_its_own = (self.columns, self.after, self.spec, self.setup, self.environment, self.files.keys() - {_MAKING})
+        return not any(of_its_own) and self.made.keys().isdisjoint({"side_effect_columns", "output_columns"})
 
     def write(self, directory: Path, model_url: str, urls: Mapping[str, str]) -> None:
         """Writes the spec and everything beside it."""
@@ -74,25 +83,28 @@ class Option:
         (directory / "gate.py").write_text(_GATE)
         if self.setup:
             (directory / "script.py").write_text(_SCRIPT.format(setup=self.setup))
-        for name, content in self.files.items():
+        beside = {f"making_{n}.py": _renamed(one.files[_MAKING], n) for n, one in self._numbered() if one.files}
+        for name, content in {**self.files, **beside}.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
 
+    def _numbered(self) -> list[tuple[int, Option]]:
+        return list(enumerate(self.beside, start=2))
+
     def _spec(self, model_url: str) -> dict[str, Any]:
-        model = {
-            "alias": "model",
-            "base_url": model_url,
-            "model": "small",
-            "max_parallel_requests": IN_FLIGHT,
-            **self.model,
-        }
+        model = {"base_url": model_url, "max_parallel_requests": IN_FLIGHT}
+        models = [
+            {"alias": "model", "model": "small", **model, **self.model},
+            *({"alias": f"model_{n}", "model": f"small_{n}", **model, **one.model} for n, one in self._numbered()),
+        ]
+        beside = [{"name": f"made_{n}", **json.loads(_renamed(json.dumps(one.made), n))} for n, one in self._numbered()]
         return {
             "name": "killed",
             "records": RECORDS,
             "row_group_size": ROW_GROUP_SIZE,
             "seed": 5,
-            **({"models": [model]} if self.requests else {}),
+            **({"models": models} if self.requests else {}),
             "columns": [
                 {"name": "id", "column_type": "sampler", "sampler_type": "uuid"},
                 {
@@ -103,12 +115,13 @@ class Option:
                 },
                 *self.columns,
                 {"name": "made", **self.made},
+                *beside,
                 *self.after,
                 {
                     "name": "gate",
                     "column_type": "custom",
                     "generator_function": "gate:gate",
-                    "required_columns": ["made"],
+                    "required_columns": ["made", *(column["name"] for column in beside)],
                     "propagate_skip": False,
                     "drop": True,
                 },
@@ -116,6 +129,23 @@ class Option:
             "run": RUN,
             **self.spec,
         }
+
+
+def _renamed(text: str | bytes, number: int) -> str:
+    """The module, the model and the column of an option, where it stands beside others."""
+    assert isinstance(text, str)
+    text = text.replace("making:", f"making_{number}:")
+    for quote in "'\"":
+        for name in ("made", "model"):
+            text = text.replace(f"{quote}{name}{quote}", f"{quote}{name}_{number}{quote}")
+    return text
+
+
+def together(options: Sequence[Option]) -> Option:
+    """Plain options in one run."""
+    first, *others = options
+    assert all(option.is_plain for option in options)
+    return replace(first, beside=others, requests=sum(option.requests for option in options))
 
 
 def sampler(sampler_type: str, columns: Sequence[Mapping[str, Any]] = (), /, **params: Any) -> Option:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from option import Option
+from option import Option, together
 from options_of_columns import COLUMN_TYPES, SAMPLERS, VALIDATORS
 from options_of_models import MODELS
 from options_of_seeds import SEEDS
@@ -14,3 +14,17 @@ OPTIONS: dict[str, dict[str, Option]] = {
     "validators": VALIDATORS,
     "models": MODELS,
 }
+
+MOST_TOGETHER = 8
+
+
+def cases() -> dict[str, Option]:
+    """Every option once: plain ones several in a run, all others in a run of their own. By table and name."""
+    found = {}
+    for table, rows in OPTIONS.items():
+        plain = [name for name, option in rows.items() if option.is_plain]
+        found |= {f"{table}: {name}": option for name, option in rows.items() if not option.is_plain}
+        for first in range(0, len(plain), MOST_TOGETHER):
+            names = plain[first : first + MOST_TOGETHER]
+            found[f"{table}: {', '.join(names)}"] = together([rows[name] for name in names])
+    return found

@@ -163,7 +163,17 @@ COLUMN_TYPES: dict[str, Option] = {
         },
         files={"making.py": "def vectors(texts):\n    return [[len(text), ord(text[0])] for text in texts]\n"},
     ),
-    "image": Option({"column_type": "image", "model_alias": "model", "prompt": "Draw {{ id }}"}, requests=1),
+    "image": Option(
+        {"column_type": "image", "model_alias": "model", "prompt": "Draw {{ id }}"},
+        after=[
+            {
+                "name": "seen",
+                **chat(prompt="What is this, of {{ id }}?"),
+                "multi_modal_context": [{"modality": "image", "column_name": "made"}],
+            }
+        ],
+        requests=2,
+    ),
     **_custom_forms(),
     "custom: side_effect_columns": Option(
         {

@@ -78,7 +78,21 @@ MODELS: dict[str, Option] = {
         model={"image_route": "chat"},
         requests=1,
     ),
-    "provider: anthropic": text({"provider": "anthropic"}, extract_reasoning_content=True),
+    "provider: anthropic": Option(
+        chat(extract_reasoning_content=True),
+        after=[
+            {
+                "name": "judged",
+                "column_type": "llm-judge",
+                "model_alias": "model",
+                "system_prompt": "You are fair.",
+                "prompt": "Judge {{ made }} {{ made__reasoning_content }} of {{ id }}",
+                "scores": [{"name": "tone", "description": "Its tone", "options": {"kind": "warm", "cold": "distant"}}],
+            }
+        ],
+        model={"provider": "anthropic"},
+        requests=4,
+    ),
     "max_parallel_requests": text({"max_parallel_requests": 2}),
     "max_parallel_requests: ramp_up_s": text({"ramp_up_s": 0.5}),
     "timeout": text({"timeout_s": 5.0}),

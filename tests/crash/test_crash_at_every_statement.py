@@ -153,7 +153,7 @@ def _check_acknowledged(connection: CrashingConnection, world: World, where: str
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("seconds", "one_in"), [(0, 4), pytest.param(30, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "one_in"), [(0, 4), pytest.param(15, 1, marks=pytest.mark.slow)])
 def test_a_crash_at_any_statement_loses_nothing_and_repeats_nothing(
     tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], budget: Budget, seconds: float, one_in: int
 ) -> None:

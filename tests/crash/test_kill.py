@@ -23,7 +23,7 @@ def _assert_survived(report: KillReport, least: int) -> None:
 
 def test_runs_killed_many_times_end_with_the_dataset_of_an_uninterrupted_one(tmp_path: Path, budget: Budget) -> None:
     """``tools/crash_loop --kills N --seed S`` kills as often as one likes."""
-    is_enough = budget.enough(25.0, least=16, what="kills")
+    is_enough = budget.enough(15.0, least=16, what="kills")
     report = kill_loop(tmp_path, kills=MOST_KILLS, seed=budget.seed, is_enough=is_enough)
     _assert_survived(report, 16)
     assert {"creation", "work"} <= set(report.tally.kills)
@@ -33,7 +33,7 @@ def test_runs_killed_many_times_end_with_the_dataset_of_an_uninterrupted_one(tmp
 
 
 def test_the_same_holds_when_the_engine_checkpoints_all_the_time(tmp_path: Path, budget: Budget) -> None:
-    is_enough = budget.enough(15.0, least=6, what="kills")
+    is_enough = budget.enough(8.0, least=6, what="kills")
     report = kill_loop(
         tmp_path,
         kills=MOST_KILLS,
@@ -48,7 +48,7 @@ def test_the_same_holds_when_the_engine_checkpoints_all_the_time(tmp_path: Path,
 
 def test_a_verb_that_is_killed_and_done_again_ends_as_if_nobody_had_killed_it(tmp_path: Path, budget: Budget) -> None:
     kills = 0
-    for number in budget.rounds(15.0, least=1):
+    for number in budget.rounds(8.0, least=1):
         (tmp_path / str(number)).mkdir()
         report = kill_verbs(tmp_path / str(number), kills=2, seed=budget.seed + number)
         print("\n".join(report.lines()))

@@ -20,7 +20,7 @@ import rowmill
 from rowmill.store import run_store
 from rowmill.store.database.connection import Connection
 
-FEW, MANY = 100_000, 800_000
+FEW, MANY = 50_000, 400_000
 ALLOWED_MIB = 20.0
 """How much more the peak may rise from few rows to many with a barrier than without: the texts alone are 80 MB."""
 STATUS = Path("/proc/self/status")
@@ -35,9 +35,9 @@ class SmallConnection(Connection):
 
 
 def labelled(rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """A text of 100 characters for each row."""
+    """A text of 200 characters for each row."""
     for batch in rows:
-        labels = pc.utf8_lpad(pc.cast(batch.column("weight"), pa.string()), 100, ".")
+        labels = pc.utf8_lpad(pc.cast(batch.column("weight"), pa.string()), 200, ".")
         yield pa.RecordBatch.from_pydict({"row_id": batch.column("row_id"), "label": labels})
 
 
@@ -48,7 +48,7 @@ LABELLED: dict[str, Any] = {
     "required_columns": ["weight"],
     "generation_strategy": "dataset",
 }
-EXPRESSION: dict[str, Any] = {"name": "label", "column_type": "expression", "sql": "lpad(weight::varchar, 100, '.')"}
+EXPRESSION: dict[str, Any] = {"name": "label", "column_type": "expression", "sql": "lpad(weight::varchar, 200, '.')"}
 
 
 def peak_mib(records: int, *, has_barrier: bool, path: Path) -> float:
@@ -59,7 +59,7 @@ def peak_mib(records: int, *, has_barrier: bool, path: Path) -> float:
     rowmill.run({"name": "memory", "records": records, "row_group_size": 5000, "columns": [weight, label]}, path)
     peak = next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     with Connection(path, read_only=True) as connection:
-        assert connection.execute("select count(label), min(length(label)) from dataset") == [(records, 100)]
+        assert connection.execute("select count(label), min(length(label)) from dataset") == [(records, 200)]
     path.unlink()
     return peak
 

@@ -387,6 +387,6 @@ def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[in
 
 
 def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
-    """Lives of many steps, three at a time, as long as there is time."""
-    for number in budget.rounds(25.0, least=2):
-        live(ratings, examples=3, steps=40, of=budget.seed + number, machine=machine)
+    """Lives of many steps, one after the other, as long as there is time. The simplest one comes first and is short."""
+    for number in budget.rounds(12.0, least=2):
+        live(ratings, examples=2, steps=40, of=budget.seed + number, machine=machine)

@@ -14,6 +14,8 @@ from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import WriterThread
+from rowmill.remote.opening import open_workers
+from rowmill.spec.executor import ExecutorSettings
 from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore
 
@@ -43,11 +45,14 @@ def prepared_spec(data: Mapping[str, Any]) -> Prepared:
     return prepare(Spec.from_data(data), Path.cwd())
 
 
-def run_engine(prepared: Prepared, database: Path) -> EngineRun:
-    """Runs ``prepared`` to its end in the new file ``database``. Raises RuntimeError unless every row is there."""
+def run_engine(prepared: Prepared, database: Path, executor: ExecutorSettings | None = None) -> EngineRun:
+    """Runs ``prepared`` to its end in the new file ``database``. Raises RuntimeError unless every row is there.
+
+    ``executor``: where calls are made, if not in this process. CPU and memory are those of this process alone.
+    """
     clock = TurnClock()
     with Gauge() as gauge:
-        report = run_on_event_loop(partial(_run, prepared, database, clock))
+        report = run_on_event_loop(partial(_run, prepared, database, clock, executor))
     if report.rows_finished != prepared.spec.records:
         raise RuntimeError(f"The run is not complete: {report.message}")
     return EngineRun(
@@ -63,11 +68,14 @@ def run_engine(prepared: Prepared, database: Path) -> EngineRun:
     )
 
 
-async def _run(prepared: Prepared, database: Path, clock: TurnClock) -> RunReport:
+async def _run(prepared: Prepared, database: Path, clock: TurnClock, executor: ExecutorSettings | None) -> RunReport:
+    opened = None if executor is None else open_workers
     async with WriterThread() as writer:
         store = await writer.call(RunStore.open, database)
         clock.attach(store)
         try:
-            return await work(store, writer, prepared, wall_clock=time.time, environ={})
+            return await work(
+                store, writer, prepared, wall_clock=time.time, environ={}, executor=executor, open_workers=opened
+            )
         finally:
             await writer.call(store.close)

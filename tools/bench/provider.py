@@ -65,6 +65,7 @@ from rowmill.engine.event_loop import run_on_event_loop
 from rowmill.providers.opening import open_provider
 from rowmill.providers.protocol import ChatRequest, Provider
 from rowmill.run_database import RunDatabase
+from rowmill.spec.executor import executor_settings
 from rowmill.spec.model import ModelConfig
 
 from .engine_run import prepared_spec, run_engine
@@ -111,6 +112,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--jitter", type=float, default=0.0, help="share by which latencies vary (default: 0)")
     parser.add_argument("--seconds", type=float, default=1.0, help="aimed at per case (default: 1)")
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="have N processes beside the run make the requests (HTTP only)"
+    )
 
 
 def measure(options: argparse.Namespace) -> Report:
@@ -119,7 +123,7 @@ def measure(options: argparse.Namespace) -> Report:
     cases = _QUICK_CASES if options.quick else _CASES
     if options.case:
         cases = [(int(latency), int(count)) for latency, _, count in (case.partition(":") for case in options.case)]
-    rows: list[Row] = [_over_http(*case, options.jitter, options.seconds) for case in cases]
+    rows: list[Row] = [_over_http(*case, options.jitter, options.seconds, options.processes) for case in cases]
     if not options.case:
         latency_ms, in_flight = (200, 64) if options.quick else _IN_PROCESS
         rows.append(_in_this_process(latency_ms, in_flight, options.jitter, options.seconds))
@@ -130,10 +134,11 @@ def measure(options: argparse.Namespace) -> Report:
     return report
 
 
-def _over_http(latency_ms: int, in_flight: int, jitter: float, seconds: float) -> dict[str, Any]:
+def _over_http(latency_ms: int, in_flight: int, jitter: float, seconds: float, processes: int | None) -> dict[str, Any]:
     requests = _request_count(latency_ms, in_flight, seconds)
-    found: dict[str, Any] = {"provider": "HTTP", **_case(latency_ms, in_flight, requests)}
-    for measured, prefix in ((_engine, ""), (bare_client, "bare_")):
+    name = "HTTP" if processes is None else f"HTTP, processes: {processes}"
+    found: dict[str, Any] = {"provider": name, **_case(latency_ms, in_flight, requests)}
+    for measured, prefix in ((partial(_engine, processes=processes), ""), (bare_client, "bare_")):
         with http_simulator(latency_ms, {_MODEL: {"latency_jitter": jitter}}) as simulator:
             model = {"provider": "openai", "base_url": simulator.base_url}
             before = process_cpu_s(simulator.pid)
@@ -196,12 +201,15 @@ def _spec(model: dict[str, Any], in_flight: int, rows: int) -> dict[str, Any]:
     }
 
 
-def _engine(model: dict[str, Any], latency_ms: int, in_flight: int, requests: int) -> dict[str, Any]:
+def _engine(
+    model: dict[str, Any], latency_ms: int, in_flight: int, requests: int, *, processes: int | None = None
+) -> dict[str, Any]:
     allow_many_files(in_flight + 256)
+    executor = None if processes is None else executor_settings({"kind": "processes", "workers": processes})
     prepared = prepared_spec(_spec(model, in_flight, requests))
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory) / "provider.duckdb"
-        run = run_engine(prepared, file)
+        run = run_engine(prepared, file, executor)
         with RunDatabase.open(file) as database:
             journal = database.sql(bench_script("requests"))
     started, ended = journal.column("started").to_pylist(), journal.column("ended").to_pylist()
