@@ -288,7 +288,7 @@ class SpanSender:
         self._asking_since_s = time.monotonic()
         try:
             self._takes_spans = exporter.export(self._unsent) is SpanExportResult.SUCCESS
-        except OSError:  # what no collector listens to fails so before OpenTelemetry 1.37, and with a result since
+        except OSError:  # OpenTelemetry 1.34 raises it where later ones say that it failed
             self._takes_spans = False
         self._asking_since_s = None
         if not self._takes_spans:
