@@ -70,9 +70,19 @@ class Option:
 
     @property
     def is_plain(self) -> bool:
-        """It is a column, its model and its functions, and nothing of the spec or the process is for it alone."""
-        of_its_own = (self.columns, self.after, self.spec, self.setup, self.environment, self.files.keys() - {_MAKING})
-        return not any(of_its_own) and self.made.keys().isdisjoint({"side_effect_columns", "output_columns"})
+        """It is a few columns, a model and its functions, and nothing of the spec or the process is for it alone."""
+        of_its_own = (self.after, self.spec, self.setup, self.environment, self.files.keys() - {_MAKING})
+        text = json.dumps([self.made, *self.columns])
+        return (
+            not any(of_its_own)
+            and self.made.keys().isdisjoint({"side_effect_columns", "output_columns"})
+            and "$" not in text  # no server that counts is its own
+            and all(text.count(name) == text.count(f'"{name}"') for name in self._before)
+        )
+
+    @property
+    def _before(self) -> list[str]:
+        return [column["name"] for column in self.columns]
 
     def write(self, directory: Path, model_url: str, urls: Mapping[str, str]) -> None:
         """Writes the spec and everything beside it."""
@@ -83,7 +93,7 @@ class Option:
         (directory / "gate.py").write_text(_GATE)
         if self.setup:
             (directory / "script.py").write_text(_SCRIPT.format(setup=self.setup))
-        beside = {f"making_{n}.py": _renamed(one.files[_MAKING], n) for n, one in self._numbered() if one.files}
+        beside = {f"making_{n}.py": _renamed(one.files[_MAKING], n, ()) for n, one in self._numbered() if one.files}
         for name, content in {**self.files, **beside}.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +108,10 @@ class Option:
             {"alias": "model", "model": "small", **model, **self.model},
             *({"alias": f"model_{n}", "model": f"small_{n}", **model, **one.model} for n, one in self._numbered()),
         ]
-        beside = [{"name": f"made_{n}", **json.loads(_renamed(json.dumps(one.made), n))} for n, one in self._numbered()]
+        beside = []
+        for n, one in self._numbered():
+            columns = json.dumps([*one.columns, {"name": "made", **one.made}])
+            beside += json.loads(_renamed(columns, n, one._before))
         return {
             "name": "killed",
             "records": RECORDS,
@@ -121,7 +134,7 @@ class Option:
                     "name": "gate",
                     "column_type": "custom",
                     "generator_function": "gate:gate",
-                    "required_columns": ["made", *(column["name"] for column in beside)],
+                    "required_columns": ["made", *(f"made_{n}" for n, _ in self._numbered())],
                     "propagate_skip": False,
                     "drop": True,
                 },
@@ -131,12 +144,12 @@ class Option:
         }
 
 
-def _renamed(text: str | bytes, number: int) -> str:
-    """The module, the model and the column of an option, where it stands beside others."""
+def _renamed(text: str | bytes, number: int, columns: Sequence[str]) -> str:
+    """The module, the model and the columns of an option, where it stands beside others."""
     assert isinstance(text, str)
     text = text.replace("making:", f"making_{number}:")
     for quote in "'\"":
-        for name in ("made", "model"):
+        for name in ("made", "model", *columns):
             text = text.replace(f"{quote}{name}{quote}", f"{quote}{name}_{number}{quote}")
     return text
 

@@ -20,7 +20,7 @@ MOST_TOGETHER = 8
 
 def cases() -> dict[str, Option]:
     """Every option once: plain ones several in a run, all others in a run of their own. By table and name."""
-    found = {}
+    found: dict[str, Option] = {}
     for table, rows in OPTIONS.items():
         plain = [name for name, option in rows.items() if option.is_plain]
         found |= {f"{table}: {name}": option for name, option in rows.items() if not option.is_plain}

@@ -24,8 +24,8 @@ NOW = 1_800_003_000.0
     ("damage", "seconds", "least"),
     [
         ("header", 0, 5),
-        pytest.param("header", 8, 12, marks=pytest.mark.slow),
-        pytest.param("last commits", 8, 12, marks=pytest.mark.slow),
+        pytest.param("header", 8, 8, marks=pytest.mark.slow),
+        pytest.param("last commits", 8, 8, marks=pytest.mark.slow),
     ],
 )
 def test_a_repair_that_dies_anywhere_is_done_again_and_ends_as_if_it_had_not(

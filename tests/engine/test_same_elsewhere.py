@@ -20,7 +20,7 @@ from rowmill import RunDatabase
 
 TOOLS = Path(__file__).parent.parent / "tool_server.py"
 KEY = "sk-writers-key"
-RECORDS = 48
+RECORDS = 24
 FUNCTIONS = """
 import os
 
@@ -160,8 +160,8 @@ def _spec(judge: str) -> dict[str, Any]:
             _custom("key", "knows_key", ["number"]),
             _validation("by_place", "local_callable", validation_function="functions:judged"),
             _validation("by_key", "local_callable", validation_function="functions:judged_by_key"),
-            _validation("by_schema", "json_schema", json_schema={"type": "integer", "maximum": 40}),
-            _validation("by_sql", "sql", predicate="number < 30"),
+            _validation("by_schema", "json_schema", json_schema={"type": "integer", "maximum": 20}),
+            _validation("by_sql", "sql", predicate="number < 15"),
             _validation("afar", "remote", endpoint_url=judge),
             _custom("length", "length", ["note"], generation_strategy="dataset", dtype="int"),
             _chat("last", "At the end {{ length }} of {{ number }}"),

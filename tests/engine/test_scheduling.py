@@ -99,7 +99,7 @@ def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_a6_through_ever_more_row_groups(budget: Budget) -> None:
-    sizes = (256, 512, 1024, 2048)
+    sizes = (128, 256, 512, 1024, 2048)
     is_enough = budget.enough(10.0, least=1, what=f"of {sizes} row groups")
     for done, row_groups in enumerate(sizes):
         if is_enough(done):

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from budget import Budget
-from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis import HealthCheck, Phase, assume, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -95,9 +95,14 @@ class RunMachine(RuleBasedStateMachine):
         self.calls = 0
 
     @initialize(
-        records=st.integers(0, 12), size=st.integers(1, 4), max_rows=st.integers(1, 8), max_groups=st.integers(1, 4)
+        chance=st.integers(0, 1 << 16),
+        records=st.integers(0, 12),
+        size=st.integers(1, 4),
+        max_rows=st.integers(1, 8),
+        max_groups=st.integers(1, 4),
     )
-    def create(self, records: int, size: int, max_rows: int, max_groups: int) -> None:
+    def create(self, chance: int, records: int, size: int, max_rows: int, max_groups: int) -> None:
+        assume(chance)  # of all lives the simplest one comes first: the same step again and again, in a run of no rows
         self.records, self.size = records, size
         self.max_rows, self.max_groups = max_rows, max_groups
         self.state = RunState(self.spec(records, size, max_rows, max_groups), self.directory / "run.duckdb")
@@ -387,6 +392,6 @@ def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[in
 
 
 def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
-    """Lives of many steps, one after the other, as long as there is time. The simplest one comes first and is short."""
+    """Lives of many steps, one after the other, as long as there is time."""
     for number in budget.rounds(12.0, least=2):
-        live(ratings, examples=2, steps=40, of=budget.seed + number, machine=machine)
+        live(ratings, examples=1, steps=40, of=budget.seed + number, machine=machine)

@@ -67,10 +67,14 @@ class BarrierMachine(RunMachine):
         self.was_extended = False
 
     @initialize(
-        records=st.integers(0, 9), size=st.integers(1, 4), max_rows=st.integers(4, 12), max_groups=st.integers(2, 4)
+        chance=st.integers(0, 1 << 16),
+        records=st.integers(0, 9),
+        size=st.integers(1, 4),
+        max_rows=st.integers(4, 12),
+        max_groups=st.integers(2, 4),
     )
-    def create(self, records: int, size: int, max_rows: int, max_groups: int) -> None:
-        super().create(records, size, max_rows, max_groups)
+    def create(self, chance: int, records: int, size: int, max_rows: int, max_groups: int) -> None:
+        super().create(chance, records, size, max_rows, max_groups)
 
     # Steps ----------------------------------------------------------------------------------------
 
