@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import signal
 import sys
@@ -82,6 +83,16 @@ def _nothing_is_left_open() -> Iterator[None]:
         _freeze_what_stays()
     else:
         gc.collect()
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_as_before() -> Iterator[None]:
+    """A command in this process has the logger write lines of its own; no ``caplog`` of a later test would see them."""
+    logger = logging.getLogger("rowmill")
+    propagate, level, handlers = logger.propagate, logger.level, logger.handlers[:]
+    yield
+    logger.propagate, logger.handlers[:] = propagate, handlers
+    logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -286,7 +286,10 @@ class SpanSender:
         if not self._unsent:
             return True
         self._asking_since_s = time.monotonic()
-        self._takes_spans = exporter.export(self._unsent) is SpanExportResult.SUCCESS
+        try:
+            self._takes_spans = exporter.export(self._unsent) is SpanExportResult.SUCCESS
+        except OSError:  # OpenTelemetry 1.34 raises it where later ones say that it failed
+            self._takes_spans = False
         self._asking_since_s = None
         if not self._takes_spans:
             self._warn(f"the collector at {_endpoint(self._settings) or 'its address'} does not take them")

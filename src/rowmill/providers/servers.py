@@ -99,7 +99,7 @@ class Servers:
                 raise self._closed(min(resting) - now)
             if now >= give_up_at:
                 raise RateLimited("No server of the model has room for another request", 0.0)
-            with anyio.move_on_at(min([give_up_at, *resting])):
+            with anyio.CancelScope(deadline=min([give_up_at, *resting])):
                 await self._freed.wait()
 
     def _closed(self, for_s: float) -> RateLimited | Unavailable:

@@ -25,7 +25,7 @@ from rowmill.generators.protocol import Call
 from rowmill.generators.validators.verdict import Validator, Verdict
 from rowmill.task import Row
 
-MISSING = "Python code is judged by ruff, which is not installed: pip install 'rowmill[validators]'."
+MISSING = "Python code is judged by ruff 0.15.3 or newer, which is not installed: pip install 'rowmill[validators]'."
 PYTHON_TYPE = (
     'STRUCT("is_valid" BOOLEAN, "python_linter_score" DOUBLE, "python_linter_severity" VARCHAR, '
     '"python_linter_messages" STRUCT("type" VARCHAR, "symbol" VARCHAR, "line" BIGINT, "column" BIGINT, '
