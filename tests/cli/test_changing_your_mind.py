@@ -48,6 +48,7 @@ def dataset(rowmill: CommandLine) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_one_changed_prompt_costs_its_column_and_its_downstream_counted_at_the_endpoint(
     rowmill: CommandLine, simulator: RunningSimulator
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_mended_function_costs_only_what_it_says_otherwise_counted_at_the_endp
     assert rowmill("doctor", "mind.duckdb").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_removed_column_needs_a_yes_and_its_values_can_be_read_until_purged(
     rowmill: CommandLine, simulator: RunningSimulator
 ) -> None:
@@ -133,6 +135,7 @@ def test_a_removed_column_needs_a_yes_and_its_values_can_be_read_until_purged(
     assert simulator.statistics()["requests"] == 0
 
 
+@pytest.mark.slow
 def test_chosen_cells_are_made_again_after_a_yes(rowmill: CommandLine, simulator: RunningSimulator) -> None:
     write_spec(rowmill.directory, simulator.url)
     rowmill.output_of("run", "spec.json")
@@ -147,6 +150,7 @@ def test_chosen_cells_are_made_again_after_a_yes(rowmill: CommandLine, simulator
     assert simulator.statistics()["requests"] == 10
 
 
+@pytest.mark.slow
 def test_a_run_extended_inside_the_database_goes_on_from_it(rowmill: CommandLine, simulator: RunningSimulator) -> None:
     write_spec(rowmill.directory, simulator.url, records=5, row_group_size=2)
     rowmill.output_of("run", "spec.json")

@@ -142,6 +142,7 @@ BOOM = """columns:
 """
 
 
+@pytest.mark.slow
 def test_an_error_of_a_users_function_names_file_and_line_and_has_one_traceback(rowmill: CommandLine) -> None:
     (rowmill.directory / "boom.py").write_text("def broken(row):\n    number = 0\n\n    return 1 / number\n")
     (rowmill.directory / "boom.yaml").write_text("name: boom\nrecords: 6\n" + BOOM)
@@ -268,6 +269,7 @@ def test_d5_doctor_says_what_is_wrong_with_a_damaged_file_and_what_can_be_done(
     assert any("--salvage" in finding["advice"] for finding in wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_code_75_when_stopped_and_the_same_command_goes_on(
     rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint, number: signal.Signals
@@ -284,6 +286,7 @@ def test_code_75_when_stopped_and_the_same_command_goes_on(
     assert "40 of 40 rows" in again.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("executed")
 def test_code_130_when_interrupted_twice_and_the_same_command_goes_on(
     rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
@@ -300,6 +303,7 @@ def test_code_130_when_interrupted_twice_and_the_same_command_goes_on(
     assert rowmill("run", waiting_spec).returncode == 0
 
 
+@pytest.mark.slow
 def test_killed_outright_the_same_command_goes_on(
     rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint
 ) -> None:

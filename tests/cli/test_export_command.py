@@ -446,6 +446,7 @@ def test_the_layout_of_the_hub_has_a_card_with_figures_and_a_file_for_each_part(
     assert "scratch_1" not in body
 
 
+@pytest.mark.slow
 def test_the_card_changes_when_values_do_and_not_when_they_are_the_same(tmp_path: Path) -> None:
     """``datasets`` answers from its copy as long as what it reads in the card is the same."""
     cards = []
@@ -508,6 +509,7 @@ def push(rowmill: CommandLine, server: Hub) -> Callable[..., Any]:
     return run
 
 
+@pytest.mark.slow
 def test_a_push_makes_the_dataset_on_the_hub(things: Path, server: Hub, push: Callable[..., Any]) -> None:
     done = push("--private", "--processor", "chat")
     assert done.returncode == 0, done.stderr
@@ -520,6 +522,7 @@ def test_a_push_makes_the_dataset_on_the_hub(things: Path, server: Hub, push: Ca
     assert TOKEN not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_push_of_a_grown_dataset_sends_new_rows_only(
     rowmill: CommandLine, things: Path, server: Hub, push: Callable[..., Any]
 ) -> None:
@@ -536,6 +539,7 @@ def test_a_push_of_a_grown_dataset_sends_new_rows_only(
     assert card(files["README.md"].decode())[1].count("40 rows") == 1
 
 
+@pytest.mark.slow
 def test_a_push_from_scratch_leaves_no_old_files_behind(
     rowmill: CommandLine, things: Path, server: Hub, push: Callable[..., Any]
 ) -> None:
@@ -546,6 +550,7 @@ def test_a_push_from_scratch_leaves_no_old_files_behind(
     assert pq.read_table(pa.BufferReader(server.repositories["me/things"][data])).num_rows == 40
 
 
+@pytest.mark.slow
 def test_a_wrong_token_and_a_failing_hub_are_told(things: Path, server: Hub, push: Callable[..., Any]) -> None:
     done = push(token="hf_wrong")
     assert done.returncode == 2

@@ -70,6 +70,7 @@ def test_the_message_of_a_hostile_server_is_escaped_wherever_it_is_shown(rowmill
     assert not any(line.startswith("Error: all is paid") for line in done.stderr.splitlines())
 
 
+@pytest.mark.slow
 def test_a_hostile_path_is_escaped_in_answers_errors_and_usage(rowmill: CommandLine) -> None:
     name = f"s{HOSTILE}\nError.json"
     (rowmill.directory / name).write_text(_spec())

@@ -108,6 +108,7 @@ def _committed(rowmill: CommandLine) -> int:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("generator", "number"),
     [
@@ -138,6 +139,7 @@ def test_a_second_signal_ends_the_process_whatever_a_function_does(
     assert rowmill("doctor", "twice.duckdb").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_process_in_the_middle_of_a_statement(rowmill: CommandLine) -> None:
     run = _start(rowmill, _STATEMENT)
     try:
@@ -156,6 +158,7 @@ def test_a_second_signal_ends_the_process_in_the_middle_of_a_statement(rowmill: 
     assert _committed(rowmill) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generator", ["sleeps_in_c", "loops", "blocks_the_loop"])
 def test_cancel_ends_the_process_whatever_a_function_does(rowmill: CommandLine, generator: str) -> None:
     run = _start(rowmill, _function(generator))

@@ -50,6 +50,7 @@ def place(rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint) -
     return live_place(rowmill.directory / "waiting.duckdb")
 
 
+@pytest.mark.slow
 def test_reading_commands_work_while_a_run_holds_the_file_and_after_it(
     rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint
 ) -> None:
@@ -108,6 +109,7 @@ def test_two_runs_of_the_same_name_are_told_apart(
     assert named == [{"name": "quick", "state": "finished"}, {"name": "waiting", "state": "running"}]
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_a_socket_that_stands_in_nobodys_way(
     rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint, waiting_spec: Path
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_killed_run_leaves_a_socket_that_stands_in_nobodys_way(
     assert list(place.directory.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_endless_query_ends_at_its_time_limit_and_the_run_goes_on(
     rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint
 ) -> None:
@@ -134,6 +137,7 @@ def test_an_endless_query_ends_at_its_time_limit_and_the_run_goes_on(
     assert rowmill.end_of(working).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("condition", ["a.range + b.range = -1", "hash(a.range, b.range) % 100000000 = 1"])
 def test_a_query_that_has_a_limit_beside_a_run_keeps_it_on_the_file_that_the_run_let_go(
     rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint, condition: str

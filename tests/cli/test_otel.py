@@ -138,6 +138,7 @@ def test_a_share_of_the_rows_is_traced_whole(collector: Collector, tmp_path: Pat
     assert traced == {span.trace_id for span in collector.spans}
 
 
+@pytest.mark.slow
 def test_what_a_collector_refuses_is_sent_again_and_nothing_twice(
     collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -176,6 +177,7 @@ def test_without_a_collector_the_run_is_complete_and_a_warning_says_what_is_miss
     assert "The dataset is not concerned" in said
 
 
+@pytest.mark.slow
 def test_the_end_of_a_run_takes_a_collector_that_never_took_anything_to_be_dead(
     collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +193,7 @@ def test_the_end_of_a_run_takes_a_collector_that_never_took_anything_to_be_dead(
     assert "The last spans were not sent" in said
 
 
+@pytest.mark.slow
 def test_the_second_interrupt_does_not_wait_for_a_collector_that_hangs(
     collector: Collector, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

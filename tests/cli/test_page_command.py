@@ -47,6 +47,7 @@ def test_the_address_is_the_first_line_and_ctrl_c_ends_the_page_at_once(rowmill:
     assert ended.stderr == ""
 
 
+@pytest.mark.slow
 def test_no_process_beside_a_run_has_its_keys(rowmill: CommandLine) -> None:
     (rowmill.directory / "long.yaml").write_text(LONG)
     rowmill.environment = {"WRITER_KEY": "sk-very-secret", "ROWMILL_SET_LANGUAGE": "de"}
@@ -71,6 +72,7 @@ def _children(parent: int) -> list[int]:
     return [pid for pid, rest in parts if int(rest[1]) == parent]
 
 
+@pytest.mark.slow
 def test_a_run_shows_its_page_and_eight_pages_have_one_reader(rowmill: CommandLine) -> None:
     (rowmill.directory / "long.yaml").write_text(LONG)
     run = rowmill.start("run", "long.yaml", "--ui")

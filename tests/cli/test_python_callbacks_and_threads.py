@@ -79,6 +79,7 @@ def finished(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_threads_share_a_run_database_on_a_free_file(finished: Path) -> None:
     together = threading.Barrier(8)
 

@@ -52,6 +52,7 @@ def _wait_until(is_so: object) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_a_run_starts_every_time_beside_four_readers_that_never_pause(
     rowmill: CommandLine, readers: list[Path]
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_run_starts_every_time_beside_four_readers_that_never_pause(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_verbs_that_change_a_stopped_run_start_too_and_readers_go_on_afterwards(
     rowmill: CommandLine, readers: list[Path]
 ) -> None:

@@ -70,6 +70,7 @@ def listings(database: Path) -> dict[str, int]:
     return few
 
 
+@pytest.mark.slow
 def test_every_listing_of_a_run_that_works_and_is_paused_and_is_over(
     rowmill: CommandLine, living: Path, endpoint: PatientEndpoint
 ) -> None:
@@ -109,6 +110,7 @@ def test_python_is_told_the_same(rowmill: CommandLine, living: Path) -> None:
     assert (refused.value.pid, refused.value.path) == (process.pid, living)
 
 
+@pytest.mark.slow
 def test_a_run_that_another_user_works_on_says_so_to_whoever_cannot_ask_it(rowmill: CommandLine, living: Path) -> None:
     """Users have a directory of sockets each: from here this run looks like one of somebody else's."""
     (process,) = rowmill._running
@@ -122,6 +124,7 @@ def test_a_run_that_another_user_works_on_says_so_to_whoever_cannot_ask_it(rowmi
         assert "belongs to another user" in done.stderr, arguments
 
 
+@pytest.mark.slow
 def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(rowmill: CommandLine, quick_run: Path) -> None:
     with ExitStack() as reading:
         waiting = {}
@@ -137,6 +140,7 @@ def test_a_file_that_is_held_by_a_reader_is_said_to_be_read(rowmill: CommandLine
             assert f"stop it ('kill -INT {os.getpid()}'), which does the run no harm" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_that_another_program_holds_is_locked_and_names_it(quick_run: Path) -> None:
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(quick_run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

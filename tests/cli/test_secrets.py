@@ -135,6 +135,7 @@ def assert_nowhere(directory: Path) -> None:
             assert_unseen(table, "\n".join(text for (text,) in rows))
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_every_error_of_an_endpoint_that_sends_back_its_key(keyed: CommandLine, log_format: str) -> None:
@@ -170,6 +171,7 @@ def test_every_error_of_an_endpoint_that_sends_back_its_key(keyed: CommandLine, 
     assert_nowhere(keyed.directory)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("status", [302, 401, 403, 404, "refused", "tls", "hostile function"])
 def test_what_stops_a_run_does_not_tell_the_key(keyed: CommandLine, status: int | str) -> None:

@@ -106,6 +106,7 @@ def test_every_listing_is_shown(rowmill: CommandLine, quick_run: Path, shown: Sh
     every(LISTINGS, check)
 
 
+@pytest.mark.slow
 def test_every_listing_has_every_format(quick_run: Path, shown: Shown) -> None:
     def check(what: str) -> None:
         rows = json.loads(shown(what, quick_run, "--format", "json"))

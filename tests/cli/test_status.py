@@ -124,6 +124,7 @@ def test_watching_a_run_that_nobody_works_on_shows_it_once(rowmill: CommandLine,
         assert terminal.process.returncode == 0
 
 
+@pytest.mark.slow
 def test_watching_a_living_run_ends_with_it(rowmill: CommandLine) -> None:
     (rowmill.directory / "slow.yaml").write_text(SLOW)
     run = rowmill.start("run", "slow.yaml")
@@ -139,6 +140,7 @@ def test_watching_a_living_run_ends_with_it(rowmill: CommandLine) -> None:
     assert "simulated/slow" in shown
 
 
+@pytest.mark.slow
 def test_a_paused_run_says_so_and_how_to_go_on(rowmill: CommandLine) -> None:
     path = _crashed(rowmill.directory / "x.duckdb")
     rowmill.output_of("pause", path)

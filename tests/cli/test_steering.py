@@ -69,6 +69,7 @@ def test_a_working_run_is_paused_and_goes_on_when_it_is_resumed(
     assert [json.loads(line)["kind"] for line in events.splitlines()] == ["pause", "resume"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("verb", "code"), [("drain", 75), ("cancel", 130)])
 def test_a_working_run_is_stopped_from_elsewhere_and_goes_on_later(
     rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint, verb: str, code: int
@@ -163,6 +164,7 @@ columns: [{name: note, column_type: llm-text, model_alias: writer, prompt: "Say 
     return rowmill.directory / "waiting.duckdb"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_is_steered_directly_and_stays_so_when_it_is_run_again(
     rowmill: CommandLine, stopped: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_a_paused_run_goes_on_when_it_is_run_with_resume(rowmill: CommandLine, s
     assert rowmill("run", "waiting.yaml", "--resume").returncode == 0
 
 
+@pytest.mark.slow
 def test_deferred_tasks_of_a_stopped_run_need_not_wait(
     rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint
 ) -> None:

@@ -287,7 +287,8 @@ def sorted_out(tmp_path_factory: pytest.TempPathFactory) -> list[Prepared]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("seconds", "least"), [(0, 4), pytest.param(8, 12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "least"), [(8, 12)])
+@pytest.mark.slow
 def test_a_run_with_barriers_that_dies_at_any_statement_ends_as_if_it_had_not(
     tmp_path: Path, budget: Budget, sorted_out: list[Prepared], seconds: float, least: int
 ) -> None:

@@ -78,6 +78,7 @@ def _versions(path: Path) -> tuple[int, bool]:
         return schema.version_of(connection), bool(has_view)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_crash_at_any_statement_of_a_migration_leaves_the_old_file_or_the_new_one(
     tmp_path: Path, specs: Specs, old: Path, uninterrupted: dict[str, Any], future: int
@@ -110,9 +111,8 @@ def test_a_crash_at_any_statement_of_a_migration_leaves_the_old_file_or_the_new_
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "raised", [None, pytest.param(duckdb.IOException("No space left on device"), marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("raised", [None, duckdb.IOException("No space left on device")])
+@pytest.mark.slow
 def test_a_statement_of_a_migration_that_fails_takes_all_of_it_back(
     old: Path, future: int, raised: duckdb.Error | None
 ) -> None:

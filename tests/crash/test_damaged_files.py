@@ -165,6 +165,7 @@ def test_a_garbled_header_is_a_clear_error_or_harmless(killed: Killed, offset: i
     assert error is None or isinstance(error, (Damaged, Incompatible)), error
 
 
+@pytest.mark.slow
 def test_garbled_blocks_are_never_read_as_data(killed: Killed) -> None:
     """One block after the other: what reads them says that the file is damaged."""
     blocks = range(12_288, killed.database.stat().st_size, 262_144)

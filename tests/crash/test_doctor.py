@@ -181,7 +181,8 @@ def _commits_left(killed: Killed, damaged: bytes, original: bytes) -> int:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("damage", _DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
-@pytest.mark.parametrize(("seconds", "least"), [(0, 1), pytest.param(3, 2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "least"), [(3, 2)])
+@pytest.mark.slow
 def test_a_damaged_log_is_said_to_be_and_what_comes_before_the_damage_is_put_back(
     killed: Killed,
     original: Killed,
@@ -358,6 +359,7 @@ def test_a_damaged_file_is_not_repaired_and_stays_as_it_is(killed: Killed, tmp_p
     assert not (tmp_path / "saved").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_every_block_of_a_file_is_read_and_what_lies_outside_of_damaged_ones_is_saved(
     tmp_path: Path, finished: Path
@@ -489,6 +491,7 @@ def test_a_database_of_an_older_rowmill_is_to_be_migrated(tmp_path: Path) -> Non
     assert digests(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_a_link_to_a_run_database_is_followed(killed: Killed, original: Killed, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     link = tmp_path / "there" / "link.duckdb"
@@ -523,6 +526,7 @@ def rowmill(tmp_path: Path) -> CommandLine:
     return CommandLine(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_command_explains_a_damaged_log_repairs_it_and_then_says_healthy(
     rowmill: CommandLine, killed: Killed, original: Killed, tmp_path: Path
 ) -> None:

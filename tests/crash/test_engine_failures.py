@@ -75,6 +75,7 @@ def raised(specs: Specs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return driver.raised
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", _STEPS)
 def test_a_statement_that_the_engine_cannot_write_is_a_failed_write(
     step: str, raised: dict[str, list[tuple[str, BaseException]]]
@@ -162,6 +163,7 @@ def test_a_crash_at_some_statement_of_a_dispatched_run_comes_out_and_the_next_ru
         database.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.FatalException])
 def test_an_engine_that_is_dead_ends_the_run_with_the_reason_it_died_of(
     tmp_path: Path, prepared: Prepared, uninterrupted: tuple[dict[str, Any], int], kind: type[duckdb.Error]

@@ -40,6 +40,7 @@ def test_the_run_stops_with_row_groups_in_every_place(tmp_path: Path) -> None:
         assert connection.execute("from invariant_violation") == []
 
 
+@pytest.mark.slow
 def test_it_goes_on_to_what_it_would_have_become_without_a_stop(tmp_path: Path, uninterrupted: dict[str, Any]) -> None:
     life = stop_in_every_place(tmp_path / "run.duckdb")
     assert go_on(life) == uninterrupted

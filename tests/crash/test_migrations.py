@@ -219,6 +219,7 @@ def _old_run(path: Path, specs: Specs) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_migration_may_add_and_replace_tables_and_the_run_finishes(
     tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], future: int
 ) -> None:

@@ -118,6 +118,7 @@ def _structure_of(database: Path) -> set[int]:
         return _structure(connection)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_checkpoint_that_dies_while_it_writes_over_a_block_is_undone(
     tmp_path: Path, specs: Specs, checkpoints_all_the_time: None
@@ -176,6 +177,7 @@ def test_without_the_kept_blocks_the_file_is_damaged(torn: Path) -> None:
         Connection(torn)
 
 
+@pytest.mark.slow
 def test_nobody_puts_blocks_back_while_another_process_has_the_file(torn: Path) -> None:
     before = torn.read_bytes()
     with holding(torn):

@@ -153,6 +153,7 @@ def test_another_prompt_before_a_barrier_makes_the_rows_it_dropped_again_too(run
     assert requests(again) == {"review": ROWS, "title": 8}
 
 
+@pytest.mark.slow
 def test_a_changed_barrier_decides_over_all_rows_again_and_asks_no_model_before_it(run: Run, database: Path) -> None:
     run(reviews(UNIQUE), database).store.close()
     changed = reviews(UNIQUE | {"order_by": "row_id desc"})
@@ -203,6 +204,7 @@ def grown(records: int, size: int, rows: int) -> Prepared:
     )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=2,
     deadline=None,

@@ -626,6 +626,7 @@ def test_rows_a_barrier_dropped_come_back_when_it_runs_again_and_keep_what_was_p
     assert calls.times("draft") == 20 + 20, "each row once in the extended run, and once in the one to compare with"
 
 
+@pytest.mark.slow
 def test_a_row_that_left_the_dataset_is_dropped_and_its_row_group_counts_right(tmp_path: Path) -> None:
     def best(records: int) -> Prepared:
         return prepared(

@@ -103,6 +103,7 @@ def test_v6_a_run_of_the_spec_inside_refuses_changed_code_as_one_of_the_spec_fil
     assert made.rowmill("run", "DATABASE")[0] == 0
 
 
+@pytest.mark.slow
 def test_changed_code_is_accepted_without_the_spec(made: Project) -> None:
     made.code(_OTHER)
     assert made.rowmill("run", "DATABASE", "--accept-changes")[0] == 0
@@ -110,6 +111,7 @@ def test_changed_code_is_accepted_without_the_spec(made: Project) -> None:
     assert made.requests() == 2 * ROWS
 
 
+@pytest.mark.slow
 def test_a_run_database_of_an_older_rowmill_goes_on_and_is_known_by_the_code_from_then_on(made: Project) -> None:
     declared = {node.name: node.declaration for node in prepare_inside(made.database).graph.generators}
     older, newer = earlier_fingerprint(declared["size"]), fingerprint(declared["size"])
@@ -151,6 +153,7 @@ def test_a_change_under_which_rows_were_dropped_needs_consent(project: Project) 
     assert project.rowmill("run", "SPEC", "DATABASE")[0] == 5
 
 
+@pytest.mark.slow
 def test_values_of_a_changed_column_may_be_kept_and_with_them_what_depends_on_it(made: Project) -> None:
     made.code(_OTHER)
     code, said = made.rowmill("run", "SPEC", "DATABASE", "--accept-changes", "--keep-values", "size")

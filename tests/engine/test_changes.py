@@ -72,6 +72,7 @@ def test_one_changed_prompt_makes_its_column_and_its_downstream_again_and_nothin
     assert second.violations() == []
 
 
+@pytest.mark.slow
 def test_the_changed_dataset_is_the_one_a_new_run_of_the_new_spec_makes(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     changed = chain("Say it in one word: {{ review }}")
@@ -91,6 +92,7 @@ def test_a_changed_spec_is_refused_with_its_price_and_every_byte_stays(run: Run,
     assert digest(database) == before
 
 
+@pytest.mark.slow
 def test_the_price_of_a_change_does_not_grow_with_the_changes_before_it(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     (first,) = [column for column in look_at_change(chain("{{ review }} 0"), database).remade if column.name == "short"]
@@ -182,6 +184,7 @@ def test_a_removed_column_leaves_the_dataset_and_its_values_are_kept_until_purge
     assert third.violations() == []
 
 
+@pytest.mark.slow
 def test_paid_values_of_a_changed_column_are_kept_beside_the_new_ones(run: Run, database: Path) -> None:
     first = run(chain(), database)
     shorts = {row["row_id"]: row["short"] for row in first.dataset()}
@@ -209,6 +212,7 @@ def test_usage_adds_up_over_changes(run: Run, database: Path) -> None:
     assert second.sql("select count(*) from state.spec_version") == [(2,)]
 
 
+@pytest.mark.slow
 def test_a_change_half_way_keeps_what_was_done_so_far(run: Run, database: Path) -> None:
     calls: list[int] = []
 
@@ -263,6 +267,7 @@ def test_only_marking_a_column_drop_generates_nothing(run: Run, database: Path) 
     assert len(second.dataset()) == ROWS
 
 
+@pytest.mark.slow
 def test_another_seed_makes_everything_again(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     other = chain(seed=12)
@@ -297,6 +302,7 @@ def test_columns_in_another_order_keep_every_value(run: Run, database: Path) -> 
     assert list(second.dataset()[0])[1] == "mood"
 
 
+@pytest.mark.slow
 def test_more_than_64_columns_are_renumbered_across_words(run: Run, database: Path) -> None:
     many = [expression(f"c{number}", f"rating + {number}") for number in range(70)]
     first = run(prepared(sampler(), *many, llm("review", "Rate {{ c69 }}"), models=[model()]), database)
@@ -317,6 +323,7 @@ def test_more_than_64_columns_are_renumbered_across_words(run: Run, database: Pa
     assert third.violations() == []
 
 
+@pytest.mark.slow
 def test_a_fork_shares_upstream_values_and_leaves_the_source_alone(run: Run, database: Path, tmp_path: Path) -> None:
     first = run(chain(), database)
     before = {row["row_id"]: row for row in first.dataset()}

@@ -85,6 +85,7 @@ def test_what_nothing_works_on_is_stopped_also_when_it_is_paused(state: RunState
     assert state.sql("select state from run_status") == [("stopped",)]
 
 
+@pytest.mark.slow
 def test_a_paused_run_stays_paused_in_the_next_invocation(run: Run, tmp_path: Path) -> None:
     started: list[float] = []
 

@@ -65,6 +65,7 @@ def test_a_complete_run_is_followed_to_its_end(tmp_path: Path) -> None:
     assert [row["source_row_id"] for row in rows(tmp_path)] == list(range(6))
 
 
+@pytest.mark.slow
 def test_rows_of_an_extension_are_appended_and_earlier_ones_stay_what_they_are(tmp_path: Path) -> None:
     make_first(tmp_path)
     follow(tmp_path)
@@ -82,6 +83,7 @@ def test_rows_of_an_extension_are_appended_and_earlier_ones_stay_what_they_are(t
         assert database.sql("from run_status")["records"].to_pylist() == [10]
 
 
+@pytest.mark.slow
 def test_a_run_that_nobody_works_on_is_waited_for_and_then_the_follower_stops(tmp_path: Path) -> None:
     make_first(tmp_path)
     with rowmill.RunDatabase.open(tmp_path / "first.duckdb") as database:
@@ -98,6 +100,7 @@ def test_a_run_that_nobody_works_on_is_waited_for_and_then_the_follower_stops(tm
     assert len(rows(tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_a_run_without_a_finished_row_yet_can_be_followed(tmp_path: Path) -> None:
     make_first(tmp_path, 0)
     with rowmill.RunDatabase.open(tmp_path / "first.duckdb") as database:
@@ -107,6 +110,7 @@ def test_a_run_without_a_finished_row_yet_can_be_followed(tmp_path: Path) -> Non
     assert follow(tmp_path).rows_finished == 3
 
 
+@pytest.mark.slow
 def test_lists_become_rows_and_a_condition_chooses_also_of_rows_that_come_later(tmp_path: Path) -> None:
     make_first(tmp_path)
     spec = second(seed={"explode": "words", "where": "n < 0.7", "columns": ["n", "words"]})
@@ -123,6 +127,7 @@ def test_lists_become_rows_and_a_condition_chooses_also_of_rows_that_come_later(
     assert sorted(set(taken)) == wanted
 
 
+@pytest.mark.slow
 def test_a_column_over_all_rows_waits_for_the_end_of_the_run_that_is_followed(tmp_path: Path) -> None:
     make_first(tmp_path)
     rank = {"name": "place", "column_type": "rank", "order_by": "n"}
@@ -134,6 +139,7 @@ def test_a_column_over_all_rows_waits_for_the_end_of_the_run_that_is_followed(tm
     assert sorted(row["place"] for row in rows(tmp_path)) == list(range(1, 9))
 
 
+@pytest.mark.slow
 def test_another_run_in_the_place_of_the_one_that_was_followed_is_refused(tmp_path: Path) -> None:
     make_first(tmp_path)
     follow(tmp_path)
@@ -246,6 +252,7 @@ def _moments() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_rows_come_while_the_first_run_lives(tmp_path: Path) -> None:
     custom = {"name": "one", "column_type": "custom", "generator_function": "first:slow", "dtype": "int"}
     first = Program(

@@ -143,6 +143,7 @@ def test_a_spec_of_fifty_megabytes_is_refused(tmp_path: Path) -> None:
     assert_helps(caught.value, "larger than")
 
 
+@pytest.mark.slow
 def test_a_spec_of_300_columns_works(tmp_path: Path) -> None:
     columns = [_KIND, *(_template(f"column {n}", "{{ kind }}") for n in range(100))]
     columns += [{"name": f"sql {n}", "column_type": "expression", "sql": "kind"} for n in range(200)]

@@ -82,6 +82,7 @@ def test_a_dataset_or_file_that_is_not_there_is_named(tmp_path: Path, server: Hu
     assert_helps(caught.value, path.rpartition("/")[2], "seed_dataset.path")
 
 
+@pytest.mark.slow
 def test_a_dataset_that_changed_on_the_hub_is_noticed(tmp_path: Path, server: Hub) -> None:
     path = "datasets/someone/birds/data/*.parquet"
     seeded(tmp_path, server, path)

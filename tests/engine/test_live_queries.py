@@ -257,6 +257,7 @@ def test_a_query_can_be_interrupted_from_another_thread(living: Living, connecti
     assert "interrupted" in str(raised[0])
 
 
+@pytest.mark.slow
 def test_no_more_than_so_many_queries_run_at_once(living: Living) -> None:
     connections = [living.connect() for _ in range(running_query.MAX_QUERIES)]
     streams = [connection.batches(LONG) for connection in connections]
@@ -310,6 +311,7 @@ def test_who_answers_for_another_file_is_not_believed(living: Living) -> None:
         living.connect()
 
 
+@pytest.mark.slow
 def test_a_snapshot_that_is_held_does_not_keep_the_log_from_being_folded_for_ever(
     living: Living, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from run_state import RunState, rate_limited, succeeded
 from virtual_run import EPOCH, llm, model
 
@@ -15,6 +16,7 @@ from rowmill.task import InvalidRow, Outcome, OutcomeKind, Task
 StateOf = Callable[..., RunState]
 
 
+@pytest.mark.slow
 def test_r6_rows_a_reopened_barrier_returns_to_parked_groups_come_back_with_them(
     state_of: StateOf, tmp_path: Path
 ) -> None:

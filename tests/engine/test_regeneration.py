@@ -133,6 +133,7 @@ def test_invalid_rows_are_asked_again_until_they_are_valid_or_may_be_no_more(
     assert noted == sum(row["times"] for row in again)
 
 
+@pytest.mark.slow
 def test_verdicts_of_sql_and_of_a_function_that_agree_give_the_same_dataset(tmp_path: Path) -> None:
     for directory, validation in (("sql", check()), ("called", called())):
         (tmp_path / directory).mkdir()
@@ -153,6 +154,7 @@ def test_a_row_that_stays_invalid_is_kept_with_its_verdict_if_the_spec_says_so(t
     ]
 
 
+@pytest.mark.slow
 def test_no_answer_is_reused_for_a_regeneration(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     same = REVIEW | {"prompt": "{{ kind }}"}
@@ -250,6 +252,7 @@ def test_a_row_that_was_given_up_may_be_made_again_as_often_when_it_is_retried(t
     assert asked(database, "select count(*) as n from attempt where generator = 'review'") == [{"n": 6 * 6}]
 
 
+@pytest.mark.slow
 def test_rows_made_again_by_hand_and_under_another_spec_are_judged_as_at_first(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     wanted = spec(None, REVIEW, called(on_still_invalid="keep"), records=12)

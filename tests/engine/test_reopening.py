@@ -140,6 +140,7 @@ def test_chosen_cells_are_made_again_with_all_that_needs_them(run: Run, database
     assert second.violations() == []
 
 
+@pytest.mark.slow
 def test_a_rerun_in_the_middle_of_a_run_loses_nothing(run: Run, database: Path) -> None:
     Check.refused = {1, 2, 3}
     settings = {"error_window": 8, "max_error_share": 0.5}

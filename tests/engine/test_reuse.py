@@ -192,6 +192,7 @@ VECTOR = {
 }
 
 
+@pytest.mark.slow
 def test_the_vector_of_a_text_is_asked_for_once_and_is_the_one_without_reuse(tmp_path: Path) -> None:
     with provider_simulator() as simulator:
         started(spec(simulator, VECTOR, reuse_answers=False), tmp_path / "plain.duckdb")

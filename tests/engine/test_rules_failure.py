@@ -167,6 +167,7 @@ def test_f1_a_row_that_may_be_skipped_is_not_given_up_before_its_rule_is_asked(s
     assert len(state.dropped()) < 3
 
 
+@pytest.mark.slow
 def test_f1_twenty_row_groups_behind_an_endpoint_that_refuses_for_ever_share_one_patience(run: Run) -> None:
     """Beside one that answers."""
     spec = prepared(
@@ -612,6 +613,7 @@ def test_f9_a_run_of_which_every_row_fails_ends(run: Run, limits: dict[str, int]
     assert (done.report.state, done.report.rows_dropped, done.report.exit_code) == ("finished", 30, 3)
 
 
+@pytest.mark.slow
 def test_f9_a_run_of_which_every_row_fails_while_it_is_admitted_ends(run: Run) -> None:
     broken = {"name": "number", "column_type": "expression", "sql": "cast('x' || rating as integer)", "dtype": "int"}
     settings = {"error_window": 1000}
@@ -620,6 +622,7 @@ def test_f9_a_run_of_which_every_row_fails_while_it_is_admitted_ends(run: Run) -
     assert (done.report.state, done.report.rows_dropped) == ("finished", 300)
 
 
+@pytest.mark.slow
 def test_f9_a_storm_of_every_kind_of_failure_ends_with_every_row_accounted_for(run: Run) -> None:
     spec = prepared(
         sampler("id", sampler_type="uuid", params={}),

@@ -93,6 +93,7 @@ def test_f2a_a_run_whose_endpoint_stays_away_stops_with_75_and_drops_nothing(
     assert done.sql("select distinct attempts from deferred_task") == [(0,)]
 
 
+@pytest.mark.slow
 def test_f2a_a_request_that_alone_finds_the_endpoint_away_is_a_failure_of_its_own(
     world: Callable[..., Finished],
 ) -> None:
@@ -104,6 +105,7 @@ def test_f2a_a_request_that_alone_finds_the_endpoint_away_is_a_failure_of_its_ow
     assert done.report.rows_finished + done.report.rows_dropped == 400
 
 
+@pytest.mark.slow
 def test_f2a_single_failures_of_a_healthy_endpoint_do_not_make_it_rest(world: Callable[..., Finished]) -> None:
     failed: set[str] = set()
 

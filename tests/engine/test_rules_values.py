@@ -468,6 +468,7 @@ def test_sql_expressions_chain_under_the_names_of_our_helper_columns(run: Run) -
 # Many columns -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_spec_of_more_than_64_generators_works_in_both_words(run: Run) -> None:
     async def add(row: Row) -> int:
         (value,) = row.values()
@@ -509,6 +510,7 @@ def test_exactly_64_generators_use_the_sign_bit_of_the_word(run: Run) -> None:
     assert done.violations() == []
 
 
+@pytest.mark.slow
 def test_a_wide_spec_of_200_llm_columns_finishes(run: Run) -> None:
     spec = prepared(
         sampler("id", sampler_type="uuid", params={}),

@@ -91,6 +91,7 @@ def test_fields_of_structs_have_statistics_of_their_own_in_the_report(tmp_path: 
     assert "<dt>length</dt><dd>0 to 5</dd>" in word[: word.index("</dl>")]
 
 
+@pytest.mark.slow
 def test_a_second_run_goes_on_and_refuses_a_first_that_has_other_rows_by_now(tmp_path: Path) -> None:
     first(tmp_path)
     seed = {"seed_type": "run", "path": "first.duckdb"}
@@ -118,6 +119,7 @@ rowmill.run({spec!r}, "second.duckdb")
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_while_it_copies_the_rows_of_another_starts_anew(tmp_path: Path) -> None:
     first(tmp_path)
     seed = {"seed_type": "run", "path": "first.duckdb", "explode": "tags", "sampling_strategy": "shuffle"}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 MOMENTS = [datetime(2026, 1, 31, 23, 30), datetime(2026, 7, 1, 4, 5, 6, 789), datetime(1900, 1, 1), None]
 DAYS = [date(2026, 1, 31), date(1, 1, 1), date(9999, 12, 31), None]
@@ -114,6 +115,7 @@ def content_of(path: Path) -> bytes:
     return f"{table.schema}{table.to_pylist()}".encode()
 
 
+@pytest.mark.slow
 def test_v5_time_zone_locale_and_hash_seed_change_no_byte(tmp_path: Path) -> None:
     known = locales()
     places = [("UTC", known[0]), ("America/New_York", known[-1]), ("Asia/Kathmandu", known[1 % len(known)])]

@@ -203,6 +203,7 @@ def test_constrained_values_are_distributed_like_those_that_meet_the_constraint(
     assert distance < 2.23 / len(ordered) ** 0.5
 
 
+@pytest.mark.slow
 def test_v1_holds_with_conditions_conversions_and_constraints(tmp_path: Path) -> None:
     columns = [
         KIND,
@@ -251,6 +252,7 @@ def run_drawn(directory: Path, **fields: Any) -> Ran:
     return ran(directory, *DRAWN, LIMIT, constraints=DRAWN_CONSTRAINTS, **fields)
 
 
+@pytest.mark.slow
 def test_v1_holds_for_samplers_made_in_python(tmp_path: Path) -> None:
     small, great = run_drawn(tmp_path / "small", row_group_size=7), run_drawn(tmp_path / "great", row_group_size=400)
     assert small.rows == great.rows
@@ -285,6 +287,7 @@ def test_a_drawn_value_without_a_place_among_whole_numbers_drops_its_row(tmp_pat
     assert {drop["error_type"] for drop in result.dropped} == {"NotConvertible"}
 
 
+@pytest.mark.slow
 def test_a_row_whose_constraint_cannot_be_met_is_dropped_and_names_it(tmp_path: Path) -> None:
     low = sampler("low", "uniform", {"low": 0, "high": 10})
     high = sampler("high", "uniform", {"low": 0, "high": 8})
@@ -315,6 +318,7 @@ def test_a_skipped_sampler_needs_to_meet_nothing(tmp_path: Path) -> None:
     assert all((row["high"] is None) == (row["low"] >= 6) for row in result.rows)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help_run(tmp_path: Path) -> None:
     columns = yaml.safe_load(block_with(PAGES["samplers"], "yaml", "sampler_type: timedelta"))
     constraints = yaml.safe_load(block_with(PAGES["samplers"], "yaml", "constraints:"))

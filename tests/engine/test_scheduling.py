@@ -72,6 +72,7 @@ def judge_storm(row_groups: int, **settings: Any) -> None:
         assert beside.sql("from invariant_violation") == []
 
 
+@pytest.mark.slow
 def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None:
     """(peer) 79 % of it, then everything stops after three groups."""
     judge_storm(40, max_active_row_groups=16)
@@ -92,6 +93,7 @@ def judge_function(row_groups: int, **settings: Any) -> None:
         assert beside.sql("from invariant_violation") == []
 
 
+@pytest.mark.slow
 def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing() -> None:
     judge_function(40, max_active_row_groups=16)
 
@@ -198,6 +200,7 @@ def test_c2_what_was_learned_of_an_endpoint_is_where_the_next_invocation_starts(
     assert second.refused < first.refused / 2
 
 
+@pytest.mark.slow
 def test_c2_the_learned_limit_grows_again_and_never_above_the_configured_one(run: Run, tmp_path: Path) -> None:
     run(narrow_spec(Narrow(4), 40), tmp_path / "run.duckdb")
     wide = Narrow(1000)
@@ -368,6 +371,7 @@ def test_f6_too_many_failures_stop_the_run_and_drop_nothing(run: Run, tmp_path: 
     assert (done.report.rows_finished, done.report.rows_dropped, done.report.exit_code) == (200, 0, 0)
 
 
+@pytest.mark.slow
 def test_f6_rows_of_row_groups_that_are_finished_stay_as_they_are(run: Run, tmp_path: Path) -> None:
     """Found by the simulation: they came back into a working set their row group had left."""
     broken = [True]
@@ -387,6 +391,7 @@ def test_f6_rows_of_row_groups_that_are_finished_stay_as_they_are(run: Run, tmp_
     assert done.violations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits", [False, True], ids=["on admission", "behind a task"])
 def test_f6_failing_sql_stops_the_run_and_drops_nothing(run: Run, tmp_path: Path, waits: bool) -> None:
     async def made(row: Row) -> str:
@@ -422,6 +427,7 @@ def test_f6_fewer_failures_than_the_limit_drop_their_rows_and_go_on(run: Run) ->
     assert (done.report.exit_code, done.report.rows_dropped) == (3, 40)
 
 
+@pytest.mark.slow
 def test_f6_transient_failures_count_only_when_their_attempts_are_used_up(run: Run) -> None:
     failed: set[int] = set()
 

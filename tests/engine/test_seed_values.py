@@ -190,6 +190,7 @@ def test_v6_a_run_from_a_file_that_would_be_refused_today_goes_on(tmp_path: Path
     assert run_spec(tmp_path, columns, seed_dataset={"path": "s.csv"}, records=2).rows[:1] == ran.rows
 
 
+@pytest.mark.slow
 def test_saying_types_of_an_existing_run_is_a_change_of_those_columns_and_no_other(tmp_path: Path) -> None:
     (tmp_path / "s.csv").write_text("a,n\n12,1\n")
     run_spec(tmp_path, SHOWN, seed_dataset={"path": "s.csv"}, records=1)

@@ -74,6 +74,7 @@ def test_c6_two_servers_share_the_requests_and_each_has_its_own_limit(tmp_path: 
     assert found == {"openai/small": 8, names[0]: 4, names[1]: 4, "local": 1024, "local/threads": 4}
 
 
+@pytest.mark.slow
 def test_c6_a_server_that_is_killed_costs_no_row_and_no_attempt_and_is_used_again_when_it_is_back(
     tmp_path: Path,
 ) -> None:
@@ -100,6 +101,7 @@ def test_c6_a_server_that_is_killed_costs_no_row_and_no_attempt_and_is_used_agai
     assert kinds[-1] == "server is back"
 
 
+@pytest.mark.slow
 def test_c6_an_endpoint_is_away_when_all_its_servers_are(tmp_path: Path) -> None:
     with pytest.raises(EndpointAway, match=r"openai/small has been away .* All 2 servers are away"):
         go_and_raise(spec("http://127.0.0.1:9/v1", "http://127.0.0.1:11/v1", records=4), tmp_path / "run.duckdb")

@@ -178,6 +178,7 @@ def test_who_waits_for_a_turn_and_goes_away_leaves_the_queue(state: RunState, mo
     queries.close()
 
 
+@pytest.mark.slow
 def test_no_more_than_so_many_are_worked_on_and_waiting_takes_nothing_of_a_time_limit(state: RunState) -> None:
     queries = Queries(state.store.connection)
     with ExitStack() as stack:
@@ -227,6 +228,7 @@ def test_a_status_travels_whole(state: RunState) -> None:
     assert decoded_status(encoded_status(status)) == status
 
 
+@pytest.mark.slow
 def test_eight_readers_that_never_pause_take_a_twentieth_of_a_core_from_a_run_and_no_turn_fails(
     tmp_path: Path, sockets: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,7 @@ def test_p7_a_shard_rests_before_the_first_barrier_and_says_so(
 # Merging ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_p8_merged_shards_are_what_one_run_leaves(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
@@ -241,6 +242,7 @@ def test_p8_merged_shards_are_what_one_run_leaves(
     ]
 
 
+@pytest.mark.slow
 def test_p8_the_whole_goes_on_as_any_run_does(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
@@ -274,6 +276,7 @@ def grown_dataset(path: Path) -> list[dict[str, Any]]:
         return [dict(zip(names, row, strict=True)) for row in rows]
 
 
+@pytest.mark.slow
 def test_p8_a_barrier_runs_over_the_merged_rows_as_over_those_of_one_run(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
@@ -290,6 +293,7 @@ def test_p8_a_barrier_runs_over_the_merged_rows_as_over_those_of_one_run(
     assert went_on.violations() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [1, 2, 3])
 def test_p8_rows_that_are_missing_by_consent_are_made_by_a_run_of_the_whole(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path, missing: int
@@ -305,6 +309,7 @@ def test_p8_rows_that_are_missing_by_consent_are_made_by_a_run_of_the_whole(
     assert went_on.violations() == []
 
 
+@pytest.mark.slow
 def test_p8_an_unfinished_shard_keeps_what_it_has_made_and_deferred(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
@@ -348,6 +353,7 @@ def _moment(seconds: float) -> Any:
     return from_epoch(EPOCH + seconds)
 
 
+@pytest.mark.slow
 def test_p8_shards_that_do_not_fit_are_refused_by_name(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:
@@ -402,6 +408,7 @@ def test_p8_changed_seed_rows_are_another_run(
         merge(tmp_path / "merged.duckdb", first + sharded(spec_of(), 2, only=[2]), EPOCH)
 
 
+@pytest.mark.slow
 def test_p8_a_failure_in_the_middle_leaves_nothing(
     spec_of: Callable[..., Prepared],
     sharded: Callable[..., list[Path]],
@@ -451,6 +458,7 @@ def test_p8_every_table_has_its_way_into_the_whole(spec_of: Callable[..., Prepar
     assert tables - set(named) == {"barrier", "generator_state", "shard", "worker", "worker_group"}
 
 
+@pytest.mark.slow
 def test_p8_more_shards_than_row_groups_leave_some_empty(
     run: Run, spec_of: Callable[..., Prepared], sharded: Callable[..., list[Path]], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def test_a_run_in_a_seeded_world_keeps_every_promise(
         _simulate(seed, tmp_path, tasks=20)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_history(tmp_path: Path) -> None:
     verdicts = []
     for attempt in ("first", "second"):

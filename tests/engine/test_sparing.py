@@ -286,6 +286,7 @@ def test_a_change_taken_back_before_the_run_went_on_costs_nothing(run: Run, data
     assert again.dataset() == before
 
 
+@pytest.mark.slow
 def test_a_second_change_in_the_middle_of_the_first_finds_what_either_left(run: Run, database: Path) -> None:
     """The run stops when half of its rows are made again; of these the newer values count as well."""
     run(chain(database, Moods.FIRST), database).store.close()
@@ -362,6 +363,7 @@ def test_cells_chosen_while_a_change_waits_are_not_spared(run: Run, database: Pa
     assert again.dataset() == run(changed).dataset()
 
 
+@pytest.mark.slow
 def test_dropped_rows_that_are_tried_again_are_spared_as_well(run: Run, database: Path) -> None:
     Picky.refused = {1, 3}
 

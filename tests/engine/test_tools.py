@@ -129,6 +129,7 @@ def test_what_a_tool_fails_with_is_told_to_the_model(tmp_path: Path) -> None:
     assert all("today" in trace[2]["content"] for trace in traces(tmp_path / "run.duckdb"))
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_started_again_and_the_row_tried_again(tmp_path: Path) -> None:
     provider = local(TOOL_MARKER=str(tmp_path / "died"))
     with provider_simulator() as simulator:

@@ -248,6 +248,7 @@ def test_a_function_judges_tables_of_rows(tmp_path: Path, name: str) -> None:
     assert valid(ran) == [(value, value == "good") for value in VALUES]
 
 
+@pytest.mark.slow
 def test_what_a_function_tells_beside_comes_along_typed_if_it_has_a_schema(tmp_path: Path) -> None:
     (tmp_path / "checks.py").write_text(CHECKS)
     params: dict[str, Any] = {"validation_function": "checks:by_index"}
@@ -364,6 +365,7 @@ def test_rows_of_an_endpoint_that_keeps_failing_are_dropped_with_its_error(
     }
 
 
+@pytest.mark.slow
 def test_f2a_an_endpoint_of_verdicts_that_is_away_costs_no_row(judge: Judge, remote: Callable[..., Ran]) -> None:
     judge.answers = [503] * 5
     ran = remote(max_retries=1)

@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from seed_reading import rows_of
 
 from rowmill.engine.preparation import prepare
@@ -16,6 +17,7 @@ from rowmill.store.run_store import RunStore
 MADE = [{"name": "made", "column_type": "expression", "sql": "1", "dtype": "int"}]
 
 
+@pytest.mark.slow
 def test_four_times_the_columns_take_about_four_times_the_cpu_time(tmp_path: Path) -> None:
     few = min(_cpu_seconds(tmp_path, 500) for _ in range(2))
     many = min(_cpu_seconds(tmp_path, 2000) for _ in range(2))

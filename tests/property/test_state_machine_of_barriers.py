@@ -211,6 +211,7 @@ class BarrierMachine(RunMachine):
             assert row == {"row_id": row_id, "rating": self.ratings[row_id], **made_up, "s": len(after)}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(180)
 def test_a_run_with_barriers_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
     live(ratings, examples=4, steps=14, machine=BarrierMachine)

@@ -117,6 +117,7 @@ COUNTERS = [
 ]
 
 
+@pytest.mark.slow
 def test_v1_values_do_not_depend_on_the_order_in_which_rows_are_made(database: Database) -> None:
     columns = ", ".join(f"{rendered(call)} as c{n}" for n, call in enumerate(FAST_SAMPLERS + COUNTERS))
     database.execute(f"create table forward as select row_id, {columns} from sample_row")
@@ -137,6 +138,7 @@ def test_v1_values_do_not_depend_on_which_rows_are_made_together(database: Datab
         assert sorted(whole) == sorted(alone)
 
 
+@pytest.mark.slow
 def test_v1_values_do_not_depend_on_the_number_of_threads(database: Database) -> None:
     columns = ", ".join(rendered(call) for call in FAST_SAMPLERS + COUNTERS)
     query = f"select bit_xor(hash({columns})) from sample_row"

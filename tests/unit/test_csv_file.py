@@ -105,6 +105,7 @@ def test_it_is_told_that_a_csv_file_has_semicolons(tmp_path: Path) -> None:
     assert described(tmp_path, "t.csv", "a,b\n1,2\n").remarks == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [3 << 20, 60 << 20])
 def test_a_huge_cell_reads_as_it_does_from_other_formats(tmp_path: Path, size: int) -> None:
     text = ('He said "x, y";' + "." * 48 + "\n") * (size // 64)
@@ -138,6 +139,7 @@ def test_what_calls_itself_gz_and_is_not_is_refused(tmp_path: Path) -> None:
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.lists(st.none() | FIELDS, min_size=2, max_size=2), min_size=1, max_size=8),

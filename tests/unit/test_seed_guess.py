@@ -81,6 +81,7 @@ def test_quoted_and_unquoted_are_the_same_but_for_empty(tmp_path: Path) -> None:
     assert values_of(tmp_path, "s.csv", 'a,b\n"1",x\n"",y\n') == ["1", ""]
 
 
+@pytest.mark.slow
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_float_is_guessed_from_its_one_spelling_which_python_and_sql_share(value: float) -> None:
     text = repr(value)
@@ -91,6 +92,7 @@ def test_a_float_is_guessed_from_its_one_spelling_which_python_and_sql_share(val
         assert engine.execute("select $1::double::varchar", [value]).fetchall() == [(text,)]
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12), min_size=1))
 def test_whatever_is_guessed_is_written_back_as_the_same_text(texts: list[str]) -> None:
     _check_written_back(texts)
@@ -103,6 +105,7 @@ SPELLINGS = st.from_regex(
 )
 
 
+@pytest.mark.slow
 @given(SPELLINGS)
 def test_what_looks_like_a_value_is_written_back_as_the_same_text(text: str) -> None:
     _check_written_back([text])

@@ -198,6 +198,7 @@ LOST: list[tuple[pa.Array, str]] = [
 ]
 
 
+@pytest.mark.slow
 def test_typed_columns_take_another_type_only_if_nothing_is_lost(tmp_path: Path) -> None:
     for array, dtype, value in TYPED:
         table = pa.table({"a": array})
