@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rowmill.errors import InternalError
+from rowmill.generators.custom.beside import imported_anew
 from rowmill.generators.custom.decorator import FunctionTraits, traits_of
 from rowmill.generators.custom.followed_code import NotInSource, canonical_digest, followed_digest
 from rowmill.generators.custom.function_class import (
@@ -239,15 +240,23 @@ def import_module(name: str, directory: Path | None) -> types.ModuleType:
     """The module of that name, looked for in ``directory`` first.
 
     A single file there is loaded under a name of its own, so that specs of two directories may both have
-    a ``functions.py``; it can import its neighbours while it is being imported. ``sys.path`` is as before
-    when this returns.
+    a ``functions.py``; it can import its neighbours while it is being imported, as they are now
+    (:mod:`rowmill.generators.custom.beside`). ``sys.path`` is as before when this returns.
     """
     with _import_lock, _first_on_path(directory), _without_compiled_files():
-        file = directory / f"{name}.py" if directory is not None and name.isidentifier() else None
-        if file is not None and file.is_file():
-            return _load_file(name, file.resolve())
-        importlib.invalidate_caches()
-        return importlib.import_module(name)
+        if directory is None:
+            return _imported(name, None)
+        directory = directory.resolve()
+        with imported_anew(directory):
+            return _imported(name, directory)
+
+
+def _imported(name: str, directory: Path | None) -> types.ModuleType:
+    file = directory / f"{name}.py" if directory is not None and name.isidentifier() else None
+    if file is not None and file.is_file():
+        return _load_file(name, file.resolve())
+    importlib.invalidate_caches()
+    return importlib.import_module(name)
 
 
 @contextlib.contextmanager
