@@ -40,6 +40,19 @@ in which the start weighs more: 97.4 to 98.0 %), eight while it was slow; the la
     512, slow      95.6 to 97.8 %   99.7 to 102.7 %   22 to 34 ms        50 to 76 ms    97.0, 97.2 %
     in process, 1,024, slow: 98.5, 99.1 %
 
+On 2026-11-30, a machine that is idle but slower (the bare client takes 121 to 158 µs), each figure of a run of 2 to
+3 s; with ``--processes 1`` CPU is that of the run without the process that makes the requests::
+
+                                    of bare      CPU µs  median to commit   99 % to commit
+    0 ms x 256                50 and 51 %  322, 326     134 and 186 ms   242 and 256 ms
+    0 ms x 256, 1 process            58 %       170              57 ms           184 ms
+    20 ms x 512               59 and 64 %  314, 323     165 and 178 ms   355 and 433 ms
+    20 ms x 512, 1 process           61 %       167              49 ms           123 ms
+
+What limits one process is the interpreter: a turn of eight to fourteen statements gives it up for each and waits up to
+5 ms to have it back. Neither a window of 45 ms, nor waking workers a few at a time, nor handing out more, changed a
+figure by 5 %.
+
 *of its ideal* compares with what the endpoint really took, by its own clock: it shares the cores with its client, and
 answers up to a millisecond late.
 
