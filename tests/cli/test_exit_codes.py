@@ -72,6 +72,7 @@ def test_code_1_when_an_export_finds_no_space(rowmill: CommandLine, quick_run: P
     assert "There is no room for '/dev/full': No space left on device. Make room" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("executed")
 def test_code_1_and_a_traceback_only_when_asked_for_after_an_unexpected_error(
     rowmill: CommandLine, quick_run: Path, monkeypatch: pytest.MonkeyPatch
@@ -157,6 +158,7 @@ def test_an_error_of_a_users_function_names_file_and_line_and_has_one_traceback(
     assert set(shown.split()) == {'"source_line"', '"boom.py:4"'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments", [("run", "quick.yaml"), ("run", "quick.duckdb"), ("status",), ("sql", "from progress"), ("export",)]
 )
@@ -169,6 +171,7 @@ def test_code_4_names_the_process_that_holds_the_run_database(
     assert str(os.getpid()) in done.stderr
 
 
+@pytest.mark.slow
 def test_code_4_while_an_invocation_works(rowmill: CommandLine, waiting_spec: Path, endpoint: PatientEndpoint) -> None:
     working = rowmill.start("run", waiting_spec)
     assert endpoint.asked.wait(30)

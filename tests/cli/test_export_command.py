@@ -349,6 +349,7 @@ def test_an_append_of_another_dataset_is_refused(tmp_path: Path) -> None:
         database.export_directory(tmp_path / "parts", append=True)
 
 
+@pytest.mark.slow
 def test_an_append_to_values_that_were_made_again_since_is_refused(rowmill: CommandLine, things: Path) -> None:
     rowmill.output_of("export", "--append", "-o", "parts")
     assert rowmill("rerun", "--column", "note", "--where", "row_id = 3", "--yes").returncode == 0
@@ -371,6 +372,7 @@ def test_rows_the_dataset_no_longer_has_are_noticed(tmp_path: Path) -> None:
             database.export_directory(tmp_path / "parts", append=True)
 
 
+@pytest.mark.slow
 def test_nothing_but_an_export_of_ours_is_ever_replaced(rowmill: CommandLine, things: Path) -> None:
     precious = rowmill.directory / "parts" / "precious.txt"
     precious.parent.mkdir()
@@ -470,6 +472,7 @@ def test_a_part_whose_name_the_hub_does_not_take_is_refused(rowmill: CommandLine
     assert (done.returncode, "'a-b'" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_pictures_come_along_with_the_rows_that_name_them(tmp_path: Path) -> None:
     picture = {"name": "picture", "column_type": "image", "model_alias": "w", "prompt": "{{ n }}"}
     number = {"name": "n", "column_type": "expression", "sql": "1", "dtype": "int"}

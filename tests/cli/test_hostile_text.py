@@ -106,6 +106,7 @@ def test_a_hostile_spec_drawn_or_spelt_on_a_terminal_is_escaped_there_alone(rowm
     assert r"\u202e" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("executed")
 def test_a_users_function_that_fails_in_a_thread_prints_no_control_character(rowmill: CommandLine) -> None:
     (rowmill.directory / "own.py").write_text(

@@ -76,6 +76,7 @@ def test_reading_commands_work_while_a_run_holds_the_file_and_after_it(
     assert rowmill.output_of("sql", "select state from run_status", "--format", "csv") == '"state"\n"finished"\n'
 
 
+@pytest.mark.slow
 def test_a_dataset_is_appended_to_an_export_beside_the_run_and_after_it(
     rowmill: CommandLine, place: LivePlace, endpoint: PatientEndpoint
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_link_to_the_database_leads_to_its_run(rowmill: CommandLine, place: Li
     assert rowmill.output_of("sql", link, "select state from run_status", "--format", "csv") == '"state"\n"running"\n'
 
 
+@pytest.mark.slow
 def test_two_runs_of_the_same_name_are_told_apart(
     rowmill: CommandLine, place: LivePlace, quick_spec: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_without_being_asked_only_warnings_are_logged(rowmill: CommandLine) -> N
     assert PROMPT not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "said", "unsaid"),
     [
@@ -107,6 +108,7 @@ def test_all_that_goes_to_stderr_is_json_if_it_is_to_be(rowmill: CommandLine, qu
     assert (wrong["level"], wrong["message"].startswith("Error: The query does not run")) == ("error", True)
 
 
+@pytest.mark.slow
 def test_quiet_leaves_errors_and_data(rowmill: CommandLine, quick_run: Path) -> None:
     assert rowmill("show", "dropped", "-q").stderr == ""
     assert rowmill("export", "--format", "jsonl", "--output", "-", "-q").stderr == ""

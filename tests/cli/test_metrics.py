@@ -142,6 +142,7 @@ def test_a_killed_run_says_what_waits_and_what_was_dropped(tmp_path: Path) -> No
     assert "rowmill_seconds_left{" not in text, "nobody can tell: nothing works on it"
 
 
+@pytest.mark.slow
 def test_counters_go_on_where_they_stood_when_more_is_asked_for(rowmill: CommandLine, quick_run: Path) -> None:
     before = _text(quick_run)
     rowmill.output_of("rerun", quick_run, "--column", "note", "--where", "row_id < 5", "--yes")
@@ -274,6 +275,7 @@ def test_a_file_for_a_collector_is_replaced_whole_and_readable_by_it(rowmill: Co
     assert _value(file.read_text(), "rowmill_rows", state="finished") == 20
 
 
+@pytest.mark.slow
 def test_metrics_are_served_while_a_run_works_and_not_longer(rowmill: CommandLine) -> None:
     (rowmill.directory / "slow.yaml").write_text(
         "name: slow\nrecords: 4000\n"

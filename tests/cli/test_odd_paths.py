@@ -109,6 +109,7 @@ def test_a_directory_behind_a_link_works(rowmill: CommandLine, spec: str) -> Non
     assert rowmill("run", "real/x.duckdb").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [["run", "spec.json"], ["run"], ["status"], ["doctor"], ["export"], ["extend", "--records", "4"], ["pause"]],

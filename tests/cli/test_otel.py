@@ -130,6 +130,7 @@ def test_no_prompt_no_answer_and_no_message_is_sent(collector: Collector, tmp_pa
         assert text.encode() not in collector.bodies
 
 
+@pytest.mark.slow
 def test_a_share_of_the_rows_is_traced_whole(collector: Collector, tmp_path: Path) -> None:
     assert rowmill.run(_spec(collector, 200, share=0.25), tmp_path / "x.duckdb").exit_code == 0
     tasks = [span for span in collector.spans if span.name == "column note"]
@@ -154,6 +155,7 @@ def test_what_a_collector_refuses_is_sent_again_and_nothing_twice(
     assert len(collector.spans) == len({span.span_id for span in collector.spans})
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_sends_what_is_new(collector: Collector, tmp_path: Path) -> None:
     spec = _spec(collector)
     path = tmp_path / "x.duckdb"

@@ -23,6 +23,7 @@ def test_a_file_is_private_unless_a_mode_is_said(rowmill: CommandLine, quick_run
     assert stat.S_IMODE((rowmill.directory / "x.csv").stat().st_mode) == 0o644
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--partition-by", "colour"], ["--layout", "huggingface"]])
 def test_a_directory_is_private_unless_a_mode_is_said(
     rowmill: CommandLine, quick_run: Path, options: list[str]

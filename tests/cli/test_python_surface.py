@@ -143,6 +143,7 @@ def made(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_run_is_extended_retried_and_made_again_from_python(made: Path) -> None:
     with rowmill.RunDatabase.open(made) as database:
         assert database.extend(9, dry_run=True) == (6, 9)
@@ -184,6 +185,7 @@ def test_a_run_is_steered_from_python(made: Path) -> None:
             assert verb().outcome == "already", "nothing works on it"
 
 
+@pytest.mark.slow
 def test_rows_and_columns_are_shown_compared_and_exported_from_python(made: Path, tmp_path: Path) -> None:
     with rowmill.RunDatabase.open(made) as database:
         assert database.show("rows", where="n >= 0", columns=["row_id"], limit=2).num_rows == 2
@@ -214,6 +216,7 @@ def test_rows_and_columns_are_shown_compared_and_exported_from_python(made: Path
         database.status()
 
 
+@pytest.mark.slow
 def test_python_says_what_the_command_line_says(rowmill: CommandLine, tmp_path: Path, made: Path) -> None:
     import rowmill as package
 
@@ -253,6 +256,7 @@ async def _all_of_the_twin(path: Path) -> Status:
         return await database.status()
 
 
+@pytest.mark.slow
 def test_the_async_twin_acts_too(made: Path) -> None:
     assert anyio.run(_all_of_the_twin, made).rows_finished == 6
 
@@ -321,6 +325,7 @@ print(report.exit_code, report.rows_finished, signal.getsignal(signal.SIGINT) is
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("times", "wait", "expected"), [(1, 0.5, "75 2 True"), (2, 60, "130 0 True")])
 def test_ctrl_c_drains_a_run_of_a_program_and_a_second_one_cuts_off(
     tmp_path: Path, times: int, wait: float, expected: str

@@ -77,6 +77,7 @@ def test_a_run_of_which_nothing_is_there_yet_has_a_report(tmp_path: Path, record
     assert "No row is finished." in _written(path)
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_file_and_never_over_another(rowmill: CommandLine, quick_run: Path) -> None:
     done = rowmill("report")
     assert (done.returncode, done.stdout) == (0, "")

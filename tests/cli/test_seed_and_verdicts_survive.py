@@ -19,6 +19,7 @@ def endpoint() -> Iterator[PatientEndpoint]:
         yield endpoint
 
 
+@pytest.mark.slow
 def test_a_killed_run_over_documents_goes_on_when_they_are_gone(
     rowmill: CommandLine, endpoint: PatientEndpoint
 ) -> None:

@@ -155,6 +155,7 @@ def test_watching_is_not_for_programs(rowmill: CommandLine, quick_run: Path) -> 
     assert "--watch is for people" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_panel_of_a_run_says_the_same_as_that_of_its_status(rowmill: CommandLine, quick_spec: Path) -> None:
     with Terminal([*rowmill.command, "run", quick_spec], rowmill.directory, columns=120) as terminal:
         shown = terminal.read_to_end()

@@ -88,6 +88,7 @@ def test_a_working_run_is_stopped_from_elsewhere_and_goes_on_later(
     assert rowmill("run", "waiting.yaml").returncode == 0
 
 
+@pytest.mark.slow
 def test_rows_of_a_working_run_are_dropped_by_hand(
     rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint
 ) -> None:
@@ -107,6 +108,7 @@ def test_rows_of_a_working_run_are_dropped_by_hand(
     assert rowmill.output_of("sql", "from invariant_violation", "--format", "jsonl") == ""
 
 
+@pytest.mark.slow
 def test_dropped_rows_come_back_into_a_working_run(
     rowmill: CommandLine, working: Popen[str], endpoint: PatientEndpoint
 ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from command_line import CommandLine
 
 
+@pytest.mark.slow
 def test_t1_status_and_report_say_which_column_is_slow(rowmill: CommandLine) -> None:
     (rowmill.directory / "traced.yaml").write_text("""
 name: traced

@@ -131,6 +131,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(directory)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_after_making_room_it_goes_on(
     run: CommandLine, spec: Path, small_disk: Path, expected: list[dict[str, Any]]
 ) -> None:
@@ -259,6 +260,7 @@ def test_a_directory_without_write_permission_is_named(rowmill: CommandLine, spe
     assert list(closed.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_database_without_write_permission_is_named_and_stays_as_it_is(
     rowmill: CommandLine, run: CommandLine, spec: Path, tmp_path: Path
 ) -> None:

@@ -289,6 +289,7 @@ def test_the_log_of_a_later_checkpoint_is_never_replayed_on_an_older_file(killed
     assert digests(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_the_log_of_another_database_is_never_replayed(killed: Killed, tmp_path: Path, specs: Specs) -> None:
     (tmp_path / "other").mkdir()
     strange = killed_run(tmp_path / "other", specs, new_world(specs))

@@ -29,6 +29,7 @@ def old_run(version: int, directory: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_run_stops_with_row_groups_in_every_place(tmp_path: Path) -> None:
     stop_in_every_place(tmp_path / "run.duckdb")
     with Connection(tmp_path / "run.duckdb", read_only=True) as connection:
@@ -50,6 +51,7 @@ def test_a_file_of_that_kind_was_kept() -> None:
     assert 11 in VERSIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_file_that_an_older_rowmill_stopped_in_every_place_is_migrated_and_goes_on_to_the_same(
     tmp_path: Path, uninterrupted: dict[str, Any], version: int

@@ -122,6 +122,7 @@ def test_a_run_begun_before_values_had_to_fit_says_so_once_it_is_migrated(
     store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", RELEASED_VERSIONS)
 def test_a_run_of_a_released_rowmill_is_migrated_and_finishes_as_if_it_had_never_been_old(
     tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], version: int
@@ -143,6 +144,7 @@ def test_runs_were_begun_with_the_first_engine_and_with_a_later_one() -> None:
     assert {"engine_2.0.0", "engine_2.0.1"} <= set(ENGINES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENGINES)
 def test_v6_a_run_stopped_in_the_middle_goes_on_with_whatever_engine_is_installed(
     tmp_path: Path, specs: Specs, uninterrupted: dict[str, Any], name: str

@@ -65,6 +65,7 @@ def test_p6_the_bound_stops_the_run_and_says_what_to_do(run: Run, tmp_path: Path
     assert done.dataset()[: len(finished)] == finished
 
 
+@pytest.mark.slow
 def test_p6_a_greater_number_goes_on_where_the_finished_run_ended(run: Run, tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     first = run(spec(20), database).dataset()
@@ -76,6 +77,7 @@ def test_p6_a_greater_number_goes_on_where_the_finished_run_ended(run: Run, tmp_
     assert again.report.turns <= 1
 
 
+@pytest.mark.slow
 def test_p6_such_a_run_is_extended_by_its_spec_alone(run: Run, tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     done = run(spec(20), database)

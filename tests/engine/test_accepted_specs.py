@@ -47,6 +47,7 @@ def a_stricter_version(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return make_stricter
 
 
+@pytest.mark.slow
 def test_v6_a_run_goes_on_though_a_newer_version_would_refuse_its_spec(
     write: Callable[..., Path], tmp_path: Path, a_stricter_version: Callable[[], None]
 ) -> None:

@@ -86,6 +86,7 @@ def fresh(run: Run) -> tuple[list[dict[str, Any]], list[Any]]:
     return outcome(run(reviews(UNIQUE)))
 
 
+@pytest.mark.slow
 def test_revived_duplicates_are_decided_over_again_and_nothing_is_paid_twice(
     run: Run, database: Path, fresh: Any
 ) -> None:
@@ -96,6 +97,7 @@ def test_revived_duplicates_are_decided_over_again_and_nothing_is_paid_twice(
     assert requests(again) == {}
 
 
+@pytest.mark.slow
 def test_rows_revived_before_the_barrier_open_it_again(run: Run, database: Path, fresh: Any) -> None:
     Check.refused = {1, 2, 3}
     first = run(reviews(UNIQUE), database)
@@ -124,6 +126,7 @@ def test_a_call_that_ends_after_the_last_row_before_an_open_barrier_lets_its_row
     assert requests(again) == {"title": 1}
 
 
+@pytest.mark.slow
 def test_cells_made_again_after_a_barrier_leave_it_closed(run: Run, database: Path, fresh: Any) -> None:
     first = run(reviews(UNIQUE), database)
     ran = first.sql("select completed_at from barrier")
@@ -135,6 +138,7 @@ def test_cells_made_again_after_a_barrier_leave_it_closed(run: Run, database: Pa
     assert again.sql("select completed_at from barrier") == ran
 
 
+@pytest.mark.slow
 def test_cells_made_again_before_a_barrier_open_it_again(run: Run, database: Path, fresh: Any) -> None:
     run(reviews(UNIQUE), database).store.close()
     assert rerun(database, "review", "rating = 3", EPOCH + 100).rows == 1
@@ -144,6 +148,7 @@ def test_cells_made_again_before_a_barrier_open_it_again(run: Run, database: Pat
     assert again.sql("select rows_in, rows_out from barrier") == [(ROWS, 8)]
 
 
+@pytest.mark.slow
 def test_another_prompt_before_a_barrier_makes_the_rows_it_dropped_again_too(run: Run, database: Path) -> None:
     run(reviews(UNIQUE), database).store.close()
     changed = reviews(UNIQUE, prompt="Rate {{ rating }} in one word")

@@ -470,6 +470,7 @@ def test_a_function_may_read_a_stream_and_yield_its_result_part_by_part(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run.duckdb"]
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_help_work(tmp_path: Path) -> None:
     section = PAGES["columns"].partition("## Columns over the whole dataset")[2]
     example, functions = (section.partition(f"```{kind}\n")[2].partition("```")[0] for kind in ("yaml", "python"))
@@ -647,6 +648,7 @@ def test_a_row_that_left_the_dataset_is_dropped_and_its_row_group_counts_right(t
         finished.store.close()
 
 
+@pytest.mark.slow
 def test_a_barrier_runs_again_when_one_before_it_only_dropped_rows(tmp_path: Path) -> None:
     """No row group waits for it then: every row there is was finished before."""
 

@@ -124,6 +124,7 @@ def test_a_run_database_of_an_older_rowmill_goes_on_and_is_known_by_the_code_fro
     assert made.rowmill("run", "SPEC", "DATABASE")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_change_of_code_under_which_no_cell_was_made_needs_no_consent(project: Project) -> None:
     project.spec("Say {{ double }}", run=_STOPS_EARLY)
     project.code(_RAISES)
@@ -135,6 +136,7 @@ def test_a_change_of_code_under_which_no_cell_was_made_needs_no_consent(project:
     assert project.sql("select count(*) from event where kind = 'spec changed'") == [(1,)]
 
 
+@pytest.mark.slow
 def test_a_change_of_the_spec_under_which_no_cell_was_made_needs_no_consent(project: Project) -> None:
     project.spec("Say {{ double }}", run=_STOPS_EARLY)
     project.code(_RAISES)

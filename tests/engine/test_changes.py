@@ -124,6 +124,7 @@ def test_many_rows_a_call_cost_a_request_together_in_the_price_of_a_change(run: 
     assert remade == {"review": ROWS, "vector": asked}
 
 
+@pytest.mark.slow
 def test_a_refusal_leaves_also_the_log_of_a_crashed_process_as_it_was(run: Run, database: Path, tmp_path: Path) -> None:
     living = run(chain(), database)
     living.store.connection.execute("update state.run set updated_at = updated_at")
@@ -144,6 +145,7 @@ def test_a_refusal_leaves_also_the_log_of_a_crashed_process_as_it_was(run: Run, 
     assert run(changed, crashed, starts_at_s=200).report is not None
 
 
+@pytest.mark.slow
 def test_a_new_column_of_a_finished_dataset_is_all_that_is_generated(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     more = chain("Shorten {{ review }}", llm("mood", "Mood of {{ review }}"))
@@ -155,6 +157,7 @@ def test_a_new_column_of_a_finished_dataset_is_all_that_is_generated(run: Run, d
     assert second.dataset() == run(more).dataset()
 
 
+@pytest.mark.slow
 def test_a_removed_column_leaves_the_dataset_and_its_values_are_kept_until_purged(run: Run, database: Path) -> None:
     first = run(chain(), database)
     titles = {row["row_id"]: row["title"] for row in first.dataset()}
@@ -201,6 +204,7 @@ def test_paid_values_of_a_changed_column_are_kept_beside_the_new_ones(run: Run, 
     assert sorted(kept) == ["short@1", "short@2", "title@1", "title@2"]
 
 
+@pytest.mark.slow
 def test_usage_adds_up_over_changes(run: Run, database: Path) -> None:
     run(chain(), database).store.close()
     changed = chain("Say it in one word: {{ review }}")
@@ -278,6 +282,7 @@ def test_another_seed_makes_everything_again(run: Run, database: Path) -> None:
     assert second.dataset() == run(other).dataset()
 
 
+@pytest.mark.slow
 def test_columns_in_another_order_keep_every_value(run: Run, database: Path) -> None:
     first = run(chain("Shorten {{ review }}", llm("mood", "Mood of {{ review }}")), database)
     before = first.dataset()

@@ -85,6 +85,7 @@ def test_it_runs_once_over_all_rows_and_again_over_those_of_an_extension(tmp_pat
         done.store.close()
 
 
+@pytest.mark.slow
 def test_what_it_raises_stops_the_run_and_the_next_one_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "run.duckdb"
     with monkeypatch.context() as failing:

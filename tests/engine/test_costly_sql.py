@@ -76,6 +76,7 @@ def test_a_condition_over_the_dataset_that_costs_too_much_stops_the_run(tmp_path
     assert_helps(caught.value, "'chosen'", "memory" if sql is _LARGE else "longer than")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_mended_sql_and_asks_no_model_again(tmp_path: Path) -> None:
     asked = {"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": "{{ kind }}"}
 

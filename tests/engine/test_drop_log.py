@@ -20,6 +20,7 @@ async def failing(row: Row) -> str:
     raise ValueError("no")
 
 
+@pytest.mark.slow
 def test_a_run_that_drops_again_and_again_says_how_many_now_and_then_and_forgets_none(
     run: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

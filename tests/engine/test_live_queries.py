@@ -207,6 +207,7 @@ def test_errors_are_the_same_as_those_of_the_file(living: Living) -> None:
     live.close()
 
 
+@pytest.mark.slow
 def test_an_endless_query_is_interrupted_and_nothing_else_is(living: Living) -> None:
     impatient, patient = living.connect(time_limit_s=0.3), living.connect()
     counted: list[Any] = []

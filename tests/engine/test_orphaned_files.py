@@ -114,6 +114,7 @@ def test_a_file_that_rows_name_and_that_is_gone_is_told(tmp_path: Path) -> None:
     assert found(database).state == "ok"
 
 
+@pytest.mark.slow
 def test_files_of_a_column_that_was_removed_are_kept_as_long_as_its_values_are(tmp_path: Path) -> None:
     database = made(tmp_path, PICTURE, HIDDEN)
     data = {"records": 4, "row_group_size": 2, "models": [MODEL], "columns": [KIND, PICTURE]}

@@ -102,6 +102,7 @@ def asked(database: Path, query: str) -> list[dict[str, Any]]:
         return rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [check(), called()], ids=["sql", "called"])
 def test_invalid_rows_are_asked_again_until_they_are_valid_or_may_be_no_more(
     tmp_path: Path, validation: dict[str, Any]
@@ -178,6 +179,7 @@ def test_what_is_drawn_for_a_request_is_drawn_anew(tmp_path: Path) -> None:
         assert simulator.statistics()["distinct_bodies"] == simulator.statistics()["requests"] == 20
 
 
+@pytest.mark.slow
 def test_a_custom_function_that_asks_a_model_asks_differently_each_time(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     review = {

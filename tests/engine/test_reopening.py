@@ -62,6 +62,7 @@ def requests(finished: Finished, since: int = 0) -> dict[str, int]:
     )
 
 
+@pytest.mark.slow
 def test_dropped_rows_of_finished_row_groups_come_back_with_what_was_paid_for(run: Run, database: Path) -> None:
     Check.refused = {2, 3}
     first = run(checked(), database)

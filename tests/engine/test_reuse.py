@@ -67,6 +67,7 @@ def asked(database: Path, query: str) -> list[dict[str, Any]]:
         return rows
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_kept_is_not_asked_for_again_and_values_are_those_without_reuse(tmp_path: Path) -> None:
     with provider_simulator() as simulator:
         plain = started(spec(simulator, NOTE, AGAIN, reuse_answers=False), tmp_path / "plain.duckdb")
@@ -80,6 +81,7 @@ def test_an_answer_that_is_kept_is_not_asked_for_again_and_values_are_those_with
     assert asked(tmp_path / "reused.duckdb", again) == [{"outcome": "reused"}]
 
 
+@pytest.mark.slow
 def test_a_later_invocation_reuses_what_is_kept_for_nothing_and_makes_no_request(tmp_path: Path) -> None:
     database = tmp_path / "run.duckdb"
     with provider_simulator() as simulator:
@@ -228,6 +230,7 @@ def entries(cache: Path) -> list[Path]:
     return sorted(cache.glob("*/*.json"))
 
 
+@pytest.mark.slow
 def test_runs_share_their_answers_through_a_directory(tmp_path: Path) -> None:
     cache = tmp_path / "answers"
     with provider_simulator() as simulator:
@@ -244,6 +247,7 @@ def test_runs_share_their_answers_through_a_directory(tmp_path: Path) -> None:
     assert all(entry.stat().st_mode & 0o777 == 0o600 for entry in entries(cache))
 
 
+@pytest.mark.slow
 def test_runs_at_the_same_time_do_not_disturb_each_other(tmp_path: Path) -> None:
     cache = tmp_path / "answers"
     with provider_simulator(latency_ms=2) as simulator, ThreadPoolExecutor(3) as threads:

@@ -82,6 +82,7 @@ def test_f1_being_rate_limited_never_counts_against_the_attempts(state_of: State
     assert state.sql("select reason, attempts from dropped_row") == [("retries_exhausted", 2)]
 
 
+@pytest.mark.slow
 def test_f1_a_run_whose_endpoint_answers_429_for_hours_drops_no_row(run: Run) -> None:
     opens_at_s = 4 * 3600.0
 
@@ -251,6 +252,7 @@ def test_f2_a_row_is_dropped_as_retries_exhausted_after_max_attempts(run: Run) -
     assert done.sql("select reason, error_type, attempts from dropped_row") == [("retries_exhausted", "HTTP 503", 4)]
 
 
+@pytest.mark.slow
 def test_f2_the_waits_grow_exponentially_with_jitter_below_the_ceiling(run: Run) -> None:
     calls: dict[str, list[float]] = defaultdict(list)
 

@@ -394,6 +394,7 @@ def test_d3_the_lock_is_gone_with_the_process_that_held_it(tmp_path: Path) -> No
     RunStore.open(database).close()
 
 
+@pytest.mark.slow
 def test_d4_usage_accumulates_over_invocations_and_equals_the_sum_of_attempts(run: Run, tmp_path: Path) -> None:
     def spec(records: int) -> Any:
         return prepared(

@@ -66,6 +66,7 @@ def test_a_list_of_a_run_becomes_rows(tmp_path: Path) -> None:
     assert [row["source_row_id"] for row in rows] == [1, 2, 2]
 
 
+@pytest.mark.slow
 def test_report_and_card_say_which_run_the_seed_rows_are_of(tmp_path: Path) -> None:
     first(tmp_path)
     second(tmp_path, {"seed_type": "run", "path": "first.duckdb"})

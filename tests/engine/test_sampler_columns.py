@@ -271,6 +271,7 @@ def test_samplers_made_in_python_know_conditions_constraints_and_each_other(tmp_
         assert re.fullmatch(rf"{row['who']['first_name']}, (Ann of 30|Bea of 40)", row["greeting"])
 
 
+@pytest.mark.slow
 def test_a_drawn_value_that_meets_no_constraint_drops_its_row(tmp_path: Path) -> None:
     value = sampler("value", "scipy", {"dist_name": "uniform", "dist_params": {"scale": 8}})
     low = sampler("low", "uniform", {"low": 0, "high": 10})

@@ -558,6 +558,7 @@ def test_s4_an_error_in_a_skip_rule_does_what_on_error_says(run: Run, when: str,
 # F9: nothing stands still -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 5])
 def test_f9_long_stretches_of_row_groups_without_work_end_in_no_contradiction(run: Run, size: int) -> None:
     """Found by the simulation: the last row group a turn let in was never asked for tasks."""

@@ -410,6 +410,7 @@ def test_v2_a_touched_or_moved_file_with_the_same_rows_is_no_change(tmp_path: Pa
     go_on(tmp_path)
 
 
+@pytest.mark.slow
 def test_v2_files_with_the_same_size_and_time_are_not_read_again(tmp_path: Path) -> None:
     file = tmp_path / "s1.csv"
 

@@ -151,6 +151,7 @@ def test_v6_a_run_made_with_an_earlier_reading_goes_on_with_its_values(
     assert rowmill.run(None, tmp_path / "run.duckdb").exit_code == 0
 
 
+@pytest.mark.slow
 def test_v6_an_earlier_run_accepts_changes_of_other_columns_and_keeps_its_seed_values(
     tmp_path: Path, earlier: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,7 @@ def is_decided(finished: Finished) -> bool:
     return finished.sql("select count(*) from state.earlier_row") == [(0,)]
 
 
+@pytest.mark.slow
 def test_v8_a_mended_function_costs_what_comes_out_otherwise(run: Run, database: Path) -> None:
     def moody(function: Callable[..., Any]) -> Prepared:
         return spec(
@@ -128,6 +129,7 @@ def test_v8_a_mended_function_costs_what_comes_out_otherwise(run: Run, database:
     assert is_decided(again)
 
 
+@pytest.mark.slow
 def test_v8_a_value_that_comes_out_as_before_in_the_middle_spares_what_follows(run: Run, database: Path) -> None:
     """Another text is written, but its length is the same in all rows but one."""
     numbers = [expression("kind", "if(number % 4 = 0, 'even', 'odd')", "str")]

@@ -106,6 +106,7 @@ def run_over(simulator: RunningSimulator, database: Path, kind: str) -> RunRepor
         return started(spec(simulator.url, provider, "price"), database)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stdio", "http", "sse", "anthropic"])
 def test_a_model_calls_a_tool_and_answers_with_what_it_said(kind: str, tmp_path: Path) -> None:
     with provider_simulator() as simulator:
@@ -141,6 +142,7 @@ def test_a_server_that_dies_is_started_again_and_the_row_tried_again(tmp_path: P
     assert lost == [{"error_type": "ToolServer"}]
 
 
+@pytest.mark.slow
 def test_a_secret_reaches_its_server_and_neither_spec_nor_database(tmp_path: Path) -> None:
     provider = local(WANTED="${TOOL_KEY}")
     with provider_simulator() as simulator:

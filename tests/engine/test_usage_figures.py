@@ -96,6 +96,7 @@ def test_llama_cpp_says_among_its_timings_what_was_in_its_cache(tmp_path: Path) 
         assert database.status().cached_tokens == 14
 
 
+@pytest.mark.slow
 def test_what_no_price_is_known_of_costs_null(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
     def said(*words: object) -> str:

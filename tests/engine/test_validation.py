@@ -346,6 +346,7 @@ def test_an_endpoint_judges_batches_of_rows(judge: Judge, remote: Callable[..., 
     assert set(attempts(tmp_path)) == {("succeeded", None)}
 
 
+@pytest.mark.slow
 def test_a_batch_that_fails_is_tried_again_and_never_an_empty_verdict(
     judge: Judge, remote: Callable[..., Ran], tmp_path: Path
 ) -> None:

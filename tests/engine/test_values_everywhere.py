@@ -92,6 +92,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {**seen, "path": path}
 
 
+@pytest.mark.slow
 def test_a_function_of_a_row_gets_every_type_as_its_own(made: dict[str, Any]) -> None:
     assert [entry.name for name, entry in TYPED if not same(made["row"][name], entry)] == []
 

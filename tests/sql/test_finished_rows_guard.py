@@ -97,6 +97,7 @@ def test_all_attempts_come_the_latest_first_slice_by_slice(
     assert listing(reader, "attempts", Selection(limit=0)).read_all().num_rows == 0
 
 
+@pytest.mark.slow
 def test_values_of_very_many_rows_are_estimated_from_blocks_spread_over_them() -> None:
     with finished_run(None, 1, 1_050_000, drop_every=1_000_000) as state:
         ((rows, nulls, exact, median),) = state.sql(

@@ -79,6 +79,7 @@ def test_that_asks_for_nothing(budget):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("options", "seconds"), [(["--long"], 200), ([], 10)])
 def test_what_was_done_is_told_after_all_tests(tmp_path: Path, options: list[str], seconds: int) -> None:
     (tmp_path / "test_budgets.py").write_text(TESTS_WITH_BUDGETS)

@@ -90,6 +90,7 @@ def spec() -> config.Spec:
     )
 
 
+@pytest.mark.slow
 def test_a_spec_of_objects_runs_like_the_yaml_it_is_written_as(tmp_path: Path) -> None:
     rowmill.run(spec(), tmp_path / "objects.duckdb")
     (tmp_path / "built.yaml").write_text(spec().to_yaml())

@@ -116,6 +116,7 @@ def test_a_huge_cell_reads_as_it_does_from_other_formats(tmp_path: Path, size: i
         assert rows_of(tmp_path, name) == [{"a": text, "b": 1}, {"a": "short", "b": 2}]
 
 
+@pytest.mark.slow
 def test_a_fault_behind_a_huge_field_is_found_as_fast_as_the_field_is_read(tmp_path: Path) -> None:
     marks = '"' + '""' * 3_000_000 + '"'
     assert "line 2: 'x' follows" in refusal_of(tmp_path, "s.csv", f"a,b\n1,{marks}x\n")

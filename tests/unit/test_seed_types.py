@@ -113,6 +113,7 @@ def test_a_text_that_fits_is_that_value(tmp_path: Path, file_format: str) -> Non
         assert values_of(tmp_path, name, types={"a": dtype}) == [None, value, None], (dtype, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["csv", "jsonl", "parquet"])
 def test_a_text_that_does_not_fit_is_refused_with_file_line_column_and_value(tmp_path: Path, file_format: str) -> None:
     place = {"csv": "line 3", "jsonl": "line 2", "parquet": "row 2"}[file_format]

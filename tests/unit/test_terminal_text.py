@@ -16,6 +16,7 @@ _SEEN = set("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\
 _NEVER_SEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+@pytest.mark.slow
 def test_no_control_or_format_character_of_unicode_passes_between_latin_letters() -> None:
     raw = [
         f"U+{number:04X}"
