@@ -91,9 +91,10 @@ def test_c6_a_server_that_is_killed_costs_no_row_and_no_attempt_and_is_used_agai
             if group.row_group == 12:
                 back.append(stack.enter_context(provider_simulator(latency_ms=15, port=port)))
 
-        report = go(spec(stays.url, dies.url, records=800), database, disturb)
+        # When it is back it may rest for 2 s still; the other one alone takes 266 requests a second.
+        report = go(spec(stays.url, dies.url, records=1500), database, disturb)
         assert back[0].statistics()["requests"] > 20
-    assert (report.exit_code, report.rows_finished, report.rows_dropped) == (0, 800, 0)
+    assert (report.exit_code, report.rows_finished, report.rows_dropped) == (0, 1500, 0)
     assert told(database, "select distinct attempt from attempt where outcome = 'succeeded'") == [{"attempt": 1}]
     assert told(database, "from invariant_violation") == []
     kinds = [row["kind"] for row in told(database, "select kind from event where subject like '%@%' order by \"at\"")]
