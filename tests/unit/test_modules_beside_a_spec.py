@@ -30,11 +30,17 @@ def _said(directory: Path, reference: str = "functions:say") -> Any:
     return load_function(reference, directory).function({})
 
 
-@pytest.fixture(autouse=True)
-def _no_module_stays() -> Iterator[None]:
-    yield
+def _forget() -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in {"helper", "tools_beside"}]:
         del sys.modules[name]
+
+
+@pytest.fixture(autouse=True)
+def _no_module_stays() -> Iterator[None]:
+    """Neither one that another test imported, nor one of these tests."""
+    _forget()
+    yield
+    _forget()
 
 
 def test_specs_of_two_directories_have_helpers_of_one_name(tmp_path: Path) -> None:
