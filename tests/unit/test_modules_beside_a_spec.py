@@ -91,6 +91,8 @@ def test_a_module_of_another_spec_is_not_found(tmp_path: Path) -> None:
 
 def test_a_module_the_program_imported_itself_stays_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _spec(tmp_path / "first", "one"), _spec(tmp_path / "second", "two", "def say(row): return 'three'")
+    _said(_spec(tmp_path / "before", "zero"))
+    _forget()
     monkeypatch.syspath_prepend(str(first))
     helper = importlib.import_module("helper")
     assert (_said(first), _said(second)) == ("one", "three")

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 _known: dict[Path, dict[Path, str]] = {}
 """Per directory of a spec the files that were imported from it by their plain names, with the digests they had."""
@@ -39,7 +40,7 @@ def _files_beside(directory: Path, names: Iterable[str]) -> list[Path]:
     """The files of those modules that are found in the directory by their names."""
     found = []
     for name in names:
-        top, file = name.partition(".")[0], getattr(sys.modules[name], "__file__", None)
+        top, file = name.partition(".")[0], _told(sys.modules.get(name), "__file__")
         if isinstance(file, str):
             path = Path(file)
             if path == directory / f"{top}.py" or path.is_relative_to(directory / top):
@@ -48,13 +49,22 @@ def _files_beside(directory: Path, names: Iterable[str]) -> list[Path]:
 
 
 def _let_go(directory: Path, top_levels: Iterable[str]) -> None:
-    """Modules of these names, and what was loaded from the directory under names of its own: it refers to them."""
+    """Modules of these names from there, and what was loaded from there under names of its own: it refers to them."""
     gone = set(top_levels)
     for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        is_loaded = "@" in name and isinstance(file, str) and Path(file).parent == directory
-        if is_loaded or name.partition(".")[0] in gone:
+        if ("@" in name or name.partition(".")[0] in gone) and _lies_in(module, directory):
             del sys.modules[name]
+
+
+def _lies_in(module: object, directory: Path) -> bool:
+    file = _told(module, "__file__")
+    places = [file] if isinstance(file, str) else list(_told(module, "__path__") or ())
+    return any(Path(place).is_relative_to(directory) for place in places)
+
+
+def _told(module: object, name: str) -> Any:
+    """What a module holds itself: one that makes its attributes when it is asked for them is not asked."""
+    return getattr(module, "__dict__", {}).get(name)
 
 
 def _top_level(directory: Path, file: Path) -> str:
