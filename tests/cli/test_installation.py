@@ -40,8 +40,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.rmtree(copy)
     (wheel,) = (directory / "dist").glob("rowmill-*.whl")
     environment = directory / "environment"
-    venv.create(environment, with_pip=True)
-    _run(environment / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=directory)
+    venv.create(environment)
+    pip = (sys.executable, "-m", "pip", "--python", environment / "bin" / "python")
+    _run(*pip, "install", "--no-deps", "--no-index", wheel, cwd=directory)
     # The dependencies come from here: a path in a .pth file lends packages, but not their own .pth files, so
     # that this checkout's editable installation stays out of it.
     site = _run(

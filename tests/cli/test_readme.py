@@ -70,7 +70,6 @@ def test_every_place_in_the_house_is_there() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("executed")
 def test_the_tour_works_as_written(rowmill: CommandLine) -> None:
     for arguments in commands(TEXT):
         done = rowmill(*arguments)

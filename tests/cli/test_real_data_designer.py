@@ -1,6 +1,7 @@
 """Configurations made by the real DataDesigner: it runs them, Rowmill imports and runs them, and both give the same.
 
-The package is installed from PyPI into an environment of its own. Where that cannot be reached, this is skipped.
+The package is installed from PyPI into an environment of its own, which borrows from this one what fits. Where PyPI
+cannot be reached, this is skipped.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sysconfig
 import venv
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -64,6 +66,9 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("peer")
     skip_without(PACKAGE, directory / "found")
     venv.create(directory / "environment")
+    (packages,) = (directory / "environment" / "lib").glob("python*/site-packages")
+    # What is there need not be installed again; what does not fit is installed before it.
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     made = directory / "environment" / "bin" / "python"
     install(PACKAGE, python=made)
     return made

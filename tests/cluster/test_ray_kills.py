@@ -19,8 +19,15 @@ def test_runs_whose_workers_nodes_and_drivers_are_killed_end_as_if_nobody_had_di
     cluster: RayCluster, tmp_path: Path, budget: Budget
 ) -> None:
     """``tools/crash_loop --executor ray --kills N --seed S`` kills as often as one likes."""
-    is_enough = budget.enough(20.0, least=5, what="kills")
-    report = disturb(tmp_path, OnRay(cluster, WORKERS, PATIENCE), kills=KILLS, seed=budget.seed, is_enough=is_enough)
+    is_enough = budget.enough(10.0, least=5, what="kills")
+    report = disturb(
+        tmp_path,
+        OnRay(cluster, WORKERS, PATIENCE),
+        kills=KILLS,
+        seed=budget.seed,
+        records=320,
+        is_enough=is_enough,
+    )
     is_enough(report.kills)
     text = "\n".join(report.lines())
     print(text)

@@ -59,7 +59,7 @@ def _columns(**more: Any) -> list[dict[str, Any]]:
 def _write_spec(
     directory: Path,
     columns: list[dict[str, Any]] | None = None,
-    records: int = 2000,
+    records: int = 1000,
     gate: Path | None = None,
     **rest: Any,
 ) -> None:
@@ -140,7 +140,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     with _driver(directory, dict(os.environ), "--executor", "local") as driver:
         driver.end()
     rows, dropped = _rows(directory)
-    assert len(rows) > 1000
+    assert len(rows) > 500
     assert dropped
     return rows, dropped
 
@@ -173,19 +173,6 @@ def _eventually_says(command: list[str], directory: Path, text: str) -> str:
         if text in said:
             return said
     raise AssertionError(f"it does not say '{text}': {said}")
-
-
-def test_w2_a_worker_that_is_killed_costs_nothing(cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any) -> None:
-    _write_spec(tmp_path, gate=gate)
-    with _driver(tmp_path, cluster.environ, *_ON_RAY) as driver:
-        worker, _ = driver.workers(2)
-        _some_results(tmp_path)
-        os.kill(worker, signal.SIGKILL)
-        driver.until("is lost")
-        driver.workers(1)
-        gate.touch()
-        driver.end()
-    assert _rows(tmp_path) == alone
 
 
 def test_w2_a_node_that_is_killed_costs_nothing(cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any) -> None:
@@ -263,7 +250,7 @@ def test_w5_when_the_only_node_stays_frozen_the_run_stops_with_75_and_the_same_c
     assert _attempts_charged(tmp_path) == [("rejected", "ValueError")]
 
 
-def test_w2_how_soon_a_worker_that_dies_or_stands_still_is_noticed_and_replaced(
+def test_w2_a_worker_that_dies_or_stands_still_is_noticed_and_replaced_soon_and_costs_nothing(
     cluster: RayCluster, tmp_path: Path, gate: Path, alone: Any
 ) -> None:
     """With the patience that runs have unless told otherwise."""

@@ -18,13 +18,12 @@ OPTIONS: dict[str, dict[str, Option]] = {
 MOST_TOGETHER = 8
 
 
-def cases() -> dict[str, Option]:
-    """Every option once: plain ones several in a run, all others in a run of their own. By table and name."""
-    found: dict[str, Option] = {}
-    for table, rows in OPTIONS.items():
-        plain = [name for name, option in rows.items() if option.is_plain]
-        found |= {f"{table}: {name}": option for name, option in rows.items() if not option.is_plain}
-        for first in range(0, len(plain), MOST_TOGETHER):
-            names = plain[first : first + MOST_TOGETHER]
-            found[f"{table}: {', '.join(names)}"] = together([rows[name] for name in names])
+def cases(table: str) -> dict[str, Option]:
+    """Every option of a table once: plain ones several in a run, all others in a run of their own. By name."""
+    rows = OPTIONS[table]
+    plain = [name for name, option in rows.items() if option.is_plain]
+    found = {name: option for name, option in rows.items() if not option.is_plain}
+    for first in range(0, len(plain), MOST_TOGETHER):
+        names = plain[first : first + MOST_TOGETHER]
+        found[", ".join(names)] = together([rows[name] for name in names])
     return found

@@ -216,7 +216,7 @@ def crash_everywhere(
     with process(counted, records) as one:
         doing(one, None)
         statements = one.connection.statements
-    for number in budget.some_of(range(1, statements + 1), 5.0, least=9):
+    for number in budget.some_of(range(1, statements + 1), 3.0, least=5):
         crashed, path = directory / f"crashed{number}.duckdb", directory / f"run{number}.duckdb"
         shutil.copyfile(source, crashed)
         asked = asked_before.copy()
@@ -287,7 +287,7 @@ def sorted_out(tmp_path_factory: pytest.TempPathFactory) -> list[Prepared]:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("seconds", "least"), [(8, 12)])
+@pytest.mark.parametrize(("seconds", "least"), [(5, 6)])
 @pytest.mark.slow
 def test_a_run_with_barriers_that_dies_at_any_statement_ends_as_if_it_had_not(
     tmp_path: Path, budget: Budget, sorted_out: list[Prepared], seconds: float, least: int

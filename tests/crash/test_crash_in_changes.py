@@ -139,7 +139,7 @@ _VERBS: dict[str, Verb] = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", _VERBS)
-@pytest.mark.parametrize(("seconds", "least"), [(5, 8)])
+@pytest.mark.parametrize(("seconds", "least"), [(3, 5)])
 @pytest.mark.slow
 def test_a_verb_that_dies_at_any_statement_is_done_again_and_ends_as_if_it_had_not(
     tmp_path: Path, budget: Budget, specs: tuple[Prepared, Prepared], done: Path, name: str, seconds: float, least: int

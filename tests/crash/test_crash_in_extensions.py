@@ -64,7 +64,7 @@ def _outcome(connection: CrashingConnection) -> dict[str, Any]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("strategy", "seconds", "least"),
-    [("ordered", 10, 15), ("shuffle", 10, 15)],
+    [("ordered", 5, 8), ("shuffle", 5, 8)],
 )
 @pytest.mark.slow
 def test_a_run_that_grows_from_5_to_6_to_9_rows_has_nine_after_a_crash_at_any_statement(

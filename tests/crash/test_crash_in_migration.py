@@ -219,7 +219,7 @@ def test_a_migration_that_is_killed_at_any_moment_can_be_done_again(
     path = copy_of_database(today, tmp_path / "first.duckdb")
     assert _rowmill(tmp_path, future_sql)("migrate", path).returncode == 0
     took_s = time.monotonic() - began
-    for kill in budget.rounds(6.0, least=4):
+    for kill in budget.rounds(4.0, least=3):
         path = copy_of_database(today, tmp_path / f"killed_{kill}.duckdb")
         command_line = _rowmill(tmp_path, future_sql)
         process = command_line.start("migrate", path)

@@ -35,7 +35,7 @@ _VALIDATORS = {
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("validator", list(_VALIDATORS))
-@pytest.mark.parametrize(("seconds", "least"), [(6, 5)])
+@pytest.mark.parametrize(("seconds", "least"), [(4, 4)])
 @pytest.mark.slow
 def test_a_run_that_makes_rows_again_and_dies_at_any_statement_ends_as_if_it_had_not(
     tmp_path: Path, budget: Budget, validator: str, seconds: float, least: int

@@ -22,7 +22,7 @@ NOW = 1_800_003_000.0
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(
     ("damage", "seconds", "least"),
-    [("header", 8, 8), ("last commits", 8, 8)],
+    [("header", 5, 5), ("last commits", 5, 5)],
 )
 @pytest.mark.slow
 def test_a_repair_that_dies_anywhere_is_done_again_and_ends_as_if_it_had_not(

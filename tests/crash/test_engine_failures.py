@@ -136,7 +136,7 @@ def uninterrupted(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(("seconds", "least"), [(0, 3), pytest.param(6, 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("seconds", "least"), [(0, 3), pytest.param(4, 5, marks=pytest.mark.slow)])
 def test_a_crash_at_some_statement_of_a_dispatched_run_comes_out_and_the_next_run_goes_on(
     tmp_path: Path,
     budget: Budget,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,21 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from budget import Budget
 from fork_server import ForkServer, fork_server
 from hub_double import hub
 from loopback_server import LoopbackHandler, LoopbackServer, serving
 from option import IN_FLIGHT, Option
-from options import cases
+from options import OPTIONS, cases
 from options_of_models import TOOL_SERVER
 from options_of_seeds import SEED_FILES
 from provider_simulator import RunningSimulator, provider_simulator
 
+from rowmill.errors import RowmillError
 from rowmill.run_database import RunDatabase
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.slow
 
 PLUGIN = Path(__file__).resolve().parent.parent / "plugin"
 LATENCY_MS = 60
+SECONDS_FOR_EACH = 1.5
+"""About half of what an option takes."""
 _DEADLINE_S = 90.0
 
 
@@ -175,9 +180,25 @@ class Killed:
         return row["done"], row["cells"]
 
 
-@pytest.mark.parametrize("option", [pytest.param(one, id=name.replace(" ", "_")) for name, one in cases().items()])
-def test_a_run_with_this_option_survives_a_kill(option: Option, tmp_path: Path, surroundings: Surroundings) -> None:
-    run = Killed(option, tmp_path, surroundings)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("table", OPTIONS)
+def test_runs_with_each_option_of_a_table_survive_a_kill(
+    table: str, tmp_path: Path, surroundings: Surroundings, budget: Budget
+) -> None:
+    """Where there is little time, some of the options; the seed says which."""
+    options = list(cases(table).items())
+    some = budget.some_of(options, SECONDS_FOR_EACH * len(options), least=len(options) // 3)
+    for number, (name, option) in enumerate(some):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        try:
+            _assert_survives_a_kill(Killed(option, directory, surroundings), option, surroundings)
+        except (AssertionError, RowmillError) as error:
+            raise AssertionError(f"{table}: {name}: {error}") from error
+        shutil.rmtree(directory)
+
+
+def _assert_survives_a_kill(run: Killed, option: Option, surroundings: Surroundings) -> None:
     surroundings.slow.reset()
     surroundings.judge.answered.clear()
     surroundings.judge.refused.clear()

@@ -21,7 +21,7 @@ from rowmill.store.file.log import read_log
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-_KILLS = 8
+_KILLS = 6
 _KILLS_A_FILE = 4
 _MOST_FILES = 30
 _REPAIR = ["doctor", "run.duckdb", "--repair"]

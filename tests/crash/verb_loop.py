@@ -106,13 +106,29 @@ def _fresh(base: Path, directory: Path) -> Path:
     return directory
 
 
-def _finish(server: ForkServer, directory: Path, verb: str) -> dict[str, Any] | str:
-    """Does the verb, lets the run go on, and returns what it ends with, or what is wrong."""
-    target = "forked.duckdb" if verb == "fork" else "run.duckdb"
-    if verb != "fork" or not (directory / target).exists():
-        code = _do(server, directory, _ARGUMENTS[verb])
-        if code not in {0, 3}:
-            return f"{verb} ended with {code}: {_errors(directory)}"
+def _finish(server: ForkServer, directory: Path, verb: str) -> tuple[dict[str, Any] | str, float]:
+    """Does the verb, lets the run go on; returns what it ends with, or what is wrong, and how long the verb took."""
+    began = time.monotonic()
+    done = _do_the_verb(server, directory, verb)
+    took_s = time.monotonic() - began
+    return done or _go_on(server, directory, verb), took_s
+
+
+def _target_of(verb: str) -> str:
+    return "forked.duckdb" if verb == "fork" else "run.duckdb"
+
+
+def _do_the_verb(server: ForkServer, directory: Path, verb: str) -> str | None:
+    """What is wrong, if something is."""
+    if verb == "fork" and (directory / _target_of(verb)).exists():
+        return None
+    code = _do(server, directory, _ARGUMENTS[verb])
+    return None if code in {0, 3} else f"{verb} ended with {code}: {_errors(directory)}"
+
+
+def _go_on(server: ForkServer, directory: Path, verb: str) -> dict[str, Any] | str:
+    """Lets the run go on to its end; what it ends with, or what is wrong."""
+    target = _target_of(verb)
     code = _do(server, directory, ["run", target, "--quiet"])
     if code not in {0, 3}:
         return f"the run after {verb} ended with {code}: {_errors(directory)}"
@@ -130,15 +146,11 @@ def _finish(server: ForkServer, directory: Path, verb: str) -> dict[str, Any] | 
 def _kill_verb(server: ForkServer, directory: Path, base: Path, verb: str, kills: int, report: VerbReport) -> None:
     moments = random.Random(f"{report.seed} {verb}")
     where = _fresh(base, directory / f"{verb}_unkilled")
-    expected = _finish(server, where, verb)
+    expected, took_s = _finish(server, where, verb)
     if isinstance(expected, str):
         report.problems.append(expected)
         return
     where = _fresh(base, directory / verb)
-    began = time.monotonic()
-    _do(server, where, _ARGUMENTS[verb])
-    took_s = time.monotonic() - began
-    _fresh(base, where)
     for kill in range(kills):
         process = server.start(_ARGUMENTS[verb], where, where / "errors.txt")
         code = server.wait(process, moments.uniform(0.0, took_s))
@@ -148,7 +160,7 @@ def _kill_verb(server: ForkServer, directory: Path, base: Path, verb: str, kills
             _look(where / name, directory / "look.duckdb", f"{verb}, kill {kill + 1}", report)
         if code is not None and kill + 1 < kills:
             _fresh(base, where)
-    found = _finish(server, where, verb)
+    found, _ = _finish(server, where, verb)
     if isinstance(found, str):
         report.problems.append(found)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,18 +77,28 @@ _CHANGES: dict[str, Change] = {
 }
 
 
+@pytest.fixture(scope="module")
+def unchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run before any change, beside its spec and its seed data."""
+    directory = tmp_path_factory.mktemp("unchanged")
+    (directory / "seed.csv").write_text("city\n" + "".join(f"town {number}\n" for number in range(5)))
+    (directory / "before.yaml").write_text(yaml.safe_dump(_SPEC, sort_keys=False))
+    run(directory / "before.yaml", directory / "old.duckdb")
+    return directory
+
+
 @pytest.mark.parametrize(
     "name", [each if each == "several" else pytest.param(each, marks=pytest.mark.slow) for each in _CHANGES]
 )
-def test_a_changed_run_and_a_fork_end_as_a_fresh_run_of_the_changed_spec(tmp_path: Path, name: str) -> None:
-    (tmp_path / "seed.csv").write_text("city\n" + "".join(f"town {number}\n" for number in range(5)))
+def test_a_changed_run_and_a_fork_end_as_a_fresh_run_of_the_changed_spec(
+    unchanged: Path, tmp_path: Path, name: str
+) -> None:
+    shutil.copytree(unchanged, tmp_path, dirs_exist_ok=True)
     changed = copy.deepcopy(_SPEC)
     _CHANGES[name](changed)
-    before, after = tmp_path / "before.yaml", tmp_path / "after.yaml"
-    before.write_text(yaml.safe_dump(_SPEC, sort_keys=False))
+    after = tmp_path / "after.yaml"
     after.write_text(yaml.safe_dump(changed, sort_keys=False))
     old, forked, fresh = (tmp_path / f"{each}.duckdb" for each in ("old", "forked", "fresh"))
-    run(before, old)
     run(after, fresh)
     expected = _rows(fresh)
     assert expected != _rows(old)

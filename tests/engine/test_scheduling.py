@@ -102,7 +102,7 @@ def test_a6_a_function_that_is_rate_limited_for_ever_costs_the_endpoints_nothing
 @pytest.mark.timeout(300)
 def test_a6_through_ever_more_row_groups(budget: Budget) -> None:
     sizes = (128, 256, 512, 1024, 2048)
-    is_enough = budget.enough(10.0, least=1, what=f"of {sizes} row groups")
+    is_enough = budget.enough(5.0, least=1, what=f"of {sizes} row groups")
     for done, row_groups in enumerate(sizes):
         if is_enough(done):
             break

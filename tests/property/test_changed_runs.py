@@ -127,7 +127,7 @@ class _Stops:
 def test_a_run_changed_at_random_ends_as_a_fresh_run_and_asks_for_what_came_out_otherwise(
     tmp_path: Path, budget: Budget
 ) -> None:
-    for number in budget.rounds(10.0, least=2):
+    for number in budget.rounds(6.0, least=2):
         directory = tmp_path / str(number)
         directory.mkdir()
         (directory / "numbers.csv").write_text("number\n" + "".join(f"{value * 37 % 101}\n" for value in range(_ROWS)))

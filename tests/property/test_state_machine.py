@@ -393,5 +393,5 @@ def test_the_run_database_agrees_with_the_rules_over_long_lives(ratings: list[in
 
 def live_long(ratings: list[int], budget: Budget, machine: type[RunMachine]) -> None:
     """Lives of many steps, one after the other, as long as there is time."""
-    for number in budget.rounds(12.0, least=2):
-        live(ratings, examples=1, steps=40, of=budget.seed + number, machine=machine)
+    for number in budget.rounds(8.0, least=2):
+        live(ratings, examples=1, steps=30, of=budget.seed + number, machine=machine)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 from run_state import released, succeeded
 from set_model import MAX_ATTEMPTS, Key, SetModel
-from test_state_machine import MOST_RECORDS, RunMachine, bounds, live, live_long, made, sampled
+from test_state_machine import MOST_RECORDS, RunMachine, bounds, live_long, made, sampled
 from virtual_run import custom, expression, model, prepared, sampler
 
 from rowmill.engine.preparation import Prepared
@@ -209,12 +209,6 @@ class BarrierMachine(RunMachine):
             made_up: dict[str, Any] = {"a": f"a{row_id}", "b": f"b{row_id}", "z": f"z{row_id}"}
             made_up |= {"u": True, "d": place, "c": after}
             assert row == {"row_id": row_id, "rating": self.ratings[row_id], **made_up, "s": len(after)}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_a_run_with_barriers_agrees_with_the_rules_after_every_step(ratings: list[int]) -> None:
-    live(ratings, examples=4, steps=14, machine=BarrierMachine)
 
 
 @pytest.mark.slow
