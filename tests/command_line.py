@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import PIPE, CompletedProcess, Popen
 
@@ -39,6 +39,15 @@ def _server() -> ForkServer:
     server = serving.__enter__()
     atexit.register(serving.__exit__, None, None, None)
     return server
+
+
+def shared_server() -> ForkServer:
+    """The server of all commands of this process, for those who start and kill them by themselves.
+
+    What is started has the variables of this process as they are now.
+    """
+    changed = {name: value for name, value in os.environ.items() if _AT_THE_BEGINNING.get(name) != value}
+    return replace(_server(), environment=changed)
 
 
 @dataclass

@@ -51,6 +51,8 @@ class ForkServer:
     _process: subprocess.Popen[bytes]
     _socket: socket.socket
     _asking: threading.Lock = field(default_factory=threading.Lock)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """What each process that is started gets on top of the server's."""
 
     def _ask(self, streams: Sequence[int] = (), **request: Any) -> Any:
         with self._asking:
@@ -75,7 +77,7 @@ class ForkServer:
     ) -> int:
         """Starts ``rowmill ARGUMENT…`` and returns its pid; a script: ``python ARGUMENT…``.
 
-        Its output goes to ``errors``. ``environment`` comes on top of the server's.
+        Its output goes to ``errors``. ``environment`` comes on top of all others.
         """
         with ExitStack() as stack:
             nothing = stack.enter_context(open(os.devnull, "rb")).fileno()
@@ -86,7 +88,7 @@ class ForkServer:
                 (nothing, output, output),
                 checkpoints=frequent_checkpoints,
                 script=is_script,
-                more_environment=dict(environment or {}),
+                more_environment={**self.environment, **(environment or {})},
             )
 
     def _start(self, arguments: Sequence[str], directory: Path, streams: Sequence[int], **more: Any) -> int:

@@ -20,7 +20,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -169,15 +169,18 @@ def disturb(
     records: int = RECORDS,
     on_run: Callable[[DisturbanceReport], None] | None = None,
     is_enough: Callable[[int], bool] = lambda kills: False,
+    server: ForkServer | None = None,
 ) -> DisturbanceReport:
     """Disturbs runs ``kills`` times and lets them complete. What is wrong is in the report, not raised.
 
-    ``is_enough`` says of a smaller number whether it will do.
+    ``is_enough`` says of a smaller number whether it will do. Without a ``server`` there is one for this.
     """
     began = time.monotonic()
     report = DisturbanceReport(str(place.executor["kind"]), seed)
     with (
-        fork_server({**os.environ, **place.environ, "ROWMILL_SKIP_HEALTH_CHECKS": "1"}) as server,
+        nullcontext(server)
+        if server is not None
+        else fork_server({**os.environ, **place.environ, "ROWMILL_SKIP_HEALTH_CHECKS": "1"}) as server,
         provider_simulator(latency_ms=25) as simulator,
     ):
         whole = _Run(directory / "undisturbed", server, simulator, place, records)

@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,16 +107,17 @@ def kill_loop(
     always_checkpoints: bool = False,
     on_life: Callable[[KillReport], None] | None = None,
     is_enough: Callable[[int], bool] = lambda kills: False,
+    server: ForkServer | None = None,
 ) -> KillReport:
     """Kills processes ``kills`` times and lets their runs complete. What is wrong is in the report, not raised.
 
-    ``is_enough`` says of a smaller number of kills whether it will do.
+    ``is_enough`` says of a smaller number of kills whether it will do. Without a ``server`` there is one for this.
     """
     began = time.monotonic()
     report = KillReport(seed)
     moments = random.Random(seed)
     os.environ["ROWMILL_SKIP_HEALTH_CHECKS"] = "1"  # they repeat themselves by intention, and repetitions are counted
-    with fork_server() as server:
+    with nullcontext(server) if server is not None else fork_server() as server:
         with provider_simulator(**_FLAWS) as quick:
             expected = _uninterrupted(directory / "uninterrupted", server, quick, records, in_flight)
         with provider_simulator(latency_ms=latency_ms, **_FLAWS) as simulator:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from budget import Budget
+from command_line import shared_server
 from kill_elsewhere import OnThisMachine, disturb
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -18,7 +19,15 @@ def test_runs_whose_workers_and_drivers_are_killed_end_as_if_nobody_had_disturbe
 ) -> None:
     """``tools/crash_loop --executor processes --kills N --seed S`` kills as often as one likes."""
     is_enough = budget.enough(10.0, least=5, what="kills")
-    report = disturb(tmp_path, OnThisMachine(), kills=KILLS, seed=budget.seed, records=320, is_enough=is_enough)
+    report = disturb(
+        tmp_path,
+        OnThisMachine(),
+        kills=KILLS,
+        seed=budget.seed,
+        records=320,
+        is_enough=is_enough,
+        server=shared_server(),
+    )
     is_enough(report.kills)
     text = "\n".join(report.lines())
     print(text)

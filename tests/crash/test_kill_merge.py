@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fork_server import fork_server
+from command_line import shared_server
 
 import rowmill
 from rowmill import RunDatabase
@@ -55,21 +55,21 @@ def test_p8_a_merge_that_is_killed_at_any_time_leaves_nothing_half_made_and_can_
     command = ["merge", whole.name, *(shard.name for shard in shards)]
     moments = random.Random(8)
     killed = 0
-    with fork_server() as server:
-        took_s = 10.0
-        for _ in range(MOST_TRIES):
-            whole.unlink(missing_ok=True)
-            began = time.monotonic()
-            merging = server.start(command, tmp_path, tmp_path / "errors.txt")
-            if server.wait(merging, moments.uniform(0, took_s)) is not None:
-                took_s = min(took_s, time.monotonic() - began)
-            killed += server.kill(merging) == -9
-            if whole.exists():
-                assert _whole(whole) == expected
-            if killed == KILLS:
-                break
+    server = shared_server()
+    took_s = 10.0
+    for _ in range(MOST_TRIES):
         whole.unlink(missing_ok=True)
-        assert server.wait(server.start(command, tmp_path, tmp_path / "errors.txt"), 60) == 0
+        began = time.monotonic()
+        merging = server.start(command, tmp_path, tmp_path / "errors.txt")
+        if server.wait(merging, moments.uniform(0, took_s)) is not None:
+            took_s = min(took_s, time.monotonic() - began)
+        killed += server.kill(merging) == -9
+        if whole.exists():
+            assert _whole(whole) == expected
+        if killed == KILLS:
+            break
+    whole.unlink(missing_ok=True)
+    assert server.wait(server.start(command, tmp_path, tmp_path / "errors.txt"), 60) == 0
     assert killed == KILLS
     assert (_whole(whole), _content(shards)) == (expected, before)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

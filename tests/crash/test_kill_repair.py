@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import shared_server
 from crashing_connection import CrashingConnection
-from fork_server import fork_server
 from killed_run import Killed, killed_run
 from scenario import contradictions, new_world, write_specs, written_results
 
@@ -52,24 +52,24 @@ def test_a_repair_that_is_killed_four_times_in_a_row_is_done_again_and_ends_with
     killed = killed_run(tmp_path / "killed", specs, new_world(specs))
     moments = random.Random(34)
     died = 0
-    with fork_server() as server:
-        alone = _damaged(tmp_path / "alone", killed)
-        assert server.wait(server.start(_REPAIR, alone, alone / "errors.txt"), 60) == 0
-        expected = _results(alone / "run.duckdb")
-        took_s = 10.0
-        for number in range(_MOST_FILES):
-            directory = _damaged(tmp_path / f"file-{number}", killed)
-            for _ in range(_KILLS_A_FILE):
-                began = time.monotonic()
-                repairing = server.start(_REPAIR, directory, directory / "errors.txt")
-                if server.wait(repairing, moments.uniform(0, took_s)) is not None:
-                    took_s = min(took_s, time.monotonic() - began)
-                    break  # it was over: there is nothing left to repair
-                died += server.kill(repairing) == -9
-            code = server.wait(server.start(_REPAIR, directory, directory / "errors.txt"), 60)
-            assert code == 0, (directory / "errors.txt").read_text()
-            assert diagnose(directory / "run.duckdb").verdict == "healthy"
-            assert _results(directory / "run.duckdb") == expected
-            if died >= _KILLS:
-                break
+    server = shared_server()
+    alone = _damaged(tmp_path / "alone", killed)
+    assert server.wait(server.start(_REPAIR, alone, alone / "errors.txt"), 60) == 0
+    expected = _results(alone / "run.duckdb")
+    took_s = 10.0
+    for number in range(_MOST_FILES):
+        directory = _damaged(tmp_path / f"file-{number}", killed)
+        for _ in range(_KILLS_A_FILE):
+            began = time.monotonic()
+            repairing = server.start(_REPAIR, directory, directory / "errors.txt")
+            if server.wait(repairing, moments.uniform(0, took_s)) is not None:
+                took_s = min(took_s, time.monotonic() - began)
+                break  # it was over: there is nothing left to repair
+            died += server.kill(repairing) == -9
+        code = server.wait(server.start(_REPAIR, directory, directory / "errors.txt"), 60)
+        assert code == 0, (directory / "errors.txt").read_text()
+        assert diagnose(directory / "run.duckdb").verdict == "healthy"
+        assert _results(directory / "run.duckdb") == expected
+        if died >= _KILLS:
+            break
     assert died >= _KILLS, "most repairs were over before they were killed"

@@ -10,6 +10,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,17 @@ class VerbReport:
         yield from (f"PROBLEM    {problem}" for problem in self.problems)
 
 
-def kill_verbs(directory: Path, *, kills: int, seed: int) -> VerbReport:
-    """Kills every verb ``kills`` times. What is wrong is in the report, not raised."""
+def kill_verbs(directory: Path, *, kills: int, seed: int, server: ForkServer | None = None) -> VerbReport:
+    """Kills every verb ``kills`` times. What is wrong is in the report, not raised.
+
+    Without a ``server`` there is one for this.
+    """
     report = VerbReport(seed)
     began = time.monotonic()
-    with fork_server() as server, provider_simulator(rejected=0.1, latency_ms=2) as simulator:
+    with (
+        nullcontext(server) if server is not None else fork_server() as server,
+        provider_simulator(rejected=0.1, latency_ms=2) as simulator,
+    ):
         base = directory / "base"
         base.mkdir()
         for name, wish in (("spec", "Go on from"), ("changed", "Contradict")):
