@@ -64,9 +64,7 @@ def test_one_turn_in_15_s_is_taken_beside_the_loop_to_see_whether_it_is_still_lo
     ways = _turns(clock, 2000)
     beside = [place for place, alone in enumerate(ways) if not alone][2:]
     assert 4 <= len(beside) <= 6
-    assert all(
-        14 <= (later - earlier) * (0.02 + BETWEEN_S) <= 16 for earlier, later in itertools.pairwise(beside)
-    )
+    assert all(14 <= (later - earlier) * (0.02 + BETWEEN_S) <= 16 for earlier, later in itertools.pairwise(beside))
     assert not any(_turns(clock, 1000, beside_s=0.01)[400:])
 
 
