@@ -54,6 +54,10 @@ class Browser:
         """Shows an address at that width in pixels."""
         self.command("Emulation.clearDeviceMetricsOverride", {})
         self._ask("/url", {"url": url})
+        self.resize(width, dark=dark)
+
+    def resize(self, width: int, *, dark: bool = False) -> None:
+        """Shows the page at another width."""
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False, "screenWidth": width}
         self.command("Emulation.setDeviceMetricsOverride", {**metrics, "screenHeight": 900})
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

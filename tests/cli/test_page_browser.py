@@ -95,17 +95,17 @@ def until(browser: Browser, expression: str) -> None:
         assert time.monotonic() < give_up_at, f"{expression}\n{browser.value('document.body.innerText')}"
 
 
-@pytest.mark.parametrize("width", [2560, 1280, 360])
 @pytest.mark.parametrize(
     "path", ["", "rows", "rows?kind=dropped", "rows?kind=live", "row/2", "row/11", "sql?q=from+dataset", "compare"]
 )
-def test_every_page_fits_and_says_nothing_on_the_console(
-    browser: Browser, hostile: Page, path: str, width: int
-) -> None:
-    browser.visit(hostile.url + path, width, dark=width == 1280)
+def test_every_page_fits_and_says_nothing_on_the_console(browser: Browser, hostile: Page, path: str) -> None:
+    browser.visit(hostile.url + path, 1280, dark=True)
     until(browser, "document.readyState === 'complete'")
-    assert browser.console() == []
-    assert browser.value("document.documentElement.scrollWidth") == width
+    for width in (1280, 2560, 360):
+        browser.resize(width, dark=width == 1280)
+        until(browser, f"innerWidth === {width}")
+        assert browser.console() == []
+        assert browser.value("document.documentElement.scrollWidth") == width
     assert browser.value("document.title").endswith("Rowmill")
     assert browser.value("document.querySelectorAll('h1').length") == 1
 
@@ -220,10 +220,7 @@ def test_a_run_that_is_killed_and_started_again_goes_on_under_an_open_page(brows
 # A run as nobody designs a page for -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("width", "dark"), [(400, True), (1280, False)])
-def test_every_page_of_an_ugly_run_fits_and_says_nothing_on_the_console(
-    browser: Browser, ugly: Page, width: int, dark: bool
-) -> None:
+def test_every_page_of_an_ugly_run_fits_and_says_nothing_on_the_console(browser: Browser, ugly: Page) -> None:
     pages = (
         "",
         "rows",
@@ -234,13 +231,16 @@ def test_every_page_of_an_ugly_run_fits_and_says_nothing_on_the_console(
         "compare?with=other.duckdb",
     )
     for path in (*pages, "rows?where=nonsense", "row/9999", "compare?with=nowhere.duckdb"):
-        browser.visit(ugly.url + path, width, dark=dark)
+        browser.visit(ugly.url + path, 1280)
         until(browser, "document.readyState === 'complete'")
-        assert browser.value("document.documentElement.scrollWidth") == width, path
-        assert browser.console() == [], path
-        ground = browser.value("getComputedStyle(document.body).backgroundColor")
-        lightness = sum(int(part) for part in ground[4:-1].split(",")[:3])
-        assert (lightness < 200) is dark, f"{path}: {ground}"
+        for width, dark in ((1280, False), (400, True)):
+            browser.resize(width, dark=dark)
+            until(browser, f"innerWidth === {width}")
+            assert browser.value("document.documentElement.scrollWidth") == width, path
+            assert browser.console() == [], path
+            ground = browser.value("getComputedStyle(document.body).backgroundColor")
+            lightness = sum(int(part) for part in ground[4:-1].split(",")[:3])
+            assert (lightness < 200) is dark, f"{path}: {ground}"
 
 
 def test_what_models_made_and_why_rows_were_dropped_stands_first(browser: Browser, ugly: Page) -> None:
