@@ -18,8 +18,8 @@ can have been.
 
 Until 2026-11-30 the calls of *driver alone* made no requests, so less was written than by the other executors.
 
-Measured on 2026-11-30, before that, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
-told per second says little, and CPU per call more::
+Measured on 2026-11-30, before that, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to
+10, so what is told per second says little, and CPU per call more::
 
     work       executor      calls/s  × local  of bare  driver µs  workers µs  endpoint µs  bare client µs
     no-op      local          14,890     1.00                24.7
