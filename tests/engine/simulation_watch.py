@@ -76,7 +76,7 @@ class Watch:
         self.has_crashed = False
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """See :class:`rowmill.engine.writer.Writer`."""
+        """See :class:`rowmill.engine.writer.StoreWriter`."""
         if self.has_crashed:
             raise Crash
         if getattr(function, "__func__", None) is not Turn.take:
@@ -90,6 +90,10 @@ class Watch:
         self._after(outcomes, free, now, result)  # type: ignore[arg-type]
         self._interrupt("crash after the turn")
         return result
+
+    async def call_alone(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """See :class:`rowmill.engine.writer.StoreWriter`."""
+        raise AssertionError("on a clock of the test's own the event loop is never busy")
 
     def _interrupt(self, moment: Interruption) -> None:
         if self._interruption is None or self._turns != self._interruption[1]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from run_state import RunState, rate_limited, rejected, succeeded
 from virtual_run import Concurrency, Finished, Row, custom, llm, model, prepared, sampler
 
 from rowmill.errors import RateLimited
+from rowmill.store.turn.pull import Pull
+from rowmill.task import Task
 
 StateOf = Callable[..., RunState]
 Run = Callable[..., Finished]
@@ -423,6 +426,27 @@ def test_a3_another_group_enters_when_a_resource_has_a_place_and_no_ready_task(s
     for _ in range(entered[0][0]):
         assert state.take(free={"local": 2}).tasks
     assert state.sql("select count(*) from row_group") > entered
+
+
+def test_a3_what_enters_is_enough_for_the_next_turn_too_which_then_asks_once(
+    state_of: StateOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    pull = Pull.pull
+
+    def counted(self: Pull, free: Mapping[str, int], now: datetime) -> list[Task]:
+        asked[-1] += 1
+        return pull(self, free, now)
+
+    monkeypatch.setattr(Pull, "pull", counted)
+    state = state_of(custom("text", made), records=1000, row_group_size=5)
+    tasks: list[Task] = []
+    for _ in range(20):
+        asked.append(0)
+        tasks = state.take([succeeded(task, "x") for task in tasks], free={"local": 7}).tasks
+        assert len(tasks) == 7
+    assert asked[0] == 2
+    assert sum(asked) <= 20 + 10, "at most every other turn looks twice"
 
 
 def test_a3_how_many_groups_are_active_follows_the_free_places_not_the_bound(state_of: StateOf) -> None:

@@ -42,7 +42,13 @@ class World:
         return [Outcome(OutcomeKind.SUCCEEDED, task, ["x"]) for task in tasks]
 
     async def take_turn(
-        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        self,
+        outcomes: Sequence[Outcome],
+        free: Mapping[str, int],
+        now: float,
+        learned: Mapping[str, int],
+        *,
+        alone: bool = False,
     ) -> TurnResult:
         self.turns += 1
         self.unfinished -= sum(outcome.kind is OutcomeKind.SUCCEEDED for outcome in outcomes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import anyio
 import pytest
@@ -12,9 +12,10 @@ import trio.testing
 
 from rowmill.dispatch.dispatcher import Dispatcher
 from rowmill.dispatch.pool import ResourceLimit
-from rowmill.dispatch.protocol import Traits
+from rowmill.dispatch.protocol import CallEnding, Traits, Workers
 from rowmill.dispatch.settings import DispatchSettings
-from rowmill.task import Outcome, OutcomeKind, Request, Task, TurnResult
+from rowmill.dispatch.slot import Slot
+from rowmill.task import Outcome, OutcomeKind, Request, Task, TaskKey, TurnResult
 
 RESOURCE = "simulated/m"
 PLACES = 256
@@ -35,6 +36,8 @@ class BusyEndpoint:
         self.turns = 0
         self.asked: list[int] = []
         """For how many tasks each turn was asked."""
+        self.alone: list[bool] = []
+        """For which turns the event loop was to stand still."""
         self.left = [Task(0, 0, index, index, 0, {}) for index in range(TASKS)]
         self.unfinished = TASKS
         self.random = random.Random(7)
@@ -48,16 +51,63 @@ class BusyEndpoint:
         return [Outcome(OutcomeKind.SUCCEEDED, task, ["x"]) for task in tasks]
 
     async def take_turn(
-        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        self,
+        outcomes: Sequence[Outcome],
+        free: Mapping[str, int],
+        now: float,
+        learned: Mapping[str, int],
+        *,
+        alone: bool = False,
     ) -> TurnResult:
         count = free.get(RESOURCE, 0)
         tasks, self.left = self.left[:count], self.left[count:]
         self.turns += 1
         self.asked.append(count)
+        self.alone.append(alone)
         is_rare = self.rare and self.turns % self.rare == 0
         await anyio.sleep(self.rare_turn_s if is_rare else self.turn_s)
         self.unfinished -= len(outcomes)
         return TurnResult(tasks, [], None, False, self.unfinished == 0)
+
+
+class IdleWorkers:
+    """Workers elsewhere that nobody hands a call."""
+
+    suspects: frozenset[TaskKey] = frozenset()
+
+    def submit(self, slots: Sequence[Slot]) -> None:
+        raise AssertionError("every call is made here")
+
+    def cancel(self, calls: Sequence[int]) -> None:
+        raise AssertionError("no call was made elsewhere")
+
+    def set_limits(self, limits: Mapping[str, int]) -> None:
+        raise AssertionError("no limit changes")
+
+    async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
+        await anyio.sleep_forever()
+        yield []
+
+
+def _turns_alone(endpoint: BusyEndpoint, *, idle_share: float, workers: Workers | None = None) -> list[bool]:
+    """Works on a loop that is idle for this share of its time; for which turns it stood still."""
+
+    async def main() -> None:
+        dispatcher = Dispatcher(
+            endpoint,
+            endpoint.take_turn,
+            [Traits(RESOURCE)],
+            {RESOURCE: ResourceLimit(PLACES, PLACES)},
+            DispatchSettings(),
+            wall_clock=anyio.current_time,
+            idle_clock=lambda: idle_share * anyio.current_time(),
+            workers=workers,
+        )
+        await dispatcher.run()
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert len(endpoint.alone) > 30
+    return endpoint.alone
 
 
 def _busy_share(endpoint: BusyEndpoint, after: int) -> float:
@@ -98,3 +148,17 @@ def test_turns_are_not_asked_for_a_few_tasks_while_there_are_many_at_hand() -> N
     working = endpoint.asked[: endpoint.turns * 3 // 4]
     assert 0 in working
     assert min(count for count in working if count) >= 16
+
+
+def test_d2_the_loop_stands_still_for_turns_that_are_long_beside_it_because_it_is_never_idle() -> None:
+    alone = _turns_alone(BusyEndpoint(0.04), idle_share=0.0)
+    assert not any(alone[:2])
+    assert all(alone[3:])
+
+
+def test_a_loop_with_time_to_spare_goes_on_whatever_turns_take() -> None:
+    assert not any(_turns_alone(BusyEndpoint(0.04), idle_share=0.3))
+
+
+def test_a_loop_that_hands_calls_to_workers_elsewhere_goes_on_however_busy_it_is() -> None:
+    assert not any(_turns_alone(BusyEndpoint(0.04), idle_share=0.0, workers=IdleWorkers()))

@@ -6,15 +6,18 @@ import asyncio
 import selectors
 import socket
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import anyio
 import anyio.lowlevel
 import pytest
+import trio
 
 from rowmill.engine import event_loop
 from rowmill.engine.event_loop import PatientSelector, run_on_event_loop
+from rowmill.engine.loop_clock import idle_clock
 
 PAIRS = 30
 
@@ -75,7 +78,9 @@ def test_who_was_taken_out_or_changed_meanwhile_is_not_reported_as_it_was(
 
 def test_waits_only_if_nothing_is_ready(selector: PatientSelector) -> None:
     assert selector.select(0) == []
+    assert selector.idle_s == 0.0
     assert selector.select(0.01) == []
+    assert 0.005 < selector.idle_s < 5.0
 
 
 def test_the_first_of_many_answers_is_answered_before_the_last_one_is_read() -> None:
@@ -121,6 +126,35 @@ def test_returns_and_raises_what_the_function_does() -> None:
     assert run_on_event_loop(seven) == 7
     with pytest.raises(LookupError, match="gone"):
         run_on_event_loop(fail)
+
+
+def test_it_knows_how_long_it_was_idle_and_that_it_was_not_while_it_computed() -> None:
+    async def work() -> tuple[float, float]:
+        idle_s = idle_clock()
+        before = idle_s()
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            await anyio.lowlevel.checkpoint()
+        computed = idle_s()
+        await anyio.sleep(0.05)
+        return computed - before, idle_s() - computed
+
+    while_it_computed, while_it_waited = run_on_event_loop(work)
+    assert while_it_computed == 0.0
+    assert while_it_waited >= 0.04
+
+
+def test_a_loop_that_is_not_ours_counts_as_idle_all_the_time() -> None:
+    async def work() -> float:
+        idle_s = idle_clock()
+        before = idle_s()
+        until = time.monotonic() + 0.05
+        while time.monotonic() < until:
+            await anyio.lowlevel.checkpoint()
+        return idle_s() - before
+
+    assert asyncio.run(work()) >= 0.05
+    assert trio.run(work) >= 0.05
 
 
 def test_processes_can_be_started_on_it() -> None:

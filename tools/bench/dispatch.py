@@ -187,7 +187,13 @@ class MemoryStore:
         return Task(generator, row_group, row_index, row_id, 0, dict.fromkeys(self._inputs[generator], 1))
 
     async def take_turn(
-        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        self,
+        outcomes: Sequence[Outcome],
+        free: Mapping[str, int],
+        now: float,
+        learned: Mapping[str, int],
+        *,
+        alone: bool = False,
     ) -> TurnResult:
         """See :class:`rowmill.dispatch.protocol.TakeTurn`."""
         self.turns += 1

@@ -196,6 +196,8 @@ def _spec(model: dict[str, Any], in_flight: int, rows: int) -> dict[str, Any]:
         "name": "provider",
         "records": rows,
         "row_group_size": min(500, rows),
+        # The defaults, unless more is asked for at once than they let run.
+        "run": {"max_in_flight": max(1024, in_flight), "max_active_rows": max(8192, 4 * in_flight)},
         "models": [{"alias": "writer", "model": _MODEL, "max_parallel_requests": in_flight, **model}],
         "columns": [
             {

@@ -2,7 +2,8 @@
 run, in one and two processes beside it, and by one and two actors of Ray, where that is installed.
 
 *driver alone* is the engine with workers that cost nothing: every call has ended as soon as it was handed over, and
-endings come in batches. It is the most that one driver can do.
+endings come in batches. It is the most that one driver can do. With the work *waiting* such workers take a second for
+each call, with 16,384 of them in flight; *of ideal* compares with in flight ÷ 1 s, without ramp and tail.
 
 The time goes from the moment all workers are ready to the end of the run. CPU is that of the driver and of all workers
 together, per call. Of HTTP the endpoint's CPU and the bare client stand beside (``tools/benchmark provider`` says what
@@ -15,7 +16,9 @@ and workers, how many calls idle cores would make, beside ``local`` in the same 
 run and had no core is taken off, as far as the kernel counts it (Linux): of each thread, so that *busy* is the most it
 can have been.
 
-Measured on 2026-11-30, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
+Until 2026-11-30 the calls of *driver alone* made no requests, so less was written than by the other executors.
+
+Measured on 2026-11-30, before that, 2 cores, Python 3.11.7, ``--seconds 1.5``. Not a quiet machine: its load was 8 to 10, so what is
 told per second says little, and CPU per call more::
 
     work       executor      calls/s  × local  of bare  driver µs  workers µs  endpoint µs  bare client µs
@@ -35,10 +38,12 @@ processes.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 import textwrap
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from functools import partial
@@ -57,19 +62,24 @@ from rowmill.engine.invocation import work
 from rowmill.engine.preparation import Prepared, prepare
 from rowmill.engine.writer import WriterThread
 from rowmill.remote.opening import open_workers
+from rowmill.run_database import RunDatabase
 from rowmill.spec.executor import Workers as WorkerSettings
 from rowmill.spec.executor import executor_settings
 from rowmill.spec.spec import Spec
 from rowmill.store.run_store import RunStore
-from rowmill.task import Outcome, OutcomeKind, TaskKey
+from rowmill.task import Outcome, OutcomeKind, Request, Task, TaskKey
 
 from .gauge import allow_many_files, in_own_process, process_cpu_s, process_waited_s
-from .provider import bare_client
+from .provider import bare_client, steady_rate
 from .report import Figure, Report, Row, Table
+from .script import bench_script
 from .simulator import http_simulator
 
 _MODEL = "bench"
 _IN_FLIGHT = {"no-op": 1024, "HTTP": 512, "CPU-bound": 64}
+_WAITING = "waiting"
+_WAIT_S = 1.0
+_WAVES = 6
 _LATENCY_MS = 20
 _AIMED_AT_PER_S = {"no-op": 20_000, "HTTP": 2_500, "CPU-bound": 300}
 _LEAST = {"no-op": 3_000, "HTTP": 2_048, "CPU-bound": 50}
@@ -98,6 +108,7 @@ _FIGURES = (
     Figure("times_local_by_cpu", "by CPU", 2),
     Figure("busy", "busy", percent=True),
     Figure("share_of_bare", "of bare", percent=True),
+    Figure("share_of_ideal", "of ideal", percent=True),
     Figure("driver_us", "driver µs/call", 1),
     Figure("worker_us", "workers µs/call", 1),
     Figure("endpoint_us", "endpoint µs", 1),
@@ -108,7 +119,10 @@ _FIGURES = (
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of this benchmark."""
     parser.add_argument("--seconds", type=float, default=3.0, help="aimed at per case (default: 3)")
-    parser.add_argument("--work", choices=[*_IN_FLIGHT], action="append", help="only this work (repeatable)")
+    parser.add_argument("--work", choices=[*_IN_FLIGHT, _WAITING], action="append", help="only this work (repeatable)")
+    parser.add_argument(
+        "--in-flight", type=int, default=16_384, metavar="N", help="calls that wait at once (default: 16384)"
+    )
     parser.add_argument("--without-ray", action="store_true", help="leave Ray out, though it is installed")
 
 
@@ -127,7 +141,10 @@ def measure(options: argparse.Namespace) -> Report:
         executors |= {"1 Ray actor": {**actors, "workers": 1}, "2 Ray actors": {**actors, "workers": 2}}
     executors[_ALONE] = None
     rows: list[Row] = []
-    for kind in options.work or _IN_FLIGHT:
+    for kind in options.work or (*_IN_FLIGHT, _WAITING):
+        if kind == _WAITING:
+            rows.append(_waiting_case(options.in_flight, options.seconds))
+            continue
         calls = max(_LEAST[kind], int(_AIMED_AT_PER_S[kind] * options.seconds))
         found = [_case(kind, name, executor, calls) for name, executor in executors.items()]
         _compare(kind, calls, found)
@@ -148,6 +165,13 @@ def _case(kind: str, name: str, executor: Mapping[str, Any] | None, calls: int) 
     if before is not None and after is not None and executor is not None:
         found["endpoint_us"] = (after - before) / calls * 1e6
     return found
+
+
+def _waiting_case(in_flight: int, seconds: float) -> dict[str, Any]:
+    calls = max(_WAVES, math.ceil(seconds / _WAIT_S)) * in_flight
+    found = in_own_process(_run, _WAITING, None, calls, "http://127.0.0.1:9/v1", in_flight)
+    found["share_of_ideal"] = found["steady_per_s"] * _WAIT_S / in_flight
+    return {"work": _WAITING, "executor": _ALONE} | found
 
 
 def _compare(kind: str, calls: int, found: Sequence[dict[str, Any]]) -> None:
@@ -173,10 +197,9 @@ def _on_idle_cores(row: Mapping[str, Any]) -> float:
     return float(1e6 * row["busy"] * min(workers / worker_us, cores / in_all_us))
 
 
-def _spec(kind: str, calls: int, url: str) -> dict[str, Any]:
-    in_flight = _IN_FLIGHT[kind]
+def _spec(kind: str, calls: int, url: str, in_flight: int) -> dict[str, Any]:
     columns: list[dict[str, Any]] = [{"name": "start", "column_type": "sampler", "sampler_type": "uuid"}]
-    if kind == "HTTP":
+    if url:
         prompt = "Write about {{ start }}."
         columns.append({"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": prompt})
     else:
@@ -191,28 +214,37 @@ def _spec(kind: str, calls: int, url: str) -> dict[str, Any]:
                     **({"max_rows_per_call": 1} if kind == "CPU-bound" else {}),
                 }
             )
-    rows = calls // _COLUMNS[kind]
+    rows = calls // _COLUMNS.get(kind, 1)
     model = {"alias": "writer", "model": _MODEL, "base_url": url, "max_parallel_requests": in_flight}
     return {
         "name": "remote",
         "records": rows,
         "row_group_size": min(500, rows),
-        "run": {"max_in_flight": in_flight},
+        "run": {"max_in_flight": in_flight, "max_active_rows": max(8192, 4 * in_flight)},
         **({"models": [model]} if url else {}),
         "columns": columns,
     }
 
 
-def _run(kind: str, executor: Mapping[str, Any] | None, calls: int, url: str) -> dict[str, Any]:
-    allow_many_files(_IN_FLIGHT[kind] + 256)
+def _run(
+    kind: str, executor: Mapping[str, Any] | None, calls: int, url: str, in_flight: int | None = None
+) -> dict[str, Any]:
+    at_once = _IN_FLIGHT[kind] if in_flight is None else in_flight
+    allow_many_files(at_once + 256)
+    wait_s = _WAIT_S if kind == _WAITING else 0.0
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
         (directory / "functions.py").write_text(textwrap.dedent(_FUNCTIONS), encoding="utf-8")
-        prepared = prepare(Spec.from_data(_spec(kind, calls, url)), directory)
+        prepared = prepare(Spec.from_data(_spec(kind, calls, url, at_once)), directory)
         measured = _Measured()
-        run_on_event_loop(partial(_work, prepared, directory / "remote.duckdb", executor, measured))
-    calls = prepared.spec.planned_records * _COLUMNS[kind]
+        file = directory / "remote.duckdb"
+        run_on_event_loop(partial(_work, prepared, file, executor, measured, wait_s))
+        if kind == _WAITING:
+            with RunDatabase.open(file) as database:
+                started = database.sql(bench_script("requests")).column("started").to_pylist()
+    calls = prepared.spec.planned_records * _COLUMNS.get(kind, 1)
     return {
+        **({"steady_per_s": steady_rate(started, at_once)} if kind == _WAITING else {}),
         "calls": calls,
         "calls_per_s": calls / measured.seconds,
         "driver_us": measured.driver_cpu_s / calls * 1e6,
@@ -257,9 +289,11 @@ class _Measured:
         return sum(process_cpu_s(pid) or 0.0 for pid in self.pids)
 
 
-async def _work(prepared: Prepared, database: Path, executor: Mapping[str, Any] | None, measured: _Measured) -> None:
+async def _work(
+    prepared: Prepared, database: Path, executor: Mapping[str, Any] | None, measured: _Measured, wait_s: float
+) -> None:
     settings = executor_settings(dict(executor) if executor is not None else "processes")
-    opened = _opened_alone if executor is None else open_workers
+    opened = partial(_opened_alone, wait_s) if executor is None else open_workers
 
     @asynccontextmanager
     async def all_ready(wanted: WorkerSettings, job: Job) -> AsyncIterator[Workers]:
@@ -301,18 +335,23 @@ async def _ready(workers: Any, count: int) -> list[int]:
 
 
 @asynccontextmanager
-async def _opened_alone(settings: WorkerSettings, job: Job) -> AsyncIterator[Workers]:
-    yield _Nobody({number: 1 if name.startswith("column") else "made" for number, name in job.generators.items()})
+async def _opened_alone(wait_s: float, settings: WorkerSettings, job: Job) -> AsyncIterator[Workers]:
+    yield _Nobody(frozenset(number for number, name in job.generators.items() if name == "text"), wait_s)
 
 
 class _Nobody:
-    """Workers that cost nothing: what is submitted has ended when the event loop comes round."""
+    """Workers that cost nothing: what is submitted ends ``wait_s`` later, when the event loop comes round.
+
+    Each call of a generator that asks a model has made a request, which is journaled.
+    """
 
     suspects: Set[TaskKey] = frozenset()
 
-    def __init__(self, values: Mapping[int, Any]) -> None:
-        self._values = values
-        self._ended: list[CallEnding] = []
+    def __init__(self, ask_models: Set[int], wait_s: float) -> None:
+        self._ask_models = ask_models
+        self._wait_s = wait_s
+        self._submitted: deque[tuple[float, CallEnding]] = deque()
+        """With when each ends, on the event loop's clock."""
         self._news = anyio.Event()
 
     def submit(self, slots: Sequence[Slot]) -> None:
@@ -320,13 +359,18 @@ class _Nobody:
         started_at, now = time.time(), anyio.current_time()
         for slot in slots:
             slot.begin(now)
-            value = [self._values[slot.tasks[0].generator]]
-            outcomes = [
-                Outcome(OutcomeKind.SUCCEEDED, task, value, None, (), started_at, 0.0, None, "nobody")
-                for task in slot.tasks
-            ]
-            self._ended.append(CallEnding(slot.call, outcomes))
+            outcomes = [self._outcome(task, started_at) for task in slot.tasks]
+            self._submitted.append((now + self._wait_s, CallEnding(slot.call, outcomes)))
         self._news.set()
+
+    def _outcome(self, task: Task, started_at: float) -> Outcome:
+        took_ms = self._wait_s * 1000
+        requests: Sequence[Request] = ()
+        values: list[Any] = [1]
+        if task.generator in self._ask_models:
+            requests = (Request(_MODEL, started_at, took_ms, 10, 20, None, None, None),)
+            values = ["made"]
+        return Outcome(OutcomeKind.SUCCEEDED, task, values, None, requests, started_at, took_ms, None, "nobody")
 
     def cancel(self, calls: Sequence[int]) -> None:
         """See :class:`rowmill.dispatch.protocol.Workers`: none runs for long enough."""
@@ -337,7 +381,12 @@ class _Nobody:
     async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         """See :class:`rowmill.dispatch.protocol.Workers`."""
         while True:
-            await self._news.wait()
-            self._news = anyio.Event()
-            batch, self._ended = self._ended, []
+            while not self._submitted:
+                self._news = anyio.Event()
+                await self._news.wait()
+            await anyio.sleep_until(self._submitted[0][0])
+            now = anyio.current_time()
+            batch: list[CallEnding] = []
+            while self._submitted and self._submitted[0][0] <= now:
+                batch.append(self._submitted.popleft()[1])
             yield batch

@@ -29,7 +29,6 @@ from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task,
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
-_LONGEST_LAG_S = 0.045
 _FULL_TURN = 1500
 
 
@@ -46,6 +45,7 @@ class Dispatcher:
         *,
         wall_clock: Callable[[], float],
         loop_clock: Callable[[], float] = anyio.current_time,
+        idle_clock: Callable[[], float] = anyio.current_time,
         on_finished: Callable[[FinishedRowGroup], None] | None = None,
         starts_paused: bool = False,
         workers: Workers | None = None,
@@ -56,7 +56,8 @@ class Dispatcher:
         ``workers`` make the calls of the generators ``elsewhere``; ``executor`` those of all others.
 
         ``wall_clock`` gives seconds since the epoch, ``loop_clock`` what :func:`anyio.current_time` gives: workers look
-        at it once a call. ``on_finished`` is called after the commit of each finished
+        at it once a call. ``idle_clock`` gives the seconds the event loop has waited for something to do; if nobody
+        knows, it is never busy, and no turn is taken alone. ``on_finished`` is called after the commit of each finished
         row group; what it raises stops the run (F8). ``starts_paused``: nothing starts before :meth:`resume`.
         """
         self._executor = executor
@@ -64,6 +65,8 @@ class Dispatcher:
         self._settings = settings
         self._wall_clock = wall_clock
         self._loop_clock = loop_clock
+        # Calls that are made elsewhere need a loop that goes on, so no turn is taken alone then.
+        self._idle_clock = idle_clock if workers is None else anyio.current_time
         self._on_finished = on_finished
         self._timeouts = [trait.timeout_s if trait and trait.timeout_s else math.inf for trait in traits]
         self._max_rows = [trait.max_rows_per_call if trait else 1 for trait in traits]
@@ -204,12 +207,13 @@ class Dispatcher:
         outcomes, self._outcomes = self._outcomes, []
         self._arrived = anyio.Event()
         now = anyio.current_time()
-        self._times.start(now)
+        self._times.start(now, self._idle_clock())
         rests = self._is_draining or self._is_paused
         free = {} if rests else {name: pool.free(now) for name, pool in self._pools.items()}
         changes = {name: pool.newly_learned() for name, pool in self._pools.items()}
         learned = {name: limit for name, limit in changes.items() if limit is not None}
-        result = await self._take_turn(outcomes, free, self._wall_clock(), learned)
+        now_on_wall = self._wall_clock()
+        result = await self._take_turn(outcomes, free, now_on_wall, learned, alone=self._times.is_alone)
         self._turns += 1
         elapsed_s = self._times.end(anyio.current_time())
         # Most of a turn's cost does not grow with its tasks, so only one that is long because it is full counts.
@@ -275,10 +279,9 @@ class Dispatcher:
             return
         # Group commit: results wait for each other a little, unless a pool stands idle that the database has tasks for.
         starved = any(pool.is_starved(now) for pool in self._pools.values())
-        # The longer turns take, the less a result may wait for one: it waits for the next to start and to end (D2).
-        window = min(self._settings.commit_window_s, max(0.0, _LONGEST_LAG_S - self._times.took_s))
-        pause = min(_STARVED_PAUSE_S, window) if starved else window
-        await anyio.sleep(max(0.0, self._times.started_at + pause - now))
+        window = self._settings.commit_window_s
+        next_at = self._times.next_at(min(_STARVED_PAUSE_S, window) if starved else window)
+        await anyio.sleep(max(0.0, next_at - now))
 
     def _wake_at(self, result: TurnResult, now: float) -> float:
         """When to take a turn even if nothing arrives, on the event loop's clock."""

@@ -18,6 +18,8 @@ from rowmill.task import Request, Task, TaskKey
 
 _LEAST_PREFETCH = 8
 _MOST_PREFETCH = 4096
+_AT_HAND_S = 0.5
+"""What ends in so long a time is at hand, so that the database is asked about four times a second."""
 _SUCCESSES_TO_GROW = 25
 _DECREASE = 0.75
 
@@ -175,7 +177,8 @@ class Pool:
             return 0
         limit = self.limit(now)
         capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
-        prefetch = 0 if self._is_refusing else min(self.prefetch, max(_LEAST_PREFETCH, capacity * 4))
+        most = max(_LEAST_PREFETCH, capacity * 4, math.ceil(self._ended_per_s * _AT_HAND_S))
+        prefetch = 0 if self._is_refusing else min(self.prefetch, most)
         missing = capacity + prefetch - self.running_tasks - len(self.queue)
         # Asking costs the same for one task as for many: as long as half of them is there, there is time.
         return missing if missing > 0 and missing * 2 >= prefetch else 0
@@ -224,11 +227,12 @@ class Pool:
         """Has at hand four times what may end during the longest turn, unless turns carry enough already.
 
         What a turn hands out is counted when it starts, and has to last until the next one ends: a turn, the pause
-        after it, and a turn again. It is asked for when half of it is left. ``elapsed_s``: since the last call.
+        after it, and a turn again. It is asked for when half of it is left, and lasts half a second at least, as asking
+        costs some milliseconds. ``elapsed_s``: since the last call.
         """
         if elapsed_s > 0:
             self._ended_per_s += (self._completed / elapsed_s - self._ended_per_s) * min(1.0, elapsed_s)
-        wanted = math.ceil(4 * max(self._completed, self._ended_per_s * longest_turn_s))
+        wanted = math.ceil(max(4 * self._completed, self._ended_per_s * max(4 * longest_turn_s, _AT_HAND_S)))
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))

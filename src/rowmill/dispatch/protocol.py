@@ -81,7 +81,16 @@ class TakeTurn(Protocol):
     """Takes one turn on the run database."""
 
     async def __call__(
-        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        self,
+        outcomes: Sequence[Outcome],
+        free: Mapping[str, int],
+        now: float,
+        learned: Mapping[str, int],
+        *,
+        alone: bool = False,
     ) -> TurnResult:
-        """See :class:`rowmill.store.turn.turn.Turn`. ``now`` is seconds since the epoch."""
+        """See :class:`rowmill.store.turn.turn.Turn`. ``now`` is seconds since the epoch.
+
+        ``alone``: the event loop is to stand still meanwhile, which makes the turn shorter.
+        """
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -28,12 +29,17 @@ class PatientSelector(selectors.DefaultSelector):
     def __init__(self) -> None:
         super().__init__()
         self._waiting: deque[tuple[selectors.SelectorKey, int]] = deque()
+        self.idle_s = 0.0
+        """How long it has waited because nothing was ready, in seconds."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """What is ready, at most a few; waits up to ``timeout`` seconds (None: for ever) if nothing is."""
         few = self._next()
         if not few:
+            began = time.monotonic() if timeout is None or timeout > 0 else None
             self._waiting.extend(super().select(timeout))
+            if began is not None:
+                self.idle_s += time.monotonic() - began
             few = self._next()
         return few
 
@@ -48,10 +54,18 @@ class PatientSelector(selectors.DefaultSelector):
         return few
 
 
+class EventLoop(asyncio.SelectorEventLoop):
+    """asyncio's, with a selector that is patient; it knows how long it was idle."""
+
+    def __init__(self) -> None:
+        self._patient = PatientSelector()
+        super().__init__(self._patient)
+
+    def idle_s(self) -> float:
+        """How long it has waited because there was nothing to do, in seconds."""
+        return self._patient.idle_s
+
+
 def run_on_event_loop(function: Callable[[], Awaitable[T]]) -> T:
     """Runs an asynchronous function on an event loop of its own; returns or raises what it does."""
-    return anyio.run(function, backend_options={"loop_factory": _event_loop})
-
-
-def _event_loop() -> asyncio.AbstractEventLoop:
-    return asyncio.SelectorEventLoop(PatientSelector())
+    return anyio.run(function, backend_options={"loop_factory": EventLoop})

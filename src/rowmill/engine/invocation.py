@@ -46,7 +46,7 @@ from rowmill.engine.garbage import collected_rarely
 from rowmill.engine.health import check_models
 from rowmill.engine.interruption import Deadline, obey_interrupts, obey_signals
 from rowmill.engine.known_answers import AnswerLookup
-from rowmill.engine.loop_clock import loop_clock
+from rowmill.engine.loop_clock import idle_clock, loop_clock
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.reopening import prepare_inside
 from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
@@ -464,14 +464,21 @@ class _Turns:
         """Where is tidied up beside the calls; turns are taken while it is open."""
 
     async def take(
-        self, outcomes: Sequence[Outcome], free: Mapping[str, int], now: float, learned: Mapping[str, int]
+        self,
+        outcomes: Sequence[Outcome],
+        free: Mapping[str, int],
+        now: float,
+        learned: Mapping[str, int],
+        *,
+        alone: bool = False,
     ) -> TurnResult:
         """A turn, in which servers that are away are noted, and after which answers are kept."""
         shared = self._shared
         if self._servers:
             learned = {**learned, **newly_learned(self._servers)}
             await note_servers(self._servers, shared.store, shared.writer, now)
-        taken = await shared.writer.call(self.turn.take, outcomes, free, now, learned, shared.wall_clock)
+        call = shared.writer.call_alone if alone else shared.writer.call
+        taken = await call(self.turn.take, outcomes, free, now, learned, shared.wall_clock)
         if self._servers:
             if self._workers is not None and taken.steering is not None:
                 self._workers.set_limits(limits_of_servers(self._servers, taken.steering.limits))
@@ -502,6 +509,7 @@ def _dispatcher(
         dispatch_settings(prepared.spec, by_hand),
         wall_clock=shared.wall_clock,
         loop_clock=loop_clock(),
+        idle_clock=idle_clock(),
         on_finished=shared.on_row_group_finished,
         starts_paused=by_hand.paused_at is not None,
         workers=workers,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rowmill.counted import plural
 from rowmill.engine.run_seed import open_seed
+from rowmill.engine.spec_warnings import spec_warnings
 from rowmill.errors import Problem, SeedMissing, SpecError
 from rowmill.graph.building import build_graph
 from rowmill.graph.endpoint import endpoints
@@ -17,7 +18,6 @@ from rowmill.spec.declaration import LOCAL, THREADS, SampledValue, SqlExpression
 from rowmill.spec.loading import LoadedSpec, load_spec
 from rowmill.spec.problems import in_document_order
 from rowmill.spec.records import ALL
-from rowmill.spec.seed_selection import PartitionBlock
 from rowmill.spec.spec import Spec
 from rowmill.store.database.connection import Connection
 from rowmill.store.file.usable import check_usable
@@ -197,20 +197,6 @@ def _times(share: float) -> str:
     return f"{share:.3g} times" if share < 1000 else f"{share:,.0f} times"
 
 
-def partition_warning(spec: Spec) -> Problem | None:
-    """What partitions of one seed have in common."""
-    selection = spec.seed_dataset.selection if spec.seed_dataset is not None else None
-    samples = any(column.column_type == "sampler" for column in spec.columns)
-    if not isinstance(selection, PartitionBlock) or selection.num_partitions < 2 or not samples:
-        return None
-    message = (
-        f"Each of the {selection.num_partitions} partitions draws the same samples as long as 'seed' is the same: the "
-        "rows of each are numbered from 0. Give each partition a seed of its own, or cut one run into shards, whose "
-        "rows are numbered through."
-    )
-    return Problem("seed_dataset.selection", message)
-
-
 def _accepted_spec(database: Path) -> Spec | None:
     """The spec a run database was made with, or None if there is none."""
     if not database.exists():
@@ -271,10 +257,10 @@ def _prepared(
             _check_types(graph, analyst, seed_file)
     finally:
         analyst.close()
-    warning = partition_warning(spec) if judges else None
-    if warning is not None:
+    warnings = spec_warnings(spec) if judges else ()
+    for warning in warnings:
         _log.warning("%s", warning)
-    return Prepared(spec, directory, graph, seed_file, (warning,) if warning is not None else ())
+    return Prepared(spec, directory, graph, seed_file, warnings)
 
 
 def resource_limits(spec: Spec) -> dict[str, int]:

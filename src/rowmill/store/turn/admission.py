@@ -133,10 +133,10 @@ class Admission:
         """Whether row groups that came back have work to do."""
         return self._row_groups.due > 0
 
-    def find_work(self, unused: Mapping[str, int], ledger: TurnLedger) -> CameIn:
+    def find_work(self, unused: Mapping[str, int], free: Mapping[str, int], ledger: TurnLedger) -> CameIn:
         """Brings rows in for resources that could do more (A3); the ledger notes what stood in the way.
 
-        ``unused``: per resource how many tasks it could still take after the pull.
+        ``unused``: per resource how many tasks it could still take after the pull; ``free``: how many it could before.
         """
         ledger.blocked_by = None
         if self._only_sql:
@@ -148,20 +148,20 @@ class Admission:
         came_back = self._unpark(wanted, ledger)
         if came_back:
             return CameIn(came_back)
-        demand = self._demand(wanted)
+        # As many again as this turn was asked for: the next one then finds its work without a second pull.
+        demand = self._demand({resource: count + free.get(resource, 0) for resource, count in wanted.items()})
         if not demand and self._row_groups.active:
             if self._refusals and self._deferral_blocks(ledger.now):
                 ledger.blocked_by = _DEFERRED
             return CameIn(0)
-        # Twice the demand: the next turn then finds work without a second pull.
-        came_in = self._let_in(2 * demand, ledger)
+        came_in = self._let_in(demand, ledger)
         if ledger.blocked_by in _NO_ROOM and not self._deferral_blocks(ledger.now) and self._park(ledger):
             came_back = self._unpark(wanted, ledger)
-            came_in = CameIn(came_back) if came_back else self._let_in(2 * demand, ledger)
+            came_in = CameIn(came_back) if came_back else self._let_in(demand, ledger)
         return came_in
 
     def _demand(self, wanted: Mapping[str, int]) -> int:
-        """How many tasks a resource could take that a row group brings: any that is due, else those it starts with."""
+        """How many tasks a resource wants that a row group brings: any that is due, else those it starts with."""
         if self.has_due:
             return max(wanted.values(), default=0)
         starting = (wanted.get(resource, 0) for number, resource in self._roots if number not in self._refusals)

@@ -389,7 +389,7 @@ class Turn:
             for task in self._pull.pull(unused, ledger.now):
                 unused[self._layout.graph.generators[task.generator].declaration.resource or ""] -= 1
                 ledger.tasks.append(task)
-            came_in = self._admission.find_work(unused, ledger)
+            came_in = self._admission.find_work(unused, free, ledger)
             if not came_in.rows:
                 break
             self._settle(set(), ledger, rows_admitted=True, came_in=came_in.rows, rows_returned=came_in.returned)
