@@ -89,8 +89,8 @@ class IdleWorkers:
         yield []
 
 
-def _turns_alone(endpoint: BusyEndpoint, *, idle_share: float, workers: Workers | None = None) -> list[bool]:
-    """Works on a loop that is idle for this share of its time; for which turns it stood still."""
+def _work(endpoint: BusyEndpoint, *, idle_share: float = 1.0, workers: Workers | None = None) -> None:
+    """Works until all is done, on a loop that is idle for this share of its time."""
 
     async def main() -> None:
         dispatcher = Dispatcher(
@@ -106,25 +106,19 @@ def _turns_alone(endpoint: BusyEndpoint, *, idle_share: float, workers: Workers 
         await dispatcher.run()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def _turns_alone(*, idle_share: float, workers: Workers | None = None) -> list[bool]:
+    """For which of many long turns the loop stood still."""
+    endpoint = BusyEndpoint(turn_s=0.04)
+    _work(endpoint, idle_share=idle_share, workers=workers)
     assert len(endpoint.alone) > 30
     return endpoint.alone
 
 
 def _busy_share(endpoint: BusyEndpoint, after: int) -> float:
     """Works until all is done; the share of the time in which places were busy, from the ``after``-th start on."""
-
-    async def main() -> None:
-        dispatcher = Dispatcher(
-            endpoint,
-            endpoint.take_turn,
-            [Traits(RESOURCE)],
-            {RESOURCE: ResourceLimit(PLACES, PLACES)},
-            DispatchSettings(),
-            wall_clock=anyio.current_time,
-        )
-        await dispatcher.run()
-
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    _work(endpoint)
     starts = sorted(started_at for started_at, _ in endpoint.calls)
     first, last = starts[after], starts[-1]
     worked_s = sum(max(0.0, min(ended_at, last) - max(started_at, first)) for started_at, ended_at in endpoint.calls)
@@ -151,14 +145,14 @@ def test_turns_are_not_asked_for_a_few_tasks_while_there_are_many_at_hand() -> N
 
 
 def test_d2_the_loop_stands_still_for_turns_that_are_long_beside_it_because_it_is_never_idle() -> None:
-    alone = _turns_alone(BusyEndpoint(0.04), idle_share=0.0)
+    alone = _turns_alone(idle_share=0.0)
     assert not any(alone[:2])
     assert all(alone[3:])
 
 
 def test_a_loop_with_time_to_spare_goes_on_whatever_turns_take() -> None:
-    assert not any(_turns_alone(BusyEndpoint(0.04), idle_share=0.3))
+    assert not any(_turns_alone(idle_share=0.3))
 
 
 def test_a_loop_that_hands_calls_to_workers_elsewhere_goes_on_however_busy_it_is() -> None:
-    assert not any(_turns_alone(BusyEndpoint(0.04), idle_share=0.0, workers=IdleWorkers()))
+    assert not any(_turns_alone(idle_share=0.0, workers=IdleWorkers()))
