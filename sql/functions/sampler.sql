@@ -344,5 +344,6 @@ create or replace temp macro first_within(candidates, gt, ge, lt, le) as
 
 -- name: unmet_bounds
 -- A text that casts to no number and no moment: what makes a row without a value within its bounds an error of that row.
-create or replace temp macro unmet_bounds(row_id) as
-  'no value of row ' || row_id || ' is within the bounds';
+-- It names the column: of two that are the same, DuckDB 2.0.0 evaluates one ahead of both, for every row.
+create or replace temp macro unmet_bounds(column_name, row_id) as
+  'no value of ' || column_name || ' in row ' || row_id || ' is within the bounds';

@@ -37,7 +37,7 @@ def sampled_value(value: SampledValue, seed: int, column: str, sql_type: str) ->
     """
     found = unformatted_value(value, seed, column)
     if value.bounds:
-        found = f"coalesce({found}, cast(unmet_bounds(row_id) as {value.sql_type}))"
+        found = f"coalesce({found}, cast(unmet_bounds({literal(column)}, row_id) as {value.sql_type}))"
     if value.strftime is not None:
         found = f"strftime({found}, {literal(value.strftime)})"
     return f"cast({found} as {sql_type})"
