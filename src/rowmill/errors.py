@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rowmill.secret import hidden
 
@@ -47,6 +48,16 @@ class RowmillError(Exception):
     def __str__(self) -> str:
         """The message, without secrets (:mod:`rowmill.secret`)."""
         return hidden(super().__str__())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As it is, whatever its type is made from: what a run in a pool of processes raises reaches its caller."""
+        return _as_it_was, (type(self), self.args, self.__dict__)
+
+
+def _as_it_was(kind: type[RowmillError], args: tuple[Any, ...], state: dict[str, Any]) -> RowmillError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class UsageError(RowmillError):
