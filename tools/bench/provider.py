@@ -40,8 +40,8 @@ in which the start weighs more: 97.4 to 98.0 %), eight while it was slow; the la
     512, slow      95.6 to 97.8 %   99.7 to 102.7 %   22 to 34 ms        50 to 76 ms    97.0, 97.2 %
     in process, 1,024, slow: 98.5, 99.1 %
 
-On 2026-11-30, two runs of each, ``--seconds 4``, machine idle. Since then the event loop stands still for a turn where it
-is never idle itself (``rowmill.dispatch.turn_times``); the last three columns before that, one run of each. With
+On 2026-11-30, two runs of each, ``--seconds 4``, machine idle. Since then the event loop stands still for a turn where
+it is never idle itself (``rowmill.dispatch.turn_times``); the last three columns before that, one run of each. With
 ``--processes 1`` CPU is that of the run without the process that makes the requests::
 
                                of bare   CPU µs  median to commit  99 % to commit    before
@@ -54,8 +54,8 @@ is never idle itself (``rowmill.dispatch.turn_times``); the last three columns b
     0 ms x 256, 1 process         60 %      136              38 ms           87 ms
     20 ms x 512, 1 process        63 %      140              38 ms          119 ms
 
-What limits one process is the interpreter: of 200 µs a request 110 are those of the bare client, 30 those of the
-dispatcher and the prompt, 60 those of the store. Neither a window of 40 ms, nor waking workers a few at a time, nor
+What limits one process is the interpreter: of 240 µs a request about 115 are those of the bare client, and 65 those of
+the writer, for which the loop waits. Neither a window of 40 ms, nor waking workers a few at a time, nor
 shorter turns of threads, changed a share by 5 %.
 
 *of its ideal* compares with what the endpoint really took, by its own clock: it shares the cores with its client, and
