@@ -24,7 +24,7 @@ def _told(limits: list[int], records: int = 100_000, **run: Any) -> dict[str, st
 
 def test_c5_models_that_take_more_than_a_bound_nobody_chose_are_told_of_with_the_number_to_set() -> None:
     (message,) = _told([4096]).values()
-    assert "take 4,096 requests at once, but no more than 1,024 tasks" in message
+    assert "take 4,096 requests at once, but 1,024 tasks at most run" in message
     assert "run.max_in_flight is set: 4096 " in message
     assert list(_told([1000, 25])) == ["run.max_in_flight"]
     assert _told([1000, 24]) == {}
@@ -42,7 +42,7 @@ def test_a_run_of_few_rows_is_not_told_of_bounds_it_never_meets() -> None:
 
 def test_a2_more_tasks_than_active_rows_are_told_of() -> None:
     (message,) = _told([16_384], max_in_flight=20_000).values()
-    assert "16,384 requests at once need as many rows, but no more than 8,192" in message
+    assert "16,384 requests at once need as many rows, but 8,192 rows at most" in message
     assert "run.max_active_rows is set: 65536 " in message
     assert list(_told([16_384])) == ["run.max_in_flight", "run.max_active_rows"]
     assert _told([16_384], max_in_flight=8192) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rowmill.counted import plural
 from rowmill.errors import Problem
 from rowmill.graph.endpoint import endpoints
 from rowmill.spec.seed_selection import PartitionBlock
@@ -34,7 +35,7 @@ def _too_few_in_flight(spec: Spec) -> Problem | None:
     if wanted <= bound or "max_in_flight" in spec.run.model_fields_set:
         return None
     message = (
-        f"The models take {wanted:,} requests at once, but no more than {bound:,} tasks run at once unless "
+        f"The models take {plural(wanted, 'request')} at once, but {plural(bound, 'task')} at most run unless "
         f"run.max_in_flight is set: {wanted} uses all that they take."
     )
     return Problem("run.max_in_flight", message)
@@ -48,7 +49,7 @@ def _too_few_active_rows(spec: Spec) -> Problem | None:
     if wanted <= bound or "max_active_rows" in spec.run.model_fields_set:
         return None
     message = (
-        f"{wanted:,} requests at once need as many rows, but no more than {bound:,} rows are worked on at once unless "
+        f"{plural(wanted, 'request')} at once need as many rows, but {plural(bound, 'row')} at most are worked on unless "
         f"run.max_active_rows is set: {4 * wanted} leaves some at hand."
     )
     return Problem("run.max_active_rows", message)
