@@ -49,8 +49,8 @@ def _too_few_active_rows(spec: Spec) -> Problem | None:
     if wanted <= bound or "max_active_rows" in spec.run.model_fields_set:
         return None
     message = (
-        f"{plural(wanted, 'request')} at once need as many rows, but {plural(bound, 'row')} at most are worked on unless "
-        f"run.max_active_rows is set: {4 * wanted} leaves some at hand."
+        f"{plural(wanted, 'request')} at once need as many rows, but {plural(bound, 'row')} at most are worked on "
+        f"unless run.max_active_rows is set: {4 * wanted} leaves some at hand."
     )
     return Problem("run.max_active_rows", message)
 
