@@ -31,8 +31,8 @@ pytestmark = pytest.mark.slow
 
 PLUGIN = Path(__file__).resolve().parent.parent / "plugin"
 LATENCY_MS = 60
-SECONDS_FOR_EACH = 1.5
-"""About half of what an option takes."""
+SECONDS_FOR_EACH = 1.2
+"""Less than half of what an option takes."""
 _DEADLINE_S = 90.0
 
 
