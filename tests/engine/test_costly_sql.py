@@ -18,9 +18,9 @@ from rowmill.store.turn import skipping
 
 _KIND = {"name": "kind", "column_type": "sampler", "sampler_type": "category", "params": {"values": ["ab", "ba"]}}
 _TEXT = {"name": "text", "column_type": "expression", "expr": "{{ kind }}!"}
-# Takes a second or two by itself, so that an engine stops that looks for an interrupt only after a batch of rows:
+# Takes a second at least by itself, so that an engine stops that looks for an interrupt only after a batch of rows:
 # DuckDB 2.0.0 does; later ones look inside this function.
-_SLOW = "levenshtein(repeat('ab', 4000) || {0}, repeat('ba', 4000)) > 0"
+_SLOW = "levenshtein(repeat('ab', 9000) || {0}, repeat('ba', 9000)) > 0"
 _LARGE = "len(range(4000000000 + len({0}))) > 0"
 
 
