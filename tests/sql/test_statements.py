@@ -94,7 +94,7 @@ def state() -> Iterator[RunState]:
         staged = {
             "outcome_2": [*key[1:], ("value_0", pa.string())],
             "outcome_together": [*key[1:], ("text", pa.string()), ("done_0", pa.uint64())],
-            "done_task": staging.DONE_TASK,
+            "undeferred_task": staging.TASK_KEY,
             "skipped_task": staging.TASK_KEY,
             "new_deferral": staging.NEW_DEFERRAL,
             "new_worker": staging.NEW_WORKER,

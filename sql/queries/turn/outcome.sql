@@ -1,7 +1,7 @@
 /*
 What a turn does with the outcomes that arrived: values into the working set, failures into
 deferrals and drops, requests into the journal. All of it is written so that doing it twice changes nothing
-(R9). Each registered table (outcome_value, done_task, …) is an Arrow table of this turn's outcomes.
+(R9). Each registered table (outcome_1, undeferred_task, …) is an Arrow table of this turn's outcomes.
 Slot {rows_of}: the table dropped rows leave, active_row or parked_row.
 */
 
@@ -39,8 +39,8 @@ where o.generator = $generator and a.row_group = o.row_group and a.row_index = o
 -- name: clear_deferred
 -- Deferred tasks that ended are deferred no more. O(deferred).
 delete from state.deferred_task as f
-using done_task as d
-where d.ends_deferral and f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
+using undeferred_task as d
+where f.generator = d.generator and f.row_group = d.row_group and f.row_index = d.row_index;
 
 -- name: merge_deferred
 -- Defers tasks of live rows until their own not_before (F4); how long a task has been deferred in all stays known. O(deferred).

@@ -11,7 +11,6 @@ _EPOCH = datetime(1970, 1, 1)
 
 _KEY = [("generator", pa.int32()), ("row_group", pa.int64()), ("row_index", pa.int64())]
 _FAILURE = [("error_type", pa.string()), ("message", pa.string()), ("attempts", pa.int32())]
-DONE_TASK = pa.schema([*_KEY, ("ends_deferral", pa.bool_())])
 TASK_KEY = pa.schema(_KEY)
 NEW_DEFERRAL = pa.schema([*_KEY, *_FAILURE, ("not_before", pa.timestamp("us"))])
 NEW_DROP = pa.schema([*_KEY, ("reason", pa.string()), *_FAILURE, ("source_line", pa.string())])
@@ -82,6 +81,11 @@ NEW_ANSWER = pa.schema([("answer_key", pa.decimal128(38, 0)), ("answer", pa.stri
 def from_epoch(seconds: float) -> datetime:
     """A time as the run database keeps it: UTC without zone. ``seconds`` since the epoch."""
     return _EPOCH + timedelta(seconds=seconds)
+
+
+def to_microseconds(seconds: float) -> int:
+    """The same as a number, as Arrow takes it sooner than a datetime. ``seconds`` since the epoch."""
+    return round(seconds * 1e6)
 
 
 def to_epoch(moment: datetime) -> float:

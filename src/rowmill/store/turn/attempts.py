@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
+import pyarrow as pa
+
 from rowmill.secret import hidden
 from rowmill.source_line import said_by, source_line
-from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, Rows, from_epoch
+from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, TASK_KEY, Rows, to_microseconds
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
 _MESSAGE_LENGTH = 1000
@@ -22,29 +24,35 @@ _REGENERATED = "regenerated"
 
 
 class Attempts:
-    """The attempts of one turn."""
+    """The attempts of one turn, kept as they come: they become columns all at once."""
 
     def __init__(self, invocation: int, now: float) -> None:
-        self.rows = Rows(NEW_ATTEMPT)
+        self._tasks: list[Task] = []
+        self._outcomes: list[str] = []
+        self._requests: list[Request] = []
         self.answers: dict[int, str] = {}
         """Answers to keep, by their key: those of calls that succeeded."""
         self._invocation = invocation
         self._now = now
 
+    def __len__(self) -> int:
+        return len(self._requests)
+
     def note(self, outcome: Outcome) -> None:
         """Records the requests of an outcome; of a failure that was none of a request's, the failed call itself too."""
         last = len(outcome.requests) - 1
-        for key, answer in answers_to_keep(outcome):
-            self.answers.setdefault(key, answer)
+        has_succeeded = outcome.kind is OutcomeKind.SUCCEEDED
         for position, request in enumerate(outcome.requests):
+            if has_succeeded and request.answers:
+                for key, answer in request.answers:
+                    self.answers.setdefault(key, answer)
             if request.is_reused:
-                self._append(outcome, _REUSED, request)
-                continue
-            if request.error_type is None:
+                kind = _REUSED
+            elif request.error_type is None:
                 kind = OutcomeKind.SUCCEEDED
             else:
                 kind = outcome.kind if position == last else OutcomeKind.TRANSIENT
-            self._append(outcome, kind, request)
+            self._append(outcome.task, kind, request)
         if outcome.error is not None and (last < 0 or outcome.requests[last].error_type is None):
             self.note_failed_call(outcome, outcome.kind, error_type(outcome.error), error_text(outcome.error))
 
@@ -58,32 +66,34 @@ class Attempts:
     def note_failed_call(self, outcome: Outcome, kind: OutcomeKind, error: str, message: str) -> None:
         """Records a call that failed without a request, or whose result could not be used."""
         started_at = outcome.started_at or self._now
-        self._append(outcome, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
+        self._append(outcome.task, kind, Request("", started_at, outcome.duration_ms, 0, 0, None, error, message))
 
     def note_regeneration(self, task: Task, message: str) -> None:
         """Records that a row was found invalid and is made again; ``task.attempts`` says how often it was before."""
         request = Request("", self._now, 0.0, 0, 0, None, "InvalidRow", message)
-        self._append(Outcome(OutcomeKind.REJECTED, task), _REGENERATED, request)
+        self._append(task, _REGENERATED, request)
 
-    def _append(self, outcome: Outcome, kind: str, request: Request) -> None:
-        task = outcome.task
-        self.rows.append(
-            self._invocation,
-            *task.key,
-            task.row_id,
-            task.attempts + 1,
-            str(kind),
-            request.error_type,
-            clean(request.message) if request.message is not None else None,
-            None if request.is_reused else request.model or None,
-            from_epoch(request.started_at),
-            request.duration_ms,
-            request.input_tokens,
-            request.output_tokens,
-            request.cost_usd,
-            request.finish_reason,
-            request.cached_tokens,
-            request.cache_write_tokens,
+    def _append(self, task: Task, kind: str, request: Request) -> None:
+        self._tasks.append(task)
+        self._outcomes.append(kind)
+        self._requests.append(request)
+
+    def table(self) -> pa.Table:
+        """All of them as a staged table. There is one at least."""
+        told = dict(zip(Request._fields, zip(*self._requests, strict=True), strict=True))
+        values = {
+            **told,
+            **dict(zip(TASK_KEY.names, zip(*[task.key for task in self._tasks], strict=True), strict=True)),
+            "invocation": [self._invocation] * len(self),
+            "row_id": [task.row_id for task in self._tasks],
+            "attempt": [task.attempts + 1 for task in self._tasks],
+            "outcome": self._outcomes,
+            "message": [None if message is None else clean(message) for message in told["message"]],
+            "model": [None if request.is_reused else request.model or None for request in self._requests],
+            "started_at": [to_microseconds(seconds) for seconds in told["started_at"]],
+        }
+        return pa.Table.from_arrays(
+            [pa.array(values[kind.name], type=kind.type) for kind in NEW_ATTEMPT], schema=NEW_ATTEMPT
         )
 
 

@@ -38,8 +38,9 @@ class Deferrals:
         self._connection.stage("new_deferral", deferrals.table())
         self._connection.execute(sql.merge_deferred.text, {"now": now})
 
-    def end(self) -> None:
-        """Deferred tasks ended: those staged as ``done_task`` with ``ends_deferral``."""
+    def end(self, undeferred: Rows) -> None:
+        """These tasks were deferred, and ended."""
+        self._connection.stage("undeferred_task", undeferred.table())
         self._connection.execute(sql.clear_deferred.text)
 
     def delete_stale(self) -> None:

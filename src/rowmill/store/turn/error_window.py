@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rowmill.errors import RowmillError
@@ -34,11 +34,14 @@ class ErrorWindow:
         self._max_share = max_share
         self._failed = 0
 
-    def add(self, results: Iterable[Failure | None]) -> None:
+    def add(self, results: Sequence[Failure | None]) -> None:
         """Adds the results of a turn in the order they arrived, None for a success.
 
         Stops at the failure that is one too many, so that the window still holds all that led to it.
         """
+        if not self._failed and not any(results):
+            self._results.extend(results)
+            return
         for result in results:
             if len(self._results) == self._results.maxlen:
                 self._failed -= self._results[0] is not None

@@ -8,9 +8,11 @@ never by position (R5).
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -19,11 +21,10 @@ from rowmill.deferral import asked_wait_s, backoff_s, cool_down_s
 from rowmill.errors import BarrierFailed, Transient, Unavailable
 from rowmill.graph.graph import GeneratorNode, Graph
 from rowmill.source_line import source_line
-from rowmill.spec.declaration import LOCAL_RESOURCES, Strategy
+from rowmill.spec.declaration import LOCAL_RESOURCES
 from rowmill.spec.run_settings import RunSettings
 from rowmill.store.database.column_types import ColumnTypes
 from rowmill.store.database.staging import (
-    DONE_TASK,
     NEW_COOLING,
     NEW_DEFERRAL,
     NEW_DROP,
@@ -53,7 +54,10 @@ class Inbox:
 
     values: dict[int, pa.Table] = field(default_factory=dict)
     """Per generator: row_group, row_index, value_0, …"""
-    done: Rows = field(default_factory=lambda: Rows(DONE_TASK))
+    ended: list[TaskKey] = field(default_factory=list)
+    """The tasks of all outcomes."""
+    undeferred: Rows = field(default_factory=lambda: Rows(TASK_KEY))
+    """Tasks that were deferred before, and ended."""
     skipped: Rows = field(default_factory=lambda: Rows(TASK_KEY))
     deferrals: Rows = field(default_factory=lambda: Rows(NEW_DEFERRAL))
     drops: Rows = field(default_factory=lambda: Rows(NEW_DROP))
@@ -62,6 +66,8 @@ class Inbox:
     attempts: Attempts = field(init=False)
     results: list[Failure | None] = field(default_factory=list)
     """Successes (None) and failures that drop their rows, in the order they arrived, for the error window (F6)."""
+    _successes: list[Outcome] = field(default_factory=list)
+    """Those that ``results`` tell of, in the same order."""
     refused: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Endpoints that refused a call (429): kind and message of the error."""
     refused_locally: dict[int, datetime] = field(default_factory=dict)
@@ -70,7 +76,6 @@ class Inbox:
     """Generators of which a call succeeded."""
     answered: set[str] = field(default_factory=set)
     """Resources that answered one."""
-    _place: dict[TaskKey, int] = field(default_factory=dict)
     invalid: list[InvalidCell] = field(default_factory=list)
     """Verdicts that rows are not valid and to be made again."""
     outdated: frozenset[TaskKey] = frozenset()
@@ -87,40 +92,25 @@ class Inbox:
         self.attempts = Attempts(self.invocation, self.now)
 
     def take(self, outcomes: Iterable[Outcome]) -> None:
-        """Sorts outcomes into the tables."""
-        succeeded: dict[int, list[Outcome]] = {}
+        """Sorts outcomes into the tables.
+
+        Nearly all are successes, thousands in a turn: what they have in common is done once for all of a generator.
+        """
+        succeeded: dict[int, list[Outcome]] = defaultdict(list)
+        barriers = self.graph.barriers
         for outcome in outcomes:
-            kind = outcome.kind
-            task = outcome.task
-            self.attempts.note(outcome)
-            if _is_answered(outcome):
-                resource = str(self.graph.generators[task.generator].declaration.resource)
-                self.answered.add(resource)
-                if resource not in LOCAL_RESOURCES:
-                    self.outages.answered(resource, outcome.started_at)
-            if self._is_outdated(outcome):
-                outcome = outcome._replace(kind=OutcomeKind.RELEASED)
-                kind = OutcomeKind.RELEASED
-            is_barrier = self.graph.generators[task.generator].strategy is Strategy.DATASET
-            if is_barrier:
-                outcome = self._without_drops(outcome)
-                kind = outcome.kind
-            ends = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
-            key = task.key
-            self.done.append(*key, ends and task.deferrals > 0)
-            if is_barrier and kind is OutcomeKind.SUCCEEDED:
-                self.over_dataset.append(outcome)
-            elif kind is OutcomeKind.SUCCEEDED:
-                succeeded.setdefault(task.generator, []).append(outcome)
-                if self.outages.has_failed:
-                    self.outages.ended(key)
-                self._place[key] = len(self.results)
+            if outcome.requests or outcome.error is not None:
+                self.attempts.note(outcome)
+            number = outcome.task.generator
+            if outcome.kind is OutcomeKind.SUCCEEDED and number not in barriers and not self._is_outdated(outcome):
+                succeeded[number].append(outcome)
+                self._successes.append(outcome)
                 self.results.append(None)
-            elif kind is OutcomeKind.SKIPPED:
-                self.skipped.append(*key)
-            elif kind is not OutcomeKind.RELEASED:
-                self._take_failure(outcome)
+            else:
+                self._take_other(outcome, is_barrier=number in barriers)
         self.succeeded = frozenset(succeeded)
+        for number, group in succeeded.items():
+            self._note_successes(number, group)
         for outcome, error in self._unavailable:  # after all answers of this turn are known
             self._defer_unavailable(outcome, error)
         for number, group in succeeded.items():
@@ -130,13 +120,50 @@ class Inbox:
             else:
                 self._take_cells(node, group)
 
-    @property
-    def ended(self) -> list[TaskKey]:
-        """The tasks of all outcomes."""
-        return [row[:3] for row in self.done.rows]
+    def _note_successes(self, number: int, outcomes: Sequence[Outcome]) -> None:
+        """Takes note of what tasks of one generator ended with a result."""
+        self.ended += [outcome.task.key for outcome in outcomes]
+        for task in [outcome.task for outcome in outcomes if outcome.task.deferrals]:
+            self.undeferred.append(*task.key)
+        if self.outages.has_failed:
+            for outcome in outcomes:
+                self.outages.ended(outcome.task.key)
+        answered_at = [outcome.started_at for outcome in outcomes if _is_answered(outcome)]
+        if answered_at:
+            self._note_answer(number, max(answered_at))
+
+    def _take_other(self, outcome: Outcome, *, is_barrier: bool) -> None:
+        """Takes what is no result to be written into rows."""
+        task = outcome.task
+        if _is_answered(outcome):
+            self._note_answer(task.generator, outcome.started_at)
+        if self._is_outdated(outcome):
+            outcome = outcome._replace(kind=OutcomeKind.RELEASED)
+        if is_barrier:
+            outcome = self._without_drops(outcome)
+        kind = outcome.kind
+        self.ended.append(task.key)
+        ends = kind in (OutcomeKind.SUCCEEDED, OutcomeKind.SKIPPED) or (is_barrier and kind is OutcomeKind.STOP)
+        if ends and task.deferrals:
+            self.undeferred.append(*task.key)
+        if kind is OutcomeKind.SUCCEEDED:
+            self.over_dataset.append(outcome)
+        elif kind is OutcomeKind.SKIPPED:
+            self.skipped.append(*task.key)
+        elif kind is not OutcomeKind.RELEASED:
+            self._take_failure(outcome)
+
+    def _note_answer(self, number: int, started_at: float) -> None:
+        """Takes note that the resource of a generator answered; ``started_at``: the latest of the calls."""
+        resource = str(self.graph.generators[number].declaration.resource)
+        self.answered.add(resource)
+        if resource not in LOCAL_RESOURCES:
+            self.outages.answered(resource, started_at)
 
     def _is_outdated(self, outcome: Outcome) -> bool:
         """Was this cell asked for of values that were taken back? Of a batch, single rows are: see ``live_rows``."""
+        if not self.outdated:
+            return False
         return outcome.task.key in self.outdated and outcome.kind not in (OutcomeKind.STOP, OutcomeKind.RATE_LIMITED)
 
     # Failures ------------------------------------------------------------------------------------
@@ -169,7 +196,8 @@ class Inbox:
             self._defer_transient(outcome, error)
         else:
             attempts, line = outcome.task.attempts + 1, source_line(error)
-            self._drop(outcome, "rejected", error_type(error), error_text(error), attempts, line)
+            failure = self._drop(outcome, "rejected", error_type(error), error_text(error), attempts, line)
+            self.results.append(failure)
 
     def _defer_rate_limited(self, outcome: Outcome, error: BaseException) -> None:
         """A rate-limited task never uses up its attempts (F1): ``attempts`` stays what it was."""
@@ -210,7 +238,8 @@ class Inbox:
         declaration = self.graph.generators[task.generator].declaration
         if failures >= (declaration.max_attempts or self.settings.max_attempts):
             line = source_line(error)
-            self._drop(outcome, "retries_exhausted", error_type(error), error_text(error), failures, line)
+            text = error_text(error)
+            self.results.append(self._drop(outcome, "retries_exhausted", error_type(error), text, failures, line))
             return
         key = f"{task.generator}:{task.row_group}:{task.row_index}:{failures}"
         base_s = declaration.backoff_base_s or self.settings.backoff_base_s
@@ -224,31 +253,30 @@ class Inbox:
 
     def _drop(
         self, outcome: Outcome, reason: str, kind: str, message: str, attempts: int, line: str | None = None
-    ) -> None:
+    ) -> Failure:
+        """Drops the rows of a task; returns the failure, for the error window."""
         task = outcome.task
         indices = [task.row_index] if task.row_index is not None else self.live_rows(task.row_group, task.generator)
         for index in indices:
             self.drops.append(task.generator, task.row_group, index, reason, kind, message, attempts, line)
         rows = tuple((task.row_group, index) for index in indices)
-        failure = Failure(self.graph.generators[task.generator].name, rows, kind, message)
-        place = self._place.get(task.key)
-        if place is None:
-            self.results.append(failure)
-        else:
-            self.results[place] = failure
+        return Failure(self.graph.generators[task.generator].name, rows, kind, message)
 
     # Results -------------------------------------------------------------------------------------
 
     def _take_cells(self, node: GeneratorNode, outcomes: Sequence[Outcome]) -> None:
-        outputs = node.declaration.outputs
-        outcomes = [judged for outcome in outcomes if (judged := self._judged(node, outcome)) is not None]
-        kept = [outcome for outcome in outcomes if self._has_right_width(outcome, len(outputs))]
-        columns = self._arrays(node, kept)
+        width = len(node.declaration.outputs)
+        if InvalidRow in {type(outcome.values) for outcome in outcomes}:
+            outcomes = [judged for outcome in outcomes if (judged := self._judged(node, outcome)) is not None]
+        if {len(outcome.values) for outcome in outcomes} - {width}:
+            outcomes = [outcome for outcome in outcomes if self._has_right_width(outcome, width)]
+        columns = self._arrays(node, outcomes)
         if columns is None:
-            kept = [outcome for outcome in kept if self._fits(node, outcome)]
-            columns = self._arrays(node, kept)
+            outcomes = [outcome for outcome in outcomes if self._fits(node, outcome)]
+            columns = self._arrays(node, outcomes)
             assert columns is not None, "values that fit one by one fit together"
-        self._put(node, [o.task.row_group for o in kept], [o.task.row_index for o in kept], columns)
+        tasks = [outcome.task for outcome in outcomes]
+        self._put(node, [task.row_group for task in tasks], [task.row_index for task in tasks], columns)
 
     def _judged(self, node: GeneratorNode, outcome: Outcome) -> Outcome | None:
         """The outcome with its plain values; None for a row that was judged and is to be dropped.
@@ -372,8 +400,16 @@ class Inbox:
         return given, columns
 
     def _reject(self, outcome: Outcome, kind: str, message: str) -> None:
+        """A call that succeeded failed after all: its result cannot be used."""
         self.attempts.note_failed_call(outcome, OutcomeKind.REJECTED, kind, message)
-        self._drop(outcome, "rejected", kind, message, outcome.task.attempts + 1)
+        failure = self._drop(outcome, "rejected", kind, message, outcome.task.attempts + 1)
+        self.results[self._place_of[outcome.task.key]] = failure
+
+    @cached_property
+    def _place_of(self) -> dict[TaskKey, int]:
+        """Where ``results`` tell of each task that succeeded. Asked for when they tell of all outcomes."""
+        places = [place for place, result in enumerate(self.results) if result is None]
+        return {outcome.task.key: place for outcome, place in zip(self._successes, places, strict=True)}
 
     def _put(
         self, node: GeneratorNode, groups: Sequence[int], indices: Sequence[int | None], columns: Sequence[pa.Array]

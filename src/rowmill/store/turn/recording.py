@@ -17,6 +17,7 @@ from rowmill.store.database.connection import Connection
 from rowmill.store.database.staging import NEW_DROP, Rows
 from rowmill.store.database.statements import statements_of
 from rowmill.store.layout.layout import Layout
+from rowmill.store.turn.attempts import Attempts
 from rowmill.store.turn.deferrals import Deferrals
 from rowmill.store.turn.drop_log import DropLog
 from rowmill.store.turn.dropping import ACTIVE, give_up
@@ -72,12 +73,10 @@ class Recording:
                 self._write_values(number, table)
         if inbox.skipped:
             changed |= self._write_skips(inbox.skipped)
-        if inbox.done:
-            self._connection.stage("done_task", inbox.done.table())
-            if any(ends_deferral for *_, ends_deferral in inbox.done.rows):
-                self._deferrals.end()
-        if inbox.attempts.rows:
-            self.record_attempts(inbox.attempts.rows)
+        if inbox.undeferred:
+            self._deferrals.end(inbox.undeferred)
+        if inbox.attempts:
+            self.record_attempts(inbox.attempts)
         if inbox.attempts.answers:
             self._connection.stage("new_answer", inbox.attempts.kept_answers().table())
             execute(sql.keep_answers.text)
@@ -94,7 +93,7 @@ class Recording:
         self._give_up(list(self._patience.exhausted(inbox, ledger.now)), ledger)
         return changed
 
-    def record_attempts(self, attempts: Rows) -> None:
+    def record_attempts(self, attempts: Attempts) -> None:
         """Journals requests and failed calls (R9)."""
         if self._untotalled >= _TOTALLED_TOGETHER:
             # Before this turn's attempts are inserted: until the commit they have no row numbers of their own.
@@ -102,7 +101,7 @@ class Recording:
             self._untotalled = 0
         self._connection.stage("new_attempt", attempts.table())
         self._connection.execute(sql.insert_attempts.text)
-        self._untotalled += len(attempts.rows)
+        self._untotalled += len(attempts)
 
     def _write_values(self, number: int, table: pa.Table) -> None:
         self._connection.stage(f"outcome_{number}", table)

@@ -63,7 +63,7 @@ class Stopping:
 
     def watch_budget(self, inbox: Inbox, ledger: TurnLedger) -> None:
         """Stops when the budget is used up."""
-        used_up = self._budget.reached(to_epoch(ledger.now), has_attempts=bool(inbox.attempts.rows))
+        used_up = self._budget.reached(to_epoch(ledger.now), has_attempts=bool(inbox.attempts))
         ledger.note_stop(Stop.BUDGET_REACHED, used_up)
 
     def note(self, ledger: TurnLedger) -> None:

@@ -211,7 +211,7 @@ class Turn:
         self._in_flight.remove(inbox.ended)
         self._trace.record(arrived, ledger.now)
         changed = self._recording.write(inbox, ledger)
-        if inbox.done:
+        if inbox.ended:
             self._regeneration.arrived(inbox.ended)
         self._stopping.watch_budget(inbox, ledger)
         self._regenerate(inbox.invalid, ledger)
@@ -319,7 +319,7 @@ class Turn:
             journal.note_regeneration(task, row.message)
             self._journal.count_rows("regenerated", self._layout.graph.generators[row.generator].name)
         if found.again:
-            self._recording.record_attempts(journal.rows)
+            self._recording.record_attempts(journal)
             self._deferrals.delete_stale()
             if not found.cleared.isdisjoint(self._layout.graph.barriers):
                 self._barriers.reopen()
