@@ -188,7 +188,7 @@ class Host:
                 journal = []
                 outcomes = await self._executor.execute(tasks_of(data), journal)
                 del self._running[data.call]
-                self._endings.append(_travelling(data.call, outcomes))
+                self._endings.append(ending_data(data.call, outcomes))
                 self._has_news.set()
         if data is not None and self._running.pop(data.call, None) is not None:
             self._tell_cut_off(data, journal)
@@ -228,7 +228,15 @@ class Host:
             logs = list(self._logs)
             self._logs.clear()
             running = len(self._running) + len(self._waiting)
-            self._send(Results(endings, questions, running, time.time(), logs))
+            self._send_results(Results(endings, questions, running, time.time(), logs))
+
+    def _send_results(self, results: Results) -> None:
+        """Sends what ended. What pickle refuses fails its row, and no other."""
+        try:
+            frame = encode(results)
+        except Exception:  # noqa: BLE001  a value may be anything: which it is, is looked for one by one
+            frame = encode(results._replace(endings=[_travelling(ending) for ending in results.endings]))
+        self._send_frame(frame)
 
     def _send(self, message: FromWorker) -> None:
         self._send_frame(encode(message))
@@ -330,30 +338,30 @@ def _with_functions(spec: Spec, functions: Mapping[str, bytes]) -> Spec:
     return spec.model_copy(update={"columns": tuple(columns)}) if functions else spec
 
 
-def _travelling(call: int, outcomes: Sequence[Outcome]) -> EndingData:
-    """The ending of a call, certain to travel: what pickle refuses fails its row, and no other."""
-    ending = ending_data(call, outcomes)
-    try:
-        pickle.dumps(tuple(ending), 5)
-    except Exception as error:  # noqa: BLE001  a value may be anything; it becomes the outcome of its row
-        message = f"A value cannot be sent to the driver: {type(error).__name__}. Return plain Python values."
-        refused = GeneratorError(message, "ValueError")
-        ended = [
-            outcome._replace(kind=OutcomeKind.REJECTED, values=None, error=refused)
-            if not _can_travel(outcome.values)
-            else outcome
-            for outcome in outcomes
-        ]
-        ending = ending_data(call, ended)
-    return ending
+def _travelling(ending: EndingData) -> EndingData:
+    """An ending that is certain to travel: what does not fails its row."""
+    if _error_of(ending) is None:
+        return ending
+    of_state = _error_of(ending.state)
+    results = []
+    for result in ending.results:
+        refusal = of_state or _error_of(result)
+        if refusal is None:
+            results.append(result)
+            continue
+        what = "A value" if of_state is None else "The returned state"
+        message = f"{what} cannot be sent to the driver: {refusal}. Return plain Python values."
+        results.append((OutcomeKind.REJECTED.value, None, error_data(GeneratorError(message, "ValueError"))))
+    return ending._replace(results=results, state=ending.state if of_state is None else None)
 
 
-def _can_travel(values: Any) -> bool:
+def _error_of(value: Any) -> str | None:
+    """What kind of error pickle has with a value; None if it has none."""
     try:
-        pickle.dumps(values, 5)
-    except Exception:  # noqa: BLE001  that is the question
-        return False
-    return True
+        pickle.dumps(value, 5)
+    except Exception as error:  # noqa: BLE001  that is the question
+        return type(error).__name__
+    return None
 
 
 def _could_not_open(error: BaseException) -> GeneratorError:

@@ -100,11 +100,21 @@ def _result(outcome: Outcome) -> tuple[str, Any, ErrorData | None]:
     if outcome.error is not None:
         return outcome.kind.value, None, error_data(outcome.error)
     values = outcome.values
-    foreign = None if isinstance(values, pa.Table) else _foreign(values)
-    if foreign is not None:
-        message = f"A value of type {foreign} is none that a column can hold. Return plain Python values."
-        return OutcomeKind.REJECTED.value, None, error_data(GeneratorError(message, "ValueError"))
+    refusal = None if isinstance(values, pa.Table) else _refusal(values)
+    if refusal is not None:
+        return OutcomeKind.REJECTED.value, None, error_data(GeneratorError(refusal, "ValueError"))
     return outcome.kind.value, values, None
+
+
+def _refusal(values: Any) -> str | None:
+    """Why values may not travel; None if they may."""
+    try:
+        foreign = _foreign(values)
+    except RecursionError:
+        return "A value holds itself, or values in values without end. No column can hold it."
+    if foreign is None:
+        return None
+    return f"A value of type {foreign} is none that a column can hold. Return plain Python values."
 
 
 def _foreign(value: Any) -> str | None:
@@ -119,7 +129,7 @@ def _foreign(value: Any) -> str | None:
     else:
         parts = ()
     if not f"{kind.__module__}.".startswith(_OWN) and kind.__module__ != "builtins":
-        return f"{kind.__module__}.{kind.__qualname__}"
+        return f"{kind.__module__.partition('@')[0]}.{kind.__qualname__}"
     return next((found for part in parts if (found := _foreign(part)) is not None), None)
 
 

@@ -6,6 +6,7 @@ columns take more: a UUID may come as text, and a JSON column takes JSON text or
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,6 @@ from rowmill.value.python_value import python_values
 
 sql = statements_of("layout/expression")
 _SHOWN = 80
-_MISFIT = (pa.ArrowException, ValueError, TypeError, OverflowError, RecursionError)
 
 
 def arrow_schema(connection: Connection, columns: Sequence[tuple[str, str]]) -> pa.Schema:
@@ -49,7 +49,9 @@ class ColumnTypes:
         """The values as an Arrow array the column takes, or None if any of them does not fit."""
         try:
             return self._fittings[column].array(values)
-        except _MISFIT:
+        except MemoryError:  # no fault of the values'
+            raise
+        except Exception:  # noqa: BLE001  a value may be anything: its own methods are asked what it is
             return None
 
     def checked(self, column: str, values: pa.ChunkedArray) -> pa.Array | None:
@@ -69,7 +71,10 @@ class ColumnTypes:
 
     def misfit(self, column: str, value: Any) -> str:
         """What to tell about a value that does not fit its column: column, type and the value, shortened."""
-        shown = ascii(value)
+        try:
+            shown = ascii(value)
+        except Exception:  # noqa: BLE001  a value may be anything: nested too deeply, or with a repr that fails
+            shown = ascii(reprlib.repr(value))[1:-1]
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
         return (
             f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__}). "
