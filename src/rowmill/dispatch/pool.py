@@ -18,8 +18,10 @@ from rowmill.task import Request, Task, TaskKey
 
 _LEAST_PREFETCH = 8
 _MOST_PREFETCH = 4096
-_AT_HAND_S = 0.5
-"""What ends in so long a time is at hand, so that the database is asked about four times a second."""
+_AT_HAND_S = 1.0
+"""What ends in so long a time is at hand, so that the database is asked about twice a second."""
+_MOST_AT_HAND = 2048
+"""More are at hand only if turns take so long: of so many tasks, asking costs less than handing them over."""
 _SUCCESSES_TO_GROW = 25
 _DECREASE = 0.75
 
@@ -110,7 +112,7 @@ class Pool:
         """Calls that may run at once: what was learned, less while the resource is ramped up; one while it is away."""
         if self._absence.is_away:
             return 1
-        return min(self._learned, self._ramped(now))
+        return self._learned if self._ramp is None else min(self._learned, self._ramped(now))
 
     def _ramped(self, now: float) -> int:
         """How far the ramp has come, as a limit."""
@@ -177,7 +179,7 @@ class Pool:
             return 0
         limit = self.limit(now)
         capacity = min(limit * self._rows_per_call, max(self.max_in_flight, self._rows_per_call))
-        most = max(_LEAST_PREFETCH, capacity * 4, math.ceil(self._ended_per_s * _AT_HAND_S))
+        most = max(_LEAST_PREFETCH, capacity * 4, self._at_hand)
         prefetch = 0 if self._is_refusing else min(self.prefetch, most)
         missing = capacity + prefetch - self.running_tasks - len(self.queue)
         # Asking costs the same for one task as for many: as long as half of them is there, there is time.
@@ -223,16 +225,21 @@ class Pool:
         """Counts tasks that ended, to know how many to have at hand."""
         self._completed += tasks
 
+    @property
+    def _at_hand(self) -> int:
+        """How many tasks are at hand so that the database is seldom asked."""
+        return math.ceil(min(self._ended_per_s * _AT_HAND_S, _MOST_AT_HAND))
+
     def adapt_prefetch(self, elapsed_s: float, longest_turn_s: float, *, turn_is_full: bool) -> None:
         """Has at hand four times what may end during the longest turn, unless turns carry enough already.
 
         What a turn hands out is counted when it starts, and has to last until the next one ends: a turn, the pause
-        after it, and a turn again. It is asked for when half of it is left, and lasts half a second at least, as asking
-        costs some milliseconds. ``elapsed_s``: since the last call.
+        after it, and a turn again. It is asked for when half of it is left, and lasts a second where that is not too
+        much, as asking costs some milliseconds. ``elapsed_s``: since the last call.
         """
         if elapsed_s > 0:
             self._ended_per_s += (self._completed / elapsed_s - self._ended_per_s) * min(1.0, elapsed_s)
-        wanted = math.ceil(max(4 * self._completed, self._ended_per_s * max(4 * longest_turn_s, _AT_HAND_S)))
+        wanted = max(4 * self._completed, math.ceil(self._ended_per_s * 4 * longest_turn_s), self._at_hand)
         if turn_is_full:
             wanted = min(wanted, self.prefetch)
         self.prefetch = min(_MOST_PREFETCH, max(_LEAST_PREFETCH, wanted, self.prefetch * 31 // 32))

@@ -25,7 +25,7 @@ class DispatchSettings:
     """How the dispatcher works. Durations in seconds."""
 
     max_in_flight: int = 1024
-    commit_window_s: float = 0.025
+    commit_window_s: float = 0.040
     cool_down_s: float = 2.0
     drain_s: float = 30.0
     """How long running calls may take to finish once the run is to stop."""

@@ -14,6 +14,8 @@ _LONG_AGO_S = 30.0
 """A long turn counts half after this time. One waits now and then while the log is folded, and the next will, too."""
 _LONGEST_LAG_S = 0.045
 """What a result may wait for its commit (D2), and a little less."""
+_MEAN_LAG_S = 0.042
+"""What it may wait in the mean where turns go alone."""
 _IDLE_SHARE = 0.15
 """A loop that is idle for less than this share of its time has none left for a turn beside it."""
 _LEAST_TIME_S = 0.002
@@ -77,10 +79,9 @@ class TurnTimes:
         come in while a turn is taken, too, and wait for the one after it. Alone, they wait half the time between turns
         in the mean.
         """
-        spare_s = max(0.0, _LONGEST_LAG_S - self.took_s)
         if self.is_alone:
-            return self.started_at + self.took_s + 2 * min(window_s, spare_s)
-        return self.started_at + min(window_s, spare_s)
+            return self.started_at + self.took_s + 2 * min(window_s, max(0.0, _MEAN_LAG_S - self.took_s))
+        return self.started_at + min(window_s, max(0.0, _LONGEST_LAG_S - self.took_s))
 
     def _went_alone(self, now: float) -> None:
         took_s = min(self.took_s, 2 * _LONGEST_LAG_S)

@@ -55,8 +55,9 @@ class LocalExecutor:
         """See :class:`~rowmill.dispatch.protocol.Executor`."""
         first = tasks[0]
         row_ids = [task.row_id for task in tasks if task.row_id is not None]
-        regenerations = [task.regenerations for task in tasks] if any(task.regenerations for task in tasks) else ()
-        call = Call(first.row_group, row_ids, self._names.get(first.generator, ""), regenerations, first.deferrals)
+        regenerations = [task.regenerations for task in tasks]
+        name = self._names.get(first.generator, "")
+        call = Call(first.row_group, row_ids, name, regenerations if any(regenerations) else (), first.deferrals)
         call.requests = journal
         started_at = self._wall_clock()
         try:
@@ -67,17 +68,18 @@ class LocalExecutor:
             results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
         except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
-        self._tell_of(first.generator, results)
         took_ms = max(0.0, self._wall_clock() - started_at) * 1000
-        return [
-            _outcome(task, result, journal if place == 0 else (), started_at, took_ms)
-            for place, (task, result) in enumerate(zip(tasks, results, strict=True))
-        ]
+        if _log.isEnabledFor(logging.INFO):
+            self._tell_of(first.generator, results)
+        requests: Sequence[Request] = journal  # those of the call are told with its first task
+        outcomes = []
+        for task, result in zip(tasks, results, strict=True):
+            outcomes.append(_outcome(task, result, requests, started_at, took_ms))
+            requests = ()
+        return outcomes
 
     def _tell_of(self, generator: int, results: Sequence[Any]) -> None:
         """Logs the traceback of errors of code that is not ours, once for each place (with ``-v``)."""
-        if not _log.isEnabledFor(logging.INFO):
-            return
         for error in results:
             if not isinstance(error, BaseException) or not _is_of_code(error):
                 continue

@@ -55,34 +55,33 @@ def token_usage(usage: Any, input_names: Sequence[str], output_names: Sequence[s
         return found
 
     input_tokens, output_tokens = total(input_names), total(output_names)
-    cached, written = (_part(usage, names, input_tokens) for names in (_CACHED, _WRITTEN))
+    cached, written = (_part(usage, paths, input_tokens) for paths in (_CACHED, _WRITTEN))
     if cached + written > input_tokens:
         cached = written = 0  # an account that does not add up lowers no price
     note = f"Counted as 0, as no count of tokens: {', '.join(doubtful)}." if doubtful else None
     return TokenUsage(input_tokens, output_tokens, note, cached, written)
 
 
-def _part(usage: dict[str, Any], names: Sequence[str], whole: int) -> int:
-    """How many of the input tokens, under the first of these names that says so; never more than all."""
-    for name in names:
+def _part(usage: dict[str, Any], paths: Sequence[tuple[str, ...]], whole: int) -> int:
+    """How many of the input tokens, at the first of these places that says so; never more than all."""
+    for path in paths:
         value: Any = usage
-        for part in name.split("."):
-            value = value.get(part) if type(value) is dict else None
-        count = _count(value)
-        if count is not None:
+        for name in path:
+            value = value.get(name) if type(value) is dict else None
+        if value is not None and (count := _count(value)) is not None:
             return min(count, whole)
     return 0
 
 
 _CACHED = (
-    "prompt_tokens_details.cached_tokens",  # OpenAI, vLLM, OpenRouter
-    "input_tokens_details.cached_tokens",
-    "cache_read_input_tokens",  # Anthropic
-    "prompt_cache_hit_tokens",  # DeepSeek
-    "cached_tokens",  # Moonshot
-    "cache_n",  # llama.cpp
+    ("prompt_tokens_details", "cached_tokens"),  # OpenAI, vLLM, OpenRouter
+    ("input_tokens_details", "cached_tokens"),
+    ("cache_read_input_tokens",),  # Anthropic
+    ("prompt_cache_hit_tokens",),  # DeepSeek
+    ("cached_tokens",),  # Moonshot
+    ("cache_n",),  # llama.cpp
 )
-_WRITTEN = ("cache_creation_input_tokens", "prompt_tokens_details.cache_write_tokens")
+_WRITTEN = (("cache_creation_input_tokens",), ("prompt_tokens_details", "cache_write_tokens"))
 
 
 def estimated_tokens(text: str) -> int:

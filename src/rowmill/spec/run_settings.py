@@ -63,7 +63,7 @@ class RunSettings(StrictModel):
     max_error_share: Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)] = 0.5
     """Stop when this share of the window are failures: rejected, out of attempts, or a constraint that was not met
     (F6). A run with fewer results than the window never stops this way."""
-    commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 25.0
+    commit_window_ms: Annotated[float, Field(strict=True, ge=0, le=50, allow_inf_nan=False)] = 40.0
     """How long a result may wait for others before it is committed (D2)."""
     executor: Executor = Field(default_factory=LocalExecutor)
     """Where calls are made: ``local``, in this process; ``processes``, beside it; or with settings, ``{kind: processes,
