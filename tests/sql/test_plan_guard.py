@@ -32,6 +32,7 @@ VIEWS = (
 )
 STATEMENTS = (
     "pull_ready_tasks",
+    "pull_of_single_generators",
     "unfinished_rows",
     "admit_row_groups",
     "deferred_summary",

@@ -82,11 +82,11 @@ def test_d2_alone_results_wait_up_to_twice_the_window_which_is_the_window_in_the
     _turns(clock, 10)
     assert clock.times.is_alone
     ended_at = clock.now - BETWEEN_S
-    assert clock.times.next_at(0.025) == pytest.approx(ended_at + 0.05)
+    assert clock.times.next_at(0.02) == pytest.approx(ended_at + 0.04)
     assert clock.times.next_at(0.01) == pytest.approx(ended_at + 0.02)
     assert clock.times.next_at(0.0) == pytest.approx(ended_at)
-    _turns(clock, 1, alone_s=0.04)  # 5 ms are left of what a result may wait
-    assert clock.times.next_at(0.025) == pytest.approx(clock.now - BETWEEN_S + 0.01)
+    _turns(clock, 1, alone_s=0.04)  # 2 ms are left of what a result may wait in the mean
+    assert clock.times.next_at(0.025) == pytest.approx(clock.now - BETWEEN_S + 0.004)
 
 
 def test_d2_beside_the_loop_the_window_begins_with_the_turn_and_is_shorter_the_longer_it_takes() -> None:

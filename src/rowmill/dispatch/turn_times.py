@@ -16,6 +16,8 @@ _LONGEST_LAG_S = 0.045
 """What a result may wait for its commit (D2), and a little less."""
 _MEAN_LAG_S = 0.042
 """What it may wait in the mean where turns go alone."""
+_LONGEST_PAUSE_S = 0.050
+"""Between turns that go alone: the next one may take twice as long as the last one, and results wait for its end."""
 _IDLE_SHARE = 0.15
 """A loop that is idle for less than this share of its time has none left for a turn beside it."""
 _LEAST_TIME_S = 0.002
@@ -80,7 +82,8 @@ class TurnTimes:
         in the mean.
         """
         if self.is_alone:
-            return self.started_at + self.took_s + 2 * min(window_s, max(0.0, _MEAN_LAG_S - self.took_s))
+            pause_s = 2 * min(window_s, max(0.0, _MEAN_LAG_S - self.took_s))
+            return self.started_at + self.took_s + min(pause_s, _LONGEST_PAUSE_S)
         return self.started_at + min(window_s, max(0.0, _LONGEST_LAG_S - self.took_s))
 
     def _went_alone(self, now: float) -> None:

@@ -91,22 +91,21 @@ class Pull:
         types = dict(layout.value_columns)
         kinds = arrow_schema(connection, [(name, types[name]) for name in names])
         self._are_plain = all(is_plain(field.type) for field in kinds)
-        self._query = sql.pull_ready_tasks.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
+        resources = [node.declaration.resource for node in nodes]
+        self._shares = len(set(resources)) < len(resources)
+        """Whether any resource has several generators."""
+        query = sql.pull_ready_tasks if self._shares else sql.pull_of_single_generators
+        self._query = query.fill(inputs=layout.inputs(cells, names) or "null as no_inputs")
 
     def pull(self, free: Mapping[str, int], now: datetime) -> list[Task]:
         """Marks up to ``free`` tasks per resource in flight and returns them in the order they are to start (C4)."""
         capacity = {resource: count for resource, count in free.items() if count > 0}
         if not capacity:
             return []
-        rows = self._rows(
-            {
-                "resources": list(capacity),
-                "free": list(capacity.values()),
-                "most": max(capacity.values()),
-                **self._share.parameters(),
-                "now": now,
-            }
-        )
+        parameters: dict[str, Any] = {"resources": list(capacity), "free": list(capacity.values()), "now": now}
+        if self._shares:
+            parameters |= {"most": max(capacity.values()), **self._share.parameters()}
+        rows = self._rows(parameters)
         if not rows:
             return []
         self._in_flight.add(row[:3] for row in rows)
@@ -124,7 +123,8 @@ class Pull:
                 task = Task(generator, row_group, None, None, attempts, self._barriers.task_rows(generator))
             tasks.append(task._replace(deferrals=deferrals) if deferrals else task)
             started[generator] = started.get(generator, 0) + 1
-        self._share.charge(started)
+        if self._shares:
+            self._share.charge(started)
         return self._regeneration.number(tasks)
 
     def _rows(self, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
