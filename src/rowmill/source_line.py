@@ -33,7 +33,7 @@ def source_line(error: BaseException | None) -> str | None:
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(told := getattr(error, LINE_ELSEWHERE, None), str):
+        if isinstance(told := vars(error).get(LINE_ELSEWHERE), str):
             return told
         for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
             file = frame.f_code.co_filename

@@ -180,7 +180,10 @@ def error_type(error: BaseException) -> str:
     """The short name of an error's kind, as stored in ``attempt`` and ``dropped_row``."""
     if isinstance(error, TimeoutError):
         return "Timeout"
-    name = getattr(error, "error_type", None)
+    try:
+        name = getattr(error, "error_type", None)
+    except Exception:  # noqa: BLE001  a user's error may fail at anything
+        name = None
     name = name if isinstance(name, str) and name else type(error).__name__
     return name[:100].encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -56,6 +56,37 @@ def odd(row):
     made = ODD.get(row["number"])
     return {"value": [row["number"]] if made is None else made()}
 
+class Panic(BaseException):  # as of a library in Rust
+    pass
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
+
+class Untyped(Exception):
+    @property
+    def error_type(self):
+        raise RuntimeError("no type")
+
+RAISED = {
+    1: lambda: Panic("index out of bounds"),
+    2: lambda: SystemExit(3),
+    3: lambda: StopIteration(1),
+    4: Speechless,
+    5: Untyped,
+    6: lambda: BaseExceptionGroup("two", [Panic("one"), ValueError("other")]),
+    7: lambda: ExceptionGroup("two", [ValueError("one"), ValueError("other")]),
+    8: lambda: RecursionError("too deep"),
+}
+
+def raises(row):
+    if row["number"] in RAISED:
+        raise RAISED[row["number"]]()
+    return row["number"]
+
+async def raises_later(row):
+    return raises(row)
+
 def keeps(rows, state):
     value = [1] * len(rows["row_index"])
     return {"row_index": rows["row_index"], "value": value}, (lambda: 1)
@@ -90,6 +121,19 @@ def test_v3_a_value_that_nothing_can_hold_costs_its_row(tmp_path: Path, executor
     assert kept == [0, 9]
     assert sorted(dropped) == list(range(1, 9))
     assert all("value" in message.lower() for message in dropped.values()), dropped
+
+
+@pytest.mark.parametrize("rows_per_call", [1, 4])
+@pytest.mark.parametrize("function", ["raises", "raises_later"])
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_f3_whatever_a_function_raises_costs_its_row(
+    tmp_path: Path, executor: str, function: str, rows_per_call: int
+) -> None:
+    column = {"generator_function": f"functions:{function}", "dtype": "int", "max_rows_per_call": rows_per_call}
+    kept, dropped = _made(tmp_path, column, executor)
+    assert kept == [0, 9]
+    assert sorted(dropped) == list(range(1, 9))
+    assert "raised Panic: index out of bounds" in dropped[1]
 
 
 @pytest.mark.parametrize("executor", ["local", "processes"])

@@ -15,7 +15,7 @@ from trio.testing import MockClock
 from rowmill.dispatch.pool import Pool, ResourceLimit
 from rowmill.dispatch.protocol import CallEnding
 from rowmill.dispatch.slot import Slot
-from rowmill.errors import Incompatible, WorkersAway
+from rowmill.errors import Incompatible, InternalError, WorkersAway
 from rowmill.remote.crew import Crew, CrewSettings, hire
 from rowmill.remote.link import CannotLaunch, LinkLost
 from rowmill.remote.members import GroupPlan
@@ -23,6 +23,8 @@ from rowmill.remote.messages import (
     PROTOCOL,
     CallData,
     EndingData,
+    ErrorData,
+    Failed,
     Hello,
     Open,
     Question,
@@ -486,3 +488,16 @@ def test_w8_what_a_worker_is_told_shows_no_key() -> None:
     told = Open("a", "{}", "/", {0: "text"}, frozenset(), {"KEY": KEY})
     assert KEY not in repr(told)
     assert KEY not in f"{told}"
+
+
+def test_a_worker_that_fails_by_itself_stops_the_run_with_its_error_and_no_group() -> None:
+    async def story(played: Played) -> None:
+        (link,) = played.launcher.links
+        played.submit(1)
+        await anyio.sleep(0.1)
+        link.say(Failed("internal", ErrorData("InternalError", "InternalError", "two and two make five")))
+        await anyio.sleep(0.1)
+
+    played = play(story)
+    assert isinstance(played.error, InternalError)
+    assert "two and two make five" in str(played.error)

@@ -66,7 +66,9 @@ class LocalExecutor:
             await checkpoint_if_cancelled()
             # Nobody cancelled this call: the generator's code raised it by itself.
             results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
         took_ms = max(0.0, self._wall_clock() - started_at) * 1000
         if _log.isEnabledFor(logging.INFO):

@@ -391,14 +391,19 @@ class Crew:
                 with anyio.CancelScope(shield=True):
                     await link.kill()
 
-    @staticmethod
     async def _catch(
-        worker: CrewWorker, both: anyio.CancelScope, function: Callable[..., Awaitable[object]], *arguments: object
+        self,
+        worker: CrewWorker,
+        both: anyio.CancelScope,
+        function: Callable[..., Awaitable[object]],
+        *arguments: object,
     ) -> None:
         try:
             await function(*arguments)
-        except LinkLost as error:
+        except RowmillError as error:
             worker.reason = worker.reason or str(error)
+            if not isinstance(error, LinkLost):
+                self._fail(error)
         both.cancel()
 
     def _join(self, worker: CrewWorker) -> None:

@@ -20,7 +20,9 @@ from rowmill.errors import GeneratorError
 from rowmill.generators.custom.asked_model import AskedModel, BlockingModel
 from rowmill.generators.custom.function import CustomFunction
 from rowmill.generators.custom.kept_instance import KeptInstance
+from rowmill.generators.custom.uncommon import is_uncommon, is_uncommon_of_coroutine
 from rowmill.generators.protocol import BatchGenerator, Call, CellGenerator, Lasting, Model
+from rowmill.source_line import said_by
 from rowmill.spec.declaration import Output
 from rowmill.task import Row
 from rowmill.value.json_value import JsonObject
@@ -84,8 +86,10 @@ class _Function(Lasting):
     def _call(self, call: Call, *subject: Any) -> Any:
         try:
             result = self._callable(*self._arguments(call, *subject))
-        except (SystemExit, StopIteration) as error:  # neither may end more than this call
-            raise self._broken(f"raised {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            if not is_uncommon(error):
+                raise
+            raise self._broken(f"raised {type(error).__name__}: {said_by(error)}") from error
         if inspect.iscoroutine(result):
             result.close()
             raise self._broken("returned a coroutine: write it with 'async def'.")
@@ -113,8 +117,10 @@ class FunctionCells(_Function, CellGenerator):
         if self._function.is_async:
             try:
                 result = await self._callable(*self._arguments(call, dict(row)))
-            except SystemExit as error:
-                raise self._broken(f"raised SystemExit: {error}") from error
+            except BaseException as error:
+                if not is_uncommon_of_coroutine(error):
+                    raise
+                raise self._broken(f"raised {type(error).__name__}: {said_by(error)}") from error
             return self._values(result, row)
         (values,) = await self.generate_rows([row], call)
         if isinstance(values, Exception):
@@ -186,8 +192,10 @@ class TableFunction(_Function):
             return await self._in_thread(lambda: self._call(call, *subject))
         try:
             return await self._callable(*self._arguments(call, *subject))
-        except SystemExit as error:
-            raise self._broken(f"raised SystemExit: {error}") from error
+        except BaseException as error:
+            if not is_uncommon_of_coroutine(error):
+                raise
+            raise self._broken(f"raised {type(error).__name__}: {said_by(error)}") from error
 
     def _table(self, result: Any, given: Sequence[str]) -> pa.Table:
         """A result as a table of its key and the outputs; ``given``: names of the columns the function got."""

@@ -12,7 +12,9 @@ import anyio.to_thread
 from rowmill.counted import plural
 from rowmill.errors import GeneratorError, Rejected, RunStopping
 from rowmill.generators.custom.function import CustomFunction
+from rowmill.generators.custom.uncommon import is_uncommon, is_uncommon_of_coroutine
 from rowmill.generators.protocol import Call, CellGenerator
+from rowmill.source_line import said_by
 from rowmill.task import Row
 
 _LARGEST = 3.4028235677973366e38
@@ -50,14 +52,18 @@ class EmbeddingFunction:
     async def _guarded_await(self, texts: Sequence[str]) -> Any:
         try:
             return await self._function.function(list(texts))
-        except SystemExit as error:
-            raise self._broken(f"raised SystemExit: {error}") from error
+        except BaseException as error:
+            if not is_uncommon_of_coroutine(error):
+                raise
+            raise self._broken(f"raised {type(error).__name__}: {said_by(error)}") from error
 
     def _guarded(self, texts: Sequence[str]) -> Any:
         try:
             return self._function.function(list(texts))
-        except (SystemExit, StopIteration) as error:  # neither may end more than this call
-            raise self._broken(f"raised {type(error).__name__}: {error}") from error
+        except BaseException as error:
+            if not is_uncommon(error):
+                raise
+            raise self._broken(f"raised {type(error).__name__}: {said_by(error)}") from error
 
     def _vectors(self, result: Any, texts: int) -> Sequence[Sequence[float]]:
         result = result.tolist() if hasattr(result, "tolist") else result
