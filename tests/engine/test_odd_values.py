@@ -12,6 +12,9 @@ from rowmill import RunDatabase
 
 FUNCTIONS = """
 import threading
+
+import pyarrow as pa
+
 from collections.abc import Mapping
 
 class Unreadable(Mapping):
@@ -87,6 +90,16 @@ def raises(row):
 async def raises_later(row):
     return raises(row)
 
+def judges(rows: pa.Table):
+    raise (GeneratorExit() if rows["number"][0].as_py() % 2 else Panic("judging"))
+
+class Closes:
+    def generate(self, row):
+        return row["number"]
+
+    def close(self):
+        raise Panic("closing")
+
 def keeps(rows, state):
     value = [1] * len(rows["row_index"])
     return {"row_index": rows["row_index"], "value": value}, (lambda: 1)
@@ -94,7 +107,9 @@ def keeps(rows, state):
 COLUMN = {"name": "value", "column_type": "custom", "required_columns": ["number"]}
 
 
-def _made(directory: Path, column: dict[str, Any], executor: str) -> tuple[list[int], dict[int, str]]:
+def _made(
+    directory: Path, column: dict[str, Any], executor: str, exit_code: int = 3
+) -> tuple[list[int], dict[int, str]]:
     """The rows that are in the dataset, and of those that were dropped why."""
     (directory / "functions.py").write_text(FUNCTIONS, encoding="utf-8")
     (directory / "seed.csv").write_text("number\n" + "".join(f"{number}\n" for number in range(10)))
@@ -102,11 +117,11 @@ def _made(directory: Path, column: dict[str, Any], executor: str) -> tuple[list[
         "name": "odd",
         "records": 10,
         "seed_dataset": {"path": "seed.csv"},
-        "columns": [{**COLUMN, **column}],
+        "columns": [{**COLUMN, **column} if "column_type" not in column else {"name": "value", **column}],
         "run": {"max_error_share": 1.0, "error_window": 100, "max_attempts": 1},
     }
     report = rowmill.run(spec, directory / "odd.duckdb", directory=directory, executor=executor)
-    assert report.exit_code == 3, report.message
+    assert report.exit_code == exit_code, report.message
     with RunDatabase.open(directory / "odd.duckdb") as database:
         kept = database.sql("select row_id from dataset order by row_id").column("row_id").to_pylist()
         dropped = database.sql("select row_id, message from dropped_row").to_pylist()
@@ -134,6 +149,27 @@ def test_f3_whatever_a_function_raises_costs_its_row(
     assert kept == [0, 9]
     assert sorted(dropped) == list(range(1, 9))
     assert "raised Panic: index out of bounds" in dropped[1]
+
+
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_f3_whatever_a_validator_raises_costs_its_row(tmp_path: Path, executor: str) -> None:
+    column = {
+        "column_type": "validation",
+        "validator_type": "local_callable",
+        "target_columns": ["number"],
+        "validator_params": {"validation_function": "functions:judges"},
+        "batch_size": 1,
+    }
+    kept, dropped = _made(tmp_path, column, executor)
+    assert not kept
+    assert "GeneratorExit" in dropped[1]
+    assert "judging" in dropped[2]
+
+
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_a_class_that_panics_when_it_is_closed_costs_nothing(tmp_path: Path, executor: str) -> None:
+    kept, dropped = _made(tmp_path, {"generator_function": "functions:Closes", "dtype": "int"}, executor, exit_code=0)
+    assert (len(kept), dropped) == (10, {})
 
 
 @pytest.mark.parametrize("executor", ["local", "processes"])

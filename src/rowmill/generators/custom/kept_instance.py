@@ -18,7 +18,8 @@ import anyio.to_thread
 
 from rowmill.errors import InternalError, RunStopping
 from rowmill.generators.custom.function_class import FunctionClass
-from rowmill.source_line import source_line
+from rowmill.generators.custom.uncommon import is_uncommon, is_uncommon_of_coroutine
+from rowmill.source_line import said_by, source_line
 
 _CLOSE_S = 30.0
 """How long the end of an invocation waits for ``close``."""
@@ -99,8 +100,10 @@ class KeptInstance:
                 result = await anyio.to_thread.run_sync(
                     lambda: _called(work, arguments), abandon_on_cancel=True, limiter=limiter
                 )
-        except SystemExit as error:
-            raise _Odd(f"SystemExit: {error}") from error
+        except BaseException as error:
+            if not is_uncommon_of_coroutine(error):
+                raise
+            raise _Odd(f"{type(error).__name__}: {said_by(error)}") from error
         if inspect.iscoroutine(result):
             result.close()
             raise _Odd(f"{step} returned a coroutine: write it with 'async def'")
@@ -116,8 +119,10 @@ class _Odd(Exception):
 def _called(work: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     try:
         return work(*arguments)
-    except StopIteration as error:  # it cannot pass from a thread to who waits for it
-        raise _Odd(f"StopIteration: {error}") from error
+    except BaseException as error:
+        if not is_uncommon(error):
+            raise
+        raise _Odd(f"{type(error).__name__}: {said_by(error)}") from error
 
 
 def _words(error: BaseException) -> str:

@@ -12,9 +12,11 @@ import pyarrow as pa
 
 from rowmill.errors import GeneratorError
 from rowmill.generators.custom.function import CustomFunction
+from rowmill.generators.custom.uncommon import is_uncommon
 from rowmill.generators.protocol import Call
 from rowmill.generators.rendering import unhurried
 from rowmill.generators.validators.verdict import ForeignVerdicts, Validator, Verdict
+from rowmill.source_line import said_by
 from rowmill.task import Row
 from rowmill.value.fitting import known_array
 
@@ -53,11 +55,17 @@ class FunctionValidator(Validator):
             output = await self._function.function(table)
         else:
             self._limiter = self._limiter or anyio.CapacityLimiter(math.inf)
-            output = await anyio.to_thread.run_sync(
-                self._function.function, table, abandon_on_cancel=True, limiter=self._limiter
-            )
+            output = await anyio.to_thread.run_sync(self._guarded, table, abandon_on_cancel=True, limiter=self._limiter)
         in_order = self._in_order(_rows_of(output, self._name), len(rows))
         return await unhurried(self._verdicts.verdicts, in_order, len(rows))
+
+    def _guarded(self, table: pa.Table) -> Any:
+        try:
+            return self._function.function(table)
+        except BaseException as error:
+            if not is_uncommon(error):
+                raise
+            raise GeneratorError(f"{self._name} raised {type(error).__name__}: {said_by(error)}") from error
 
     def _in_order(self, output: list[Any], rows: int) -> list[Any]:
         """The verdicts by ``row_index``, which goes away. Raises GeneratorError when they are not those of the rows."""
