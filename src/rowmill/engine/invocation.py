@@ -37,6 +37,7 @@ from rowmill.engine.binding import (
     traits_of,
 )
 from rowmill.engine.change import accept_change
+from rowmill.engine.busy_hint import BusyHint
 from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
@@ -459,6 +460,7 @@ class _Turns:
         self._shared = shared
         self._workers = workers
         self._known, self._servers = means.known, means.models.servers
+        self._hint = BusyHint(shared.prepared, has_workers=workers is not None)
         self.turn = turn
         self.tidying: TaskGroup | None = None
         """Where is tidied up beside the calls; turns are taken while it is open."""
@@ -479,6 +481,7 @@ class _Turns:
             await note_servers(self._servers, shared.store, shared.writer, now)
         call = shared.writer.call_alone if alone else shared.writer.call
         taken = await call(self.turn.take, outcomes, free, now, learned, shared.wall_clock)
+        self._hint.turned(alone=alone)
         if self._servers:
             if self._workers is not None and taken.steering is not None:
                 self._workers.set_limits(limits_of_servers(self._servers, taken.steering.limits))
