@@ -54,8 +54,10 @@ from rowmill.spec.spec import Spec
 from rowmill.task import Outcome, OutcomeKind, Request
 from rowmill.version import VERSION
 
-_LINGER_S = 0.002
-"""Endings wait so long for others: a frame costs more than an ending in it."""
+_LINGER_PER_CALL_S = 0.00003
+_SHORTEST_LINGER_S, _LONGEST_LINGER_S = 0.0005, 0.005
+"""Endings wait for others, as a frame costs more than an ending in it: the longer the more calls are under way, so that
+a worker of few calls gets its next one soon."""
 _MOST_LOGS = 1000
 """Records of a log kept for one frame."""
 
@@ -221,7 +223,7 @@ class Host:
         while True:
             with anyio.move_on_after(BEAT_S):
                 await self._has_news.wait()
-                await anyio.sleep(_LINGER_S)
+                await anyio.sleep(self._linger_s())
             self._has_news = anyio.Event()
             endings, self._endings = self._endings, []
             questions, self._questions = self._questions, []
@@ -229,6 +231,9 @@ class Host:
             self._logs.clear()
             running = len(self._running) + len(self._waiting)
             self._send_results(Results(endings, questions, running, time.time(), logs))
+
+    def _linger_s(self) -> float:
+        return max(_SHORTEST_LINGER_S, min(_LONGEST_LINGER_S, len(self._running) * _LINGER_PER_CALL_S))
 
     def _send_results(self, results: Results) -> None:
         """Sends what ended. What pickle refuses fails its row, and no other."""
