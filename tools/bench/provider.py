@@ -40,23 +40,23 @@ in which the start weighs more: 97.4 to 98.0 %), eight while it was slow; the la
     512, slow      95.6 to 97.8 %   99.7 to 102.7 %   22 to 34 ms        50 to 76 ms    97.0, 97.2 %
     in process, 1,024, slow: 98.5, 99.1 %
 
-On 2026-11-30, two runs of each, ``--seconds 4``, machine idle. Since then the event loop stands still for a turn where
-it is never idle itself (``rowmill.dispatch.turn_times``); the last three columns before that, one run of each. With
-``--processes 1`` CPU is that of the run without the process that makes the requests::
+On 2026-12-01, ``--seconds 4``, machine idle, two runs of each and six of those with ``--processes 1``, whose CPU is
+that of the run without the process that makes the requests. Since 2026-11-30 the event loop stands still for a turn where it
+is never idle itself (``rowmill.dispatch.turn_times``); the last three columns are one run of each before that::
 
-                               of bare   CPU µs  median to commit  99 % to commit    before
-    0 ms x 64               44 to 48 %      232          43, 45 ms       86, 93 ms    36 %   70 ms    95 ms
-    0 ms x 256              48 to 50 %      242          45, 46 ms       88, 99 ms    49 %  188 ms   263 ms
-    0 ms x 1,024            55 to 59 %      242          41, 43 ms      86, 114 ms    63 %  251 ms   440 ms
-    20 ms x 512             52 to 53 %      240          44, 45 ms      85, 102 ms    58 %  312 ms   465 ms
-    200 ms x 512                 100 %      330              28 ms       69, 75 ms   101 %   42 ms   104 ms
-    200 ms x 1,024          95 to 98 %      257          44, 48 ms   98 to 214 ms    99 %  141 ms   422 ms
-    0 ms x 256, 1 process         60 %      136              38 ms           87 ms
-    20 ms x 512, 1 process        63 %      140              38 ms          119 ms
+                               of bare     CPU µs  median to commit  99 % to commit    before
+    0 ms x 64               54 to 55 %        189             40 ms       77, 85 ms    36 %   70 ms    95 ms
+    0 ms x 256              50 to 52 %   195, 211          39, 42 ms      77, 108 ms    49 %  188 ms   263 ms
+    0 ms x 1,024            59 to 60 %        205             38 ms       77, 79 ms    63 %  251 ms   440 ms
+    20 ms x 512             54 to 55 %        202             40 ms       87, 94 ms    58 %  312 ms   465 ms
+    200 ms x 512             99, 100 %   281, 304             31 ms       72, 81 ms   101 %   42 ms   104 ms
+    200 ms x 1,024           98, 102 %        244             41 ms     119, 123 ms    99 %  141 ms   422 ms
+    0 ms x 256, 1 process   67 to 70 %  90 to 102       43 to 46 ms    85 to 104 ms
+    20 ms x 512, 1 process  58 to 73 %  93 to 104       40 to 46 ms    83 to 117 ms
 
-What limits one process is the interpreter: of 240 µs a request about 115 are those of the bare client, and 65 those of
-the writer, for which the loop waits. Neither a window of 40 ms, nor waking workers a few at a time, nor
-shorter turns of threads, changed a share by 5 %.
+What limits one process is the interpreter: of 200 µs a request about 100 are those of the bare client, and 55 those of
+the writer, for which the loop waits. With a process for the requests both cores are used up: 100 µs by the run, 50 by
+the endpoint, and 130 by that process.
 
 *of its ideal* compares with what the endpoint really took, by its own clock: it shares the cores with its client, and
 answers up to a millisecond late.

@@ -36,8 +36,8 @@ from rowmill.engine.binding import (
     task_columns,
     traits_of,
 )
-from rowmill.engine.change import accept_change
 from rowmill.engine.busy_hint import BusyHint
+from rowmill.engine.change import accept_change
 from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
