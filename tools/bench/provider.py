@@ -41,8 +41,8 @@ in which the start weighs more: 97.4 to 98.0 %), eight while it was slow; the la
     in process, 1,024, slow: 98.5, 99.1 %
 
 On 2026-12-01, ``--seconds 4``, machine idle, two runs of each and six of those with ``--processes 1``, whose CPU is
-that of the run without the process that makes the requests. Since 2026-11-30 the event loop stands still for a turn where it
-is never idle itself (``rowmill.dispatch.turn_times``); the last three columns are one run of each before that::
+that of the run without the process that makes the requests. Since 2026-11-30 the event loop stands still for a turn
+where it is never idle itself (``rowmill.dispatch.turn_times``); the last three columns are one run of each before it::
 
                                of bare     CPU µs  median to commit  99 % to commit    before
     0 ms x 64               54 to 55 %        189             40 ms       77, 85 ms    36 %   70 ms    95 ms
