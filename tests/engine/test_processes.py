@@ -17,6 +17,8 @@ from rowmill.remote.processes import ProcessLauncher
 
 FUNCTIONS = """
 import os
+import threading
+import time
 
 def shout(row) -> str:
     return f"{row['size']:.6f}!"
@@ -31,6 +33,20 @@ def fragile(row) -> int:
     if row["size"] > 0.97:
         os._exit(3)
     return 1
+
+lock = threading.Lock()
+running = 0
+most = 0
+
+def at_once(row) -> int:
+    global running, most
+    with lock:
+        running += 1
+        most = max(most, running)
+    time.sleep(0.01)
+    with lock:
+        running -= 1
+    return most
 
 def key_in_environment(row) -> str:
     started_with = open("/proc/self/environ").read()
@@ -115,6 +131,15 @@ def test_w7_a_worker_ends_when_its_driver_lets_go_of_it() -> None:
 
     told, started = anyio.run(main)
     assert told == started
+
+
+def test_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(directory: Path) -> None:
+    one = _custom("one", "at_once", ["size"], dtype="int", max_rows_per_call=1, worker_group="one")
+    spec = _spec(one, _custom("loud", "shout", ["size"]), run={"max_local_workers": 1})
+    executor = {"kind": "processes", "workers": 2, "groups": {"one": {"workers": 1}}}
+    report = rowmill.run(spec, directory / "run.duckdb", directory=directory, executor=executor)
+    assert report.exit_code == 0, report.message
+    assert {row["one"] for row in _rows(directory / "run.duckdb")} == {1}
 
 
 def test_a_group_of_workers_that_is_not_defined_is_named(directory: Path) -> None:

@@ -17,7 +17,7 @@ IDENTITY = sampler("id", sampler_type="uuid", params={})
 WINDOW_S = 0.05
 
 
-class Cut(BaseException):
+class Cut(KeyboardInterrupt):
     """Ends the process as nothing in the engine expects."""
 
 

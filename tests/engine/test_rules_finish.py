@@ -302,7 +302,7 @@ def test_d1_a_run_cut_off_in_the_middle_goes_on_and_repeats_at_most_what_was_in_
 ) -> None:
     calls: list[str] = []
 
-    class Cut(BaseException):
+    class Cut(KeyboardInterrupt):
         """Ends the process as nothing in the engine expects."""
 
     async def first(row: Row) -> str:

@@ -34,6 +34,7 @@ from rowmill.remote.messages import (
     decode,
     encode,
 )
+from rowmill.spec.declaration import THREADS
 from rowmill.task import OutcomeKind, Task
 from rowmill.worker import GroupFacts, WorkerFacts, WorkerNews
 
@@ -126,7 +127,9 @@ class PlayedLauncher:
 class Played:
     """A crew of played workers, and what it told."""
 
-    def __init__(self, workers: int = 1, waiting_only: frozenset[int] = frozenset(), **settings: float) -> None:
+    def __init__(
+        self, workers: int = 1, waiting_only: frozenset[int] = frozenset(), threads: int = 0, **settings: float
+    ) -> None:
         self.launcher = PlayedLauncher()
         self.events: list[tuple[str, str, str]] = []
         self.facts: dict[str, WorkerFacts] = {}
@@ -143,6 +146,8 @@ class Played:
             anyio.current_time,
             self._note,
             waiting_only,
+            frozenset({0}) if threads else frozenset(),
+            threads,
         )
         self.pool = Pool("local", ResourceLimit(100, 100), 1, 100, 0.0)
         self._numbers = itertools.count(1)
@@ -181,12 +186,13 @@ def play(
     story: Callable[[Played], Awaitable[None]],
     workers: int = 1,
     waiting_only: frozenset[int] = frozenset(),
+    threads: int = 0,
     **settings: float,
 ) -> Played:
-    """Runs a story on a virtual clock with a crew at work."""
+    """Runs a story on a virtual clock with a crew at work. ``threads``: of each worker, of which each call takes one."""
 
     async def main() -> Played:
-        played = Played(workers, waiting_only, **settings)
+        played = Played(workers, waiting_only, threads, **settings)
         async with hire(played.crew, played.launcher), anyio.create_task_group() as group:
             group.start_soon(played.collect)
             await story(played)
@@ -501,3 +507,45 @@ def test_a_worker_that_fails_by_itself_stops_the_run_with_its_error_and_no_group
     played = play(story)
     assert isinstance(played.error, InternalError)
     assert "two and two make five" in str(played.error)
+
+
+def test_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -> None:
+    async def story(played: Played) -> None:
+        def running(link: PlayedLink) -> int:
+            return len([call for call in link.calls if call.call not in played.kinds()])
+
+        first, second = played.launcher.links
+        played.submit(*range(12))
+        await anyio.sleep(0.1)
+        assert (len(first.calls), len(second.calls)) == (2, 2)
+        first.end(first.calls[0].call)
+        await anyio.sleep(0.1)
+        assert (len(first.calls), len(second.calls)) == (3, 2)
+        second.die()
+        await anyio.sleep(0.1)
+        assert len(first.calls) == 3, "the other worker takes over no more than it has threads for"
+        played.crew.set_limits({THREADS: 8})
+        await anyio.sleep(0.1)
+        assert running(first) == 4
+        played.crew.set_limits({THREADS: 1})
+        first.end(*(call.call for call in first.calls))
+        await anyio.sleep(0.1)
+        assert running(first) == 1
+
+    play(story, workers=2, threads=2)
+
+
+def test_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() -> None:
+    async def story(played: Played) -> None:
+        (link,) = played.launcher.links
+        running, waiting = played.submit(1, 2, timeout_s=1.0)
+        await anyio.sleep(5)
+        assert [call.call for call in link.calls] == [running]
+        played.crew.cancel([waiting])
+        await anyio.sleep(0.1)
+        assert played.kinds() == {waiting: OutcomeKind.RELEASED}
+        link.end(running)
+        await anyio.sleep(0.1)
+        assert [call.call for call in link.calls] == [running]
+
+    play(story, threads=1)

@@ -64,7 +64,11 @@ class Workers(Protocol):
         ...
 
     def set_limits(self, limits: Mapping[str, int]) -> None:
-        """From now on at most so many requests at once go to these servers of models, of all workers together (C6)."""
+        """From now on at most so many requests at once go to these servers of models, of all workers together (C6).
+
+        Under :data:`~rowmill.spec.declaration.THREADS`: so many calls of plain functions run at once, of each worker
+        its share.
+        """
         ...
 
     def endings(self) -> AsyncIterator[Sequence[CallEnding]]:

@@ -40,6 +40,8 @@ class Job:
     several_rows: frozenset[int]
     waiting_only: frozenset[int]
     """Those that run no code of a user's, and do little but wait for a model."""
+    threaded: frozenset[int]
+    """Those whose calls take a thread each."""
     environ: Mapping[str, str]
     arrow_types: Mapping[str, pa.DataType]
     casts_values: bool
@@ -75,6 +77,11 @@ def waits_only(prepared: Prepared) -> frozenset[int]:
         for node in prepared.graph.generators
         if node.declaration.models and node.declaration.column_type != "custom"
     )
+
+
+def takes_thread(prepared: Prepared) -> frozenset[int]:
+    """The generators whose calls take a thread each: plain functions."""
+    return frozenset(node.number for node in prepared.graph.generators if node.declaration.resource == THREADS)
 
 
 class PlannedGroup(NamedTuple):

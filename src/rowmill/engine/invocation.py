@@ -38,7 +38,15 @@ from rowmill.engine.binding import (
 )
 from rowmill.engine.busy_hint import BusyHint
 from rowmill.engine.change import accept_change
-from rowmill.engine.elsewhere import Job, OpenWorkers, executor_of, made_elsewhere, waits_only, with_more_threads
+from rowmill.engine.elsewhere import (
+    Job,
+    OpenWorkers,
+    executor_of,
+    made_elsewhere,
+    takes_thread,
+    waits_only,
+    with_more_threads,
+)
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
 from rowmill.engine.file_check import check_files, sweep_files
@@ -50,7 +58,7 @@ from rowmill.engine.known_answers import AnswerLookup
 from rowmill.engine.loop_clock import idle_clock, loop_clock
 from rowmill.engine.preparation import Prepared
 from rowmill.engine.reopening import prepare_inside
-from rowmill.engine.server_states import limits_of_servers, newly_learned, note_servers, obeyed, remember
+from rowmill.engine.server_states import limits_of_workers, newly_learned, note_servers, obeyed, remember
 from rowmill.engine.serving import announce, answer
 from rowmill.engine.sharding import rest_reason, shard_of
 from rowmill.engine.steady_clock import SteadyClock
@@ -436,6 +444,7 @@ async def _open_generators(
         {number: name for number, name in task_columns(prepared.graph).items() if number in elsewhere},
         takes_several_rows(prepared.graph),
         waits_only(prepared),
+        takes_thread(prepared),
         shared.environ,
         means.runtime.arrow_types,
         means.runtime.casts_values,
@@ -449,7 +458,7 @@ async def _open_generators(
     except RowmillError as refusal:
         await shared.sign_out_refused(refusal)
         raise
-    workers.set_limits(limits_of_servers(means.models.servers, limits))
+    workers.set_limits(limits_of_workers(means.models.servers, limits))
     return workers
 
 
@@ -482,9 +491,9 @@ class _Turns:
         call = shared.writer.call_alone if alone else shared.writer.call
         taken = await call(self.turn.take, outcomes, free, now, learned, shared.wall_clock)
         self._hint.turned(alone=alone)
+        if self._workers is not None and taken.steering is not None:
+            self._workers.set_limits(limits_of_workers(self._servers, taken.steering.limits))
         if self._servers:
-            if self._workers is not None and taken.steering is not None:
-                self._workers.set_limits(limits_of_servers(self._servers, taken.steering.limits))
             taken = obeyed(self._servers, taken)
         await self._known.keep(outcomes)
         if self.turn.is_untidy and self.tidying is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rowmill.engine.writer import StoreWriter
 from rowmill.providers.servers import Servers
+from rowmill.spec.declaration import THREADS
 from rowmill.store.run_store import ResourceMemory, RunStore
 from rowmill.task import TurnResult
 
@@ -37,9 +38,9 @@ async def note_servers(several: Sequence[Servers], store: RunStore, writer: Stor
             await writer.call(store.note_rest, state.name, state.rests_for_s, state.reason, now)
 
 
-def limits_of_servers(several: Sequence[Servers], limits: Mapping[str, int]) -> dict[str, int]:
-    """Of these limits those of single servers."""
-    names = {name for servers in several for name in servers.running()}
+def limits_of_workers(several: Sequence[Servers], limits: Mapping[str, int]) -> dict[str, int]:
+    """Of these limits those that workers keep to: of single servers, and of threads."""
+    names = {name for servers in several for name in servers.running()} | {THREADS}
     return {name: calls for name, calls in limits.items() if name in names}
 
 

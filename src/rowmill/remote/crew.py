@@ -35,6 +35,7 @@ from rowmill.remote.messages import (
     encode,
 )
 from rowmill.remote.plain import call_data, error_data, outcomes_of
+from rowmill.spec.declaration import THREADS
 from rowmill.task import Outcome, OutcomeKind, TaskKey
 from rowmill.worker import WorkerFacts, WorkerNews
 
@@ -76,12 +77,17 @@ class Crew:
         wall_clock: Callable[[], float],
         note: Callable[[WorkerNews], Coroutine[Any, Any, None]],
         waiting_only: frozenset[int] = frozenset(),
+        threaded: frozenset[int] = frozenset(),
+        threads: int = 1,
     ) -> None:
+        """``threaded``: generators whose calls take a thread each, of which a worker has ``threads``."""
         self._launcher = launcher
         self._settings = settings
         self._answer = answer
         self._wall_clock = wall_clock
         self._waiting_only = waiting_only
+        self._threaded = threaded
+        self._threads = threads
         self._groups = [CrewGroup(plan) for plan in groups]
         self._crew_news = CrewNews(self._groups, settings.wait_s, wall_clock, note)
         self._group_of = {number: group for group in self._groups for number in group.plan.open.generators}
@@ -116,7 +122,12 @@ class Crew:
             group = self._group_of[task.generator]
             self._slots[slot.call] = None
             is_suspect = bool(self._suspects) and task.key in self._suspects
-            (group.suspects if is_suspect else group.waiting).append(slot)
+            if is_suspect:
+                group.suspects.append(slot)
+            elif task.generator in self._threaded:
+                group.waiting_for_thread.append(slot)
+            else:
+                group.waiting.append(slot)
             touched[id(group)] = group
         for group in touched.values():
             self._route(group)
@@ -143,6 +154,11 @@ class Crew:
         if not limits:
             return
         workers = sum(group.plan.workers for group in self._groups)
+        limits = dict(limits)
+        if THREADS in limits:
+            self._threads = max(1, limits.pop(THREADS) // workers)
+            for group in self._groups:
+                self._route(group)
         self._limits |= {name: max(1, calls // workers) for name, calls in limits.items()}
         for worker in self._ready():
             worker.limits = dict(self._limits)
@@ -151,12 +167,12 @@ class Crew:
     def _end_waiting(self, call: int) -> None:
         """Ends a call that waits for a worker."""
         del self._slots[call]
-        waiting = [slot for group in self._groups for slot in (*group.waiting, *group.suspects)]
+        waiting = [slot for group in self._groups for slot in group.all_waiting()]
         self._end_released(next(slot for slot in waiting if slot.call == call), "")
 
     def _end_unheard(self, worker: CrewWorker, call: int) -> None:
         """Ends a call that was cut off, and of which its worker tells nothing."""
-        slot = worker.calls.pop(call, None)
+        slot = self._taken_from(worker, call)
         worker.cut_off.pop(call, None)
         if slot is not None and self._slots.pop(call, None) is not None:
             self._end_released(slot, worker.name)
@@ -190,14 +206,15 @@ class Crew:
         """Gives waiting calls to the workers with the least to do."""
         now = anyio.current_time()
         self._route_suspects(group, now)
-        while group.waiting:
-            if group.waiting[0].call not in self._slots:  # cancelled meanwhile
-                group.waiting.popleft()
-                continue
-            worker = self._least_busy(group, now)
-            if worker is None:
-                return
-            self._give(worker, group.waiting.popleft(), now)
+        for waiting in (group.waiting, group.waiting_for_thread):
+            while waiting:
+                if waiting[0].call not in self._slots:  # cancelled meanwhile
+                    waiting.popleft()
+                    continue
+                worker = self._least_busy(group, now, takes_thread=waiting is group.waiting_for_thread)
+                if worker is None:
+                    break
+                self._give(worker, waiting.popleft(), now)
 
     def _route_suspects(self, group: CrewGroup, now: float) -> None:
         """Lets suspects run alone: one worker takes nothing else until all have run (W4)."""
@@ -213,10 +230,12 @@ class Crew:
         if worker is not None and not worker.calls and now - worker.heard_at <= QUIET_S:
             self._give(worker, group.suspects.popleft(), now)
 
-    def _least_busy(self, group: CrewGroup, now: float) -> CrewWorker | None:
+    def _least_busy(self, group: CrewGroup, now: float, *, takes_thread: bool = False) -> CrewWorker | None:
         best: CrewWorker | None = None
         for worker in group.workers:
             if not worker.is_ready or worker is group.reserved or now - worker.heard_at > QUIET_S:
+                continue
+            if takes_thread and worker.threads_taken >= self._threads:
                 continue
             if best is None or len(worker.calls) < len(best.calls):
                 best = worker
@@ -226,8 +245,16 @@ class Crew:
         slot.begin(now)
         self._slots[slot.call] = worker
         worker.calls[slot.call] = slot
+        worker.threads_taken += slot.tasks[0].generator in self._threaded
         worker.outgoing.append(call_data(slot.call, slot.tasks))
         worker.tell()
+
+    def _taken_from(self, worker: CrewWorker, call: int) -> Slot | None:
+        """A call that its worker has no more; None if it never had it, or told of it before."""
+        slot = worker.calls.pop(call, None)
+        if slot is not None:
+            worker.threads_taken -= slot.tasks[0].generator in self._threaded
+        return slot
 
     # Endings -------------------------------------------------------------------------------------------
 
@@ -238,7 +265,7 @@ class Crew:
         worker.offset_s = min(worker.offset_s, self._wall_clock() - message.clock)
         offset_s = worker.offset_s if abs(worker.offset_s) > _CLOCKS_AGREE_S else 0.0
         for ending in message.endings:
-            slot = worker.calls.pop(ending.call, None)
+            slot = self._taken_from(worker, ending.call)
             if worker.cut_off:
                 worker.cut_off.pop(ending.call, None)
             if slot is None or self._slots.pop(ending.call, None) is None:
@@ -256,8 +283,9 @@ class Crew:
             self._start(self._reply, worker, question)
         if self._ended:
             self._news.set()
-        if was_quiet or worker.group.suspects or worker.group.reserved is not None:
-            self._route(worker.group)
+        group = worker.group
+        if was_quiet or group.suspects or group.reserved is not None or group.waiting_for_thread:
+            self._route(group)
 
     async def _reply(self, worker: CrewWorker, question: Question) -> None:
         try:
@@ -506,10 +534,11 @@ class Crew:
             _log.warning("No worker of group '%s' is left: its calls wait for one.", group.plan.name)
             self._crew_news.tell("no worker left", group.plan.name, "its calls wait for one")
         if is_over:
+            waiting = plural(len(group.all_waiting()), "call")
             self._fail(
                 WorkersAway(
                     f"No worker of group '{group.plan.name}' was left for {self._settings.wait_s:g} s "
-                    f"(run.executor.wait_s), and {plural(len(group.waiting), 'call')} waited for one. Nothing was "
+                    f"(run.executor.wait_s), and {waiting} waited for one. Nothing was "
                     "dropped. Look at the log for why workers end, then run again to go on."
                 )
             )

@@ -55,9 +55,10 @@ from rowmill.task import Outcome, OutcomeKind, Request
 from rowmill.version import VERSION
 
 _LINGER_PER_CALL_S = 0.00003
-_SHORTEST_LINGER_S, _LONGEST_LINGER_S = 0.0005, 0.005
-"""Endings wait for others, as a frame costs more than an ending in it: the longer the more calls are under way, so that
-a worker of few calls gets its next one soon."""
+_LONGEST_LINGER_S = 0.005
+_FEW_CALLS = 16
+"""Endings wait for others, as a frame costs more than an ending in it: the longer the more calls are under way. Of few
+calls each is told at once: the next one comes for it, and functions that hold the interpreter delay each step."""
 _MOST_LOGS = 1000
 """Records of a log kept for one frame."""
 
@@ -233,7 +234,8 @@ class Host:
             self._send_results(Results(endings, questions, running, time.time(), logs))
 
     def _linger_s(self) -> float:
-        return max(_SHORTEST_LINGER_S, min(_LONGEST_LINGER_S, len(self._running) * _LINGER_PER_CALL_S))
+        running = len(self._running)
+        return min(_LONGEST_LINGER_S, running * _LINGER_PER_CALL_S) if running > _FEW_CALLS else 0.0
 
     def _send_results(self, results: Results) -> None:
         """Sends what ended. What pickle refuses fails its row, and no other."""

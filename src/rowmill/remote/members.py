@@ -45,6 +45,8 @@ class CrewWorker:
         self.is_ready = False
         self.joined_at: float | None = None
         self.calls: dict[int, Slot] = {}
+        self.threads_taken = 0
+        """By calls that take a thread each."""
         self.outgoing: list[CallData] = []
         self.cancels: list[int] = []
         self.cut_off: dict[int, float] = {}
@@ -70,6 +72,8 @@ class CrewGroup:
         self.plan = plan
         self.workers: list[CrewWorker] = []
         self.waiting: deque[Slot] = deque()
+        self.waiting_for_thread: deque[Slot] = deque()
+        """Those that take a thread of the worker's."""
         self.suspects: deque[Slot] = deque()
         self.reserved: CrewWorker | None = None
         """It takes nothing but suspects, one at a time."""
@@ -78,3 +82,7 @@ class CrewGroup:
         self.last_reason = ""
         """Why the last one did not get ready."""
         self.first_ready = anyio.Event()
+
+    def all_waiting(self) -> list[Slot]:
+        """The calls that no worker has."""
+        return [*self.waiting, *self.waiting_for_thread, *self.suspects]
