@@ -189,7 +189,7 @@ def play(
     threads: int = 0,
     **settings: float,
 ) -> Played:
-    """Runs a story on a virtual clock with a crew at work. ``threads``: of each worker, of which each call takes one."""
+    """Runs a story on a virtual clock with a crew at work. ``threads``: of each worker; each call takes one."""
 
     async def main() -> Played:
         played = Played(workers, waiting_only, threads, **settings)
