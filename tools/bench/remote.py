@@ -29,11 +29,12 @@ load was 15. ``× local`` compares with the same run::
     HTTP       2 processes     5,920     1.20   63.8 %                 76.9       169.0         56.0           128.1
     HTTP       driver alone   34,900     7.08                          28.3
     waiting *  driver alone   14,400                     95.4 %        27.8
-    CPU-bound  local             187     1.00                       5,412
-    CPU-bound  2 processes       333     1.78                         413       5,188
+    CPU-bound  local             187     1.00                       5,416
+    CPU-bound  1 process         182     0.97                         742       5,267
+    CPU-bound  2 processes       337     1.81                         479       5,225
 
-CPU-bound, eight runs: 1.68 to 1.80 × by the clock, 1.86 to 1.94 by CPU. The workers stand idle for 7 % of the time, as
-each has as many calls as threads and gets the next one from the driver.
+CPU-bound, three runs: 1.77, 1.81 and 1.83 × by the clock, 1.87 to 1.90 by CPU. Both cores stand idle for 4 % of the
+time: a worker has as many calls as threads, and the next one comes from the driver.
 
 Until 2026-11-30 the calls of *driver alone* made no requests, so that less was written than by the other executors.
 
