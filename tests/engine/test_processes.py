@@ -133,9 +133,12 @@ def test_w7_a_worker_ends_when_its_driver_lets_go_of_it() -> None:
     assert told == started
 
 
-def test_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(directory: Path) -> None:
+@pytest.mark.parametrize("others", [[], [_custom("loud", "shout", ["size"])]])
+def test_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(
+    directory: Path, others: list[dict[str, Any]]
+) -> None:
     one = _custom("one", "at_once", ["size"], dtype="int", max_rows_per_call=1, worker_group="one")
-    spec = _spec(one, _custom("loud", "shout", ["size"]), run={"max_local_workers": 1})
+    spec = _spec(one, *others, run={"max_local_workers": 1})
     executor = {"kind": "processes", "workers": 2, "groups": {"one": {"workers": 1}}}
     report = rowmill.run(spec, directory / "run.duckdb", directory=directory, executor=executor)
     assert report.exit_code == 0, report.message

@@ -146,7 +146,7 @@ class Played:
             anyio.current_time,
             self._note,
             waiting_only,
-            frozenset({0}) if threads else frozenset(),
+            {THREADS: frozenset({0})} if threads else {},
             threads,
         )
         self.pool = Pool("local", ResourceLimit(100, 100), 1, 100, 0.0)
@@ -549,3 +549,22 @@ def test_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() 
         assert [call.call for call in link.calls] == [running]
 
     play(story, threads=1)
+
+
+def test_c6_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None:
+    told = Open("", "{}", "/", {0: "text"}, frozenset(), {})
+    groups = [
+        GroupPlan("functions", 7, told._replace(generators={0: "made"}), {}, "1", "cpython 3.11"),
+        GroupPlan("models", 2, told._replace(generators={1: "text"}), {}, "1", "cpython 3.11"),
+    ]
+
+    async def main() -> None:
+        users = {"server": frozenset({1}), THREADS: frozenset({0})}
+        crew = Crew(
+            PlayedLauncher(), groups, CrewSettings(), Played()._answer, anyio.current_time, Played()._note, users=users
+        )
+        crew.set_limits({"server": 64, THREADS: 21, "of nobody": 90})
+        assert crew._limits == {"server": 32, "of nobody": 10}
+        assert crew._threads == 3
+
+    trio.run(main)

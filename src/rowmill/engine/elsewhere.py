@@ -16,6 +16,7 @@ from rowmill.engine.preparation import Prepared
 from rowmill.errors import Problem, SpecError
 from rowmill.generators.file_directory import FileDirectory
 from rowmill.generators.prompting.answer_reuse import KnownAnswers
+from rowmill.graph.endpoint import endpoints
 from rowmill.spec.declaration import THREADS, Strategy
 from rowmill.spec.executor import DEFAULT_GROUP, ExecutorSettings, LocalExecutor
 from rowmill.spec.executor import Workers as WorkerSettings
@@ -40,8 +41,8 @@ class Job:
     several_rows: frozenset[int]
     waiting_only: frozenset[int]
     """Those that run no code of a user's, and do little but wait for a model."""
-    threaded: frozenset[int]
-    """Those whose calls take a thread each."""
+    users: Mapping[str, frozenset[int]]
+    """The generators that share each limit which workers keep to: see :func:`limit_users`."""
     environ: Mapping[str, str]
     arrow_types: Mapping[str, pa.DataType]
     casts_values: bool
@@ -79,9 +80,14 @@ def waits_only(prepared: Prepared) -> frozenset[int]:
     )
 
 
-def takes_thread(prepared: Prepared) -> frozenset[int]:
-    """The generators whose calls take a thread each: plain functions."""
-    return frozenset(node.number for node in prepared.graph.generators if node.declaration.resource == THREADS)
+def limit_users(prepared: Prepared) -> dict[str, frozenset[int]]:
+    """The generators that share each limit which workers keep to: of threads, and of single servers of models."""
+    nodes = [prepared.graph.generators[number] for number in made_elsewhere(prepared)]
+    users = {THREADS: frozenset(node.number for node in nodes if node.declaration.resource == THREADS)}
+    for endpoint in endpoints(prepared.spec).values():
+        asking = frozenset(node.number for node in nodes if {*node.declaration.models} & {*endpoint.aliases})
+        users |= dict.fromkeys(endpoint.servers, asking)
+    return users
 
 
 class PlannedGroup(NamedTuple):
@@ -118,10 +124,14 @@ def default_workers() -> int:
     return min(_MOST_BY_DEFAULT, os.cpu_count() or 1)
 
 
-def with_more_threads(limits: Mapping[str, int], settings: WorkerSettings) -> dict[str, int]:
-    """Limits where each worker has threads of its own."""
-    workers = sum(group_sizes(settings).values())
-    return {name: limit * workers if name == THREADS else limit for name, limit in limits.items()}
+def limits_with(settings: WorkerSettings | None, prepared: Prepared) -> dict[str, int]:
+    """The limits of a spec; each worker of a group with plain functions has threads of its own."""
+    if settings is None:
+        return dict(prepared.limits)
+    names = {prepared.graph.generators[number].name for number in limit_users(prepared)[THREADS]}
+    groups = {column.worker_group for column in prepared.spec.columns if column.name in names}
+    workers = max(1, sum(size for name, size in group_sizes(settings).items() if name in groups))
+    return {name: limit * workers if name == THREADS else limit for name, limit in prepared.limits.items()}
 
 
 def check_groups(spec: Spec, settings: WorkerSettings) -> None:

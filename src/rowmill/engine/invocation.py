@@ -42,10 +42,10 @@ from rowmill.engine.elsewhere import (
     Job,
     OpenWorkers,
     executor_of,
+    limit_users,
+    limits_with,
     made_elsewhere,
-    takes_thread,
     waits_only,
-    with_more_threads,
 )
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
@@ -412,8 +412,7 @@ async def _sign_in(shared: _Work, means: _Means) -> _Beginning:
     conditions = skip_conditions(prepared.graph)
     await shared.adopt()
     by_hand = await writer.call(store.hand_settings)
-    elsewhere = shared.elsewhere
-    limits = by_hand.limited(prepared.limits if elsewhere is None else with_more_threads(prepared.limits, elsewhere))
+    limits = by_hand.limited(limits_with(shared.elsewhere, prepared))
     _warn_if_paused(shared.name, by_hand)
     memory = await writer.call(store.begin, limits, shared.wall_clock())
     remember(means.models.servers, limits, memory, shared.wall_clock())
@@ -444,7 +443,7 @@ async def _open_generators(
         {number: name for number, name in task_columns(prepared.graph).items() if number in elsewhere},
         takes_several_rows(prepared.graph),
         waits_only(prepared),
-        takes_thread(prepared),
+        limit_users(prepared),
         shared.environ,
         means.runtime.arrow_types,
         means.runtime.casts_values,

@@ -77,16 +77,18 @@ class Crew:
         wall_clock: Callable[[], float],
         note: Callable[[WorkerNews], Coroutine[Any, Any, None]],
         waiting_only: frozenset[int] = frozenset(),
-        threaded: frozenset[int] = frozenset(),
+        users: Mapping[str, frozenset[int]] | None = None,
         threads: int = 1,
     ) -> None:
-        """``threaded``: generators whose calls take a thread each, of which a worker has ``threads``."""
+        """``users``: the generators that share each limit; those of threads take one each, of which a worker has
+        ``threads``."""
         self._launcher = launcher
         self._settings = settings
         self._answer = answer
         self._wall_clock = wall_clock
         self._waiting_only = waiting_only
-        self._threaded = threaded
+        self._users = users or {}
+        self._threaded = self._users.get(THREADS, frozenset())
         self._threads = threads
         self._groups = [CrewGroup(plan) for plan in groups]
         self._crew_news = CrewNews(self._groups, settings.wait_s, wall_clock, note)
@@ -150,19 +152,24 @@ class Crew:
                 worker.tell()
 
     def set_limits(self, limits: Mapping[str, int]) -> None:
-        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one request."""
-        if not limits:
-            return
-        workers = sum(group.plan.workers for group in self._groups)
-        limits = dict(limits)
-        if THREADS in limits:
-            self._threads = max(1, limits.pop(THREADS) // workers)
+        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one of each."""
+        shares = {name: max(1, calls // self._workers_that_use(name)) for name, calls in limits.items()}
+        if THREADS in shares:
+            self._threads = shares.pop(THREADS)
             for group in self._groups:
                 self._route(group)
-        self._limits |= {name: max(1, calls // workers) for name, calls in limits.items()}
+        if not shares:
+            return
+        self._limits |= shares
         for worker in self._ready():
             worker.limits = dict(self._limits)
             worker.tell()
+
+    def _workers_that_use(self, name: str) -> int:
+        """How many workers share a limit: those of groups with a generator that it is for, or else all."""
+        users = self._users.get(name, frozenset())
+        sizes = [group.plan.workers for group in self._groups if not users.isdisjoint(group.plan.open.generators)]
+        return sum(sizes) or sum(group.plan.workers for group in self._groups)
 
     def _end_waiting(self, call: int) -> None:
         """Ends a call that waits for a worker."""

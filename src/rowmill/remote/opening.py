@@ -44,7 +44,7 @@ async def open_workers(settings: Workers, job: Job) -> AsyncIterator[Crew]:
         job.wall_clock,
         job.note,
         job.waiting_only,
-        job.threaded,
+        job.users,
         job.spec.run.max_local_workers,
     )
     async with hire(crew, launcher):
