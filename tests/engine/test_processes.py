@@ -134,7 +134,7 @@ def test_w7_a_worker_ends_when_its_driver_lets_go_of_it() -> None:
 
 
 @pytest.mark.parametrize("others", [[], [_custom("loud", "shout", ["size"])]])
-def test_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(
+def test_w9_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(
     directory: Path, others: list[dict[str, Any]]
 ) -> None:
     one = _custom("one", "at_once", ["size"], dtype="int", max_rows_per_call=1, worker_group="one")

@@ -509,7 +509,7 @@ def test_a_worker_that_fails_by_itself_stops_the_run_with_its_error_and_no_group
     assert "two and two make five" in str(played.error)
 
 
-def test_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -> None:
+def test_w9_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -> None:
     async def story(played: Played) -> None:
         def running(link: PlayedLink) -> int:
             return len([call for call in link.calls if call.call not in played.kinds()])
@@ -535,7 +535,7 @@ def test_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -> N
     play(story, workers=2, threads=2)
 
 
-def test_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() -> None:
+def test_w9_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() -> None:
     async def story(played: Played) -> None:
         (link,) = played.launcher.links
         running, waiting = played.submit(1, 2, timeout_s=1.0)
@@ -551,7 +551,7 @@ def test_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() 
     play(story, threads=1)
 
 
-def test_c6_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None:
+def test_w9_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None:
     told = Open("", "{}", "/", {0: "text"}, frozenset(), {})
     groups = [
         GroupPlan("functions", 7, told._replace(generators={0: "made"}), {}, "1", "cpython 3.11"),
