@@ -78,7 +78,7 @@ def test_the_plan_benchmark_prepares_and_resumes_plans_of_very_different_sizes(t
     for row in report["tables"]["times"]:
         _positive(row, "open", "sign_in", "first_turn", "open_to_tasks")
     assert all(row["peak_mib"] > 0 for row in report["tables"]["memory"])
-    assert "pull_ready_tasks" in {row["statement"] for row in report["tables"]["statements"]}
+    assert "pull_of_single_generators" in {row["statement"] for row in report["tables"]["statements"]}
     assert "1,000,000,000" in printed
 
 

@@ -9,21 +9,31 @@ from pathlib import Path
 import anyio
 from worker_ends import Echo
 
+from rowmill.remote.link import CannotLaunch, Launcher, Link
 from rowmill.remote.messages import Open, encode
 from rowmill.remote.ray import connect
 from rowmill.spec.executor import RayExecutor
+
+
+async def _launched(launcher: Launcher, name: str) -> Link:
+    """As the crew does: tried again while a node that another test ended is not known to be gone."""
+    while True:
+        try:
+            return await launcher.launch(name, "default", frozenset())
+        except CannotLaunch:
+            await anyio.sleep(1)
 
 
 async def _main(directory: Path) -> None:
     launcher = await connect(RayExecutor(num_cpus=0.5), directory, Echo)
     pids = []
     for name in ("w1", "w2"):
-        link = await launcher.launch(name, "default", frozenset())
+        link = await _launched(launcher, name)
         pids.append(json.loads(await link.receive())["pid"])
         await link.send(encode(Open(name, "{}", "/nowhere", {}, frozenset(), {})))
         await link.receive()
     await link.send(b"hang")
-    print(json.dumps(pids), flush=True)
+    print("pids", json.dumps(pids), flush=True)
     await anyio.sleep_forever()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Sequence, Set
 from typing import Any
 
@@ -86,8 +87,8 @@ class PlayedLink:
         self._frames.append(encode(message))
         self._news.set()
 
-    def end(self, *calls: int, value: Any = "made") -> None:
-        endings = [EndingData(call, 0.0, 1.0, [], [("succeeded", [value], None)]) for call in calls]
+    def end(self, *calls: int, value: Any = "made", took_ms: float = 1.0) -> None:
+        endings = [EndingData(call, 0.0, took_ms, [], [("succeeded", [value], None)]) for call in calls]
         self.say(Results(endings))
 
     def die(self, reason: str = "its process was ended by SIGKILL") -> None:
@@ -160,14 +161,15 @@ class Played:
         self.facts |= {facts.name: facts for facts in news.workers}
         self.groups = news.groups or self.groups
 
+    def slots(self, *row_indices: int, timeout_s: float = 1e9) -> list[Slot]:
+        """One call a row."""
+        tasks = [Task(0, 0, index, index, 0, {}) for index in row_indices]
+        now = anyio.current_time()
+        return [Slot(next(self._numbers), self.pool, [task], timeout_s, now, lambda slot: None) for task in tasks]
+
     def submit(self, *row_indices: int, timeout_s: float = 1e9) -> list[int]:
-        """One call a row; their numbers."""
-        slots = []
-        for index in row_indices:
-            task = Task(0, 0, index, index, 0, {})
-            slots.append(
-                Slot(next(self._numbers), self.pool, [task], timeout_s, anyio.current_time(), lambda slot: None)
-            )
+        """Has one call a row made; their numbers."""
+        slots = self.slots(*row_indices, timeout_s=timeout_s)
         self.crew.submit(slots)
         return [slot.call for slot in slots]
 
@@ -518,7 +520,7 @@ def test_w9_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -
         played.submit(*range(12))
         await anyio.sleep(0.1)
         assert (len(first.calls), len(second.calls)) == (2, 2)
-        first.end(first.calls[0].call)
+        first.end(first.calls[0].call, took_ms=1000)
         await anyio.sleep(0.1)
         assert (len(first.calls), len(second.calls)) == (3, 2)
         second.die()
@@ -528,11 +530,33 @@ def test_w9_no_worker_gets_more_calls_of_plain_functions_than_it_has_threads() -
         await anyio.sleep(0.1)
         assert running(first) == 4
         played.crew.set_limits({THREADS: 1})
-        first.end(*(call.call for call in first.calls))
+        first.end(*(call.call for call in first.calls), took_ms=1000)
         await anyio.sleep(0.1)
         assert running(first) == 1
 
     play(story, workers=2, threads=2)
+
+
+def test_w9_short_calls_wait_at_their_worker_as_many_as_run_and_begin_one_by_one() -> None:
+    async def story(played: Played) -> None:
+        (link,) = played.launcher.links
+        slots = played.slots(*range(8), timeout_s=9.0)
+        played.crew.submit(slots)
+        await anyio.sleep(0.1)
+        assert len(link.calls) == 2
+        link.end(slots[0].call, took_ms=20)
+        await anyio.sleep(0.1)
+        assert [call.call for call in link.calls] == [slot.call for slot in slots[:5]]
+        assert [math.isfinite(slot.deadline) for slot in slots[:5]] == [True, True, True, False, False]
+        link.end(slots[2].call, took_ms=20)
+        await anyio.sleep(0.1)
+        assert [math.isfinite(slot.deadline) for slot in slots[:6]] == [True, True, True, True, False, False]
+        link.die()
+        await anyio.sleep(0.1)
+        assert set(played.crew._losses) == {slots[1].tasks[0].key, slots[3].tasks[0].key}, "others never began"
+        assert {played.kinds()[slot.call] for slot in slots[4:6]} == {OutcomeKind.RELEASED}
+
+    play(story, threads=2)
 
 
 def test_w9_a_call_that_waits_for_a_thread_is_not_yet_on_time_and_can_be_cut_off() -> None:
@@ -564,7 +588,6 @@ def test_w9_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None
             PlayedLauncher(), groups, CrewSettings(), Played()._answer, anyio.current_time, Played()._note, users=users
         )
         crew.set_limits({"server": 64, THREADS: 21, "of nobody": 90})
-        assert crew._limits == {"server": 32, "of nobody": 10}
-        assert crew._threads == 3
+        assert crew._limits == {"server": 32, THREADS: 3, "of nobody": 10}
 
     trio.run(main)

@@ -95,6 +95,6 @@ def test_d2_beside_the_loop_the_window_begins_with_the_turn_and_is_shorter_the_l
     started_at = clock.now - BETWEEN_S - 0.01
     assert clock.times.next_at(0.025) == pytest.approx(started_at + 0.025)
     _turns(clock, 1, beside_s=0.03)
-    assert clock.times.next_at(0.025) == pytest.approx(clock.now - BETWEEN_S - 0.03 + 0.015)
+    assert clock.times.next_at(0.025) == pytest.approx(clock.now - BETWEEN_S - 0.03 + 0.018)
     _turns(clock, 1, beside_s=0.2)
     assert clock.times.next_at(0.025) == pytest.approx(clock.now - BETWEEN_S - 0.2)

@@ -29,12 +29,11 @@ load was 15. ``× local`` compares with the same run::
     HTTP       2 processes     5,920     1.20   63.8 %                 76.9       169.0         56.0           128.1
     HTTP       driver alone   34,900     7.08                          28.3
     waiting *  driver alone   14,400                     95.4 %        27.8
-    CPU-bound  local             187     1.00                       5,416
-    CPU-bound  1 process         182     0.97                         742       5,267
-    CPU-bound  2 processes       337     1.81                         479       5,225
+    CPU-bound  local             189     1.00                       5,341
+    CPU-bound  1 process         186     0.99                         507       5,221
+    CPU-bound  2 processes       361     1.91                         292       5,158
 
-CPU-bound, three runs: 1.77, 1.81 and 1.83 × by the clock, 1.87 to 1.90 by CPU. Both cores stand idle for 4 % of the
-time: a worker has as many calls as threads, and the next one comes from the driver.
+CPU-bound, five runs: 1.85, 1.89, 1.90, 1.91 and 1.91 × by the clock, 1.94 to 1.97 by CPU.
 
 Until 2026-11-30 the calls of *driver alone* made no requests, so that less was written than by the other executors.
 

@@ -101,7 +101,7 @@ class Dispatcher:
 
     def running_calls(self) -> dict[str, int]:
         """Calls that run now, per resource. May be asked from any thread."""
-        return {name: len(pool.busy) for name, pool in tuple(self._pools.items())}
+        return {name: pool.running_calls for name, pool in tuple(self._pools.items())}
 
     # Steering ------------------------------------------------------------------------------------
 

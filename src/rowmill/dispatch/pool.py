@@ -22,6 +22,8 @@ _AT_HAND_S = 1.0
 """What ends in so long a time is at hand, so that the database is asked about twice a second."""
 _MOST_AT_HAND = 2048
 """More are at hand only if turns take so long: of so many tasks, asking costs less than handing them over."""
+_SHORT_CALL_S = 0.25
+"""Calls that take less in the mean wait at the workers that will make them."""
 _SUCCESSES_TO_GROW = 25
 _DECREASE = 0.75
 
@@ -55,6 +57,8 @@ class ResourceLimit:
     """A 429 makes the whole resource rest; otherwise the task waits alone."""
     ramp_up_s: float | None = None
     """The limit grows linearly from 1 over this time at the start of an invocation; None: at once."""
+    waits_at_workers: bool = False
+    """Calls are made elsewhere, by workers that have a thread for each; as many again wait there if they are short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Pool:
         self._configured = limit.configured
         self._learned = max(1, min(limit.learned, limit.configured))
         self._reported = self._learned
+        self._waits_at_workers = limit.waits_at_workers
         self._ramp = limit.ramp_up_s
         self._cools_down = limit.cools_down
         self._started_at = now
@@ -113,6 +118,12 @@ class Pool:
         if self._absence.is_away:
             return 1
         return self._learned if self._ramp is None else min(self._learned, self._ramped(now))
+
+    def _most_handed_over(self, now: float) -> int:
+        """Calls that may be under way, those that wait at workers included."""
+        limit = self.limit(now)
+        are_short = self._waits_at_workers and self._ended_per_s * _SHORT_CALL_S >= limit
+        return 2 * limit if are_short else limit
 
     def _ramped(self, now: float) -> int:
         """How far the ramp has come, as a limit."""
@@ -187,7 +198,7 @@ class Pool:
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
         """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
-        if not self.queue or room < 1 or now < self.cooling_until or len(self.busy) >= self.limit(now):
+        if not self.queue or room < 1 or now < self.cooling_until or len(self.busy) >= self._most_handed_over(now):
             return []
         first = self.queue.popleft()
         tasks = [first]
@@ -215,7 +226,12 @@ class Pool:
         """How many more calls could start now, if each took one task."""
         if now < self.cooling_until:
             return 0
-        return max(0, min(len(self.queue), self.limit(now) - len(self.busy)))
+        return max(0, min(len(self.queue), self._most_handed_over(now) - len(self.busy)))
+
+    @property
+    def running_calls(self) -> int:
+        """How many calls run: no more than may, as the others wait for a thread of their worker's."""
+        return min(len(self.busy), self._learned) if self._waits_at_workers else len(self.busy)
 
     def is_starved(self, now: float) -> bool:
         """True if it could start more than it has, and there is more to be had."""
@@ -250,7 +266,7 @@ class Pool:
         return PoolStatistics(
             self.resource,
             self.limit(now),
-            len(self.busy),
+            self.running_calls,
             self.running_tasks,
             len(self.queue),
             self.cooling_until if self.cooling_until > now else None,

@@ -12,7 +12,7 @@ import math
 
 _LONG_AGO_S = 30.0
 """A long turn counts half after this time. One waits now and then while the log is folded, and the next will, too."""
-_LONGEST_LAG_S = 0.045
+_LONGEST_LAG_S = 0.048
 """What a result may wait for its commit (D2), and a little less."""
 _MEAN_LAG_S = 0.042
 """What it may wait in the mean where turns go alone."""

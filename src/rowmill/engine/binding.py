@@ -19,7 +19,7 @@ from rowmill.graph.endpoint import endpoints, server_names
 from rowmill.graph.graph import Graph
 from rowmill.providers.protocol import Provider
 from rowmill.providers.servers import Servers
-from rowmill.spec.declaration import LOCAL_RESOURCES
+from rowmill.spec.declaration import LOCAL_RESOURCES, THREADS
 from rowmill.spec.model import ModelConfig
 from rowmill.spec.spec import Spec
 from rowmill.spec.template import compile_condition
@@ -139,9 +139,12 @@ def traits_of(prepared: Prepared) -> list[Traits | None]:
 
 
 def starting_limits(
-    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory]
+    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory], *, has_workers: bool
 ) -> dict[str, ResourceLimit]:
-    """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2)."""
+    """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2).
+
+    ``has_workers``: calls are made elsewhere.
+    """
     servers = {server for endpoint in endpoints(prepared.spec).values() for server in endpoint.servers}
     ramps = {
         name: max((config.ramp_up_s for config in endpoint.models if config.ramp_up_s is not None), default=None)
@@ -154,6 +157,7 @@ def starting_limits(
             memory[name].cooling_until,
             cools_down=name not in LOCAL_RESOURCES,
             ramp_up_s=ramps.get(name),
+            waits_at_workers=has_workers and name == THREADS,
         )
         for name, configured in limits.items()
         if name not in servers

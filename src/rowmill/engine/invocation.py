@@ -516,7 +516,7 @@ def _dispatcher(
         LocalExecutor(means.bound, takes_several_rows(graph), shared.wall_clock, column_names(graph)),
         turns.take,
         traits_of(prepared),
-        starting_limits(prepared, beginning.limits, beginning.memory),
+        starting_limits(prepared, beginning.limits, beginning.memory, has_workers=workers is not None),
         dispatch_settings(prepared.spec, by_hand),
         wall_clock=shared.wall_clock,
         loop_clock=loop_clock(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -49,6 +50,11 @@ _LOSSES_OF_WAITING = 5
 _LONGEST_BACK_OFF_S = 30.0
 _CLOCKS_AGREE_S = 0.1
 _CLOSING_S = 3.0
+_SHORT_CALL_S = 0.25
+"""Plain functions that take less have their next call at hand in the worker: else it would stand idle until the driver
+has heard of the last one and sent another."""
+_WEIGHT = 0.1
+"""Of the last call, in how soon a long one is forgotten."""
 
 _log = logging.getLogger("rowmill.workers")
 
@@ -90,6 +96,8 @@ class Crew:
         self._users = users or {}
         self._threaded = self._users.get(THREADS, frozenset())
         self._threads = threads
+        self._call_s = math.inf
+        """What calls of plain functions take at most, of late."""
         self._groups = [CrewGroup(plan) for plan in groups]
         self._crew_news = CrewNews(self._groups, settings.wait_s, wall_clock, note)
         self._group_of = {number: group for group in self._groups for number in group.plan.open.generators}
@@ -154,13 +162,13 @@ class Crew:
     def set_limits(self, limits: Mapping[str, int]) -> None:
         """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one of each."""
         shares = {name: max(1, calls // self._workers_that_use(name)) for name, calls in limits.items()}
-        if THREADS in shares:
-            self._threads = shares.pop(THREADS)
-            for group in self._groups:
-                self._route(group)
         if not shares:
             return
         self._limits |= shares
+        if THREADS in shares:
+            self._threads = shares[THREADS]
+            for group in self._groups:
+                self._route(group)
         for worker in self._ready():
             worker.limits = dict(self._limits)
             worker.tell()
@@ -239,28 +247,38 @@ class Crew:
 
     def _least_busy(self, group: CrewGroup, now: float, *, takes_thread: bool = False) -> CrewWorker | None:
         best: CrewWorker | None = None
+        most = self._threads * (2 if self._call_s < _SHORT_CALL_S else 1) if takes_thread else math.inf
         for worker in group.workers:
             if not worker.is_ready or worker is group.reserved or now - worker.heard_at > QUIET_S:
                 continue
-            if takes_thread and worker.threads_taken >= self._threads:
+            if worker.threads_taken >= most:
                 continue
             if best is None or len(worker.calls) < len(best.calls):
                 best = worker
         return best
 
     def _give(self, worker: CrewWorker, slot: Slot, now: float) -> None:
-        slot.begin(now)
         self._slots[slot.call] = worker
         worker.calls[slot.call] = slot
-        worker.threads_taken += slot.tasks[0].generator in self._threaded
+        takes_thread = slot.tasks[0].generator in self._threaded
+        worker.threads_taken += takes_thread
+        if takes_thread and worker.threads_taken > self._threads:
+            worker.next_up.append(slot)
+        else:
+            slot.begin(now)
         worker.outgoing.append(call_data(slot.call, slot.tasks))
         worker.tell()
 
     def _taken_from(self, worker: CrewWorker, call: int) -> Slot | None:
         """A call that its worker has no more; None if it never had it, or told of it before."""
         slot = worker.calls.pop(call, None)
-        if slot is not None:
-            worker.threads_taken -= slot.tasks[0].generator in self._threaded
+        if slot is None or slot.tasks[0].generator not in self._threaded:
+            return slot
+        worker.threads_taken -= 1
+        if slot in worker.next_up:
+            worker.next_up.remove(slot)
+        elif worker.next_up:
+            worker.next_up.popleft().begin(anyio.current_time())
         return slot
 
     # Endings -------------------------------------------------------------------------------------------
@@ -278,6 +296,8 @@ class Crew:
             if slot is None or self._slots.pop(ending.call, None) is None:
                 continue  # late, or told twice (W1)
             worker.done += 1
+            if slot.tasks[0].generator in self._threaded:
+                self._note_time(ending.duration_ms / 1000)
             if self._losses:
                 for task in slot.tasks:
                     self._losses.pop(task.key, None)
@@ -294,6 +314,11 @@ class Crew:
         if was_quiet or group.suspects or group.reserved is not None or group.waiting_for_thread:
             self._route(group)
 
+    def _note_time(self, took_s: float) -> None:
+        """A plain function took so long."""
+        before_s = took_s if math.isinf(self._call_s) else self._call_s
+        self._call_s = max(took_s, before_s + (took_s - before_s) * _WEIGHT)
+
     async def _reply(self, worker: CrewWorker, question: Question) -> None:
         try:
             answer = Answer(question.question, await self._answer(question))
@@ -307,6 +332,9 @@ class Crew:
         calls, worker.calls = worker.calls, {}
         for call, slot in calls.items():
             if self._slots.pop(call, None) is None:
+                continue
+            if slot in worker.next_up:
+                self._end_released(slot, worker.name)
                 continue
             worker.calls_lost += 1
             keys = [task.key for task in slot.tasks]

@@ -50,6 +50,7 @@ from rowmill.remote.messages import (
 from rowmill.remote.plain import ending_data, error_data, error_of, tasks_of
 from rowmill.secret import hidden
 from rowmill.source_line import said_by
+from rowmill.spec.declaration import THREADS
 from rowmill.spec.spec import Spec
 from rowmill.task import Outcome, OutcomeKind, Request
 from rowmill.version import VERSION
@@ -79,6 +80,9 @@ class Host:
         self._is_opened = anyio.Event()
         self._is_drained = anyio.Event()
         self._executor: LocalExecutor | None = None
+        self._threaded: frozenset[int] = frozenset()
+        self._threads = anyio.CapacityLimiter(1)
+        """Those of plain functions (W9): calls wait for one in the order in which they came."""
         self._servers: Sequence[Servers] = ()
         self._waiting: deque[CallData] = deque()
         self._idle: list[anyio.Event] = []
@@ -105,7 +109,10 @@ class Host:
             for answer in message.answers:
                 self._answered(answer)
             for name, calls in message.limits.items():
-                any(servers.set_limit(name, calls) for servers in self._servers)
+                if name == THREADS:
+                    self._threads.total_tokens = calls
+                else:
+                    any(servers.set_limit(name, calls) for servers in self._servers)
             self._cancel(message.cancels)
             self._start(message.calls)
 
@@ -140,6 +147,8 @@ class Host:
         _listen(self._logs, told.log_level, stack)
         stack.enter_context(collected_rarely())
         spec = _with_functions(Spec.from_json(told.spec), told.functions)
+        self._threaded = told.threaded
+        self._threads.total_tokens = spec.run.max_local_workers
         directory = Path(told.directory)
         environ = dict(os.environ)
         keys = KeyRing(environ, directory)
@@ -189,12 +198,18 @@ class Host:
                 data = self._waiting.popleft()
                 self._running[data.call] = scope
                 journal = []
-                outcomes = await self._executor.execute(tasks_of(data), journal)
+                outcomes = await self._outcomes(self._executor, data, journal)
                 del self._running[data.call]
                 self._endings.append(ending_data(data.call, outcomes))
                 self._has_news.set()
         if data is not None and self._running.pop(data.call, None) is not None:
             self._tell_cut_off(data, journal)
+
+    async def _outcomes(self, executor: LocalExecutor, data: CallData, journal: list[Request]) -> Sequence[Outcome]:
+        if data.generator not in self._threaded:
+            return await executor.execute(tasks_of(data), journal)
+        async with self._threads:
+            return await executor.execute(tasks_of(data), journal)
 
     def _cancel(self, calls: Sequence[int]) -> None:
         if not calls:

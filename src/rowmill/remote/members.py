@@ -46,7 +46,9 @@ class CrewWorker:
         self.joined_at: float | None = None
         self.calls: dict[int, Slot] = {}
         self.threads_taken = 0
-        """By calls that take a thread each."""
+        """By calls that take a thread each; more than there are if some wait for one."""
+        self.next_up: deque[Slot] = deque()
+        """Those that wait, in the order in which they will begin."""
         self.outgoing: list[CallData] = []
         self.cancels: list[int] = []
         self.cut_off: dict[int, float] = {}

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from rowmill.errors import InternalError
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Raised whenever a message changes."""
 
 CallId = int
@@ -53,6 +53,8 @@ class Open(NamedTuple):
     """The environment variables the spec names: keys. They are in no ``repr``."""
     functions: Mapping[str, bytes] = {}
     """Columns whose function no worker could import by its name: the function itself, as cloudpickle wrote it."""
+    threaded: frozenset[int] = frozenset()
+    """Those whose calls take a thread each."""
     arrow_types: Mapping[str, Any] = {}
     casts_values: bool = False
     log_level: int = 20
@@ -137,7 +139,8 @@ class Work(NamedTuple):
     cancels: Sequence[CallId] = ()
     answers: Sequence[Answer] = ()
     limits: Mapping[str, int] = {}
-    """Servers of models, and how many requests this worker may have under way at each (C6)."""
+    """Servers of models, and how many requests this worker may have under way at each (C6); and how many calls of plain
+    functions it runs at once (W9)."""
 
 
 class Results(NamedTuple):
