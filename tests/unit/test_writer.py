@@ -58,6 +58,21 @@ def test_the_event_loop_stands_still_for_a_bounded_time() -> None:
     assert steps > 5
 
 
+def test_the_event_loop_does_not_stand_still_for_what_goes_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has heard of that the thread does nothing else: both would wait for each other."""
+    monkeypatch.setattr(writer, "_LONGEST_STAND_S", 60.0)
+
+    async def work() -> float:
+        async with WriterThread() as thread, anyio.create_task_group() as group:
+            group.start_soon(thread.call, lambda: time.sleep(0.02))
+            await anyio.lowlevel.checkpoint()
+            started_at = time.monotonic()
+            await thread.call_alone(lambda: None)
+        return time.monotonic() - started_at
+
+    assert run_on_event_loop(work) < 10
+
+
 def test_errors_of_what_is_done_alone_are_raised() -> None:
     def fail() -> None:
         raise LookupError("gone")

@@ -65,6 +65,7 @@ class WriterThread:
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._last: _Job | None = None
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See :class:`StoreWriter`."""
@@ -74,11 +75,16 @@ class WriterThread:
     async def call_alone(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """See :class:`StoreWriter`."""
         job = _Job(lambda: function(*args, **kwargs))
+        with anyio.CancelScope(shield=True):
+            # A loop that stands still hears nothing of the jobs before, and the thread waits until they are heard of.
+            while self._last is not None and not self._last.done.is_set():
+                await self._last.done.wait()
         job.has_run = threading.Event()
         result: T = await self._result(job)
         return result
 
     async def _result(self, job: _Job) -> Any:
+        self._last = job
         self._jobs.put(job)
         if job.has_run is not None:
             job.has_run.wait(_LONGEST_STAND_S)
