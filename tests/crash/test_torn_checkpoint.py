@@ -37,9 +37,10 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> Specs:
     return write_specs(tmp_path_factory.mktemp("specs"))
 
 
-@pytest.fixture
-def checkpoints_all_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(params=["writing", "merging"])
+def checkpoints_all_the_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_connection, "LONG_LOG_BYTES", 1)
+    monkeypatch.setattr(store_connection, "_SELDOM_S", 0.0 if request.param == "merging" else 1e9)
 
 
 def _blocks(content: bytes) -> list[bytes]:
@@ -271,6 +272,39 @@ def test_the_log_is_folded_when_it_is_long(tmp_path: Path, monkeypatch: pytest.M
             folded.append(path.read_bytes()[:HEADERS] != before)
             assert log_of(path).exists() != folded[-1]
         assert 0 < sum(folded) < len(folded) / 4
+
+
+def _parts(path: Path) -> int:
+    """In how many parts the engine stores a table that was filled bit by bit."""
+    with duckdb.connect(str(path), read_only=True) as engine:
+        query = "select count(distinct row_group_id) from pragma_storage_info('grown')"
+        return int(engine.execute(query).fetchall()[0][0])
+
+
+@pytest.mark.parametrize(("seldom_s", "most_unmerged", "least"), [(1e9, 256, 12), (0.0, 256, 1), (1e9, 3, 1)])
+def test_checkpoints_that_follow_each_other_quickly_merge_nothing_and_others_what_those_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seldom_s: float, most_unmerged: int, least: int
+) -> None:
+    monkeypatch.setattr(store_connection, "_SELDOM_S", seldom_s)
+    monkeypatch.setattr(store_connection, "_MOST_UNMERGED", most_unmerged)
+    path = tmp_path / "run.duckdb"
+    with Connection(path) as connection:
+        connection.script("create table grown (value bigint)")
+        for _ in range(12):
+            with connection.transaction():
+                connection.execute("insert into grown from range(3000)")
+            connection.checkpoint()
+    assert least <= _parts(path) <= least + 4
+
+
+def test_the_first_checkpoint_of_a_process_merges_what_earlier_ones_left(tmp_path: Path) -> None:
+    path = tmp_path / "run.duckdb"
+    for number in range(6):
+        with Connection(path) as connection:
+            connection.script("create table if not exists grown (value bigint)")
+            with connection.transaction():
+                connection.execute("insert into grown from range(100)")
+        assert _parts(path) <= 2, number
 
 
 @pytest.mark.parametrize("place", [8, 12, 4096 + 40], ids=["mark", "layout", "block size"])

@@ -306,7 +306,7 @@ def check_that_it_fits(state: RunState, name: str) -> None:
             state.sql(text.replace(":memory:", "run.duckdb"))
     elif name in (
         "forbid_external_access",
-        "allow_setting_threads",
+        "allow_settings",
         "lock_configuration",
         "keep_log_when_closed",
         "use_utc",

@@ -27,9 +27,17 @@ set global timezone = 'UTC';
 -- The calendar of everything. O(1).
 set global calendar = 'gregorian';
 
--- name: allow_setting_threads
--- The one setting that may change once the configuration is locked. O(1).
-set allowed_configs = ['threads'];
+-- name: allow_settings
+-- The settings that may change once the configuration is locked. O(1).
+set allowed_configs = ['threads', 'max_vacuum_tasks'];
+
+-- name: merge_at_checkpoints
+-- Checkpoints merge small parts of tables, some at a time. O(1).
+set max_vacuum_tasks = 1;
+
+-- name: only_write_at_checkpoints
+-- Checkpoints write what is new, and merge nothing. O(1).
+set max_vacuum_tasks = 0;
 
 -- name: lock_configuration
 -- From here on no setting changes. O(1).

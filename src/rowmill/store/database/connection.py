@@ -6,10 +6,12 @@ user's, can read another file or write one.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import stat
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -64,6 +66,7 @@ _SAME_EVERYWHERE = {
     "default_block_size": "262144",
     "fsync_mode": "standard",
     "storage_compatibility_version": "v2.0.0",
+    "max_vacuum_tasks": "1",
 }
 """What shapes values, files and what is durable is said here, whatever the engine's defaults become (V5).
 
@@ -71,8 +74,14 @@ What is handed over as Arrow says its type in full (:mod:`rowmill.value`). The t
 connection is open: the engine knows them only then.
 """
 
-LONG_LOG_BYTES = 16 * 2**20
-"""A log of so many bytes is folded into the file."""
+LONG_LOG_BYTES = 8 * 2**20
+"""A log of so many bytes is folded into the file. Nothing can be committed meanwhile: that takes 50 ms or so."""
+
+_SELDOM_S = 10.0
+"""A checkpoint that comes so long after the last one merges what earlier ones left in small parts, too. That takes as
+long again, or several times as long: too much for one that comes every second."""
+_MOST_UNMERGED = 256
+"""Checkpoints without merging, one after the other: each part makes later ones a little slower."""
 
 
 _hardening = threading.Lock()
@@ -210,6 +219,10 @@ class Connection:
         self.is_read_only = is_read_only
         self.has_written = False
         """Whether a transaction was committed: then closing folds the log into the file."""
+        self._folded_at = -math.inf
+        """The last checkpoint, on the monotonic clock."""
+        self._unmerged = 0
+        """Checkpoints since one that merged."""
         self._claim = self._identity = self._undo = None
         self._staged: dict[str, StagedTable] = {}
         self._remembered: dict[str, list[tuple[Any, ...]]] = {}
@@ -249,7 +262,7 @@ class Connection:
             if not read_only:
                 # A refusal leaves the file as it was, to the byte, even if its last process left a log behind.
                 self._engine.execute(named.keep_log_when_closed.text)
-                self._engine.execute(named.allow_setting_threads.text)
+                self._engine.execute(named.allow_settings.text)
             self._engine.execute(named.lock_configuration.text)
 
     def use_one_thread(self) -> None:
@@ -411,7 +424,11 @@ class Connection:
         """
         if self._undo is not None:
             self._undo.keep(block for (block,) in self.execute(named.rewritable_blocks.text))
+        merges = time.monotonic() - self._folded_at >= _SELDOM_S or self._unmerged >= _MOST_UNMERGED
+        self._engine.execute((named.merge_at_checkpoints if merges else named.only_write_at_checkpoints).text)
         self._engine.execute(named.checkpoint.text)
+        self._folded_at = time.monotonic()
+        self._unmerged = 0 if merges else self._unmerged + 1
         self.has_written = False
         if self._undo is not None:
             self._undo.discard()
