@@ -36,6 +36,8 @@ class BusyEndpoint:
         self.turns = 0
         self.asked: list[int] = []
         """For how many tasks each turn was asked."""
+        self.arrived: list[int] = []
+        """How many outcomes each turn took in."""
         self.alone: list[bool] = []
         """For which turns the event loop was to stand still."""
         self.left = [Task(0, 0, index, index, 0, {}) for index in range(TASKS)]
@@ -63,6 +65,7 @@ class BusyEndpoint:
         tasks, self.left = self.left[:count], self.left[count:]
         self.turns += 1
         self.asked.append(count)
+        self.arrived.append(len(outcomes))
         self.alone.append(alone)
         is_rare = self.rare and self.turns % self.rare == 0
         await anyio.sleep(self.rare_turn_s if is_rare else self.turn_s)
@@ -142,6 +145,16 @@ def test_turns_are_not_asked_for_a_few_tasks_while_there_are_many_at_hand() -> N
     working = endpoint.asked[: endpoint.turns * 3 // 4]
     assert 0 in working
     assert min(count for count in working if count) >= 16
+
+
+def test_d2_many_results_are_committed_before_tasks_are_looked_for() -> None:
+    endpoint = BusyEndpoint(0.005)
+    _work(endpoint)
+    turns = list(zip(endpoint.arrived, endpoint.asked, strict=True))
+    both = [place for place, (arrived, asked) in enumerate(turns) if arrived >= 64 and asked]
+    assert all(turns[place - 1][0] >= 64 and not turns[place - 1][1] for place in both)
+    after = [turns[place + 1][1] for place, (arrived, asked) in enumerate(turns[:-1]) if arrived >= 64 and not asked]
+    assert sum(asked > 0 for asked in after) > 5, "they are looked for at once by the next turn"
 
 
 def test_d2_the_loop_stands_still_for_turns_that_are_long_beside_it_because_it_is_never_idle() -> None:

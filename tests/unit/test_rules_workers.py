@@ -19,7 +19,7 @@ from rowmill.dispatch.slot import Slot
 from rowmill.errors import Incompatible, InternalError, WorkersAway
 from rowmill.remote.crew import Crew, CrewSettings, hire
 from rowmill.remote.link import CannotLaunch, LinkLost
-from rowmill.remote.members import GroupPlan
+from rowmill.remote.members import CrewWorker, GroupPlan
 from rowmill.remote.messages import (
     PROTOCOL,
     CallData,
@@ -587,7 +587,15 @@ def test_w9_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None
         crew = Crew(
             PlayedLauncher(), groups, CrewSettings(), Played()._answer, anyio.current_time, Played()._note, users=users
         )
-        crew.set_limits({"server": 64, THREADS: 21, "of nobody": 90})
-        assert crew._limits == {"server": 32, THREADS: 3, "of nobody": 10}
+        functions, models = crew._groups
+        crew.set_limits({"server": 65, THREADS: 21, "of nobody": 90})
+        assert [crew._share("server", CrewWorker("w", models, place)) for place in range(2)] == [33, 32]
+        assert {crew._share(THREADS, CrewWorker("w", functions, place)) for place in range(7)} == {3}
+        assert crew._share("of nobody", CrewWorker("w", models, 0)) == 10
+        crew.set_limits({"server": 1, THREADS: 0, "of nobody": 10})
+        assert [crew._share("server", CrewWorker("w", models, place)) for place in range(2)] == [1, 1]
+        assert crew._share(THREADS, CrewWorker("w", functions, 0)) == 0
+        shares = [crew._share("of nobody", CrewWorker("w", functions, place)) for place in range(7)]
+        assert [*shares, crew._share("of nobody", CrewWorker("w", models, 0))] == [2, *[1] * 7], "the place counts on"
 
     trio.run(main)

@@ -30,6 +30,8 @@ _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
 _LONG_TURN_S = 0.040
 _FULL_TURN = 1500
+_MANY_OUTCOMES = 64
+"""So many are committed before tasks are looked for: that takes longer than the rest of a turn, and they would wait."""
 
 
 class Dispatcher:
@@ -80,6 +82,8 @@ class Dispatcher:
         self._calls = 0
         self._turns = 0
         self._times = TurnTimes()
+        self._asks_next = False
+        """The last turn only took outcomes in; the next one asks for tasks, whatever arrived meanwhile."""
         self._max_in_flight = settings.max_in_flight
         self._is_paused = starts_paused
         self._is_draining = False
@@ -130,6 +134,7 @@ class Dispatcher:
         """From now on at most so many calls of a resource run at once; more that run already finish."""
         if resource in self._pools:
             self._pools[resource].configure(calls)
+            self._tell_limit(self._pools[resource])
             self._arrived.set()
 
     def set_max_in_flight(self, tasks: int) -> None:
@@ -210,6 +215,9 @@ class Dispatcher:
         self._times.start(now, self._idle_clock())
         rests = self._is_draining or self._is_paused
         free = {} if rests else {name: pool.free(now) for name, pool in self._pools.items()}
+        self._asks_next = not self._asks_next and len(outcomes) >= _MANY_OUTCOMES and self._can_ask_later(free)
+        if self._asks_next:
+            free = {}
         changes = {name: pool.newly_learned() for name, pool in self._pools.items()}
         learned = {name: limit for name, limit in changes.items() if limit is not None}
         now_on_wall = self._wall_clock()
@@ -238,7 +246,12 @@ class Dispatcher:
             for name, left in free.items():
                 self._pools[name].has_backlog = left <= 0
             self._start_workers()
-        return result
+        return result._replace(again=True) if self._asks_next and not result.complete else result
+
+    def _can_ask_later(self, free: Mapping[str, int]) -> bool:
+        """Whether tasks are wanted, and none of those who want them runs dry soon."""
+        wanting = [self._pools[name] for name, count in free.items() if count]
+        return bool(wanting) and all(pool.can_wait(self._times.longest_s) for pool in wanting)
 
     def _forget(self, dropped: frozenset[tuple[int, int]], outdated: frozenset[tuple[int, int, int]]) -> None:
         """Gives up the other tasks of dropped rows, and those on values taken back: nobody waits for them (F5)."""
@@ -378,6 +391,7 @@ class Dispatcher:
     def _hand_over(self, workers: Workers, pool: Pool, calls: int) -> int:
         """Hands over up to so many calls, as long as the next one is made elsewhere; returns how many."""
         now = anyio.current_time()
+        self._tell_limit(pool)
         slots: list[Slot] = []
         while len(slots) < calls and self._is_for_workers(pool):
             tasks = pool.take(self._max_rows, self._max_in_flight - self._running_tasks, now)
@@ -393,6 +407,12 @@ class Dispatcher:
         if slots:
             workers.submit(slots)
         return len(slots)
+
+    def _tell_limit(self, pool: Pool) -> None:
+        """Has workers keep to the limit of calls of which some wait there (W9)."""
+        limit = None if self._workers is None else pool.limit_to_tell(anyio.current_time())
+        if self._workers is not None and limit is not None:
+            self._workers.set_limits({pool.resource: limit})
 
     async def _take_endings(self, workers: Workers) -> None:
         try:
@@ -441,9 +461,11 @@ class Dispatcher:
                 rest = cool_down_s(outcome.error, self._settings.cool_down_s)
                 pool.rate_limited(worker.limit_at_start, anyio.current_time() + rest)
                 pool.answered()
+                self._tell_limit(pool)
             elif isinstance(outcome.error, Unavailable):
                 asked_s = asked_wait_s(outcome.error.retry_after_s, 0.0)
                 pool.unavailable(anyio.current_time(), asked_s, is_certain=outcome.error.is_certain)
+                self._tell_limit(pool)
         if not self._outcomes:
             self._arrived.set()
         self._outcomes.extend(outcomes)

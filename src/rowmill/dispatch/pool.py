@@ -23,7 +23,9 @@ _AT_HAND_S = 1.0
 _MOST_AT_HAND = 2048
 """More are at hand only if turns take so long: of so many tasks, asking costs less than handing them over."""
 _SHORT_CALL_S = 0.25
-"""Calls that take less in the mean wait at the workers that will make them."""
+"""Calls of plain functions that take less in the mean wait at the workers that will make them."""
+_AHEAD_S = 0.03
+"""What ends in so long a time waits at the workers, of other calls: they hear of the next one about so late."""
 _SUCCESSES_TO_GROW = 25
 _DECREASE = 0.75
 
@@ -57,8 +59,10 @@ class ResourceLimit:
     """A 429 makes the whole resource rest; otherwise the task waits alone."""
     ramp_up_s: float | None = None
     """The limit grows linearly from 1 over this time at the start of an invocation; None: at once."""
-    waits_at_workers: bool = False
+    waits_for_threads: bool = False
     """Calls are made elsewhere, by workers that have a thread for each; as many again wait there if they are short."""
+    workers: int = 0
+    """Calls are made elsewhere, by so many workers that keep to the limit, too; a few wait there for one that ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +101,10 @@ class Pool:
         self._configured = limit.configured
         self._learned = max(1, min(limit.learned, limit.configured))
         self._reported = self._learned
-        self._waits_at_workers = limit.waits_at_workers
+        self._waits_for_threads = limit.waits_for_threads
+        self._sharers = limit.workers
+        self._told: int | None = None
+        """The limit that workers keep to; None: they were told of none."""
         self._ramp = limit.ramp_up_s
         self._cools_down = limit.cools_down
         self._started_at = now
@@ -122,8 +129,27 @@ class Pool:
     def _most_handed_over(self, now: float) -> int:
         """Calls that may be under way, those that wait at workers included."""
         limit = self.limit(now)
-        are_short = self._waits_at_workers and self._ended_per_s * _SHORT_CALL_S >= limit
-        return 2 * limit if are_short else limit
+        if self._waits_for_threads and self._ended_per_s * _SHORT_CALL_S >= limit:
+            return 2 * limit
+        return limit + self.ahead(now)
+
+    def ahead(self, now: float) -> int:
+        """Calls that wait at the workers for one that ends: none where the resource is not trusted with its limit."""
+        if not self._sharers or self._learned < 2 * self._sharers or self._is_refusing or self._absence.is_away:
+            return 0
+        if self._ramp is not None and self._ramped(now) < self._learned:
+            return 0
+        return min(self._learned, int(self._ended_per_s * _AHEAD_S / self._rows_per_call))
+
+    def limit_to_tell(self, now: float) -> int | None:
+        """The limit for workers if it is not what they were told last: 0 while the resource rests."""
+        if self._told is None and not self.ahead(now):
+            return None
+        limit = 0 if now < self.cooling_until else self.limit(now)
+        if limit == self._told:
+            return None
+        self._told = limit
+        return limit
 
     def _ramped(self, now: float) -> int:
         """How far the ramp has come, as a limit."""
@@ -230,8 +256,9 @@ class Pool:
 
     @property
     def running_calls(self) -> int:
-        """How many calls run: no more than may, as the others wait for a thread of their worker's."""
-        return min(len(self.busy), self._learned) if self._waits_at_workers else len(self.busy)
+        """How many calls run: no more than may, as the others wait at their worker."""
+        waits = self._waits_for_threads or self._sharers
+        return min(len(self.busy), self._learned) if waits else len(self.busy)
 
     def is_starved(self, now: float) -> bool:
         """True if it could start more than it has, and there is more to be had."""
@@ -245,6 +272,10 @@ class Pool:
     def _at_hand(self) -> int:
         """How many tasks are at hand so that the database is seldom asked."""
         return math.ceil(min(self._ended_per_s * _AT_HAND_S, _MOST_AT_HAND))
+
+    def can_wait(self, longest_turn_s: float) -> bool:
+        """Whether what is at hand lasts until two turns have ended."""
+        return len(self.queue) >= self._ended_per_s * 2 * longest_turn_s
 
     def adapt_prefetch(self, elapsed_s: float, longest_turn_s: float, *, turn_is_full: bool) -> None:
         """Has at hand four times what may end during the longest turn, unless turns carry enough already.

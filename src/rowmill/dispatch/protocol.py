@@ -66,8 +66,8 @@ class Workers(Protocol):
     def set_limits(self, limits: Mapping[str, int]) -> None:
         """From now on at most so many requests at once go to these servers of models, of all workers together (C6).
 
-        Under :data:`~rowmill.spec.declaration.THREADS`: so many calls of plain functions run at once, of each worker
-        its share.
+        The same with resources, and calls of their generators (W9): of each worker its share. At 0, and at any that is
+        lower than before, calls that wait there end as RELEASED; those of plain functions wait on.
         """
         ...
 

@@ -139,11 +139,11 @@ def traits_of(prepared: Prepared) -> list[Traits | None]:
 
 
 def starting_limits(
-    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory], *, has_workers: bool
+    prepared: Prepared, limits: Mapping[str, int], memory: Mapping[str, ResourceMemory], workers: Mapping[str, int]
 ) -> dict[str, ResourceLimit]:
     """The limits to start from: what the spec and people allow, what was learned before, how gently to begin (C2).
 
-    ``has_workers``: calls are made elsewhere.
+    ``workers``: how many make the calls of a resource, where all are made elsewhere.
     """
     servers = {server for endpoint in endpoints(prepared.spec).values() for server in endpoint.servers}
     ramps = {
@@ -157,7 +157,8 @@ def starting_limits(
             memory[name].cooling_until,
             cools_down=name not in LOCAL_RESOURCES,
             ramp_up_s=ramps.get(name),
-            waits_at_workers=has_workers and name == THREADS,
+            waits_for_threads=name == THREADS and name in workers,
+            workers=workers.get(name, 0) if name != THREADS else 0,
         )
         for name, configured in limits.items()
         if name not in servers

@@ -41,6 +41,8 @@ class Job:
     several_rows: frozenset[int]
     waiting_only: frozenset[int]
     """Those that run no code of a user's, and do little but wait for a model."""
+    resources: Mapping[int, str]
+    """What each generator's calls take a place of."""
     users: Mapping[str, frozenset[int]]
     """The generators that share each limit which workers keep to: see :func:`limit_users`."""
     environ: Mapping[str, str]
@@ -80,10 +82,18 @@ def waits_only(prepared: Prepared) -> frozenset[int]:
     )
 
 
+def resources_elsewhere(prepared: Prepared) -> dict[int, str]:
+    """The resource of each generator whose calls workers make."""
+    nodes = [prepared.graph.generators[number] for number in sorted(made_elsewhere(prepared))]
+    return {node.number: node.declaration.resource for node in nodes if node.declaration.resource is not None}
+
+
 def limit_users(prepared: Prepared) -> dict[str, frozenset[int]]:
-    """The generators that share each limit which workers keep to: of threads, and of single servers of models."""
+    """The generators that share each limit which workers keep to: of resources, and of single servers of models."""
     nodes = [prepared.graph.generators[number] for number in made_elsewhere(prepared)]
-    users = {THREADS: frozenset(node.number for node in nodes if node.declaration.resource == THREADS)}
+    users = {THREADS: frozenset[int]()}
+    for number, resource in resources_elsewhere(prepared).items():
+        users[resource] = users.get(resource, frozenset()) | {number}
     for endpoint in endpoints(prepared.spec).values():
         asking = frozenset(node.number for node in nodes if {*node.declaration.models} & {*endpoint.aliases})
         users |= dict.fromkeys(endpoint.servers, asking)
@@ -128,10 +138,25 @@ def limits_with(settings: WorkerSettings | None, prepared: Prepared) -> dict[str
     """The limits of a spec; each worker of a group with plain functions has threads of its own."""
     if settings is None:
         return dict(prepared.limits)
-    names = {prepared.graph.generators[number].name for number in limit_users(prepared)[THREADS]}
-    groups = {column.worker_group for column in prepared.spec.columns if column.name in names}
-    workers = max(1, sum(size for name, size in group_sizes(settings).items() if name in groups))
+    workers = max(1, workers_of(settings, prepared).get(THREADS, 1))
     return {name: limit * workers if name == THREADS else limit for name, limit in prepared.limits.items()}
+
+
+def workers_of(settings: WorkerSettings | None, prepared: Prepared) -> dict[str, int]:
+    """How many workers make the calls of each resource of which no call is made in this process; and of plain
+    functions, whichever else there are."""
+    if settings is None:
+        return {}
+    elsewhere = resources_elsewhere(prepared)
+    here = {node.declaration.resource for node in prepared.graph.generators if node.number not in elsewhere}
+    group_of = {column.name: column.worker_group for column in prepared.spec.columns}
+    sizes = group_sizes(settings)
+    found = {}
+    for resource, users in limit_users(prepared).items():
+        groups = {group_of[prepared.graph.generators[number].name] for number in users}
+        if groups and (resource == THREADS or resource not in here):
+            found[resource] = sum(sizes.get(group, 0) for group in groups)
+    return found
 
 
 def check_groups(spec: Spec, settings: WorkerSettings) -> None:

@@ -45,7 +45,9 @@ from rowmill.engine.elsewhere import (
     limit_users,
     limits_with,
     made_elsewhere,
+    resources_elsewhere,
     waits_only,
+    workers_of,
 )
 from rowmill.engine.ending import RunReport, report_of, resting, stopped_message
 from rowmill.engine.execution import LocalExecutor
@@ -443,6 +445,7 @@ async def _open_generators(
         {number: name for number, name in task_columns(prepared.graph).items() if number in elsewhere},
         takes_several_rows(prepared.graph),
         waits_only(prepared),
+        resources_elsewhere(prepared),
         limit_users(prepared),
         shared.environ,
         means.runtime.arrow_types,
@@ -516,7 +519,7 @@ def _dispatcher(
         LocalExecutor(means.bound, takes_several_rows(graph), shared.wall_clock, column_names(graph)),
         turns.take,
         traits_of(prepared),
-        starting_limits(prepared, beginning.limits, beginning.memory, has_workers=workers is not None),
+        starting_limits(prepared, beginning.limits, beginning.memory, workers_of(shared.elsewhere, prepared)),
         dispatch_settings(prepared.spec, by_hand),
         wall_clock=shared.wall_clock,
         loop_clock=loop_clock(),

@@ -112,7 +112,7 @@ class Crew:
         self._numbers = itertools.count(1)
         self._tasks: TaskGroup | None = None
         self._limits: dict[str, int] = {}
-        """Requests at once to servers of models, of each worker."""
+        """Calls at once of resources, requests at once to servers of models: of all workers together."""
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
@@ -160,24 +160,34 @@ class Crew:
                 worker.tell()
 
     def set_limits(self, limits: Mapping[str, int]) -> None:
-        """See :class:`~rowmill.dispatch.protocol.Workers`. Each worker has its share, and at least one of each."""
-        shares = {name: max(1, calls // self._workers_that_use(name)) for name, calls in limits.items()}
-        if not shares:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        if not limits:
             return
-        self._limits |= shares
-        if THREADS in shares:
-            self._threads = shares[THREADS]
+        self._limits |= limits
+        if THREADS in limits:
+            self._threads = max(
+                1, limits[THREADS] // sum(group.plan.workers for group in self._groups_that_use(THREADS))
+            )
             for group in self._groups:
                 self._route(group)
         for worker in self._ready():
-            worker.limits = dict(self._limits)
+            worker.limits = {**worker.limits, **{name: self._share(name, worker) for name in limits}}
             worker.tell()
 
-    def _workers_that_use(self, name: str) -> int:
-        """How many workers share a limit: those of groups with a generator that it is for, or else all."""
+    def _groups_that_use(self, name: str) -> Sequence[CrewGroup]:
+        """The groups with a generator that a limit is for, or else all."""
         users = self._users.get(name, frozenset())
-        sizes = [group.plan.workers for group in self._groups if not users.isdisjoint(group.plan.open.generators)]
-        return sum(sizes) or sum(group.plan.workers for group in self._groups)
+        return [group for group in self._groups if not users.isdisjoint(group.plan.open.generators)] or self._groups
+
+    def _share(self, name: str, worker: CrewWorker) -> int:
+        """A worker's share of a limit: at least one, unless nothing is to start."""
+        calls = self._limits[name]
+        groups = self._groups_that_use(name)
+        workers = sum(group.plan.workers for group in groups)
+        place = worker.place
+        for group in itertools.takewhile(lambda group: group is not worker.group, groups):
+            place += group.plan.workers
+        return calls and max(1, calls // workers + (place < calls % workers))
 
     def _end_waiting(self, call: int) -> None:
         """Ends a call that waits for a worker."""
@@ -295,14 +305,15 @@ class Crew:
                 worker.cut_off.pop(ending.call, None)
             if slot is None or self._slots.pop(ending.call, None) is None:
                 continue  # late, or told twice (W1)
-            worker.done += 1
+            outcomes = outcomes_of(ending, slot.tasks, worker.name, offset_s)
+            is_made = outcomes[0].kind is not OutcomeKind.RELEASED
+            worker.done += is_made
             if slot.tasks[0].generator in self._threaded:
                 self._note_time(ending.duration_ms / 1000)
-            if self._losses:
+            if self._losses and is_made:
                 for task in slot.tasks:
                     self._losses.pop(task.key, None)
                     self._suspects.discard(task.key)
-            outcomes = outcomes_of(ending, slot.tasks, worker.name, offset_s)
             self._ended.append(CallEnding(ending.call, outcomes))
         for name, level, text, fields in message.logs:
             logging.getLogger(name).log(level, "%s", text, extra={**fields, "worker": worker.name})
@@ -375,8 +386,8 @@ class Crew:
         self._last_look = anyio.current_time()
         for group in self._groups:
             group.empty_since = self._last_look
-            for _ in range(group.plan.workers):
-                self._start(self._keep, group)
+            for place in range(group.plan.workers):
+                self._start(self._keep, group, place)
         self._start(self._watch)
         self._start(self._tell_news)
         for group in self._groups:
@@ -395,11 +406,11 @@ class Crew:
                 self._all_gone = anyio.Event()
                 await self._all_gone.wait()
 
-    async def _keep(self, group: CrewGroup) -> None:
+    async def _keep(self, group: CrewGroup, place: int) -> None:
         """Has one worker of a group, and another one when it is lost (W3)."""
         failures = 0
         while not self._is_closing and self._fatal is None:
-            worker = CrewWorker(f"{group.plan.name}-{next(self._numbers)}", group)
+            worker = CrewWorker(f"{group.plan.name}-{next(self._numbers)}", group, place)
             group.workers.append(worker)
             try:
                 with worker.scope:
@@ -474,7 +485,7 @@ class Crew:
         worker.is_ready = True
         worker.joined_at = self._wall_clock()
         if self._limits:
-            worker.limits = dict(self._limits)
+            worker.limits = {name: self._share(name, worker) for name in self._limits}
             worker.tell()
         worker.heard_at = anyio.current_time()
         group.empty_since = None

@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 import traceback
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,6 +28,7 @@ from rowmill.providers.key_ring import KeyRing
 from rowmill.providers.opening import open_provider
 from rowmill.providers.servers import Servers
 from rowmill.remote.code_digest import code_digests
+from rowmill.remote.lane import Lane, Seat
 from rowmill.remote.messages import (
     BEAT_S,
     PROTOCOL,
@@ -60,6 +60,8 @@ _LONGEST_LINGER_S = 0.005
 _FEW_CALLS = 16
 """Endings wait for others, as a frame costs more than an ending in it: the longer the more calls are under way. Of few
 calls each is told at once: the next one comes for it, and functions that hold the interpreter delay each step."""
+_LONGEST_WAIT_S = 1.0
+"""Calls that wait while none begins for so long are given back: they have a deadline, and waiting is no fault."""
 _MOST_LOGS = 1000
 """Records of a log kept for one frame."""
 
@@ -80,14 +82,12 @@ class Host:
         self._is_opened = anyio.Event()
         self._is_drained = anyio.Event()
         self._executor: LocalExecutor | None = None
-        self._threaded: frozenset[int] = frozenset()
-        self._threads = anyio.CapacityLimiter(1)
-        """Those of plain functions (W9): calls wait for one in the order in which they came."""
+        self._lanes: dict[str, Lane] = {}
+        """By resource."""
+        self._lane_of: dict[int, Lane] = {}
+        """By generator."""
         self._servers: Sequence[Servers] = ()
-        self._waiting: deque[CallData] = deque()
-        self._idle: list[anyio.Event] = []
-        self._running: dict[int, anyio.CancelScope] = {}
-        self._cancelled: set[int] = set()
+        self._running: dict[int, Seat] = {}
         self._endings: list[EndingData] = []
         self._questions: list[Question] = []
         self._asked: dict[int, _Asked] = {}
@@ -109,10 +109,7 @@ class Host:
             for answer in message.answers:
                 self._answered(answer)
             for name, calls in message.limits.items():
-                if name == THREADS:
-                    self._threads.total_tokens = calls
-                else:
-                    any(servers.set_limit(name, calls) for servers in self._servers)
+                self._set_limit(name, calls)
             self._cancel(message.cancels)
             self._start(message.calls)
 
@@ -135,7 +132,8 @@ class Host:
                 async with anyio.create_task_group() as group:
                     self._group = group
                     group.start_soon(self._report)
-                    self._start(())
+                    for lane in self._lanes.values():
+                        self._begin_calls(lane)
                     await self._is_drained.wait()
                     group.cancel_scope.cancel()
             except Exception as error:  # noqa: BLE001  Rowmill's own: the run stops
@@ -147,8 +145,10 @@ class Host:
         _listen(self._logs, told.log_level, stack)
         stack.enter_context(collected_rarely())
         spec = _with_functions(Spec.from_json(told.spec), told.functions)
-        self._threaded = told.threaded
-        self._threads.total_tokens = spec.run.max_local_workers
+        threads = spec.run.max_local_workers
+        for resource in told.resources.values():
+            self._lanes[resource] = Lane(threads, keeps=True) if resource == THREADS else Lane()
+        self._lane_of = {number: self._lanes[resource] for number, resource in told.resources.items()}
         directory = Path(told.directory)
         environ = dict(os.environ)
         keys = KeyRing(environ, directory)
@@ -173,55 +173,75 @@ class Host:
     # Calls -------------------------------------------------------------------------------------------
 
     def _start(self, calls: Sequence[CallData]) -> None:
-        self._waiting.extend(calls)
+        for data in calls:
+            self._lane_of[data.generator].add(data)
+        for lane in {id(lane): lane for lane in (self._lane_of[data.generator] for data in calls)}.values():
+            self._begin_calls(lane)
+
+    def _begin_calls(self, lane: Lane) -> None:
+        """Has as many of the calls that wait begin as may."""
         if self._group is None:
             return
-        for _ in range(len(self._waiting)):
-            if self._idle:
-                self._idle.pop().set()
+        while (data := lane.next_call()) is not None:
+            if lane.idle:
+                seat = lane.idle.pop()
+                seat.call(data)
             else:
-                self._group.start_soon(self._work)
+                seat = Seat(data)
+                self._group.start_soon(self._work, lane, seat)
+            self._running[data.call] = seat
 
-    async def _work(self) -> None:
+    async def _work(self, lane: Lane, seat: Seat) -> None:
         """Makes one call after another, until one of them is cut off."""
         assert self._executor is not None, "calls start when the worker is ready"
-        scope = anyio.CancelScope()
-        data: CallData | None = None
-        journal: list[Request] = []
-        with scope:
+        execute = self._executor.execute
+        with seat.scope:
             while True:
-                if not self._waiting:
-                    event = anyio.Event()
-                    self._idle.append(event)
-                    await event.wait()
-                    continue
-                data = self._waiting.popleft()
-                self._running[data.call] = scope
-                journal = []
-                outcomes = await self._outcomes(self._executor, data, journal)
+                data = seat.data
+                seat.journal = []
+                outcomes = await execute(tasks_of(data), seat.journal)
                 del self._running[data.call]
+                lane.running -= 1
                 self._endings.append(ending_data(data.call, outcomes))
                 self._has_news.set()
-        if data is not None and self._running.pop(data.call, None) is not None:
-            self._tell_cut_off(data, journal)
-
-    async def _outcomes(self, executor: LocalExecutor, data: CallData, journal: list[Request]) -> Sequence[Outcome]:
-        if data.generator not in self._threaded:
-            return await executor.execute(tasks_of(data), journal)
-        async with self._threads:
-            return await executor.execute(tasks_of(data), journal)
+                if seat.scope.cancel_called:
+                    break
+                following = lane.next_call()
+                if following is not None:
+                    seat.data = following
+                    self._running[following.call] = seat
+                else:
+                    lane.idle.append(seat)
+                    await seat.wait()
+        if self._running.pop(seat.data.call, None) is not None:
+            lane.running -= 1
+            self._tell_cut_off(seat.data, seat.journal)
+        self._begin_calls(lane)
 
     def _cancel(self, calls: Sequence[int]) -> None:
         if not calls:
             return
         gone = set(calls)
-        for data in [data for data in self._waiting if data.call in gone]:
-            self._waiting.remove(data)
-            self._tell_cut_off(data, [])
+        for lane in self._lanes.values():
+            self._give_back(lane.withdraw(gone))
         for call in calls:
-            scope = self._running.get(call)
-            if scope is not None:
-                scope.cancel()
+            seat = self._running.get(call)
+            if seat is not None:
+                seat.scope.cancel()
+
+    def _set_limit(self, name: str, calls: int) -> None:
+        """Keeps to a limit of a resource, or of a server of a model."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            any(servers.set_limit(name, calls) for servers in self._servers)
+            return
+        self._give_back(lane.set_limit(calls))
+        self._begin_calls(lane)
+
+    def _give_back(self, calls: Sequence[CallData]) -> None:
+        """Ends calls that did not begin."""
+        for data in calls:
+            self._tell_cut_off(data, [])
 
     def _tell_cut_off(self, data: CallData, journal: list[Request]) -> None:
         """Ends a call that nobody waits for, with the requests it made: they cost."""
@@ -241,11 +261,13 @@ class Host:
                 await self._has_news.wait()
                 await anyio.sleep(self._linger_s())
             self._has_news = anyio.Event()
+            for lane in self._lanes.values():
+                self._give_back(lane.stuck(_LONGEST_WAIT_S))
             endings, self._endings = self._endings, []
             questions, self._questions = self._questions, []
             logs = list(self._logs)
             self._logs.clear()
-            running = len(self._running) + len(self._waiting)
+            running = len(self._running) + sum(map(len, self._lanes.values()))
             self._send_results(Results(endings, questions, running, time.time(), logs))
 
     def _linger_s(self) -> float:

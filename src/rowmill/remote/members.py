@@ -35,9 +35,11 @@ class GroupPlan:
 class CrewWorker:
     """One worker, from launch to loss."""
 
-    def __init__(self, name: str, group: CrewGroup) -> None:
+    def __init__(self, name: str, group: CrewGroup, place: int = 0) -> None:
         self.name = name
         self.group = group
+        self.place = place
+        """Among those of its group; whoever takes its place when it is lost has the same."""
         self.hello: Hello | None = None
         self.node = ""
         self.is_placed = False

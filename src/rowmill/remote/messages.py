@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from rowmill.errors import InternalError
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Raised whenever a message changes."""
 
 CallId = int
@@ -53,8 +53,8 @@ class Open(NamedTuple):
     """The environment variables the spec names: keys. They are in no ``repr``."""
     functions: Mapping[str, bytes] = {}
     """Columns whose function no worker could import by its name: the function itself, as cloudpickle wrote it."""
-    threaded: frozenset[int] = frozenset()
-    """Those whose calls take a thread each."""
+    resources: Mapping[int, str] = {}
+    """What each generator's calls take a place of: those of a resource begin in the order in which they came."""
     arrow_types: Mapping[str, Any] = {}
     casts_values: bool = False
     log_level: int = 20
@@ -139,8 +139,8 @@ class Work(NamedTuple):
     cancels: Sequence[CallId] = ()
     answers: Sequence[Answer] = ()
     limits: Mapping[str, int] = {}
-    """Servers of models, and how many requests this worker may have under way at each (C6); and how many calls of plain
-    functions it runs at once (W9)."""
+    """Servers of models, and how many requests this worker may have under way at each (C6); and resources, and how many
+    calls of each it runs at once (W9). At a limit that falls it gives back what waits, but for plain functions."""
 
 
 class Results(NamedTuple):

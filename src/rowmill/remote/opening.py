@@ -18,7 +18,6 @@ from rowmill.remote.link import Launcher
 from rowmill.remote.members import GroupPlan
 from rowmill.remote.messages import Open, Question
 from rowmill.remote.processes import ProcessLauncher
-from rowmill.spec.declaration import THREADS
 from rowmill.spec.executor import ProcessesExecutor, RayExecutor, Workers
 from rowmill.version import VERSION
 
@@ -86,7 +85,7 @@ def _plans(settings: Workers, job: Job, keys: dict[str, str]) -> list[GroupPlan]
             several_rows=job.several_rows,
             environ=keys,
             functions=by_value,
-            threaded=job.users[THREADS],
+            resources={number: job.resources[number] for number in generators},
             arrow_types=job.arrow_types,
             casts_values=job.casts_values,
             log_level=logging.getLogger("rowmill").getEffectiveLevel(),
