@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from provider_simulator import provider_simulator
 
 import rowmill
 from rowmill import RunDatabase
@@ -143,6 +144,27 @@ def test_w9_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(
     report = rowmill.run(spec, directory / "run.duckdb", directory=directory, executor=executor)
     assert report.exit_code == 0, report.message
     assert {row["one"] for row in _rows(directory / "run.duckdb")} == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refused", [0.0, 0.01])
+def test_w9_calls_that_wait_at_workers_never_make_more_requests_at_once_than_the_model_takes(
+    directory: Path, refused: float
+) -> None:
+    text = {"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": "Of {{ size }}"}
+    with provider_simulator(latency_ms=8, rate_limited=refused, retry_after="0.1") as server:
+        model = {"alias": "writer", "base_url": server.url, "model": "small", "max_parallel_requests": 25}
+        spec = _spec(text, records=2000, models=[model], run={"trace": True})
+        executor = {"kind": "processes", "workers": 3}
+        report = rowmill.run(spec, directory / "run.duckdb", directory=directory, executor=executor)
+        assert (report.exit_code, report.rows_finished) == (0, 2000), report.message
+        asked = server.statistics()
+    assert 20 <= asked["greatest_concurrency"] <= 25
+    assert asked["repeated_bodies"] == 0
+    with RunDatabase.open(directory / "run.duckdb") as database:
+        assert database.sql("from invariant_violation").num_rows == 0
+        (most,) = database.sql("select max(attempts) as most from deferred_task").column("most").to_pylist()
+    assert most is None
 
 
 def test_a_group_of_workers_that_is_not_defined_is_named(directory: Path) -> None:

@@ -11,7 +11,7 @@ import trio
 import trio.testing
 
 from rowmill.dispatch.dispatcher import Dispatcher
-from rowmill.dispatch.pool import ResourceLimit
+from rowmill.dispatch.pool import Pool, ResourceLimit
 from rowmill.dispatch.protocol import CallEnding, Traits, Workers
 from rowmill.dispatch.settings import DispatchSettings
 from rowmill.dispatch.slot import Slot
@@ -169,3 +169,37 @@ def test_a_loop_with_time_to_spare_goes_on_whatever_turns_take() -> None:
 
 def test_a_loop_that_hands_calls_to_workers_elsewhere_goes_on_however_busy_it_is() -> None:
     assert not any(_turns_alone(idle_share=0.0, workers=IdleWorkers()))
+
+
+def _quick_pool(workers: int = 0) -> Pool:
+    """A pool of which 1,000 calls ended in the last second."""
+    pool = Pool(RESOURCE, ResourceLimit(100, 100, workers=workers), rows_per_call=1, max_in_flight=1024, now=0.0)
+    pool.completed(1000)
+    pool.adapt_prefetch(1.0, 0.01, turn_is_full=False)
+    return pool
+
+
+def test_w9_as_many_calls_wait_at_the_workers_as_end_in_thirty_milliseconds() -> None:
+    assert _quick_pool(workers=2).ahead(1.0) == 30
+    assert _quick_pool().ahead(1.0) == 0, "calls are made here"
+    assert _quick_pool(workers=51).ahead(1.0) == 0, "hardly a place for each worker"
+    slow = Pool(RESOURCE, ResourceLimit(100, 100, workers=2), rows_per_call=1, max_in_flight=1024, now=0.0)
+    assert slow.ahead(1.0) == 0
+    ramped = Pool(RESOURCE, ResourceLimit(100, 100, workers=2, ramp_up_s=9.0), 1, 1024, now=0.0)
+    ramped.completed(1000)
+    ramped.adapt_prefetch(1.0, 0.01, turn_is_full=False)
+    assert (ramped.ahead(1.0), ramped.ahead(9.5)) == (0, 30)
+
+
+def test_w9_workers_are_told_of_a_limit_when_calls_wait_there_and_of_every_change() -> None:
+    pool = _quick_pool(workers=2)
+    assert pool.limit_to_tell(1.0) == 100
+    assert pool.limit_to_tell(1.0) is None
+    pool.rate_limited(100, rests_until=3.0)
+    assert pool.limit_to_tell(1.0) == 0, "what waits is given back while it rests"
+    assert pool.ahead(3.5) == 0
+    assert pool.limit_to_tell(3.5) == 75
+    pool.configure(60)
+    assert pool.limit_to_tell(3.5) == 60
+    pool.unavailable(4.0, 0.0, is_certain=True)
+    assert pool.limit_to_tell(4.0) == 0
