@@ -281,7 +281,7 @@ def _parts(path: Path) -> int:
         return int(engine.execute(query).fetchall()[0][0])
 
 
-@pytest.mark.parametrize(("seldom_s", "most_unmerged", "least"), [(1e9, 256, 12), (0.0, 256, 1), (1e9, 3, 1)])
+@pytest.mark.parametrize(("seldom_s", "most_unmerged", "least"), [(1e9, 512, 12), (0.0, 512, 1), (1e9, 3, 1)])
 def test_checkpoints_that_follow_each_other_quickly_merge_nothing_and_others_what_those_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seldom_s: float, most_unmerged: int, least: int
 ) -> None:

@@ -28,6 +28,8 @@ from rowmill.task import FinishedRowGroup, Outcome, OutcomeKind, Steering, Task,
 
 _CALLS_BETWEEN_CHECKPOINTS = 64
 _STARVED_PAUSE_S = 0.004
+_PULL_S = 0.050
+"""By so much a turn is longer that asks for many tasks."""
 _LONG_TURN_S = 0.040
 _FULL_TURN = 1500
 _MANY_OUTCOMES = 64
@@ -251,7 +253,7 @@ class Dispatcher:
     def _can_ask_later(self, free: Mapping[str, int]) -> bool:
         """Whether tasks are wanted, and none of those who want them runs dry soon."""
         wanting = [self._pools[name] for name, count in free.items() if count]
-        return bool(wanting) and all(pool.can_wait(self._times.longest_s) for pool in wanting)
+        return bool(wanting) and all(pool.can_wait(2 * self._times.took_s + _PULL_S) for pool in wanting)
 
     def _forget(self, dropped: frozenset[tuple[int, int]], outdated: frozenset[tuple[int, int, int]]) -> None:
         """Gives up the other tasks of dropped rows, and those on values taken back: nobody waits for them (F5)."""

@@ -219,8 +219,8 @@ class Pool:
         most = max(_LEAST_PREFETCH, capacity * 4, self._at_hand)
         prefetch = 0 if self._is_refusing else min(self.prefetch, most)
         missing = capacity + prefetch - self.running_tasks - len(self.queue)
-        # Asking costs the same for one task as for many: as long as half of them is there, there is time.
-        return missing if missing > 0 and missing * 2 >= prefetch else 0
+        # Asking costs about the same for one task as for many: as long as two thirds are there, there is time.
+        return missing if missing > 0 and missing * 3 >= prefetch else 0
 
     def take(self, max_rows: Sequence[int], room: int, now: float) -> list[Task]:
         """The next call's tasks: of one generator, up to its rows per call; none if no call may start."""
@@ -273,9 +273,9 @@ class Pool:
         """How many tasks are at hand so that the database is seldom asked."""
         return math.ceil(min(self._ended_per_s * _AT_HAND_S, _MOST_AT_HAND))
 
-    def can_wait(self, longest_turn_s: float) -> bool:
-        """Whether what is at hand lasts until two turns have ended."""
-        return len(self.queue) >= self._ended_per_s * 2 * longest_turn_s
+    def can_wait(self, for_s: float) -> bool:
+        """Whether what is at hand lasts for so long a time."""
+        return len(self.queue) >= self._ended_per_s * for_s
 
     def adapt_prefetch(self, elapsed_s: float, longest_turn_s: float, *, turn_is_full: bool) -> None:
         """Has at hand four times what may end during the longest turn, unless turns carry enough already.

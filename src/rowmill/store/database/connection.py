@@ -74,13 +74,13 @@ What is handed over as Arrow says its type in full (:mod:`rowmill.value`). The t
 connection is open: the engine knows them only then.
 """
 
-LONG_LOG_BYTES = 8 * 2**20
-"""A log of so many bytes is folded into the file. Nothing can be committed meanwhile: that takes 50 ms or so."""
+LONG_LOG_BYTES = 4 * 2**20
+"""A log of so many bytes is folded into the file. Nothing can be committed meanwhile: that takes 30 ms or so."""
 
 _SELDOM_S = 10.0
 """A checkpoint that comes so long after the last one merges what earlier ones left in small parts, too. That takes as
 long again, or several times as long: too much for one that comes every second."""
-_MOST_UNMERGED = 256
+_MOST_UNMERGED = 512
 """Checkpoints without merging, one after the other: each part makes later ones a little slower."""
 
 
