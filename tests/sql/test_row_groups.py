@@ -126,7 +126,7 @@ CASES = {
     "bring_row_groups_back": Case({4: ("finished", "due")}, [_BACK, _GONE], then="forget_finished_row_groups"),
     "finish_row_groups": Case(
         {0: ("active", "finished")},
-        parameters=_ALL | {"now": moment(1)},
+        parameters=_ALL | {"live_rows": [0] * len(_ALL["row_groups"]), "now": moment(1)},
         then="forget_admitted_row_groups",
         affected=[0],
     ),

@@ -4,17 +4,19 @@ working rows go, the facts are recorded (row_groups.sql), all in the turn's tran
 */
 
 -- name: unfinished_rows
--- How many rows of each row group in the working set are unfinished; it is complete if none is. O(active rows).
+-- How many rows of each row group in the working set are unfinished, and how many live; it is complete if none is
+-- unfinished. O(active rows).
 select
   g.row_group,
-  coalesce(u.unfinished, 0) as unfinished
+  coalesce(u.unfinished, 0) as unfinished,
+  coalesce(u.live_rows, 0) as live_rows
 from state.admitted_row_group as g
 left join (
   select
     row_group,
-    count(*) as unfinished
+    count(*) filter (where not ({all_done})) as unfinished,
+    count(*) as live_rows
   from state.active_row
-  where not ({all_done})
   group by row_group
 ) as u
   on g.row_group = u.row_group

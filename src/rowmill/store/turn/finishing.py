@@ -71,15 +71,17 @@ class Finishing:
         return may
 
     def _finish(self, now: datetime, query: str) -> list[FinishedRowGroup]:
-        self._unfinished = dict(self._connection.execute(query))
-        complete = [row_group for row_group, unfinished in self._unfinished.items() if not unfinished]
+        found = self._connection.execute(query)
+        self._unfinished = {row_group: unfinished for row_group, unfinished, _ in found}
+        complete = {row_group: live_rows for row_group, unfinished, live_rows in found if not unfinished}
         if not complete:
             return []
-        row_groups = {"row_groups": complete}
+        row_groups = {"row_groups": list(complete)}
         self._connection.execute(self._move, row_groups)
         if self._skips:
             self._connection.execute(self._skips, row_groups)
-        recorded = self._connection.execute(sql.finish_row_groups.text, {**row_groups, "now": now})
+        facts = {**row_groups, "live_rows": list(complete.values()), "now": now}
+        recorded = self._connection.execute(sql.finish_row_groups.text, facts)
         if self._announces:
             self._connection.execute(sql.note_unannounced.text, row_groups)
         self._connection.execute(sql.delete_finished_rows.text, row_groups)
