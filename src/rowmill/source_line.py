@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
 
+_NAME_OF_OURS = re.compile(r"(<(?:class '|function )?[\w.]+)@[0-9a-f]{16}(?=\.)")
+_PLACE_IN_MEMORY = re.compile(r"(?<=[\w>]) at 0x[0-9a-f]+(?=>)")
 _PLACES = ("stdlib", "platstdlib", "purelib", "platlib")
 _NOT_THE_USERS = (
     str(Path(__file__).resolve().parent),
@@ -22,6 +25,15 @@ def said_by(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception as unspeakable:  # noqa: BLE001  recorded: in place of the message
         return f"(its message cannot be made: {type(unspeakable).__name__})"
+
+
+def same_everywhere(text: str) -> str:
+    """A message as every process says it, so that one fault has one message.
+
+    Where Python shows an object by its place in memory, that is left out; and what Rowmill adds to the name of a user's
+    module.
+    """
+    return _PLACE_IN_MEMORY.sub("", _NAME_OF_OURS.sub(r"\1", text)) if "<" in text else text
 
 
 def source_line(error: BaseException | None) -> str | None:

@@ -12,7 +12,7 @@ import pytest
 from rowmill.errors import GeneratorError, Transient
 from rowmill.generators.custom.function import import_module
 from rowmill.remote.plain import error_data, error_of
-from rowmill.source_line import source_line
+from rowmill.source_line import same_everywhere, source_line
 from rowmill.store.turn.attempts import error_text
 
 CODE = """import json
@@ -81,3 +81,17 @@ def test_an_error_that_a_worker_tells_of_says_what_it_said_there_and_where(boom:
         assert error_text(told) == error_text(error)
         assert source_line(told) == source_line(error) == "boom.py:25"
     assert error_text(told).endswith("… (boom.py:25)")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("<functions@9af3570ba23cb757.Point object at 0x7fa9915d5d10>", "<functions.Point object>"),
+        ("<class 'of.mine@9af3570ba23cb757.Point'> is odd", "<class 'of.mine.Point'> is odd"),
+        ("[<function g.<locals>.<lambda> at 0x7fa975583240>]", "[<function g.<locals>.<lambda>>]"),
+        ("a < b at 0x7fa975583240", "a < b at 0x7fa975583240"),
+        ("me@9af3570ba23cb757.org at 0x7f", "me@9af3570ba23cb757.org at 0x7f"),
+    ],
+)
+def test_a_fault_has_one_message_wherever_an_object_lies(said: str, expected: str) -> None:
+    assert same_everywhere(said) == expected

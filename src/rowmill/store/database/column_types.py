@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from rowmill.source_line import same_everywhere
 from rowmill.store.database.connection import Connection
 from rowmill.store.database.statements import statements_of
 from rowmill.value.fitting import fitting
@@ -75,6 +76,7 @@ class ColumnTypes:
             shown = ascii(value)
         except Exception:  # noqa: BLE001  a value may be anything: nested too deeply, or with a repr that fails
             shown = ascii(reprlib.repr(value))[1:-1]
+        shown = same_everywhere(shown)
         shown = shown if len(shown) <= _SHOWN else shown[: _SHOWN - 1] + "…"
         return (
             f"Column {column!r} is {self._sql_types[column]}; the generator returned {shown} ({type(value).__name__}). "

@@ -11,7 +11,7 @@ from decimal import Decimal
 import pyarrow as pa
 
 from rowmill.secret import hidden
-from rowmill.source_line import said_by, source_line
+from rowmill.source_line import said_by, same_everywhere, source_line
 from rowmill.store.database.staging import NEW_ANSWER, NEW_ATTEMPT, TASK_KEY, Rows, to_microseconds
 from rowmill.task import Outcome, OutcomeKind, Request, Task, error_type
 
@@ -109,7 +109,7 @@ def clean(text: str, behind: str = "") -> str:
 
     ``behind`` stands at its end, also of one that is shortened.
     """
-    text, longest = hidden(text), _MESSAGE_LENGTH - len(behind)
+    text, longest = same_everywhere(hidden(text)), _MESSAGE_LENGTH - len(behind)
     shortened = (text if len(text) <= longest else text[: longest - 1] + "…") + behind
     return shortened.encode("utf-8", "backslashreplace").decode("utf-8")
 
