@@ -80,6 +80,7 @@ RAISED = {
     6: lambda: BaseExceptionGroup("two", [Panic("one"), ValueError("other")]),
     7: lambda: ExceptionGroup("two", [ValueError("one"), ValueError("other")]),
     8: lambda: RecursionError("too deep"),
+    9: lambda: GeneratorExit("of its own"),
 }
 
 def raises(row):
@@ -146,8 +147,9 @@ def test_f3_whatever_a_function_raises_costs_its_row(
 ) -> None:
     column = {"generator_function": f"functions:{function}", "dtype": "int", "max_rows_per_call": rows_per_call}
     kept, dropped = _made(tmp_path, column, executor)
-    assert kept == [0, 9]
-    assert sorted(dropped) == list(range(1, 9))
+    assert kept == [0]
+    assert sorted(dropped) == list(range(1, 10))
+    assert "of its own" in dropped[9]
     assert "raised Panic: index out of bounds" in dropped[1]
 
 

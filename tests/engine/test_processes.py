@@ -49,6 +49,13 @@ def at_once(row) -> int:
         running -= 1
     return most
 
+def dies_once(row) -> int:
+    died = os.path.join(os.path.dirname(__file__), "died")
+    if row["size"] > 0.9 and not os.path.exists(died):
+        open(died, "x").close()
+        os.kill(os.getpid(), 9)
+    return 1
+
 def key_in_environment(row) -> str:
     started_with = open("/proc/self/environ").read()
     return f"{'WRITER_KEY' in started_with} {os.environ['WRITER_KEY'] == 'sk-very-secret'}"
@@ -147,20 +154,23 @@ def test_w9_a_worker_runs_no_more_plain_functions_at_once_than_it_has_threads(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("refused", [0.0, 0.01])
+@pytest.mark.parametrize(("refused", "is_killed"), [(0.0, False), (0.01, False), (0.0, True)])
 def test_w9_calls_that_wait_at_workers_never_make_more_requests_at_once_than_the_model_takes(
-    directory: Path, refused: float
+    directory: Path, refused: float, is_killed: bool
 ) -> None:
+    others = [_custom("killed", "dies_once", ["size"], dtype="int", max_rows_per_call=1)] if is_killed else []
     text = {"name": "text", "column_type": "llm-text", "model_alias": "writer", "prompt": "Of {{ size }}"}
     with provider_simulator(latency_ms=8, rate_limited=refused, retry_after="0.1") as server:
         model = {"alias": "writer", "base_url": server.url, "model": "small", "max_parallel_requests": 25}
-        spec = _spec(text, records=2000, models=[model], run={"trace": True})
+        spec = _spec(text, *others, records=2000, models=[model], run={"trace": True})
         executor = {"kind": "processes", "workers": 3}
         report = rowmill.run(spec, directory / "run.duckdb", directory=directory, executor=executor)
         assert (report.exit_code, report.rows_finished) == (0, 2000), report.message
+        assert (directory / "died").exists() == is_killed
         asked = server.statistics()
-    assert 20 <= asked["greatest_concurrency"] <= 25
-    assert asked["repeated_bodies"] == 0
+    # What a killed worker asked the server still answers, for a moment.
+    assert 20 <= asked["greatest_concurrency"] <= (25 + 25 // 3 + 1 if is_killed else 25)
+    assert asked["repeated_bodies"] <= (25 if is_killed else 0)
     with RunDatabase.open(directory / "run.duckdb") as database:
         assert database.sql("from invariant_violation").num_rows == 0
         (most,) = database.sql("select max(attempts) as most from deferred_task").column("most").to_pylist()

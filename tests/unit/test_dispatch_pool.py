@@ -87,6 +87,9 @@ class IdleWorkers:
     def set_limits(self, limits: Mapping[str, int]) -> None:
         raise AssertionError("no limit changes")
 
+    def can_share(self, resource: str, calls: int) -> bool:
+        raise AssertionError("every call is made here")
+
     async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         await anyio.sleep_forever()
         yield []
@@ -176,6 +179,7 @@ def _quick_pool(workers: int = 0) -> Pool:
     pool = Pool(RESOURCE, ResourceLimit(100, 100, workers=workers), rows_per_call=1, max_in_flight=1024, now=0.0)
     pool.completed(1000)
     pool.adapt_prefetch(1.0, 0.01, turn_is_full=False)
+    pool.is_shared = workers > 0
     return pool
 
 
@@ -183,9 +187,13 @@ def test_w9_as_many_calls_wait_at_the_workers_as_end_in_thirty_milliseconds() ->
     assert _quick_pool(workers=2).ahead(1.0) == 30
     assert _quick_pool().ahead(1.0) == 0, "calls are made here"
     assert _quick_pool(workers=51).ahead(1.0) == 0, "hardly a place for each worker"
+    missing = _quick_pool(workers=2)
+    missing.is_shared = False
+    assert missing.ahead(1.0) == 0, "a worker is missing: others take its share, and keep to no limit"
     slow = Pool(RESOURCE, ResourceLimit(100, 100, workers=2), rows_per_call=1, max_in_flight=1024, now=0.0)
     assert slow.ahead(1.0) == 0
     ramped = Pool(RESOURCE, ResourceLimit(100, 100, workers=2, ramp_up_s=9.0), 1, 1024, now=0.0)
+    ramped.is_shared = True
     ramped.completed(1000)
     ramped.adapt_prefetch(1.0, 0.01, turn_is_full=False)
     assert (ramped.ahead(1.0), ramped.ahead(9.5)) == (0, 30)

@@ -147,8 +147,9 @@ class Played:
             anyio.current_time,
             self._note,
             waiting_only,
-            {THREADS: frozenset({0})} if threads else {},
+            {THREADS: frozenset({0})} if threads else {"model": frozenset({0})},
             threads,
+            {0: THREADS if threads else "model"},
         )
         self.pool = Pool("local", ResourceLimit(100, 100), 1, 100, 0.0)
         self._numbers = itertools.count(1)
@@ -588,14 +589,71 @@ def test_w9_a_limit_is_shared_by_the_workers_that_use_it_and_no_others() -> None
             PlayedLauncher(), groups, CrewSettings(), Played()._answer, anyio.current_time, Played()._note, users=users
         )
         functions, models = crew._groups
-        crew.set_limits({"server": 65, THREADS: 21, "of nobody": 90})
-        assert [crew._share("server", CrewWorker("w", models, place)) for place in range(2)] == [33, 32]
-        assert {crew._share(THREADS, CrewWorker("w", functions, place)) for place in range(7)} == {3}
-        assert crew._share("of nobody", CrewWorker("w", models, 0)) == 10
-        crew.set_limits({"server": 1, THREADS: 0, "of nobody": 10})
-        assert [crew._share("server", CrewWorker("w", models, place)) for place in range(2)] == [1, 1]
-        assert crew._share(THREADS, CrewWorker("w", functions, 0)) == 0
-        shares = [crew._share("of nobody", CrewWorker("w", functions, place)) for place in range(7)]
-        assert [*shares, crew._share("of nobody", CrewWorker("w", models, 0))] == [2, *[1] * 7], "the place counts on"
+        assert [crew._share("server", 65, CrewWorker("w", models, place)) for place in range(2)] == [33, 32]
+        assert {crew._share(THREADS, 21, CrewWorker("w", functions, place)) for place in range(7)} == {3}
+        assert crew._share("of nobody", 90, CrewWorker("w", models, 0)) == 10
+        assert [crew._share("server", 1, CrewWorker("w", models, place)) for place in range(2)] == [1, 1]
+        assert crew._share(THREADS, 0, CrewWorker("w", functions, 0)) == 0
+        shares = [crew._share("of nobody", 10, CrewWorker("w", functions, place)) for place in range(7)]
+        assert [*shares, crew._share("of nobody", 10, CrewWorker("w", models, 0))] == [2, *[1] * 7], "it counts on"
 
     trio.run(main)
+
+
+def _limit_of(link: PlayedLink) -> int | None:
+    """The limit of the model that a worker was told last."""
+    told = [message.limits["model"] for message in link.told if isinstance(message, Work) and "model" in message.limits]
+    return told[-1] if told else None
+
+
+def test_w9_workers_keep_to_their_shares_only_while_none_is_missing() -> None:
+    async def story(played: Played) -> None:
+        crew, links = played.crew, played.launcher.links
+        assert crew.can_share("model", 5)
+        crew.set_limits({"model": 5})
+        await anyio.sleep(0.1)
+        assert sorted(_limit_of(link) or 0 for link in links) == [2, 3]
+        lost, other = links
+        calls = played.submit(*range(5))
+        await anyio.sleep(0.1)
+        lost.die()
+        await anyio.sleep(0.1)
+        assert _limit_of(other) == 5, "it takes the share of the one that is lost"
+        calls += played.submit(*range(5, 8))
+        await anyio.sleep(1)
+        here = [call.call for call in other.calls if call.call not in played.kinds()]
+        assert len(links) == 3
+        assert not crew.can_share("model", 5), "one has more than its share"
+        other.end(*here)
+        await anyio.sleep(0.1)
+        assert crew.can_share("model", 5)
+        await anyio.sleep(0.1)
+        assert sorted(_limit_of(link) or 0 for link in links[1:]) == [2, 3]
+        crew.set_limits({"model": 0})
+        await anyio.sleep(0.1)
+        assert {_limit_of(link) for link in links[1:]} == {0}
+
+    play(story, workers=2)
+
+
+def test_w9_a_limit_is_not_shared_before_all_workers_are_there() -> None:
+    async def story(played: Played) -> None:
+        assert not played.crew.can_share("model", 8)
+        played.crew.set_limits({"model": 8})
+        await anyio.sleep(0.1)
+        assert [_limit_of(link) for link in played.launcher.links if link.calls or _limit_of(link)] == [8]
+
+    async def main() -> None:
+        played = Played(2)
+        played.launcher.is_slow = False
+        launched = played.launcher.launch
+
+        async def launch(name: str, group: str, avoid: Set[str]) -> PlayedLink:
+            played.launcher.is_slow = len(played.launcher.links) > 0
+            return await launched(name, group, avoid)
+
+        played.launcher.launch = launch  # type: ignore[method-assign]
+        async with hire(played.crew, played.launcher):
+            await story(played)
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

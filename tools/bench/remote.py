@@ -384,6 +384,10 @@ class _Nobody:
     def set_limits(self, limits: Mapping[str, int]) -> None:
         """See :class:`rowmill.dispatch.protocol.Workers`: nobody is asked."""
 
+    def can_share(self, resource: str, calls: int) -> bool:
+        """See :class:`rowmill.dispatch.protocol.Workers`."""
+        return False
+
     async def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         """See :class:`rowmill.dispatch.protocol.Workers`."""
         while True:

@@ -393,7 +393,9 @@ class Dispatcher:
     def _hand_over(self, workers: Workers, pool: Pool, calls: int) -> int:
         """Hands over up to so many calls, as long as the next one is made elsewhere; returns how many."""
         now = anyio.current_time()
-        self._tell_limit(pool)
+        if pool.may_be_shared:
+            pool.is_shared = workers.can_share(pool.resource, pool.limit(now))
+            self._tell_limit(pool)
         slots: list[Slot] = []
         while len(slots) < calls and self._is_for_workers(pool):
             tasks = pool.take(self._max_rows, self._max_in_flight - self._running_tasks, now)

@@ -103,6 +103,8 @@ class Pool:
         self._reported = self._learned
         self._waits_for_threads = limit.waits_for_threads
         self._sharers = limit.workers
+        self.is_shared = False
+        """The workers are all there, so each can keep to its share of the limit."""
         self._told: int | None = None
         """The limit that workers keep to; None: they were told of none."""
         self._ramp = limit.ramp_up_s
@@ -135,11 +137,16 @@ class Pool:
 
     def ahead(self, now: float) -> int:
         """Calls that wait at the workers for one that ends: none where the resource is not trusted with its limit."""
-        if not self._sharers or self._learned < 2 * self._sharers or self._is_refusing or self._absence.is_away:
+        if not self.is_shared or self._learned < 2 * self._sharers or self._is_refusing or self._absence.is_away:
             return 0
         if self._ramp is not None and self._ramped(now) < self._learned:
             return 0
         return min(self._learned, int(self._ended_per_s * _AHEAD_S / self._rows_per_call))
+
+    @property
+    def may_be_shared(self) -> bool:
+        """Whether workers may keep to its limit."""
+        return self._sharers > 0
 
     def limit_to_tell(self, now: float) -> int | None:
         """The limit for workers if it is not what they were told last: 0 while the resource rests."""

@@ -71,6 +71,10 @@ class Workers(Protocol):
         """
         ...
 
+    def can_share(self, resource: str, calls: int) -> bool:
+        """Whether each worker can keep to its share of so many calls of a resource: none is missing, none has more."""
+        ...
+
     def endings(self) -> AsyncIterator[Sequence[CallEnding]]:
         """What ended, in batches, for ever; each call once (W1). To be iterated once.
 

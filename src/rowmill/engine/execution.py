@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import anyio
 import pyarrow as pa
-from anyio.lowlevel import checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from rowmill.counted import plural
 from rowmill.errors import GeneratorError, RowmillError
@@ -66,8 +66,12 @@ class LocalExecutor:
             await checkpoint_if_cancelled()
             # Nobody cancelled this call: the generator's code raised it by itself.
             results = [GeneratorError("The generator's code cancelled itself.", "Cancelled")] * len(tasks)
-        except (KeyboardInterrupt, GeneratorExit):
+        except KeyboardInterrupt:
             raise
+        except GeneratorExit as error:
+            if not _is_on_event_loop():  # the coroutine is closed, after its loop
+                raise
+            results = [error] * len(tasks)
         except BaseException as error:  # noqa: BLE001  recorded: becomes the outcome of every task of the call
             results = [error] * len(tasks)
         took_ms = max(0.0, self._wall_clock() - started_at) * 1000
@@ -89,6 +93,14 @@ class LocalExecutor:
             if key not in self._told:
                 self._told.add(key)
                 _log.info("Column '%s' failed:", self._names.get(generator, generator), exc_info=error)
+
+
+def _is_on_event_loop() -> bool:
+    try:
+        current_token()
+    except RuntimeError:
+        return False
+    return True
 
 
 _Way = Callable[[Sequence[Task], Call], Awaitable[Sequence[Any]]]

@@ -85,9 +85,10 @@ class Crew:
         waiting_only: frozenset[int] = frozenset(),
         users: Mapping[str, frozenset[int]] | None = None,
         threads: int = 1,
+        resources: Mapping[int, str] | None = None,
     ) -> None:
         """``users``: the generators that share each limit; those of threads take one each, of which a worker has
-        ``threads``."""
+        ``threads``. ``resources``: what the calls of each generator take a place of."""
         self._launcher = launcher
         self._settings = settings
         self._answer = answer
@@ -113,6 +114,10 @@ class Crew:
         self._tasks: TaskGroup | None = None
         self._limits: dict[str, int] = {}
         """Calls at once of resources, requests at once to servers of models: of all workers together."""
+        self._resource_of = resources or {}
+        self._resources = frozenset(self._resource_of.values()) - {THREADS}
+        self._shared: set[str] = set()
+        """Resources of which each worker keeps to its share; of others each may take all that the driver hands over."""
         self._is_closing = False
         self._last_look = 0.0
         self._all_gone = anyio.Event()
@@ -170,8 +175,30 @@ class Crew:
             )
             for group in self._groups:
                 self._route(group)
-        for worker in self._ready():
-            worker.limits = {**worker.limits, **{name: self._share(name, worker) for name in limits}}
+        self._tell_limits(limits)
+
+    def can_share(self, resource: str, calls: int) -> bool:
+        """See :class:`~rowmill.dispatch.protocol.Workers`."""
+        if resource in self._shared:
+            return True
+        groups = self._groups_that_use(resource)
+        workers = [worker for group in groups for worker in group.workers if worker.is_ready]
+        if len(workers) < sum(group.plan.workers for group in groups):
+            return False
+        if any(self._calls_of(worker, resource) > self._share(resource, calls, worker) for worker in workers):
+            return False
+        self._shared.add(resource)
+        self._tell_limits([resource])
+        return True
+
+    def _calls_of(self, worker: CrewWorker, resource: str) -> int:
+        return sum(self._resource_of.get(slot.tasks[0].generator) == resource for slot in worker.calls.values())
+
+    def _tell_limits(self, names: Iterable[str]) -> None:
+        """Tells all workers of their shares of these limits."""
+        known = [name for name in names if name in self._limits]
+        for worker in self._ready() if known else ():
+            worker.limits = {**worker.limits, **{name: self._limit_of(worker, name) for name in known}}
             worker.tell()
 
     def _groups_that_use(self, name: str) -> Sequence[CrewGroup]:
@@ -179,9 +206,13 @@ class Crew:
         users = self._users.get(name, frozenset())
         return [group for group in self._groups if not users.isdisjoint(group.plan.open.generators)] or self._groups
 
-    def _share(self, name: str, worker: CrewWorker) -> int:
+    def _limit_of(self, worker: CrewWorker, name: str) -> int:
+        """What a worker is told to keep to: its share, or the whole limit of a resource that cannot be shared now."""
+        is_whole = name in self._resources and name not in self._shared
+        return self._limits[name] if is_whole else self._share(name, self._limits[name], worker)
+
+    def _share(self, name: str, calls: int, worker: CrewWorker) -> int:
         """A worker's share of a limit: at least one, unless nothing is to start."""
-        calls = self._limits[name]
         groups = self._groups_that_use(name)
         workers = sum(group.plan.workers for group in groups)
         place = worker.place
@@ -422,6 +453,9 @@ class Crew:
             finally:
                 group.workers.remove(worker)
                 self._release(worker)
+                # The others may take its share.
+                shared, self._shared = self._shared, set()
+                self._tell_limits(shared)
                 self._all_gone.set()
             if self._is_closing:
                 return
@@ -485,7 +519,7 @@ class Crew:
         worker.is_ready = True
         worker.joined_at = self._wall_clock()
         if self._limits:
-            worker.limits = {name: self._share(name, worker) for name in self._limits}
+            worker.limits = {name: self._limit_of(worker, name) for name in self._limits}
             worker.tell()
         worker.heard_at = anyio.current_time()
         group.empty_since = None

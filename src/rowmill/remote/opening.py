@@ -46,6 +46,7 @@ async def open_workers(settings: Workers, job: Job) -> AsyncIterator[Crew]:
         job.waiting_only,
         job.users,
         job.spec.run.max_local_workers,
+        job.resources,
     )
     async with hire(crew, launcher):
         yield crew
