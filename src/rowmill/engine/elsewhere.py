@@ -85,7 +85,7 @@ def waits_only(prepared: Prepared) -> frozenset[int]:
 def resources_elsewhere(prepared: Prepared) -> dict[int, str]:
     """The resource of each generator whose calls workers make."""
     nodes = [prepared.graph.generators[number] for number in sorted(made_elsewhere(prepared))]
-    return {node.number: node.declaration.resource for node in nodes if node.declaration.resource is not None}
+    return {node.number: node.declaration.resource or "" for node in nodes}
 
 
 def limit_users(prepared: Prepared) -> dict[str, frozenset[int]]:
