@@ -16,6 +16,7 @@ from every import every
 from virtual_run import Finished, Row, custom, expression, llm, model, prepared, sampler
 
 from rowmill.errors import GeneratorError, Rejected, Transient
+from rowmill.source_line import same_everywhere
 
 Run = Callable[..., Finished]
 
@@ -209,7 +210,7 @@ def test_v3_a_value_that_does_not_fit_is_rejected_with_column_type_and_value(run
         column, reason, error_type, message = dropped[number]
         assert (column, reason, error_type) == (f"value_{number}", "rejected", "TypeMismatch")
         assert f"'value_{number}'" in message
-        assert ascii(MISFITTING[number][1])[:20] in message
+        assert same_everywhere(ascii(MISFITTING[number][1]))[:20] in message
 
     every(range(cases), check)
     assert [row["case"] for row in done.dataset()] == [cases, cases + 1]
