@@ -19,13 +19,13 @@ class Slot:
     """
 
     __slots__ = (
+        "_cut_off",
         "call",
         "deadline",
         "is_cut_off",
         "journal",
         "limit_at_start",
         "pool",
-        "scope",
         "started_at",
         "tasks",
         "timed_out",
@@ -56,7 +56,12 @@ class Slot:
         self.timed_out = False
         self.is_cut_off = False
         """Nobody waits for its values any more: it only ends."""
-        self.scope = _Scope(self, cut_off)
+        self._cut_off = cut_off
+
+    @property
+    def scope(self) -> _Scope:
+        """What cancels it. Made when it is asked for, which is rare: one that was kept would keep the slot, too."""
+        return _Scope(self, self._cut_off)
 
     def begin(self, now: float) -> None:
         """A worker gets it now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from rowmill.errors import InternalError
@@ -167,6 +167,8 @@ ToWorker = Open | Work | Drain
 FromWorker = Hello | Ready | Failed | Results
 
 _MESSAGES: dict[str, type[Any]] = {kind.__name__: kind for kind in (Open, Work, Drain, Ready, Failed, Results)}
+_MANY: dict[str, Callable[[Any], Any]] = {"Work": CallData._make, "Results": EndingData._make}
+"""Messages whose first field holds plain tuples while they travel, and what these are."""
 _HELLO = b"rowmill "
 
 
@@ -174,7 +176,11 @@ def encode(message: ToWorker | FromWorker) -> bytes:
     """A message as a frame. Raises what pickle raises for a value that cannot travel."""
     if isinstance(message, Hello):
         return _HELLO + json.dumps(message._asdict()).encode()
-    return pickle.dumps((type(message).__name__, *message), 5)
+    name, fields = type(message).__name__, [*message]
+    if name in _MANY:
+        # Thousands a second: pickle writes a plain tuple in a fifth of the time it takes for one with names.
+        fields[0] = [*map(tuple, fields[0])]
+    return pickle.dumps((name, *fields), 5)
 
 
 def decode(frame: bytes) -> ToWorker | FromWorker:
@@ -184,6 +190,8 @@ def decode(frame: bytes) -> ToWorker | FromWorker:
             told = json.loads(frame.removeprefix(_HELLO))
             return Hello(**{name: told[name] for name in Hello._fields if name in told})
         name, *fields = pickle.loads(frame)  # from the other end of our own link
+        if name in _MANY:
+            fields[0] = [*map(_MANY[name], fields[0])]
         message: ToWorker | FromWorker = _MESSAGES[name](*fields)
     except Exception as error:  # pickle raises anything
         raise InternalError(f"A frame of {len(frame)} bytes is no message: {type(error).__name__}") from error

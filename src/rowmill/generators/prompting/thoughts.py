@@ -86,8 +86,7 @@ class Separated(NamedTuple):
 
 def separated(text: str, kept: frozenset[str] = frozenset()) -> Separated:
     """Takes the thoughts out of a text; those of the kinds in ``kept`` (:func:`kinds_named_in`) stay."""
-    small = text.lower()
-    if not any(sign in small for sign in _MAY_HAVE):
+    if not _may_have_thoughts(text.lower()):
         return Separated(text, None)
     if HARMONY not in kept:
         found = _of_channels(text)
@@ -98,6 +97,13 @@ def separated(text: str, kept: frozenset[str] = frozenset()) -> Separated:
         return Separated(text, None)
     thoughts = [thought for thought in (_inner(text[start:end]) for start, end in spans) if thought]
     return Separated(_RESPONSE_MARK.sub("", _without(text, spans)), "\n\n".join(thoughts), is_unfinished)
+
+
+def _may_have_thoughts(small: str) -> bool:
+    for sign in _MAY_HAVE:  # noqa: SIM110  half the time of any(), for every answer
+        if sign in small:
+            return True
+    return False
 
 
 def kinds_named_in(*prompts: str | None) -> frozenset[str]:
