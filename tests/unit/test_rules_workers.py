@@ -616,11 +616,15 @@ def test_w9_workers_keep_to_their_shares_only_while_none_is_missing() -> None:
         lost, other = links
         calls = played.submit(*range(5))
         await anyio.sleep(0.1)
+        played.launcher.refuses = True
         lost.die()
         await anyio.sleep(0.1)
         assert _limit_of(other) == 5, "it takes the share of the one that is lost"
+        assert not crew.can_share("model", 5)
         calls += played.submit(*range(5, 8))
-        await anyio.sleep(1)
+        await anyio.sleep(0.1)
+        played.launcher.refuses = False
+        await _beat([other], 2)
         here = [call.call for call in other.calls if call.call not in played.kinds()]
         assert len(links) == 3
         assert not crew.can_share("model", 5), "one has more than its share"
