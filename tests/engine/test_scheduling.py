@@ -54,7 +54,7 @@ def alone_s(row_groups: int, **settings: Any) -> float:
 def judge_storm(row_groups: int, **settings: Any) -> None:
     beside = storm(row_groups, with_bad=True, idle_s=600.0, **settings)
     with closing(beside.store):
-        assert beside.took_s() <= alone_s(row_groups, **settings) / 0.99 + LATENCY_S, "and all that ends last at once"
+        assert beside.took_s() <= alone_s(row_groups, **settings) / 0.99 + LATENCY_S, "no more than one wave later"
         assert {name: len(beside.answered_at[name]) for name in HEALTHY} == dict.fromkeys(HEALTHY, 20 * row_groups)
         done = dict(beside.sql("select column_name, done from progress where column_name like 'by_%'"))
         assert done == {**{f"by_{name}": 20 * row_groups for name in HEALTHY}, "by_bad": 0}
@@ -81,7 +81,7 @@ def test_a6_an_endpoint_that_refuses_for_ever_costs_the_others_nothing() -> None
 def judge_function(row_groups: int, **settings: Any) -> None:
     beside = storm(row_groups, with_bad=False, with_function=True, idle_s=120.0, **settings)
     with closing(beside.store):
-        assert beside.took_s() <= alone_s(row_groups, **settings) / 0.99 + LATENCY_S, "and all that ends last at once"
+        assert beside.took_s() <= alone_s(row_groups, **settings) / 0.99 + LATENCY_S, "no more than one wave later"
         assert {name: len(beside.answered_at[name]) for name in HEALTHY} == dict.fromkeys(HEALTHY, 20 * row_groups)
         done = dict(beside.sql("select column_name, done from progress where column_name like 'by_%'"))
         assert done == {**{f"by_{name}": 20 * row_groups for name in HEALTHY}, "by_function": 0}
