@@ -20,10 +20,10 @@ Measured on 2026-12-01, 2 cores, Python 3.11.7, machine idle; the row with a sta
 load was 15. ``× local`` compares with the same run::
 
     work       executor      calls/s  × local  of bare  of ideal  driver µs  workers µs  endpoint µs  bare client µs
-    no-op      local          68,600     1.00                          14.4
-    no-op      1 process      37,000     0.54                          22.3        15.5
-    no-op      2 processes    39,900     0.58                          22.0        13.3
-    no-op      driver alone   61,800     0.90                          16.0
+    no-op      local          67,100     1.00                          14.7
+    no-op      1 process      42,500     0.63                          21.0        12.4
+    no-op      2 processes    40,600     0.61                          20.7        12.9
+    no-op      driver alone   68,700     1.02                          14.2
     HTTP       local           4,920     1.00   53.1 %                196.8                     55.0           128.1
     HTTP       1 process       5,620     1.14   60.6 %                 79.8       163.0         50.0           128.1
     HTTP       2 processes     5,920     1.20   63.8 %                 76.9       169.0         56.0           128.1

@@ -28,5 +28,5 @@ class BusyHint:
         if not self._turns_left:
             _log.warning(
                 "The requests of this run wait for its process, not for the server. A process of their own would make "
-                "about a quarter more: '--executor processes --workers 1' ('rowmill help scaling')."
+                "about a third more: '--executor processes --workers 1' ('rowmill help scaling')."
             )
